@@ -1,0 +1,54 @@
+"""The interface of a database driver: named queries and transaction scripts.
+
+A *script* is a generator that yields `(query, parameters)` and is sent the rows back; its return value is the
+result of the transaction. It does no I/O and knows no driver, so the same script runs in SQLite's writer thread,
+where many share one commit, and over an asynchronous connection. Raise inside a script to roll its work back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+_NUMBERED = re.compile(r"\$(\d+)")
+
+
+class Query:
+    """One statement under a name. Parameters are written `$1` to `$n`, as PostgreSQL has them.
+
+    `sql` is the text as written; `qmark` the same with `?1` to `?n`, as SQLite has them.
+    """
+
+    __slots__ = ("name", "qmark", "sql")
+
+    def __init__(self, name: str, sql: str) -> None:
+        self.name = name
+        self.sql = sql
+        self.qmark = _NUMBERED.sub(r"?\1", sql)
+
+    def __repr__(self) -> str:
+        return f"Query({self.name})"
+
+
+Script = Generator[tuple[Query, Sequence[Any]], list[Row], T]
+"""yield `(query, parameters)`, receive the rows, return the result."""
+
+
+class Database(Protocol):
+    """One open database. Every method raises DatabaseError where the database fails."""
+
+    async def fetch(self, query: Query, *parameters: Any) -> list[Row]:
+        """All rows of one reading statement, from a snapshot that includes every finished `write`."""
+
+    async def write(self, script: Callable[[], Script[T]]) -> T:
+        """Run a script in a transaction; durable when it returns.
+
+        Concurrent scripts may share a commit, each in a savepoint of its own: one that raises rolls back alone
+        and its exception comes out here. The callable is called once for every attempt.
+        """
+
+    async def close(self) -> None:
+        """Finish what is queued, then close every connection."""

@@ -1,0 +1,1 @@
+"""PS3.7, messages. No I/O."""

@@ -1,0 +1,119 @@
+"""The exceptions of the gateway, in one tree.
+
+    GatewayError
+    ├── ConfigurationError         a setting is wrong; the text says which and what to do
+    ├── DataSetError               bytes are not the DICOM data set that they claim to be
+    │   ├── TruncatedDataSet       the bytes end inside an element; more of them may help
+    │   └── UnsupportedTransferSyntax
+    ├── ProtocolError              the peer broke PS3.8 or PS3.7: carries the A-ABORT source and reason
+    ├── AssociationRefused         a peer refused us: carries result, source and reason
+    ├── AssociationLost            an association ended before its work was done
+    ├── StorageError               the store could not do what was asked
+    │   ├── OutOfSpace             no room (a floor or ENOSPC); goes away by itself
+    │   ├── StorageFailed          an I/O error after which nothing more may be acknowledged
+    │   └── NoSuchObject           no object under that key
+    ├── DatabaseError              the database could not do what was asked
+    ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
+    ├── NotFound                   a study, series, instance or other resource does not exist
+    └── BadRequest                 a request makes no sense; the text says where and why
+
+The wire code lives on the exception (`source`, `reason`, `status`). Domain errors become DIMSE statuses
+in `scp/` and HTTP codes in `web/`, each in one place. Nothing here does I/O or formats for a person.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Root of every error that the gateway raises on purpose."""
+
+
+class ConfigurationError(GatewayError):
+    """A setting is wrong. The text names it, its place, and what would be right."""
+
+
+class DataSetError(GatewayError):
+    """Bytes are not the DICOM data set that they claim to be (PS3.5)."""
+
+
+class TruncatedDataSet(DataSetError):
+    """The bytes end inside an element."""
+
+
+class UnsupportedTransferSyntax(DataSetError):
+    """The transfer syntax is unknown here, or this operation cannot be done in it."""
+
+
+class ProtocolError(GatewayError):
+    """The peer broke the protocol. The association ends with A-ABORT (PS3.8 §9.3.8).
+
+    `source` is 0 (service-user) or 2 (service-provider), `reason` the value of PS3.8 Table 9-26.
+    """
+
+    source = 2
+    reason = 0
+
+    def __init__(self, detail: str, *, reason: int | None = None) -> None:
+        super().__init__(detail)
+        if reason is not None:
+            self.reason = reason
+
+
+class AssociationRefused(GatewayError):
+    """A peer answered A-ASSOCIATE-RJ: `result`, `source`, `reason` of PS3.8 Table 9-21."""
+
+    def __init__(self, detail: str, result: int, source: int, reason: int) -> None:
+        super().__init__(detail)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class AssociationLost(GatewayError):
+    """The association was aborted, or its connection closed, before the work on it was done."""
+
+
+class StorageError(GatewayError):
+    """The store could not do what was asked."""
+
+
+class OutOfSpace(StorageError):
+    """There is no room for more data. It goes away by itself when room is made."""
+
+
+class StorageFailed(StorageError):
+    """An I/O error after which the store may no longer vouch for data, such as a failed fsync.
+
+    It is never retried: what the kernel did with the dirty pages is unknown.
+    """
+
+
+class NoSuchObject(StorageError):
+    """No object is stored under that key (any more)."""
+
+
+class DatabaseError(GatewayError):
+    """The database could not do what was asked; the work was rolled back.
+
+    With `in_doubt` true the outcome is unknown: it may yet turn out to have been committed.
+    """
+
+    def __init__(self, detail: str, *, in_doubt: bool = False) -> None:
+        super().__init__(detail)
+        self.in_doubt = in_doubt
+
+
+class InstanceRefused(GatewayError):
+    """An instance is not accepted. `status` is the C-STORE status (PS3.4 Table B.2-1)."""
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class NotFound(GatewayError):
+    """The resource does not exist."""
+
+
+class BadRequest(GatewayError):
+    """A request makes no sense. The text says which part and why."""

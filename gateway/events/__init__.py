@@ -1,0 +1,1 @@
+"""The change log, written in the transaction of the change."""

@@ -1,0 +1,1 @@
+"""Patient, study, series and instance rows."""

@@ -1,0 +1,1 @@
+"""The only DICOM sockets: bytes between the kernel and an association."""

@@ -1,0 +1,1 @@
+"""HTTP: DICOMweb, management, pages."""

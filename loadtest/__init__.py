@@ -1,0 +1,1 @@
+"""Load for any DICOM node or DICOMweb server. Imports nothing of the gateway above `net/`."""
