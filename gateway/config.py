@@ -30,7 +30,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class Caller(_Section):
+class Caller(_Section, frozen=True):
     """A remote application entity that may call us."""
 
     aet: str
@@ -38,7 +38,7 @@ class Caller(_Section):
     """Address or network (`10.1.2.3`, `10.1.0.0/16`) it must call from; empty: any."""
 
 
-class Dicom(_Section):
+class Dicom(_Section, frozen=True):
     """The DICOM listener (PS3.8) and what it accepts."""
 
     aet: str = "GATEWAY"
@@ -69,13 +69,13 @@ class Dicom(_Section):
     """Transfer syntax UIDs, or their keywords, that are not accepted."""
 
 
-class User(_Section):
+class User(_Section, frozen=True):
     name: str
     password: str
     """As printed by `dicom-gateway hash-password`; never the password itself."""
 
 
-class Http(_Section):
+class Http(_Section, frozen=True):
     """The HTTP listener: DICOMweb, management, pages."""
 
     host: str = "127.0.0.1"
@@ -94,7 +94,7 @@ class Http(_Section):
     """Bytes a second below which, over a minute, a client that we send to is let go."""
 
 
-class Storage(_Section):
+class Storage(_Section, frozen=True):
     """The data folder: files, index, and their limits."""
 
     path: str = "gateway-data"
@@ -112,12 +112,12 @@ class Storage(_Section):
     """Bytes of a data set within which the attributes for the index must stand."""
 
 
-class Log(_Section):
+class Log(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class Settings(_Section):
+class Settings(_Section, frozen=True):
     dicom: Dicom = Dicom()
     http: Http = Http()
     storage: Storage = Storage()
@@ -207,9 +207,7 @@ def _check(settings: Settings) -> None:
     """What no single field shows. Each text says what to do."""
     dicom, http, storage = settings.dicom, settings.http, settings.storage
     if not 1 <= len(dicom.aet.strip()) <= 16 or not dicom.aet.isascii() or "\\" in dicom.aet:
-        raise ConfigurationError(
-            f"dicom.aet: {dicom.aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash"
-        )
+        raise ConfigurationError(f"dicom.aet: {dicom.aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash")
     for name, port in (("dicom.port", dicom.port), ("http.port", http.port)):
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"{name}: {port} is not a port: 0 to 65535")
@@ -258,9 +256,7 @@ def _check(settings: Settings) -> None:
             "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
         )
     if bool(http.certificate) != bool(http.key):
-        raise ConfigurationError(
-            "http.certificate and http.key belong together: set both for HTTPS, or neither"
-        )
+        raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
 
 
 def as_builtins(settings: Settings) -> dict[str, Any]:

@@ -57,9 +57,7 @@ COMMIT_ROWS = Histogram(
     "Transaction scripts that shared one commit.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-HTTP_SECONDS = Histogram(
-    "gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS
-)
+HTTP_SECONDS = Histogram("gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS)
 
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
@@ -70,8 +68,7 @@ def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
