@@ -1,0 +1,107 @@
+"""The real peers that tests talk to: found here or missing, never silently.
+
+A test asks with `need("storescu")`. On a developer's machine a missing peer skips the test and is listed at the end of
+the run with the way to install it; where `CI` is set it fails the test. Starting peers is in `processes.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+ORTHANC_PLUGINS = tuple(Path(top) / "orthanc/plugins" for top in ("/usr/share", "/usr/lib", "/usr/local/share"))
+
+missing: dict[str, set[str]] = {}
+"""What was asked for and not found in this run: name to the ids of the tests that wanted it."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something outside of Python that tests need. `find` gives its path (or any text), or None."""
+
+    find: Callable[[], str | None]
+    install: str
+
+
+def _program(*names: str) -> Callable[[], str | None]:
+    return lambda: next((path for name in names if (path := shutil.which(name, path=SBIN))), None)
+
+
+def _module(name: str) -> Callable[[], str | None]:
+    return lambda: name if importlib.util.find_spec(name) else None
+
+
+def _orthanc_dicomweb() -> str | None:
+    found = (next(folder.glob("libOrthancDicomWeb.so*"), None) for folder in ORTHANC_PLUGINS)
+    return next((str(path) for path in found if path), None)
+
+
+def _loop_devices() -> str | None:
+    """A loop device can be had and ext4 can be made: root, the module, the tools."""
+    if os.geteuid() != 0 or not all(shutil.which(name, path=SBIN) for name in ("losetup", "mkfs.ext4", "mount")):
+        return None
+    answer = subprocess.run(["losetup", "--find"], capture_output=True, text=True, env={**os.environ, "PATH": SBIN})
+    return answer.stdout.strip() or None
+
+
+def _preload() -> str | None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    return compiler if compiler and ctypes.util.find_library("dl") and os.uname().sysname == "Linux" else None
+
+
+_DCMTK = "apt-get install dcmtk"
+PEERS: dict[str, Peer] = {
+    **{
+        name: Peer(_program(name), _DCMTK)
+        for name in ("storescu", "storescp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu")
+    },
+    "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
+    "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),
+    "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
+    "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
+    "curl": Peer(_program("curl"), "apt-get install curl"),
+    "openssl": Peer(_program("openssl"), "apt-get install openssl"),
+    "strace": Peer(_program("strace"), "apt-get install strace"),
+    "cc": Peer(_preload, "apt-get install gcc libc6-dev"),
+    "loop-devices": Peer(_loop_devices, "run as root on a machine with loop devices; apt-get install e2fsprogs mount"),
+    "root": Peer(lambda: "root" if os.geteuid() == 0 else None, "run as root"),
+}
+
+
+def find(name: str) -> str | None:
+    """Where a peer is, or None. Raises KeyError for a name that is not in PEERS."""
+    return PEERS[name].find()
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+def need(name: str) -> str:
+    """Where the peer is. Without it: skip the test, loudly; in CI: fail it."""
+    where = find(name)
+    if where is not None:
+        return where
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+    missing.setdefault(name, set()).add(test)
+    text = f"{name} is not here: {PEERS[name].install}"
+    if in_ci():
+        pytest.fail(f"{text} (CI is set, so that is a failure)")
+    pytest.skip(text)
+
+
+def report() -> list[str]:
+    """Lines for the end of a run: every peer that was missed, how to get it, how many tests want it."""
+    return [
+        f"{name:<18} {len(missing[name]):>3} test{'s' if len(missing[name]) != 1 else ' '}   {PEERS[name].install}"
+        for name in sorted(missing)
+    ]
