@@ -1,0 +1,240 @@
+"""Elements out of a buffer: `pick`, the one fast pass over a header that every received instance goes through.
+
+Walking whole data sets, nested items included, is in walk.py; text, JSON and re-encoding have files of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, NamedTuple
+
+from gateway.dicom.dictionary import implicit_vr
+from gateway.dicom.source import Window, inflate
+from gateway.dicom.uids import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Syntax,
+    transfer_syntax,
+)
+from gateway.dicom.walk import (
+    LONG_VRS,
+    PIXEL_DATA,
+    SHORT_VRS,
+    UNDEFINED,
+    end_of_fragments,
+    end_of_items,
+    is_padding,
+    looks_like_text,
+    place,
+)
+from gateway.errors import DataSetError, TruncatedDataSet
+
+__all__ = ["Element", "inflate", "pick"]
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Element(NamedTuple):
+    """One element as it stands in a buffer."""
+
+    tag: int
+    """0xggggeeee."""
+    vr: str
+    """Two letters. From the dictionary where the bytes do not say it or say UN; 'UN' where nobody knows."""
+    value: bytes
+    """The value field as encoded; of undefined length: what stands before the delimiter."""
+    start: int
+    """Offset of the element in the data set."""
+    value_start: int
+    length: int
+    """Bytes of `value`."""
+    undefined_length: bool = False
+    syntax: Syntax = EXPLICIT_VR_LITTLE_ENDIAN
+    """How numbers and items in `value` are encoded. UN is implicit little endian in any data set (PS3.5 §6.2.2)."""
+
+
+_make: Callable[..., Element] = tuple.__new__
+_FIRST_GROUP: Final = 0x00080000
+"""Elements below are looked at twice: the command group, group 0002, and zeros that pad the end."""
+
+
+def pick(buffer: Buffer, transfer_syntax_uid: str, tags: frozenset[int], stop: int) -> tuple[dict[int, Element], int]:
+    """The elements of `tags` at the top level, in one pass that ends before the first tag above `stop`.
+
+    Returns them by tag, in the order they stand in, and the offset of that first tag above; `len(buffer)` where the
+    data set ends cleanly before it. Values are copies: nothing keeps the buffer. Of a tag that occurs twice the last
+    counts. A deflated data set is given inflated.
+
+    Raises TruncatedDataSet where the buffer ends before that, inside an element: more bytes may help, and
+    DataSetError where they cannot: a group 0002 element, broken nesting. UnsupportedTransferSyntax for an unknown one.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    data = buffer if type(buffer) is bytes else memoryview(buffer)
+    if syntax.implicit:
+        return _pick_implicit(data, tags, stop)
+    return _pick_explicit(data, syntax, tags, stop, _FIRST_GROUP)
+
+
+def pick_file_meta(buffer: Buffer) -> tuple[dict[int, Element], int]:
+    """All elements of group 0002 at the start of `buffer`, and the offset where another group begins.
+
+    Errors as `pick`.
+    """
+    return _pick_explicit(memoryview(buffer), EXPLICIT_VR_LITTLE_ENDIAN, _EVERY_TAG, 0x0002FFFF, 0x00020000)
+
+
+class _All(frozenset[int]):
+    """The set that has every tag."""
+
+    def __contains__(self, tag: object) -> bool:
+        return True
+
+
+_EVERY_TAG: Final = _All()
+
+
+_HEADERS: Final = {False: Struct("<HH2sH").unpack_from, True: Struct(">HH2sH").unpack_from}
+_LENGTHS: Final = {False: Struct("<I").unpack_from, True: Struct(">I").unpack_from}
+_TAGS: Final = {False: Struct("<HH").unpack_from, True: Struct(">HH").unpack_from}
+_IMPLICIT_HEADER: Final = Struct("<HHI").unpack_from
+
+
+def _pick_explicit(
+    data: bytes | memoryview, syntax: Syntax, tags: frozenset[int], stop: int, low: int
+) -> tuple[dict[int, Element], int]:
+    unpack = _HEADERS[syntax.big_endian]
+    unpack_length = _LENGTHS[syntax.big_endian]
+    short = SHORT_VRS
+    make = _make
+    size = len(data)
+    last = size - 8
+    found: dict[int, Element] = {}
+    position = 0
+    while position <= last:
+        group, number, code, length = unpack(data, position)
+        tag = group << 16 | number
+        if not low <= tag <= stop:
+            if tag > stop or low < _FIRST_GROUP:
+                return found, position  # any other group ends File Meta Information
+            if _is_end(data, position, tag):
+                return found, size
+        vr = short.get(code)
+        coding = syntax
+        undefined = False
+        if vr is not None:
+            value_start = position + 8
+            end = value_start + length
+        elif code in LONG_VRS or (code.isalpha() and code.isupper()):
+            # Any VR to come has the long form (PS3.5 §7.1.2).
+            value_start = position + 12
+            if value_start > size:
+                raise _truncated(tag, position, value_start, size)
+            (length,) = unpack_length(data, position + 8)
+            vr = LONG_VRS.get(code, "UN")
+            if vr == "UN":
+                vr = implicit_vr(tag)
+                coding = IMPLICIT_VR_LITTLE_ENDIAN
+            end = value_start + length
+            if length == UNDEFINED:
+                undefined = True
+                length, end = _undefined(data, tag, vr, position, value_start, coding)
+                if coding.implicit and tag != PIXEL_DATA:
+                    vr = "SQ"
+        elif looks_like_text(code):
+            # "??" and the like: known writers use the short form then.
+            value_start = position + 8
+            vr = implicit_vr(tag)
+            end = value_start + length
+        elif syntax.big_endian:
+            raise DataSetError(f"{place(tag, position)}: no VR but {code!r} (PS3.5 §7.1.2)")
+        else:
+            # An element with implicit VR among explicit ones: DCMTK and pydicom read it too.
+            value_start = position + 8
+            (length,) = unpack_length(data, position + 4)
+            vr = implicit_vr(tag)
+            coding = IMPLICIT_VR_LITTLE_ENDIAN
+            end = value_start + length
+            if length == UNDEFINED:
+                undefined = True
+                vr = "SQ"
+                length, end = _undefined(data, tag, vr, position, value_start, coding)
+        if end > size:
+            raise _truncated(tag, position, end, size)
+        if tag in tags:
+            value = bytes(data[value_start : value_start + length])
+            found[tag] = make(Element, (tag, vr, value, position, value_start, length, undefined, coding))
+        position = end
+    return found, _finish(data, position, stop, syntax.big_endian)
+
+
+def _pick_implicit(data: bytes | memoryview, tags: frozenset[int], stop: int) -> tuple[dict[int, Element], int]:
+    unpack = _IMPLICIT_HEADER
+    make = _make
+    syntax = IMPLICIT_VR_LITTLE_ENDIAN
+    size = len(data)
+    last = size - 8
+    found: dict[int, Element] = {}
+    position = 0
+    while position <= last:
+        group, number, length = unpack(data, position)
+        tag = group << 16 | number
+        if not _FIRST_GROUP <= tag <= stop:
+            if tag > stop:
+                return found, position
+            if _is_end(data, position, tag):
+                return found, size
+        value_start = position + 8
+        end = value_start + length
+        undefined = length == UNDEFINED
+        if undefined:
+            length, end = _undefined(data, tag, "UN", position, value_start, syntax)
+        if end > size:
+            raise _truncated(tag, position, end, size)
+        if tag in tags:
+            vr = "SQ" if undefined else implicit_vr(tag)
+            value = bytes(data[value_start : value_start + length])
+            found[tag] = make(Element, (tag, vr, value, position, value_start, length, undefined, syntax))
+        position = end
+    return found, _finish(data, position, stop, False)
+
+
+def _is_end(data: bytes | memoryview, position: int, tag: int) -> bool:
+    """Judge a tag below group 0008: True for zeros that pad the end, False for one that may stand here."""
+    if tag == 0 and position > 0 and is_padding(data[position : position + 8]):
+        return True
+    if tag >> 16 == 0x0002:
+        raise DataSetError(f"{place(tag, position)}: File Meta Information inside the data set (PS3.10 §7.1)")
+    if tag >> 16 == 0x0000:
+        raise DataSetError(f"{place(tag, position)}: a command element inside the data set (PS3.7 §6.3.1)")
+    return False
+
+
+def _undefined(
+    data: bytes | memoryview, tag: int, vr: str, start: int, value_start: int, syntax: Syntax
+) -> tuple[int, int]:
+    """Length of the content and offset after the delimiter, of an element of undefined length."""
+    window = Window.over(data)
+    if vr in ("OB", "OW") or tag == PIXEL_DATA:
+        end = end_of_fragments(window, tag, value_start, syntax)
+    elif vr in ("SQ", "UN") or syntax.implicit:
+        end = end_of_items(window, value_start, syntax)
+    else:
+        raise DataSetError(f"{place(tag, start)}: undefined length with VR {vr} (PS3.5 §7.1.1)")
+    return end - 8 - value_start, end
+
+
+def _finish(data: bytes | memoryview, position: int, stop: int, big_endian: bool) -> int:
+    """The offset to report where fewer than the 8 bytes of the next header are left."""
+    left = len(data) - position
+    if left == 0 or (position > 0 and is_padding(data[position:])):
+        return len(data)
+    if left >= 4:
+        group, number = _TAGS[big_endian](data, position)
+        if group << 16 | number > stop:
+            return position
+    raise TruncatedDataSet(f"the data set ends at offset {len(data)}, inside the element header at {position}")
+
+
+def _truncated(tag: int, start: int, end: int, size: int) -> TruncatedDataSet:
+    return TruncatedDataSet(f"{place(tag, start)}: it ends at offset {end}, but the bytes at {size}")

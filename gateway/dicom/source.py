@@ -1,0 +1,144 @@
+"""Bytes of a data set as they are needed: a forward window over `read(offset, length)`, and inflating.
+
+`read` gives the bytes at an offset of the stored object, fewer at its end. What the bytes mean is not here.
+Memory is bounded by the window and by what is asked for, which is never a length that a peer declared unchecked.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from gateway.errors import DataSetError, TruncatedDataSet
+
+Read = Callable[[int, int], bytes]
+
+_FIRST: Final = 16 << 10
+_AFTER_JUMP: Final = 256
+_LARGEST: Final = 128 << 10
+CHUNK: Final = 1 << 20
+"""Largest piece, in bytes, that is read, inflated or handed on at once."""
+
+
+class Window:
+    """A buffer that moves forward over `read`. `buffer[index]` is the byte that `need` was asked for.
+
+    Sequential use reads ever larger pieces; a jump past the window, as over pixel data, reads a small one.
+    `end` is the offset after the last byte, or None where only the reading can tell.
+    """
+
+    __slots__ = ("_base", "_read", "_size", "buffer", "end")
+
+    def __init__(self, read: Read, start: int, end: int | None) -> None:
+        self._read = read
+        self._base = start
+        self._size = _FIRST
+        self.buffer: bytes | memoryview = b""
+        self.end = end
+
+    @classmethod
+    def over(cls, data: bytes | memoryview) -> Window:
+        """A window that is all of `data`."""
+        window = cls(lambda offset, length: b"", 0, len(data))
+        window.buffer = data
+        return window
+
+    def need(self, position: int, length: int) -> int:
+        """Index in `buffer` of `position`, with `length` bytes there. TruncatedDataSet where there are fewer."""
+        index = position - self._base
+        if index >= 0 and index + length <= len(self.buffer):
+            return index
+        if self._fill(position, length) < length:
+            raise TruncatedDataSet(f"the data set ends at offset {self._base + len(self.buffer)}, inside an element")
+        return position - self._base
+
+    def ended(self, position: int) -> bool:
+        """Whether the data set ends right at `position`."""
+        if self.end is not None:
+            return position >= self.end
+        return not 0 <= position - self._base < len(self.buffer) and self._fill(position, 1) == 0
+
+    def read(self, position: int, length: int) -> bytes:
+        """A copy of `length` bytes; the caller has bounded `length`."""
+        if self.end is not None and position + length > self.end:
+            raise TruncatedDataSet(f"the data set ends at offset {self.end}, inside a value at {position}")
+        index = self.need(position, length)
+        return bytes(self.buffer[index : index + length])
+
+    def _fill(self, position: int, length: int) -> int:
+        """Move the window so that it starts at `position`; the number of bytes it then has."""
+        known = self._base + len(self.buffer)
+        kept: bytes | memoryview = b""
+        if self._base <= position < known:
+            kept = self.buffer[position - self._base :]
+        else:
+            if position != known:
+                self._size = _AFTER_JUMP
+        wanted = max(length, self._size) - len(kept)
+        if self.end is not None:
+            wanted = min(wanted, self.end - position - len(kept))
+        self._size = min(self._size * 4, _LARGEST)
+        more = self._read(position + len(kept), wanted) if wanted > 0 else b""
+        self.buffer = b"".join((kept, more)) if more else kept
+        self._base = position
+        return len(self.buffer)
+
+
+class Inflater:
+    """`read` over the inflated bytes of a raw deflate stream (PS3.5 A.5) at `start` to `end` of another `read`.
+
+    Offsets must not go back. What is passed over is inflated and dropped, so memory stays flat; DataSetError past
+    `limit` inflated bytes or where the stream is corrupt, TruncatedDataSet where it ends early.
+    """
+
+    def __init__(self, read: Read, start: int, end: int, limit: int) -> None:
+        self._read = read
+        self._next = start
+        self._end = end
+        self._limit = limit
+        self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        self._pending = b""
+        self.position = 0
+        """Inflated bytes so far."""
+
+    def __call__(self, offset: int, length: int) -> bytes:
+        while self.position < offset:
+            if not self.more(min(offset - self.position, CHUNK)):
+                raise TruncatedDataSet(f"the inflated data set ends at offset {self.position}, before {offset}")
+        pieces = []
+        while length > 0 and (piece := self.more(min(length, CHUNK))):
+            pieces.append(piece)
+            length -= len(piece)
+        return b"".join(pieces)
+
+    def more(self, length: int) -> bytes:
+        """The next 1 to `length` inflated bytes; b"" at the end."""
+        while not self._inflate.eof:
+            data = self._pending
+            if not data:
+                data = self._read(self._next, min(64 << 10, self._end - self._next)) if self._next < self._end else b""
+                self._next += len(data)
+            try:
+                piece = self._inflate.decompress(data, length)
+            except zlib.error as error:
+                raise DataSetError(f"corrupt deflate stream near offset {self._next}: {error}") from None
+            self._pending = self._inflate.unconsumed_tail
+            if piece:
+                self.position += len(piece)
+                if self.position > self._limit:
+                    raise DataSetError(f"the data set inflates to more than {self._limit} bytes")
+                return piece
+            if not data and not self._inflate.eof:
+                raise TruncatedDataSet(f"the deflate stream ends early, at inflated offset {self.position}")
+        return b""
+
+
+def inflate(data: bytes | bytearray | memoryview, limit: int) -> bytes:
+    """The data set of Deflated Explicit VR Little Endian, whole.
+
+    DataSetError where it is corrupt or would be longer than `limit` bytes, TruncatedDataSet where it ends early.
+    Bytes after the stream (a null pads it to even length) are ignored.
+    """
+    view = memoryview(data)
+    return Inflater(lambda offset, length: bytes(view[offset : offset + length]), 0, len(view), limit)(0, limit + 1)
