@@ -1,0 +1,49 @@
+"""`dicom-gateway backup`: a consistent copy of the data, while the gateway runs. The work: `archive/backup.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    count,
+    load_settings,
+    print_json,
+    print_line,
+    progress_bar,
+    size,
+)
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    config_file: ConfigOption = None,
+    data: DataOption = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the instances even where hard links would do (same file system).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy index and instances to FOLDER; the gateway may go on receiving meanwhile.
+
+    On the file system of the data, instances become hard links: quick, and no protection against a broken disk.
+    """
+    settings = load_settings(config_file, data)
+
+    from gateway.archive.backup import backup as run
+
+    with progress_bar("instances", quiet=as_json) as progress:
+        report = asyncio.run(run(Path(settings.storage.path), target, copy=copy, progress=progress))
+    if as_json:
+        print_json(report)
+        return
+    how = f"{report.linked:,} linked, {report.copied:,} copied"
+    print_line(f"{target}: {count(report.instances, 'instance')}, {size(report.bytes)} ({how})")
+    if report.linked:
+        print_line("Linked instances share the disk with the originals: carry the folder elsewhere, or use --copy.")

@@ -1,0 +1,145 @@
+"""Settings: where they come from, which wins, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import config
+from gateway.config import Settings, load
+from gateway.errors import ConfigurationError
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "gateway.toml"
+    file.write_text(text)
+    return file
+
+
+def error_of(folder: Path, text: str, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(folder, text), environment or {})
+    return str(caught.value)
+
+
+class TestSources:
+    def test_nothing_at_all_is_a_gateway_on_loopback(self):
+        settings = load(environment={})
+        assert settings == Settings()
+        assert config.is_loopback(settings.dicom.host)
+        assert config.is_loopback(settings.http.host)
+
+    def test_defaults_then_file_then_environment_then_flags(self, tmp_path: Path):
+        file = written(tmp_path, '[dicom]\naet = "FILE"\nport = 1\nmax_associations = 7\n')
+        environment = {"GATEWAY_DICOM__PORT": "2", "GATEWAY_DICOM__AET": "ENV", "PATH": "x", "GATEWAY_CONFIG": "y"}
+        settings = load(file, environment, {"dicom.aet": "FLAG", "dicom.host": None})
+        assert (settings.dicom.aet, settings.dicom.port, settings.dicom.max_associations) == ("FLAG", 2, 7)
+        assert settings.dicom.host == Settings().dicom.host
+
+    @pytest.mark.parametrize(
+        ("name", "text", "dotted", "value"),
+        [
+            ("GATEWAY_DICOM__PORT", "104", "dicom.port", 104),
+            ("GATEWAY_DICOM__IDLE_TIMEOUT", "2.5", "dicom.idle_timeout", 2.5),
+            ("GATEWAY_DICOM__CHECK_CALLED_AET", "true", "dicom.check_called_aet", True),
+            ("GATEWAY_STORAGE__PATH", "/data", "storage.path", "/data"),
+            ("GATEWAY_STORAGE__DUPLICATES", "reject", "storage.duplicates", "reject"),
+            ("GATEWAY_HTTP__HOSTS", "a.example, b.example", "http.hosts", ("a.example", "b.example")),
+        ],
+    )
+    def test_environment(self, name: str, text: str, dotted: str, value: Any):
+        settings: Any = load(environment={name: text})
+        for part in dotted.split("."):
+            settings = getattr(settings, part)
+        assert settings == value
+
+    def test_it_cannot_be_changed(self):
+        with pytest.raises(AttributeError):
+            Settings().dicom.port = 1  # type: ignore[misc]
+
+    def test_shown_without_passwords(self, tmp_path: Path):
+        file = written(tmp_path, '[[http.users]]\nname = "ann"\npassword = "scrypt$secret"\n')
+        assert "secret" not in repr(config.as_builtins(load(file, {})))
+
+
+class TestErrors:
+    """Each says where, what, and what would be right."""
+
+    def test_no_such_file(self, tmp_path: Path):
+        with pytest.raises(ConfigurationError, match=r"nowhere.toml: there is no such"):
+            load(tmp_path / "nowhere.toml", {})
+
+    def test_not_toml(self, tmp_path: Path):
+        assert "not valid TOML" in error_of(tmp_path, "[dicom\n")
+
+    def test_not_text(self, tmp_path: Path):
+        (tmp_path / "gateway.toml").write_bytes(b"\xff\xfe")
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            load(tmp_path / "gateway.toml", {})
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("[dicom]\nprot = 1", ["gateway.toml", "prot", "dicom"]),
+            ('[dicom]\nport = "x"', ["int", "dicom.port"]),
+            ("[dicom]\nport = 65536", ["dicom.port", "65536", "0 to 65535"]),
+            ("[dicom]\nport = true", ["dicom.port"]),
+            ("[elsewhere]", ["elsewhere"]),
+            ("dicom = 1", ["dicom"]),
+            ('[dicom]\naet = ""', ["dicom.aet", "1 to 16"]),
+            ('[dicom]\naet = "ABCDEFGHIJKLMNOPQ"', ["dicom.aet", "1 to 16"]),
+            ('[dicom]\naet = "A\\\\B"', ["dicom.aet"]),
+            ("[dicom]\nmax_pdu = 100", ["dicom.max_pdu", "4096"]),
+            ("[dicom]\nmax_associations = 0", ["dicom.max_associations"]),
+            ("[dicom]\nidle_timeout = -1", ["dicom.idle_timeout"]),
+            ("[storage]\nbuffer_memory = 1", ["storage.buffer_memory", "4194304"]),
+            ('[storage]\nduplicates = "maybe"', ["storage.duplicates"]),
+            ('[[dicom.callers]]\naet = "CT"\nhost = "ct.example"', ["dicom.callers", "CT", "ct.example"]),
+            ('[dicom]\nhost = "0.0.0.0"', ["dicom.host", "[[dicom.callers]]", "dicom.allow_any_caller"]),
+            ('[http]\nhost = "0.0.0.0"', ["http.host", "hash-password", "http.allow_anonymous"]),
+            ('[http]\ncertificate = "a.pem"', ["http.certificate", "http.key"]),
+        ],
+    )
+    def test_wrong_setting(self, tmp_path: Path, text: str, words: list[str]):
+        said = error_of(tmp_path, text)
+        assert [word for word in words if word not in said] == []
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("GATEWAY_DICOM__PROT", "1"),
+            ("GATEWAY_NOWHERE__PORT", "1"),
+            ("GATEWAY_DICOM__PORT", "many"),
+            ("GATEWAY_DICOM__CALLERS", "CT"),
+            ("GATEWAY_DICOM__PORT__X", "1"),
+        ],
+    )
+    def test_wrong_variable_is_named(self, name: str, text: str):
+        with pytest.raises(ConfigurationError, match=name):
+            load(environment={name: text})
+
+    def test_known_callers_and_users_open_the_listeners(self, tmp_path: Path):
+        text = '[dicom]\nhost = "0.0.0.0"\n[[dicom.callers]]\naet = "CT"\nhost = "10.0.0.0/8"\n'
+        text += '[http]\nhost = "::"\n[[http.users]]\nname = "ann"\npassword = "x"\n'
+        settings = load(written(tmp_path, text), {})
+        assert settings.dicom.callers[0].host == "10.0.0.0/8"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("pacs.example", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, loopback: bool):
+    assert config.is_loopback(host) is loopback
