@@ -41,7 +41,7 @@ async def _echo(host: str, port: int, called: str, calling: str, timeout: float)
     from gateway.errors import AssociationLost
     from gateway.net.requestor import Call, associate
 
-    context = (uids.VERIFICATION, [uids.IMPLICIT_VR_LITTLE_ENDIAN])
+    context = (uids.VERIFICATION, [uids.IMPLICIT_VR_LITTLE_ENDIAN.uid])
     call = Call(host, port, called_aet=called, calling_aet=calling, contexts=[context], timeout=timeout)
     try:
         async with asyncio.timeout(timeout), associate(call) as association:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, DataOption, JsonOption, load_settings, print_json, print_line
+from gateway.cli.common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    count,
+    load_settings,
+    print_json,
+    print_line,
+    progress_bar,
+)
 
 
 def import_(
