@@ -109,3 +109,8 @@ def name_of(uid: str) -> str:
     """The name of a registered UID for logs and pages, or the UID itself."""
     entry = _UIDS.get(uid)
     return entry[0] if entry is not None and entry[0] else uid
+
+
+def is_registered(uid: str) -> bool:
+    """Whether PS3.6 Annex A names it, in the edition that we know."""
+    return uid in _UIDS

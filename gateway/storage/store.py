@@ -17,7 +17,7 @@ class StoredObject(Protocol):
         """Bytes of the whole object."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`, fewer only at the end. Blocks; call it in a thread. Raises StorageError."""
+        """Up to `length` bytes from `offset`, fewer only at the end. Blocks. Raises StorageError."""
 
     def close(self) -> None:
         """Let go of it. Closing twice is allowed."""

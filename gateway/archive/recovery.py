@@ -1,0 +1,65 @@
+"""After a crash: what became of the instances that were on their way in.
+
+Looks at `incoming/` alone, and there only at folders whose worker is gone. A file with a row was committed: its
+place in the store is made sure of. One without was never acknowledged: both its names go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+
+from gateway.database.database import Database
+from gateway.index import store as index
+from gateway.storage.filesystem import FileStore
+from gateway.storage.incoming import abandoned, incoming_keys, remove_if_empty
+from gateway.storage.layout import Layout
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+
+
+@dataclasses.dataclass(slots=True)
+class Recovered:
+    """Instances that were finished, and remains that were deleted."""
+
+    finished: int = 0
+    deleted: int = 0
+
+
+async def recover(layout: Layout, store: FileStore, database: Database) -> Recovered:
+    """Adopt every abandoned incoming folder. Safe to run beside working gateways, and to be killed at any point."""
+    result = Recovered()
+    for folder, lock in await asyncio.to_thread(lambda: list(abandoned(layout))):
+        try:
+            keys = await asyncio.to_thread(incoming_keys, folder)
+            for start in range(0, len(keys), _AT_ONCE):
+                part = keys[start : start + _AT_ONCE]
+                present = await index.keys_present(database, part)
+                await asyncio.to_thread(_sort_out, store, folder, part, present)
+                result.finished += len(present)
+                result.deleted += len(part) - len(present)
+            await asyncio.to_thread(remove_if_empty, folder)
+        finally:
+            os.close(lock)
+    if result.finished or result.deleted:
+        log.info(
+            "recovery: %d instances were finished, %d that had never been acknowledged were deleted",
+            result.finished,
+            result.deleted,
+        )
+    return result
+
+
+def _sort_out(store: FileStore, folder: str, keys: Sequence[str], present: set[str]) -> None:
+    placed = {store.place(f"{folder}/{key}", key) for key in keys if key in present}
+    if placed:
+        store.sync(placed)
+    for key in keys:
+        if key not in present:
+            store.remove(key)
+        os.unlink(f"{folder}/{key}")

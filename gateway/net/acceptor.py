@@ -1,0 +1,173 @@
+"""Listening for associations: who gets a session, how many there may be, and how they end.
+
+Connections are accepted here and not by the loop's server, because a server out of descriptors accepts and closes
+without a word. What an association may do is the `Services`' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Iterator
+
+from gateway.net.buffers import BlockPool
+from gateway.net.session import AssociationStatus, Services, Session
+from gateway.telemetry import ASSOCIATIONS
+from gateway.ul.association import Limits
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_AT_ONCE = 32
+"""Connections accepted before the loop gets its turn again."""
+_RETRY = 0.2
+"""Seconds without accepting once descriptors have run out."""
+_ABORT_GRACE = 2.0
+"""Seconds for an A-ABORT to leave before its connection is dropped."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket, not blocking. Port 0 lets the system choose. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=False)
+    listener.setblocking(False)
+    return listener
+
+
+class Acceptor:
+    """Accepts on one listening socket, which it owns from then on.
+
+    `max_connections` bounds what is open, associated or not; past it new connections wait in the backlog.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        services: Services,
+        blocks: BlockPool,
+        *,
+        limits: Limits,
+        max_connections: int,
+        max_operations: int,
+    ) -> None:
+        self._listener = listener
+        self._services = services
+        self._blocks = blocks
+        self._limits = limits
+        self._max_connections = max_connections
+        self._max_operations = max_operations
+        self._loop = asyncio.get_running_loop()
+        self._sessions: dict[int, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._numbers = 0
+        blocks.on_dry = self._flush_all
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that we listen on."""
+        host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    @property
+    def sessions(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def associations(self) -> list[AssociationStatus]:
+        """What is open now, oldest first."""
+        return [session.status() for session in self._sessions.values()]
+
+    def established(self) -> Counter[str]:
+        """Associations that have been accepted and are open, by calling AE title."""
+        return Counter(s.calling_aet for s in self._sessions.values() if s.established)
+
+    def start(self) -> None:
+        self._set_accepting(True)
+
+    def use(self, limits: Limits, max_connections: int, max_operations: int) -> None:
+        """New limits for what is accepted from now on."""
+        self._limits, self._max_connections, self._max_operations = limits, max_connections, max_operations
+        self._set_accepting(len(self._tasks) < max_connections)
+
+    async def stop(self, grace: float) -> None:
+        """Serve what is open for up to `grace` seconds, then A-ABORT; return when everything is closed.
+
+        Connections are still accepted meanwhile: the `Services` are expected to reject them with a reason, which
+        tells a sender more than a closed port does.
+        """
+        if self._tasks:
+            log.info("draining: %d open associations, up to %.0f s", len(self._tasks), grace)
+            await asyncio.wait(self._tasks, timeout=grace)
+        self._set_accepting(False)
+        self._listener.close()
+        for session in self.sessions:
+            session.abort(detail="the gateway stops")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ABORT_GRACE)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _set_accepting(self, wanted: bool) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if wanted and not self._accepting:
+            self._loop.add_reader(self._listener, self._accept)
+        elif self._accepting and not wanted:
+            self._loop.remove_reader(self._listener)
+        self._accepting = wanted
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            if len(self._tasks) >= self._max_connections:
+                self._set_accepting(False)
+                return
+            try:
+                connection, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("cannot accept connections for a moment: %s; raise the limit on open files", error)
+                    self._set_accepting(False)
+                    self._retry = self._loop.call_later(_RETRY, self._set_accepting, True)
+                    return
+                continue  # The peer was gone before it was accepted.
+            connection.setblocking(False)
+            self._numbers += 1
+            task = self._loop.create_task(self._serve(connection, address[0], self._numbers))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _serve(self, connection: socket.socket, host: str, number: int) -> None:
+        session = Session(self._services, self._limits, host, number, self._max_operations)
+        link = None
+        try:
+            _, link = await self._loop.connect_accepted_socket(lambda: session.connect(self._blocks), connection)
+            self._sessions[number] = session
+            ASSOCIATIONS.inc()
+            await asyncio.shield(link.closed)
+        except OSError as error:
+            log.info("%s: %s", session, error)
+            connection.close()
+        finally:
+            if link is not None:
+                link.disconnect()
+            if self._sessions.pop(number, None) is not None:
+                ASSOCIATIONS.dec()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an association ended with an error", exc_info=error)
+        if not self._accepting and self._retry is None and self._listener.fileno() >= 0:
+            self._set_accepting(True)
+
+    def _flush_all(self) -> None:
+        for session in self._sessions.values():
+            session.flush_receivers()
