@@ -1,0 +1,12 @@
+"""The statements of the driver itself: which schema a database has."""
+
+from __future__ import annotations
+
+from gateway.database.database import Query
+
+CREATE_VERSION = Query(
+    "create_version",
+    "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY, name TEXT NOT NULL, at DOUBLE PRECISION)",
+)
+READ_VERSION = Query("read_version", "SELECT COALESCE(MAX(version), 0) FROM schema_version")
+ADD_VERSION = Query("add_version", "INSERT INTO schema_version (version, name, at) VALUES ($1, $2, $3)")

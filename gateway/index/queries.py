@@ -1,0 +1,172 @@
+"""Every statement of the index whose text is fixed. Searches are put together in `search.py` from `matching.py`."""
+
+from __future__ import annotations
+
+from gateway.database.database import Query
+
+# --- storing an instance ------------------------------------------------------------------------------------------
+
+ADD_INSTANCE = Query(
+    "add_instance: adds an instance to a series that is known; no row where the series is not, or the instance is",
+    """
+    INSERT INTO instances (series, public_id, uid, sop_class_uid, number, key, version, flags, transfer_syntax_uid,
+        size, data_set_offset, received_at, via, calling_aet, called_aet, peer, attributes, extras)
+    SELECT s.id, $2, $3, $4, CAST($5 AS BIGINT), $6, CAST($7 AS BIGINT),
+        s.flags + CASE WHEN EXISTS (SELECT 1 FROM instances o WHERE o.uid = $3) THEN 1 ELSE 0 END,
+        $8, CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS DOUBLE PRECISION), $12, $13, $14, $15, $16, $17
+    FROM series s WHERE s.public_id = $1
+    ON CONFLICT (public_id) DO NOTHING
+    RETURNING series, flags
+    """,
+)
+COUNT_IN_SERIES = Query(
+    "count_in_series: one more instance in a series",
+    "UPDATE series SET instance_count = instance_count + 1, size = size + $2 WHERE id = $1 RETURNING study",
+)
+COUNT_IN_STUDY = Query(
+    "count_in_study: one more instance in a study",
+    "UPDATE studies SET instance_count = instance_count + 1, size = size + $2, last_received = $3 WHERE id = $1",
+)
+ADD_CHANGE = Query(
+    "add_change: appends to the change log",
+    "INSERT INTO changes (kind, level, public_id, study_uid, at) VALUES ($1, $2, $3, $4, $5) RETURNING seq",
+)
+FIND_INSTANCE = Query(
+    "find_instance: the instance of a public id, with what a duplicate is compared by",
+    """
+    SELECT i.id, i.key, i.version, i.transfer_syntax_uid, i.size, i.data_set_offset, i.flags, s.id, s.study
+    FROM instances i JOIN series s ON s.id = i.series WHERE i.public_id = $1
+    """,
+)
+ADD_PATIENT = Query(
+    "add_patient: no row where the patient is known",
+    """
+    INSERT INTO patients (public_id, patient_id, attributes) VALUES ($1, $2, $3)
+    ON CONFLICT (public_id) DO NOTHING RETURNING id
+    """,
+)
+FIND_PATIENT = Query("find_patient: by public id", "SELECT id FROM patients WHERE public_id = $1")
+ADD_STUDY = Query(
+    "add_study: no row where the study is known; flagged (4) where its UID is known under another patient",
+    """
+    INSERT INTO studies (patient, public_id, uid, patient_id, patient_birth_date, patient_sex, date, time,
+        accession_number, study_id, description, institution_name, attributes, extras,
+        first_received, last_received, series_count, instance_count, size, flags)
+    SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+        CAST($15 AS DOUBLE PRECISION), CAST($15 AS DOUBLE PRECISION), 0, 0, 0,
+        CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 4 ELSE 0 END
+    WHERE true
+    ON CONFLICT (public_id) DO NOTHING RETURNING id
+    """,
+)
+FIND_STUDY = Query("find_study: by public id", "SELECT id FROM studies WHERE public_id = $1")
+ADD_NAME = Query(
+    "add_name: a person name of a study, as it is searched for",
+    "INSERT INTO person_names (study, tag, name) VALUES ($1, $2, $3)",
+)
+FORGET_NAMES = Query("forget_names: of a study", "DELETE FROM person_names WHERE study = $1")
+ADD_SERIES = Query(
+    "add_series: to a study; flagged (2) where its UID is known under another parent, and as the study is",
+    """
+    INSERT INTO series (study, public_id, uid, modality, number, description, date, time, performed_date,
+        performed_time, scheduled_step_ids, requested_procedure_ids, body_part, protocol_name, manufacturer,
+        station_name, attributes, extras, instance_count, size, flags)
+    SELECT t.id, $2, $3, $4, CAST($5 AS BIGINT), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0,
+        t.flags + CASE WHEN EXISTS (SELECT 1 FROM series o WHERE o.uid = $3) THEN 2 ELSE 0 END
+    FROM studies t WHERE t.id = $1
+    ON CONFLICT (public_id) DO NOTHING RETURNING id
+    """,
+)
+COUNT_SERIES = Query(
+    "count_series: one more series in a study",
+    "UPDATE studies SET series_count = series_count + 1 WHERE id = $1",
+)
+REPLACE_INSTANCE = Query(
+    "replace_instance: a new version of an instance, where the version to be replaced is still the current one",
+    """
+    UPDATE instances SET key = $3, version = version + 1, transfer_syntax_uid = $4, size = $5, data_set_offset = $6,
+        received_at = $7, via = $8, calling_aet = $9, called_aet = $10, peer = $11, sop_class_uid = $12,
+        number = $13, attributes = $14, extras = $15
+    WHERE id = $1 AND key = $2 RETURNING version
+    """,
+)
+RESIZE_SERIES = Query("resize_series: by a number of bytes", "UPDATE series SET size = size + $2 WHERE id = $1")
+RESIZE_STUDY = Query(
+    "resize_study: by a number of bytes, after a new version of one of its instances",
+    "UPDATE studies SET size = size + $2, last_received = $3 WHERE id = $1",
+)
+
+# --- files without rows, rows without files -----------------------------------------------------------------------
+
+ADD_GARBAGE = Query(
+    "add_garbage: a file that no row names any more",
+    "INSERT INTO garbage (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+)
+LIST_GARBAGE = Query(
+    "list_garbage: files to delete that have waited since $1, oldest first",
+    "SELECT key FROM garbage WHERE at <= $1 ORDER BY at, key LIMIT $2",
+)
+FORGET_GARBAGE = Query("forget_garbage: a file that is deleted", "DELETE FROM garbage WHERE key = $1")
+
+
+def keys_present(count: int) -> Query:
+    """Which of `count` storage keys a row names."""
+    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    return Query("keys_present: those that a row names", f"SELECT key FROM instances WHERE key IN ({names})")
+
+
+# --- retrieval ----------------------------------------------------------------------------------------------------
+
+_LOCATED = """
+    SELECT i.id, t.uid, s.uid, i.uid, i.sop_class_uid, i.transfer_syntax_uid, i.key, i.size, i.data_set_offset,
+        i.version, s.number, s.id, i.number
+    FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id
+    WHERE t.uid = $1"""
+_AFTER = """
+    AND (s.number, s.id, i.number, i.id) > ($2, $3, $4, $5)
+    ORDER BY s.number, s.id, i.number, i.id LIMIT $6"""
+LOCATE_STUDY = Query("locate_study: a page of the instances of a study, in order", _LOCATED + _AFTER)
+LOCATE_SERIES = Query(
+    "locate_series: a page of the instances of a series, in order", _LOCATED + " AND s.uid = $7" + _AFTER
+)
+LOCATE_INSTANCE = Query(
+    "locate_instance: an instance under its study and series",
+    _LOCATED + " AND s.uid = $7 AND i.uid = $8" + _AFTER,
+)
+
+# --- summary ------------------------------------------------------------------------------------------------------
+
+STATISTICS = Query(
+    "statistics: how much there is",
+    """
+    SELECT (SELECT COUNT(*) FROM patients), COUNT(*), COALESCE(SUM(series_count), 0),
+        COALESCE(SUM(instance_count), 0), COALESCE(SUM(size), 0)
+    FROM studies
+    """,
+)
+
+# --- rebuilding ---------------------------------------------------------------------------------------------------
+
+KEEP_ORIGINS = Query(
+    "keep_origins: puts aside where the files came from",
+    """
+    INSERT INTO rebuild_origins (key, version, received_at, via, calling_aet, called_aet, peer)
+    SELECT key, version, received_at, via, calling_aet, called_aet, peer FROM instances WHERE true
+    ON CONFLICT (key) DO NOTHING
+    """,
+)
+CLEAR = tuple(
+    Query(f"clear_{table}: for rebuilding", f"DELETE FROM {table}")
+    for table in ("person_names", "instances", "series", "studies", "patients")
+)
+FIND_ORIGIN = Query(
+    "find_origin: where a file came from, as it was put aside",
+    "SELECT version, received_at, via, calling_aet, called_aet, peer FROM rebuild_origins WHERE key = $1",
+)
+COUNT_ORIGINS = Query(
+    "count_origins: more than none while a rebuild is under way", "SELECT COUNT(*) FROM rebuild_origins"
+)
+FORGET_ORIGINS = Query("forget_origins: the rebuild is done", "DELETE FROM rebuild_origins")
+SET_VERSION = Query(
+    "set_version: of an instance that a rebuild has found again", "UPDATE instances SET version = $2 WHERE key = $1"
+)

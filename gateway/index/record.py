@@ -1,0 +1,258 @@
+"""One received instance as rows of the index: identifiers, search columns and JSON fragments of the four levels.
+
+Hot path: the header of every instance goes through `build_record`. What the instances of a series have in common is
+made once and kept in a small cache, found by the bytes themselves. Storing the rows is in `store.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.dicom.charset import decode
+from gateway.dicom.elements import Element
+from gateway.dicom.json import encode_element
+from gateway.errors import DataSetError
+from gateway.index import attributes as tags
+from gateway.index.attributes import INDEX_STOP, INDEX_TAGS, PARENT_TAGS
+from gateway.index.identity import canonical_patient_id, public_id
+from gateway.index.values import (
+    MAX_TEXT,
+    NO_NUMBER,
+    comparable_date,
+    comparable_names,
+    comparable_time,
+    number,
+)
+
+__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "build_record"]
+
+Elements = dict[int, Element]
+
+MAX_VALUE = 8192
+"""Bytes of one value that the index keeps; a longer one stands in the file alone."""
+_CACHED_PARENTS = 256
+_CACHED_BYTES = 16384
+"""Values larger than that together are not cached, so that the cache is bounded in bytes."""
+
+_DIGITS_AND_DOTS = frozenset(b"0123456789.")
+_PREFIX = {tag: f'"{tag:08X}":' for tag in INDEX_TAGS}
+_NAMES = (tags.PATIENT_NAME, tags.REFERRING_PHYSICIAN_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """The rows above an instance. The tuples stand in the order of the columns that `store.py` inserts."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    """As it goes into identifiers."""
+    patient_public_id: str
+    study_public_id: str
+    series_public_id: str
+    patient: tuple[str, ...]
+    study: tuple[str, ...]
+    series: tuple[str | int, ...]
+    names: tuple[tuple[int, str], ...]
+    """(tag, comparable name)."""
+
+
+@dataclass(slots=True)
+class InstanceRecord:
+    parents: Parents
+    sop_class_uid: str
+    sop_instance_uid: str
+    public_id: str
+    transfer_syntax_uid: str
+    number: int
+    attributes: str
+    extras: str
+
+    @property
+    def study_instance_uid(self) -> str:
+        return self.parents.study_instance_uid
+
+    @property
+    def series_instance_uid(self) -> str:
+        return self.parents.series_instance_uid
+
+    @property
+    def patient_id(self) -> str:
+        return self.parents.patient_id
+
+
+_parents: dict[tuple[object, ...], Parents] = {}
+
+
+def build_record(elements: Elements, transfer_syntax_uid: str) -> InstanceRecord:
+    """The rows of one instance, from the elements that `pick` found for INDEX_TAGS.
+
+    Raises DataSetError where SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more than
+    64 characters, or others than digits and dots; odd components are let pass, as devices send them).
+    """
+    sop_class_uid = _uid(elements, tags.SOP_CLASS_UID, "SOP Class UID")
+    sop_instance_uid = _uid(elements, tags.SOP_INSTANCE_UID, "SOP Instance UID")
+    get = elements.get
+    key = (
+        transfer_syntax_uid,
+        *[None if (element := get(tag)) is None else (element.vr, element.value) for tag in PARENT_TAGS],
+    )
+    parents = _parents.get(key)
+    if parents is None:
+        parents = _build_parents(elements)
+        if sum(len(part[1]) for part in key[1:] if part is not None) <= _CACHED_BYTES:
+            if len(_parents) >= _CACHED_PARENTS:
+                _parents.clear()
+            _parents[key] = parents
+    charset = get(tags.SPECIFIC_CHARACTER_SET)
+    character_set = None if charset is None else charset.value
+    instance_number = get(tags.INSTANCE_NUMBER)
+    return InstanceRecord(
+        parents,
+        sop_class_uid,
+        sop_instance_uid,
+        public_id(parents.patient_id, parents.study_instance_uid, parents.series_instance_uid, sop_instance_uid),
+        transfer_syntax_uid,
+        NO_NUMBER if instance_number is None else _number(instance_number),
+        _fragment(elements, tags.INSTANCE, character_set),
+        _fragment(elements, tags.INSTANCE_EXTRAS, character_set),
+    )
+
+
+def _build_parents(elements: Elements) -> Parents:
+    study_uid = _uid(elements, tags.STUDY_INSTANCE_UID, "Study Instance UID")
+    series_uid = _uid(elements, tags.SERIES_INSTANCE_UID, "Series Instance UID")
+    charset = elements.get(tags.SPECIFIC_CHARACTER_SET)
+    character_set = None if charset is None else charset.value
+
+    def raw(tag: int) -> str:
+        element = elements.get(tag)
+        return "" if element is None else _decode(element, character_set)
+
+    def text(tag: int) -> str:
+        return raw(tag).replace("\0", "").strip()[:MAX_TEXT]
+
+    def first(tag: int) -> str:
+        return text(tag).partition("\\")[0].strip()
+
+    patient_id = canonical_patient_id(raw(tags.PATIENT_ID))
+    patient_key = public_id(patient_id)
+    study_key = public_id(patient_id, study_uid)
+    scheduled, requested = _requests(elements, character_set)
+    return Parents(
+        study_uid,
+        series_uid,
+        patient_id,
+        patient_key,
+        study_key,
+        public_id(patient_id, study_uid, series_uid),
+        patient=(
+            patient_key,
+            text(tags.PATIENT_ID),
+            _fragment(elements, (*tags.PATIENT, *tags.PATIENT_EXTRAS), character_set),
+        ),
+        study=(
+            study_key,
+            study_uid,
+            text(tags.PATIENT_ID),
+            comparable_date(first(tags.PATIENT_BIRTH_DATE)),
+            first(tags.PATIENT_SEX),
+            comparable_date(first(tags.STUDY_DATE)),
+            comparable_time(first(tags.STUDY_TIME)),
+            text(tags.ACCESSION_NUMBER),
+            text(tags.STUDY_ID),
+            text(tags.STUDY_DESCRIPTION),
+            text(tags.INSTITUTION_NAME),
+            _fragment(elements, tags.STUDY, character_set),
+            _fragment(elements, tags.STUDY_EXTRAS, character_set),
+        ),
+        series=(
+            public_id(patient_id, study_uid, series_uid),
+            series_uid,
+            first(tags.MODALITY),
+            number(first(tags.SERIES_NUMBER)),
+            text(tags.SERIES_DESCRIPTION),
+            comparable_date(first(tags.SERIES_DATE)),
+            comparable_time(first(tags.SERIES_TIME)),
+            comparable_date(first(tags.PERFORMED_STEP_START_DATE)),
+            comparable_time(first(tags.PERFORMED_STEP_START_TIME)),
+            scheduled,
+            requested,
+            first(tags.BODY_PART_EXAMINED),
+            text(tags.PROTOCOL_NAME),
+            text(tags.MANUFACTURER),
+            text(tags.STATION_NAME),
+            _fragment(elements, tags.SERIES, character_set),
+            _fragment(elements, tags.SERIES_EXTRAS, character_set),
+        ),
+        names=tuple((tag, name) for tag in _NAMES for name in comparable_names(raw(tag)[:MAX_TEXT])),
+    )
+
+
+def _uid(elements: Elements, tag: int, name: str) -> str:
+    element = elements.get(tag)
+    value = b"" if element is None else element.value.strip(b" \0")
+    if not value:
+        raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing")
+    if len(value) > 64 or not _DIGITS_AND_DOTS.issuperset(value):
+        raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a UID: {value[:80]!r}")
+    return value.decode("ascii")
+
+
+def _decode(element: Element, character_set: bytes | None) -> str:
+    value = element.value
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    return decode(value, character_set, element.vr)
+
+
+def _number(element: Element) -> int:
+    try:
+        found = int(element.value)
+    except ValueError:
+        return number(element.value.partition(b"\\")[0].strip(b" \0").decode("ascii", "replace"))
+    return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER
+
+
+def _fragment(elements: Elements, wanted: tuple[int, ...], character_set: bytes | None) -> str:
+    """Members of a DICOM JSON object, without its braces. What is too long for the index is left out."""
+    get = elements.get
+    parts = [
+        _PREFIX[tag] + encode_element(element, character_set).decode()
+        for tag in wanted
+        if (element := get(tag)) is not None and len(element.value) <= MAX_VALUE
+    ]
+    return ",".join(parts)
+
+
+class _Item(msgspec.Struct):
+    scheduled: msgspec.Raw = msgspec.field(name="00400009", default=msgspec.Raw(b"{}"))
+    requested: msgspec.Raw = msgspec.field(name="00401001", default=msgspec.Raw(b"{}"))
+
+
+class _Sequence(msgspec.Struct):
+    items: list[_Item] = msgspec.field(name="Value", default_factory=list)
+
+
+class _Text(msgspec.Struct):
+    values: list[str | None] = msgspec.field(name="Value", default_factory=list)
+
+
+def _requests(elements: Elements, character_set: bytes | None) -> tuple[str, str]:
+    """Scheduled step and requested procedure IDs of all requests, each between backslashes: `\\A\\B\\`, or ''."""
+    element = elements.get(tags.REQUEST_ATTRIBUTES_SEQUENCE)
+    if element is None or len(element.value) > MAX_VALUE:
+        return "", ""
+    try:
+        items = msgspec.json.decode(encode_element(element, character_set), type=_Sequence).items
+        scheduled = [text for item in items for text in msgspec.json.decode(item.scheduled, type=_Text).values if text]
+        requested = [text for item in items for text in msgspec.json.decode(item.requested, type=_Text).values if text]
+    except msgspec.DecodeError:
+        return "", ""
+    return _listed(scheduled), _listed(requested)
+
+
+def _listed(values: list[str]) -> str:
+    return "\\" + "\\".join(values) + "\\" if values else ""

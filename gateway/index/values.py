@@ -1,0 +1,59 @@
+"""Attribute values made comparable: the one form in which the index keeps them and queries ask for them.
+
+Names, dates and times only; everything else compares as it is. The translation to SQL is in `matching.py`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+NO_NUMBER = 10**12
+"""Stands for an absent Instance or Series Number: more than an IS can say (12 characters), so it sorts last."""
+MAX_TEXT = 1024
+"""Characters of a value that can be searched for; what is longer is not DICOM's."""
+
+
+def comparable_name(group: str) -> str:
+    """One component group of a person name: composed, case folded, components trimmed, no trailing carets.
+
+    Accents are kept: Müller and Muller are different people. Wildcards pass through.
+    """
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", group).casefold())
+    return "^".join([component.strip() for component in folded.split("^")]).rstrip("^")[:MAX_TEXT]
+
+
+def comparable_names(value: str) -> list[str]:
+    """The distinct component groups (alphabetic, ideographic, phonetic) of a PN value that are not empty."""
+    groups = dict.fromkeys(comparable_name(group) for name in value.split("\\") for group in name.split("="))
+    groups.pop("", None)
+    return list(groups)
+
+
+def comparable_date(value: str) -> str:
+    """DA as YYYYMMDD; the dots of ACR-NEMA are dropped (PS3.5 Table 6.2-1). '' where it is not a date."""
+    digits = value.strip().replace(".", "")
+    return digits if len(digits) == 8 and digits.isdecimal() and digits.isascii() else ""
+
+
+def comparable_time(value: str, fill: str = "0") -> str:
+    """TM as HHMMSS.FFFFFF, what is missing taken from `fill`: '0' for the first moment meant, '9' for the last.
+
+    '' where it is not a time.
+    """
+    whole, dot, fraction = value.strip().replace(":", "").partition(".")
+    digits = whole + fraction
+    if not digits.isdecimal() or not digits.isascii() or len(whole) not in (2, 4, 6) or len(fraction) > 6:
+        return ""
+    if dot and len(whole) != 6:
+        return ""
+    whole += ("5959" if fill == "9" else "0000")[: 6 - len(whole)]
+    return f"{whole}.{fraction.ljust(6, fill)}"
+
+
+def number(value: str) -> int:
+    """IS as an integer; NO_NUMBER where it is none."""
+    try:
+        found = int(value)
+    except ValueError:
+        return NO_NUMBER
+    return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER

@@ -1,0 +1,149 @@
+"""What every database driver must do. A driver's test class inherits DatabaseContract and gives a `database` fixture.
+
+The fixture yields an open, empty database with the schema of this release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.database.database import Database, Query, Script
+from gateway.errors import DatabaseError
+
+PUT = Query("put", "INSERT INTO garbage (key, at) VALUES ($1, $2)")
+PUT_NEW = Query("put_new", "INSERT INTO garbage (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING key")
+GET = Query("get", "SELECT at FROM garbage WHERE key = $1")
+ALL = Query("all", "SELECT key FROM garbage ORDER BY key")
+LIKE = Query("like", "SELECT key FROM garbage WHERE key LIKE $1 ESCAPE '!' ORDER BY key")
+PUT_CHANGE = Query(
+    "put_change",
+    "INSERT INTO changes (kind, level, public_id, study_uid, at) VALUES ('', '', '', '', 0) RETURNING seq",
+)
+DROP_CHANGES = Query("drop_changes", "DELETE FROM changes")
+WRONG = Query("wrong", "SELECT nothing FROM nowhere")
+
+
+class Refused(Exception):
+    pass
+
+
+def put(key: str, at: float = 1.0) -> Script[str]:
+    yield PUT, (key, at)
+    return key
+
+
+def put_and_refuse(key: str) -> Script[None]:
+    yield PUT, (key, 1.0)
+    raise Refused(key)
+
+
+def put_and_break(key: str) -> Script[None]:
+    yield PUT, (key, 1.0)
+    yield WRONG, ()
+
+
+class DatabaseContract:
+    async def test_a_script_is_sent_the_rows_and_its_result_comes_back(self, database: Database) -> None:
+        def script() -> Script[list[object]]:
+            first = yield PUT_NEW, ("a", 1.5)
+            second = yield PUT_NEW, ("a", 2.5)
+            third = yield GET, ("a",)
+            return [first, second, third]
+
+        assert await database.write(script) == [[("a",)], [], [(1.5,)]]
+
+    async def test_what_is_written_is_seen_by_the_next_fetch(self, database: Database) -> None:
+        for n in range(20):
+            await database.write(lambda n=n: put(f"k{n:02}", n))
+            assert await database.fetch(GET, f"k{n:02}") == [(float(n),)]
+
+    async def test_what_a_script_raises_comes_out_and_rolls_it_back(self, database: Database) -> None:
+        with pytest.raises(Refused):
+            await database.write(lambda: put_and_refuse("a"))
+        assert await database.fetch(ALL) == []
+
+    async def test_a_failing_statement_is_a_database_error_and_rolls_back(self, database: Database) -> None:
+        with pytest.raises(DatabaseError) as caught:
+            await database.write(lambda: put_and_break("a"))
+        assert not caught.value.in_doubt
+        assert await database.fetch(ALL) == []
+        with pytest.raises(DatabaseError):
+            await database.fetch(WRONG)
+
+    async def test_concurrent_scripts_fail_alone(self, database: Database) -> None:
+        scripts = []
+        for n in range(60):
+            kind = (put, put_and_refuse, put_and_break)[n % 3]
+            scripts.append(database.write(lambda n=n, kind=kind: kind(f"k{n:02}")))
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(*scripts, return_exceptions=True)
+        for n, result in enumerate(results):
+            if n % 3 == 0:
+                assert result == f"k{n:02}"
+            else:
+                assert isinstance(result, (Refused, DatabaseError)[n % 3 - 1])
+        assert await database.fetch(ALL) == [(f"k{n:02}",) for n in range(0, 60, 3)]
+
+    async def test_a_script_sees_the_ones_before_it(self, database: Database) -> None:
+        results = await asyncio.gather(*[database.write(lambda: put_new("same")) for _ in range(30)])
+        assert sorted(results) == [False] * 29 + [True]
+
+    async def test_a_script_that_asks_nothing(self, database: Database) -> None:
+        def script() -> Script[int]:
+            return 7
+            yield
+
+        assert await database.write(script) == 7
+
+    async def test_a_waiter_that_is_cancelled_disturbs_nobody(self, database: Database) -> None:
+        tasks = [asyncio.ensure_future(database.write(lambda n=n: put(f"k{n:02}"))) for n in range(40)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        there = {key for (key,) in await database.fetch(ALL)}
+        assert set(results[1::2]) == {f"k{n:02}" for n in range(1, 40, 2)} <= there
+
+    async def test_like_is_case_sensitive_and_escapes(self, database: Database) -> None:
+        for key in ("Abc", "abc", "a_c", "a%c", "äbc"):
+            await database.write(lambda key=key: put(key))
+        assert await database.fetch(LIKE, "a%c") == [("a%c",), ("a_c",), ("abc",)]
+        assert await database.fetch(LIKE, "a!_c") == [("a_c",)]
+        assert await database.fetch(LIKE, "a!%c") == [("a%c",)]
+        assert await database.fetch(LIKE, "_bc") == [("Abc",), ("abc",), ("äbc",)]
+
+    async def test_text_keeps_every_character(self, database: Database) -> None:
+        for key in ("", "山田^太郎", "\U0001f600", "a'b\"c\\d\n"):
+            await database.write(lambda key=key: put(key))
+            assert await database.fetch(GET, key) == [(1.0,)]
+
+    async def test_a_sequence_number_is_never_given_twice(self, database: Database) -> None:
+        def change() -> Script[int]:
+            ((seq,),) = yield PUT_CHANGE, ()
+            return seq
+
+        def drop() -> Script[None]:
+            yield DROP_CHANGES, ()
+
+        first = [await database.write(change) for _ in range(3)]
+        await database.write(drop)
+        assert await database.write(change) > max(first)
+
+    async def test_after_close_nothing_is_written(self, database: Database) -> None:
+        pending = [asyncio.ensure_future(database.write(lambda n=n: put(f"k{n}"))) for n in range(10)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await database.close()
+            assert await asyncio.gather(*pending) == [f"k{n}" for n in range(10)]
+            with pytest.raises(DatabaseError):
+                await database.write(lambda: put("late"))
+            with pytest.raises(DatabaseError):
+                await database.fetch(ALL)
+            await database.close()
+
+
+def put_new(key: str) -> Script[bool]:
+    return bool((yield PUT_NEW, (key, 1.0)))
