@@ -39,9 +39,6 @@ class FileObject:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __del__(self) -> None:
-        self.close()
-
 
 class FileStore:
     """The store below a data folder."""

@@ -45,6 +45,8 @@ class GroupSync:
         self._done = 0
         self._running = False
         self._failure: OSError | None = None
+        self.waiting = 0
+        """Threads that wait for a sync that another thread does."""
 
     def sync(self) -> None:
         condition = self._condition
@@ -52,7 +54,9 @@ class GroupSync:
             wanted = self._begun + 1
             while self._done < wanted and self._failure is None:
                 if self._running:
+                    self.waiting += 1
                     condition.wait()
+                    self.waiting -= 1
                     continue
                 self._running = True
                 self._begun += 1

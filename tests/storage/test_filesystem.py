@@ -1,0 +1,238 @@
+"""Layout, store, incoming files, rejected objects: what is on disk after each step, and after each failure."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import NoSuchObject, OutOfSpace, StorageError, StorageFailed
+from gateway.storage.filesystem import FileStore
+from gateway.storage.incoming import GroupSync, IncomingFolder, abandoned, incoming_keys, remove_if_empty, try_lock
+from gateway.storage.layout import Layout, is_key, new_key
+from gateway.storage.rejected import RejectedFolder
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    for path in (layout.store, layout.incoming, layout.rejected):
+        path.mkdir()
+    return layout
+
+
+@pytest.fixture
+def store(layout: Layout) -> FileStore:
+    return FileStore(layout)
+
+
+@pytest.fixture
+def incoming(layout: Layout, store: FileStore) -> Iterator[IncomingFolder]:
+    folder = IncomingFolder(layout, store, "worker")
+    yield folder
+    folder.close()
+
+
+class TestLayout:
+    def test_keys_are_unique_and_sort_by_time(self) -> None:
+        keys = [new_key(millisecond) for millisecond in range(1, 2000)]
+        assert len(set(keys)) == len(keys)
+        assert keys == sorted(keys)
+        assert all(map(is_key, keys))
+
+    @pytest.mark.parametrize(
+        "name", ["", "../x", "/abs", "..", "a\0b", "A" * 25, "A" * 27, "a" * 26, "IIIIIIIIIIIIIIIIIIIIIIIIII"]
+    )
+    def test_nothing_but_a_key_becomes_a_path(self, layout: Layout, name: str) -> None:
+        with pytest.raises(StorageError):
+            layout.stored(name)
+        with pytest.raises(StorageError):
+            layout.rejected_files(name)
+
+
+class TestIncoming:
+    def test_an_instance_has_both_names_until_it_is_settled(
+        self, layout: Layout, store: FileStore, incoming: IncomingFolder
+    ) -> None:
+        file = incoming.new_file()
+        file.append([b"head", memoryview(b"middle")])
+        file.finish([b"end"])
+        assert file.folder is not None
+        assert Path(file.path).read_bytes() == b"headmiddleend"
+        assert Path(layout.stored(file.key)).read_bytes() == b"headmiddleend"
+        incoming.settle([(file.key, file.folder)])
+        assert incoming_keys(incoming.path) == []
+        opened = store.open(file.key)
+        assert (opened.size, opened.read(4, 6), opened.read(12, 100)) == (13, b"middle", b"d")
+        opened.close()
+        assert list(store.keys()) == [file.key]
+
+    def test_a_discarded_instance_leaves_nothing(self, store: FileStore, incoming: IncomingFolder) -> None:
+        for finish in (False, True):
+            file = incoming.new_file()
+            file.append([b"x"])
+            if finish:
+                file.finish([])
+            file.discard()
+            assert incoming_keys(incoming.path) == []
+            with pytest.raises(NoSuchObject):
+                store.open(file.key)
+        incoming.new_file().discard()
+
+    def test_readers_outlive_a_removal(self, store: FileStore, incoming: IncomingFolder) -> None:
+        file = incoming.new_file()
+        file.finish([b"kept"])
+        opened = store.open(file.key)
+        store.remove(file.key)
+        store.remove(file.key)
+        assert opened.read(0, 10) == b"kept"
+        opened.close()
+        opened.close()
+
+    def test_more_views_than_one_writev_takes(self, incoming: IncomingFolder) -> None:
+        file = incoming.new_file()
+        views = [bytes([index % 256]) for index in range(3000)]
+        file.finish(views)
+        assert Path(file.path).read_bytes() == b"".join(views)
+        assert file.size == 3000
+
+    def test_short_writes_are_continued(self, incoming: IncomingFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = os.writev
+        monkeypatch.setattr(os, "writev", lambda fd, views: real(fd, [bytes(views[0])[:1]]))
+        file = incoming.new_file()
+        file.finish([b"abc", b"", b"def"])
+        assert Path(file.path).read_bytes() == b"abcdef"
+
+    @pytest.mark.parametrize(
+        ("call", "number", "expected"),
+        [
+            ("writev", errno.ENOSPC, OutOfSpace),
+            ("writev", errno.EDQUOT, OutOfSpace),
+            ("writev", errno.EIO, StorageError),
+            ("link", errno.ENOSPC, OutOfSpace),
+            ("fdatasync", errno.ENOSPC, OutOfSpace),
+            ("fdatasync", errno.EIO, StorageFailed),
+            ("fsync", errno.EIO, StorageFailed),
+        ],
+    )
+    def test_a_failing_call_is_told_apart_and_leaves_nothing(
+        self,
+        layout: Layout,
+        store: FileStore,
+        incoming: IncomingFolder,
+        monkeypatch: pytest.MonkeyPatch,
+        call: str,
+        number: int,
+        expected: type[Exception],
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        file = incoming.new_file()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(expected) as caught:
+                file.finish([b"data"])
+        assert type(caught.value) is expected
+        file.discard()
+        assert incoming_keys(incoming.path) == []
+        assert list(store.keys()) == []
+
+
+class TestGroupSync:
+    def test_waiters_share_one_sync_that_begins_after_they_came(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running, go, calls = threading.Event(), threading.Event(), []
+
+        def fsync(descriptor: int) -> None:
+            calls.append(descriptor)
+            running.set()
+            assert go.wait(10)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        group = GroupSync(str(tmp_path))
+        threads = [threading.Thread(target=group.sync) for _ in range(8)]
+        threads[0].start()
+        assert running.wait(10)
+        for thread in threads[1:]:
+            thread.start()
+        while group.waiting < 7:
+            pass
+        go.set()
+        for thread in threads:
+            thread.join(10)
+        assert len(calls) == 2
+        group.close()
+
+    def test_a_failure_is_for_everyone_and_for_good(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        group = GroupSync(str(tmp_path))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+            with pytest.raises(StorageFailed):
+                group.sync()
+        with pytest.raises(StorageFailed):
+            group.sync()
+        group.close()
+
+
+class TestWorkers:
+    def test_a_folder_is_adopted_only_when_its_worker_has_gone(self, layout: Layout, store: FileStore) -> None:
+        alive = IncomingFolder(layout, store, "alive")
+        dead = IncomingFolder(layout, store, "dead")
+        file = dead.new_file()
+        file.append([b"half"])
+        file.close()
+        os.close(dead._lock)
+        found = list(abandoned(layout))
+        assert [Path(folder).name for folder, _ in found] == ["dead"]
+        remove_if_empty(found[0][0])
+        assert layout.worker("dead").exists()
+        os.close(found[0][1])
+        dead.names.close()
+        alive.close()
+        assert not layout.worker("alive").exists()
+
+    def test_a_lock_is_held_once(self, layout: Layout, store: FileStore) -> None:
+        folder = IncomingFolder(layout, store, "one")
+        assert try_lock(folder.path) is None
+        with pytest.raises(StorageError, match="in use"):
+            IncomingFolder(layout, store, "one")
+        folder.close()
+
+
+class TestRejected:
+    def test_an_object_is_kept_with_its_reason(
+        self, layout: Layout, store: FileStore, incoming: IncomingFolder
+    ) -> None:
+        rejected = RejectedFolder(layout, 1000)
+        file = incoming.new_file()
+        file.finish([b"junk"])
+        rejected.keep(file, {"reason": "it is junk"})
+        data, note = layout.rejected_files(file.key)
+        assert data.read_bytes() == b"junk"
+        assert msgspec.json.decode(note.read_bytes()) == {"reason": "it is junk"}
+        assert incoming_keys(incoming.path) == list(store.keys()) == []
+
+    def test_the_oldest_go_when_the_quota_is_reached(self, layout: Layout, incoming: IncomingFolder) -> None:
+        for _ in range(2):  # The second folder finds what the first has left.
+            rejected = RejectedFolder(layout, 10)
+            keys = []
+            for _ in range(4):
+                file = incoming.new_file()
+                file.finish([b"1234"])
+                rejected.keep(file, {})
+                keys.append(file.key)
+            assert sorted(path.stem for path in layout.rejected.glob("*.dcm")) == sorted(keys[-2:])
+            assert len(list(layout.rejected.iterdir())) == 4
+
+    def test_one_over_the_quota_is_not_kept(self, layout: Layout, incoming: IncomingFolder) -> None:
+        file = incoming.new_file()
+        file.finish([b"12345678901"])
+        RejectedFolder(layout, 10).keep(file, {})
+        assert list(layout.rejected.iterdir()) == []
