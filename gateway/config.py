@@ -92,6 +92,8 @@ class Http(_Section, frozen=True):
     """Most matches in one QIDO-RS answer; more are said in a Warning header."""
     min_rate: int = 1 * KiB
     """Bytes a second below which, over a minute, a client that we send to is let go."""
+    read_threads: int = 8
+    """Threads that read stored files for answers; each holds at most some 2 MiB."""
 
 
 class Storage(_Section, frozen=True):
@@ -221,6 +223,7 @@ def _check(settings: Settings) -> None:
         "dicom.max_operations": dicom.max_operations,
         "dicom.artim_timeout": dicom.artim_timeout,
         "http.max_results": http.max_results,
+        "http.read_threads": http.read_threads,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
     }
