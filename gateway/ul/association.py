@@ -53,7 +53,6 @@ class Association(Machine):
         self._body_kind = 0
         self._skip = 0  # bytes of a PDU that nobody looks into
         self._respond_at_once = False  # our half of a release collision, once the other half has come
-        self._deaf = False  # an unreadable PDU came: there is no telling where the next one begins
 
     @classmethod
     def acceptor(cls, limits: Limits | None = None) -> Association:
@@ -111,7 +110,7 @@ class Association(Machine):
                         self._pdv = (context_id, control & 1 != 0, control & 2 != 0)
                         at = start
                     continue
-            if self._deaf or self.state is State.Sta1:
+            if self._deaf:
                 break
             at = self._step(view, at, end, now)
             contexts, limit = self.contexts, self._receive_limit
@@ -326,7 +325,7 @@ class Association(Machine):
 
     def _violation(self, detail: str, reason: int, now: float) -> None:
         self._refuse(Evt.Evt19, TABLE[Evt.Evt19, self.state][0], detail, reason, now)
-        self._deaf = True
+        self._deaf = True  # there is no telling where the next PDU begins
 
     def _refuse(self, event: Evt, action: Action, detail: str, reason: int, now: float) -> None:
         if action is Action.AA_1:

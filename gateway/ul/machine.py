@@ -76,7 +76,8 @@ class Machine:
         self._timer: float | None = None
         self._heard = 0.0
         self._spoke = False
-        self._delivering = False
+        self._delivering = False  # P-DATA is handed on in this state
+        self._deaf = False  # the rest of the stream is dropped
 
     @property
     def deadline(self) -> float | None:
@@ -97,6 +98,7 @@ class Machine:
             self._timer = self._timer_of(self.state, now)
             self._delivering = self.state in DELIVERING
             if self.state is State.Sta1:
+                self._deaf = True
                 self.ended = self.ended or "the association has ended"
 
     def _check(self, event: Evt) -> None:
