@@ -139,8 +139,8 @@ def _pick_explicit(
             if length == UNDEFINED:
                 undefined = True
                 length, end = _undefined(data, tag, vr, position, value_start, coding)
-                if coding.implicit and tag != PIXEL_DATA:
-                    vr = "SQ"
+                if coding.implicit:
+                    vr = "OB" if tag == PIXEL_DATA else "SQ"
         elif looks_like_text(code):
             # "??" and the like: known writers use the short form then.
             value_start = position + 8

@@ -103,6 +103,8 @@ class Inflater:
         """Inflated bytes so far."""
 
     def __call__(self, offset: int, length: int) -> bytes:
+        if offset < self.position:
+            raise ValueError(f"cannot go back from {self.position} to {offset} in a deflate stream")
         while self.position < offset:
             if not self.more(min(offset - self.position, CHUNK)):
                 raise TruncatedDataSet(f"the inflated data set ends at offset {self.position}, before {offset}")

@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from gateway.dicom.dictionary import implicit_vr
+from gateway.dicom.dictionary import PIXEL_SIGNED, implicit_vr
 from gateway.dicom.source import Window
 from gateway.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, Syntax
 from gateway.errors import DataSetError, TruncatedDataSet
@@ -31,6 +31,7 @@ ITEM: Final = 0xFFFEE000
 ITEM_DELIMITATION: Final = 0xFFFEE00D
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 PIXEL_DATA: Final = 0x7FE00010
+PIXEL_REPRESENTATION: Final = 0x00280103
 UNDEFINED: Final = 0xFFFFFFFF
 
 
@@ -88,12 +89,17 @@ def walk(window: Window, start: int, syntax: Syntax) -> Iterator[Event]:
     Raises TruncatedDataSet where the data set ends inside an element: for a value only after its event was given, so
     that the elements before are not lost; DataSetError for what is no data set.
     """
-    return _walk(window, start, syntax, in_items=False)
+    return _walk(window, start, syntax, in_items=False, end=_NOWHERE)
+
+
+def walk_items(data: bytes, syntax: Syntax) -> Iterator[Event]:
+    """Events of the items in the value of a sequence, without those of the sequence itself."""
+    return _walk(Window.over(data), 0, syntax, in_items=True, end=len(data))
 
 
 def end_of_items(window: Window, value_start: int, syntax: Syntax) -> int:
     """The offset after the delimiter of a sequence of undefined length, whose items start at `value_start`."""
-    (last,) = deque(_walk(window, value_start, syntax, in_items=True), maxlen=1)
+    (last,) = deque(_walk(window, value_start, syntax, in_items=True, end=_NOWHERE), maxlen=1)
     return last.start + 8  # the walk ends with the delimiter or raises
 
 
@@ -112,22 +118,24 @@ def end_of_fragments(window: Window, tag: int, value_start: int, syntax: Syntax)
         position += 8 + length
 
 
-def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool) -> Iterator[Event]:
+def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: int) -> Iterator[Event]:
     make = _make
-    stack: list[tuple[int, bool, Syntax, int]] = []
-    # The container that is being read: where it ends (_NOWHERE: at its delimiter, or at the end of the data set),
-    # whether it holds items or elements, how it is encoded, and its tag.
-    end = _NOWHERE
+    # The container that is being read: where it ends (_NOWHERE: at its delimiter, or with the data set), whether it
+    # holds items or elements, how it is encoded, its tag, and whether its pixels are signed. Outer ones on the stack.
+    stack: list[tuple[int, bool, Syntax, int, bool]] = []
     outer = ITEM
+    signed = False
     part = in_items
     position = start
     while True:
         if position >= end:
             if position > end:
                 raise DataSetError(f"{place(outer, end)}: what it holds goes on past its length")
+            if not stack:
+                return
             kind = Kind.SEQUENCE_END if in_items else Kind.ITEM_END
             yield make(Event, (kind, outer, "", position, position, 0, syntax))
-            end, in_items, syntax, outer = stack.pop()
+            end, in_items, syntax, outer, signed = stack.pop()
             continue
         if not stack and not part and window.ended(position):
             return
@@ -136,7 +144,7 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool) -> Iter
         if tag >> 16 == 0xFFFE:
             if in_items and tag == ITEM:
                 yield make(Event, (Kind.ITEM, tag, "", position, value_start, length, syntax))
-                stack.append((end, in_items, syntax, outer))
+                stack.append((end, in_items, syntax, outer, signed))
                 inner = _NOWHERE if length == UNDEFINED else value_start + length
                 if inner > end and length != UNDEFINED:
                     raise DataSetError(f"{place(tag, position)}: the item ends past its sequence")
@@ -148,12 +156,12 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool) -> Iter
                     yield make(Event, (Kind.SEQUENCE_END, outer, "", position, value_start, 0, syntax))
                     if not stack:
                         return
-                    end, in_items, syntax, outer = stack.pop()
+                    end, in_items, syntax, outer, signed = stack.pop()
                 position = value_start
             elif not in_items and tag == ITEM_DELIMITATION and stack:
                 if end == _NOWHERE or value_start == end:
                     yield make(Event, (Kind.ITEM_END, outer, "", position, value_start, 0, syntax))
-                    end, in_items, syntax, outer = stack.pop()
+                    end, in_items, syntax, outer, signed = stack.pop()
                 position = value_start
             else:
                 raise DataSetError(f"{place(tag, position)}: a delimiter or item where none may stand (PS3.5 §7.5)")
@@ -167,19 +175,25 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool) -> Iter
                 raise DataSetError(f"{place(tag, position)}: group {tag >> 16:04X} inside the data set")
 
         if length == UNDEFINED and (vr in ("OB", "OW") or tag == PIXEL_DATA):
+            vr = vr if vr in ("OB", "OW") and not coding.implicit else "OB"
             yield make(Event, (Kind.FRAGMENTS, tag, vr, position, value_start, length, coding))
             position = end_of_fragments(window, tag, value_start, coding)
         elif vr == "SQ" or length == UNDEFINED:
             if len(stack) >= 2 * MAX_DEPTH:
                 raise DataSetError(f"{place(tag, position)}: more than {MAX_DEPTH} sequences inside one another")
             yield make(Event, (Kind.SEQUENCE, tag, "SQ", position, value_start, length, coding))
-            stack.append((end, in_items, syntax, outer))
+            stack.append((end, in_items, syntax, outer, signed))
             inner = _NOWHERE if length == UNDEFINED else value_start + length
             if inner != _NOWHERE:
                 _check_fits(window, tag, position, inner, end)
             end, in_items, syntax, outer = inner, True, coding, tag
             position = value_start
         else:
+            if coding.implicit:
+                if tag == PIXEL_REPRESENTATION and length == 2:
+                    signed = window.buffer[window.need(value_start, 2)] == 1
+                elif signed and tag in PIXEL_SIGNED:
+                    vr = "SS"
             yield make(Event, (Kind.ELEMENT, tag, vr, position, value_start, length, coding))
             _check_fits(window, tag, position, value_start + length, end)
             position = value_start + length

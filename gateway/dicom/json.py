@@ -1,0 +1,266 @@
+"""The DICOM JSON Model (PS3.18 Annex F), straight from the bytes of a data set. Reading JSON is not here.
+
+Where Annex F leaves a choice: IS and DS are numbers where nothing is lost by it, strings where it would be (F.2.3);
+SV and UV past 2^53 are strings, for the sake of JavaScript; FL and FD that hold NaN or an infinity, for which JSON has
+no number, are bulk data. Specific Character Set reads ISO_IR 192, since all text is UTF-8 by then. A value that does
+not fit its VR (3 bytes of US) goes out as UN, unchanged.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from math import isfinite
+from struct import unpack
+from typing import Any, Final
+
+import msgspec
+
+from gateway.dicom.charset import decode_values
+from gateway.dicom.elements import Element
+from gateway.dicom.recode import WORD_SIZES, swapped
+from gateway.dicom.source import Inflater, Read, Window
+from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_syntax
+from gateway.dicom.walk import PIXEL_DATA, Event, Kind, walk, walk_items
+from gateway.errors import TruncatedDataSet
+
+LARGEST_INLINE: Final = 64 << 10
+"""Bytes past which text and numbers too become bulk data."""
+INFLATE_LIMIT: Final = 4 << 30
+"""Bytes to which a deflated data set may inflate. Memory is flat, so this bounds time."""
+
+_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_BULK_VRS: Final = _BINARY | {"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"}
+"""VRs for which PS3.18 F.2.2 allows BulkDataURI."""
+_PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
+_CHARSET: Final = 0x00080005
+_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_LARGEST_SAFE: Final = (1 << 53) - 1
+_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+Json = dict[str, Any]
+
+
+class _NotFinite(ValueError):
+    """A number that JSON cannot say."""
+
+
+def encode_element(element: Element, charset: bytes | str | None) -> bytes:
+    """The attribute object of one picked element: `{"vr":"PN","Value":[...]}`.
+
+    `charset` is the value of (0008,0005) in its data set, None where absent. Binary values are inline whatever their
+    size; a number that is not finite becomes null. DataSetError where the items of a sequence are malformed.
+    """
+    return _encode(_element(element, charset))
+
+
+def encode_elements(elements: dict[int, Element], charset: bytes | str | None) -> bytes:
+    """The object of picked elements, in tag order, without group lengths (PS3.18 F.2.2)."""
+    return _encode({f"{tag:08X}": _element(elements[tag], charset) for tag in sorted(elements) if tag & 0xFFFF})
+
+
+def encode_data_set(
+    read: Read,
+    start: int,
+    end: int,
+    transfer_syntax_uid: str,
+    *,
+    bulk_data_uri: Callable[[str], str],
+    bulk_threshold: int = 1024,
+    inflate_limit: int = INFLATE_LIMIT,
+) -> bytes:
+    """The object of the whole data set that `read` gives from `start` to `end`.
+
+    Binary values of more than `bulk_threshold` bytes, text and numbers of more than LARGEST_INLINE and pixel data of
+    any size become a BulkDataURI and are never read; `bulk_data_uri` is given where the element stands: `7FE00010`,
+    or `00880200/0/7FE00010` for one in the first item of a sequence. Deflated data sets are inflated as they are read.
+
+    Raises DataSetError and TruncatedDataSet as walk does, the latter not where only pixel data is cut short.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax.deflated:
+        window = Window(Inflater(read, start, end, inflate_limit), 0, None)
+        events = walk(window, 0, EXPLICIT_VR_LITTLE_ENDIAN)
+    else:
+        window = Window(read, start, end)
+        events = walk(window, start, syntax)
+    return _encode(_Writer(window, bulk_data_uri, bulk_threshold).object(events, None))
+
+
+class _Writer:
+    """Turns the events of one data set into its object; finished items are kept as JSON text, which is compact."""
+
+    def __init__(self, window: Window, uri: Callable[[str], str] | None, threshold: int) -> None:
+        self._window = window
+        self._uri = uri
+        self._threshold = threshold
+
+    def object(self, events: Iterable[Event], charset: bytes | str | None) -> Json:
+        """The object of a data set. `charset` is inherited, where the data set does not say its own."""
+        return self._build(events, charset)[0]
+
+    def items(self, events: Iterable[Event], charset: bytes | str | None) -> list[Any]:
+        """The items of a sequence whose events these are."""
+        return self._build(events, charset)[1]
+
+    def _build(self, events: Iterable[Event], charset: bytes | str | None) -> tuple[Json, list[Any]]:
+        members: Json = {}
+        items: list[Any] = []
+        last = -1
+        # Of the containers around: the attribute that is a sequence, its items, and the data set that it is in.
+        sequences: list[tuple[str, list[Any]]] = []
+        outer: list[tuple[Json, int, bytes | str | None]] = []
+        path: list[str] = []
+        try:
+            for event in events:
+                kind, tag, _vr, _start, value_start, length, _syntax = event
+                if kind is Kind.ELEMENT or kind is Kind.FRAGMENTS:
+                    if tag & 0xFFFF == 0:
+                        continue  # Group Length shall not be included (F.2.2)
+                    key = f"{tag:08X}"
+                    if tag <= last:
+                        members.pop(key, None)
+                        last = 1 << 32  # out of order: sort when done
+                    else:
+                        last = tag
+                    if tag == _CHARSET and length <= self._threshold:
+                        charset = self._window.read(value_start, length)
+                    members[key] = self._attribute(event, charset, path, key)
+                elif kind is Kind.SEQUENCE:
+                    key = f"{tag:08X}"
+                    if tag <= last:
+                        members.pop(key, None)
+                        last = 1 << 32
+                    else:
+                        last = tag
+                    sequences.append((key, items))
+                    items = []
+                    path.append(key)
+                elif kind is Kind.ITEM:
+                    outer.append((members, last, charset))
+                    path.append(str(len(items)))
+                    members, last = {}, -1
+                elif kind is Kind.ITEM_END:
+                    items.append(msgspec.Raw(_encode(_in_order(members, last))))
+                    members, last, charset = outer.pop()
+                    path.pop()
+                else:
+                    value: Json = {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+                    key, items = sequences.pop()
+                    members[key] = value
+                    path.pop()
+        except TruncatedDataSet:
+            if outer or sequences or "7FE00010" not in members:
+                raise
+        return _in_order(members, last), items
+
+    def _attribute(self, event: Event, charset: bytes | str | None, path: list[str], key: str) -> Json:
+        kind, tag, vr, _start, value_start, length, syntax = event
+        if length == 0:
+            return {"vr": vr}
+        if self._uri is not None and (
+            kind is Kind.FRAGMENTS or tag in _PIXELS or length > (self._threshold if vr in _BINARY else LARGEST_INLINE)
+        ):
+            if vr not in _BULK_VRS:
+                vr = "UN"  # longer than any value of its VR may be (PS3.5 §6.2.2)
+            return {"vr": vr, "BulkDataURI": self._uri("/".join([*path, key]))}
+        value = self._window.read(value_start, length)
+        try:
+            return _value(tag, vr, value, charset, syntax)
+        except _NotFinite:
+            if self._uri is not None:
+                return {"vr": vr, "BulkDataURI": self._uri("/".join([*path, key]))}
+            return {"vr": vr, "Value": _finite_numbers(vr, value, syntax)}
+
+
+def _in_order(members: Json, last: int) -> Json:
+    """F.2.2: 'shall be ordered by their property name'."""
+    return dict(sorted(members.items())) if last > 0xFFFFFFFF else members
+
+
+def _element(element: Element, charset: bytes | str | None) -> Json:
+    tag, vr, value, _start, _value_start, length, _undefined, syntax = element
+    if length == 0:
+        return {"vr": vr}
+    if vr == "SQ":
+        items = _Writer(Window.over(value), None, 0).items(walk_items(value, syntax), charset)
+        return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+    try:
+        return _value(tag, vr, value, charset, syntax)
+    except _NotFinite:
+        return {"vr": vr, "Value": _finite_numbers(vr, value, syntax)}
+
+
+def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax: Syntax) -> Json:
+    """The attribute object of a value that is not empty and no sequence."""
+    if vr in _BINARY:
+        if syntax.big_endian and vr in WORD_SIZES:
+            value = swapped(value, WORD_SIZES[vr])
+        return {"vr": vr, "InlineBinary": b64encode(value).decode("ascii")}
+    if vr in _NUMBERS:
+        code = _NUMBERS[vr]
+        size = WORD_SIZES[vr]
+        if len(value) % size:
+            return {"vr": "UN", "InlineBinary": b64encode(value).decode("ascii")}
+        numbers: list[Any] = list(unpack(f"{'>' if syntax.big_endian else '<'}{len(value) // size}{code}", value))
+        if size == 8 and code in "Qq":
+            numbers = [number if -_LARGEST_SAFE <= number <= _LARGEST_SAFE else str(number) for number in numbers]
+        elif code in "fd" and not all(map(isfinite, numbers)):
+            raise _NotFinite(vr)
+        return {"vr": vr, "Value": numbers}
+    if vr == "AT":
+        if len(value) % 4:
+            return {"vr": "UN", "InlineBinary": b64encode(value).decode("ascii")}
+        words = unpack(f"{'>' if syntax.big_endian else '<'}{len(value) // 2}H", value)
+        return {"vr": vr, "Value": [f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2)]}
+    if tag == _CHARSET:
+        return {"vr": "CS", "Value": ["ISO_IR 192"]}
+    texts = decode_values(value, charset, vr)
+    if len(texts) == 1 and not texts[0]:
+        return {"vr": vr}  # padding alone
+    if vr == "PN":
+        return {"vr": vr, "Value": [_person_name(text) for text in texts]}
+    if vr == "IS":
+        return {"vr": vr, "Value": [_integer(text) for text in texts]}
+    if vr == "DS":
+        return {"vr": vr, "Value": [_decimal(text) for text in texts]}
+    return {"vr": vr, "Value": [text or None for text in texts]}
+
+
+def _finite_numbers(vr: str, value: bytes, syntax: Syntax) -> list[float | None]:
+    order = ">" if syntax.big_endian else "<"
+    numbers = unpack(f"{order}{len(value) // WORD_SIZES[vr]}{_NUMBERS[vr]}", value)
+    return [number if isfinite(number) else None for number in numbers]
+
+
+def _person_name(text: str) -> dict[str, str] | None:
+    """The non-empty component groups of a Person Name by their names (PS3.5 §6.2.1, PS3.18 F.2.2)."""
+    if "=" not in text:
+        return {"Alphabetic": text} if text else None
+    groups = zip(_GROUPS, text.split("="), strict=False)
+    return {name: group.rstrip(" ") for name, group in groups if group.rstrip(" ")} or None
+
+
+def _integer(text: str) -> int | str | None:
+    if not text:
+        return None
+    try:
+        return int(text) if len(text) <= 15 and "_" not in text and text.isascii() else text
+    except ValueError:
+        return text
+
+
+def _decimal(text: str) -> float | str | None:
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not isfinite(number) or "_" in text or not text.isascii():
+        return text
+    if len(text) > 15 and Decimal(repr(number)) != Decimal(text):
+        return text
+    return number
