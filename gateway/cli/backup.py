@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +17,12 @@ from gateway.cli.common import (
     print_json,
     print_line,
     progress_bar,
+    show_lost,
     size,
 )
+
+if TYPE_CHECKING:
+    from gateway.archive.backup import Report
 
 
 def backup(
@@ -39,11 +43,18 @@ def backup(
     from gateway.archive.backup import backup as run
 
     with progress_bar("instances", quiet=as_json) as progress:
-        report = asyncio.run(run(Path(settings.storage.path), target, copy=copy, progress=progress))
+        report = asyncio.run(run(settings.storage, target, copy=copy, progress=progress))
     if as_json:
         print_json(report)
-        return
+    else:
+        _show(target, report)
+    if report.lost:
+        raise typer.Exit(1)
+
+
+def _show(target: Path, report: Report) -> None:
     how = f"{report.linked:,} linked, {report.copied:,} copied"
     print_line(f"{target}: {count(report.instances, 'instance')}, {size(report.bytes)} ({how})")
+    show_lost(report.lost)
     if report.linked:
         print_line("Linked instances share the disk with the originals: carry the folder elsewhere, or use --copy.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,3 +71,9 @@ def size(number: float) -> str:
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def show_lost(keys: Sequence[str]) -> None:
+    """Name the files that a backup could not have."""
+    for key in keys:
+        sys.stderr.write(f"dicom-gateway: instance file {key} is missing or has the wrong size\n")

@@ -17,6 +17,7 @@ from gateway.cli.common import (
     print_json,
     print_line,
     progress_bar,
+    show_lost,
     size,
 )
 
@@ -32,10 +33,13 @@ def restore(
 
     from gateway.archive.backup import restore as run
 
-    target = Path(settings.storage.path)
     with progress_bar("instances", quiet=as_json) as progress:
-        report = asyncio.run(run(source, target, progress=progress))
+        report = asyncio.run(run(source, settings.storage, progress=progress))
     if as_json:
         print_json(report)
-        return
-    print_line(f"{target}: {count(report.instances, 'instance')}, {size(report.bytes)}, as of {report.made_at}")
+    else:
+        held = f"{count(report.instances, 'instance')}, {size(report.bytes)}"
+        print_line(f"{settings.storage.path}: {held}, as of {report.made_at}")
+        show_lost(report.lost)
+    if report.lost:
+        raise typer.Exit(1)
