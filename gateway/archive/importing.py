@@ -101,7 +101,7 @@ def _file(path: Path) -> Iterator[_Source]:
                 if not member.is_dir():
                     yield _Source(f"{path}:{member.filename}", functools.partial(archive.open, member))
     else:
-        yield _Source(str(path), functools.partial(open, path, "rb"))
+        yield _Source(str(path), lambda: path.open("rb"))
 
 
 async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportReport) -> None:

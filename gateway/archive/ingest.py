@@ -252,6 +252,7 @@ class Reception:
         self._held: list[Held] = []
         self._received = 0
         self._writing: asyncio.Future[None] | None = None
+        self._hurried = False
         self._error: GatewayError | None = None
         self._abandoned = False
         self._heading = Heading(transfer_syntax_uid, ingest.settings().max_header)
@@ -282,7 +283,11 @@ class Reception:
 
     def flush(self) -> None:
         """Write what is pending now, and let go of its memory when it is written."""
-        if self._writing is not None or not self._pending or self._error is not None:
+        if self._writing is not None:
+            self._hurried = True
+            return
+        self._hurried = False
+        if not self._pending or self._error is not None:
             return
         try:
             self._ingest.check_space()
@@ -316,7 +321,7 @@ class Reception:
             self._fail(error)
         elif error is not None:
             self._fail(StorageError(f"writing failed: {error}"))
-        elif self._pending >= _WRITE_AT:
+        elif self._hurried or self._pending >= _WRITE_AT:
             self.flush()
 
     def _fail(self, error: GatewayError) -> None:

@@ -7,6 +7,7 @@ the event loop; threads only read while somebody on the loop holds the block for
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -44,6 +45,7 @@ class BlockPool:
         self._made = 0
         self._free: list[Block] = []
         self._waiting: deque[Callable[[], None]] = deque()
+        self._waking: asyncio.Handle | None = None
         self.on_dry = on_dry
         self.reserve = count // 8
         """Kept for associations that have no block at all."""
@@ -64,13 +66,18 @@ class BlockPool:
             return Block(BLOCK_SIZE, freed)
         return None
 
+    @property
+    def contended(self) -> bool:
+        """Somebody waits: do not sit on half-filled blocks."""
+        return bool(self._waiting)
+
     def put_back(self, block: Block) -> None:
         self._free.append(block)
-        if self._waiting:
-            self._waiting.popleft()()
+        if self._waiting and self._waking is None:
+            self._waking = asyncio.get_running_loop().call_soon(self._wake)
 
     def when_available(self, callback: Callable[[], None]) -> None:
-        """Call back once, first come first served, when a block is put back."""
+        """Call back once, first come first served, when a block can be had."""
         self._waiting.append(callback)
         if len(self._waiting) == 1:
             self.on_dry()
@@ -79,3 +86,11 @@ class BlockPool:
         """The one who waited has gone."""
         if callback in self._waiting:
             self._waiting.remove(callback)
+
+    def _wake(self) -> None:
+        """As many as there are blocks; and again in the next turn, since who is woken may have nothing to read."""
+        self._waking = None
+        for _ in range(min(self.available, len(self._waiting))):
+            self._waiting.popleft()()
+        if self._waiting and self.available:
+            self._waking = asyncio.get_running_loop().call_soon(self._wake)

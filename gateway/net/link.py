@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from gateway.net.buffers import Block, BlockPool
 from gateway.ul.association import Association
@@ -54,7 +55,7 @@ class Link(asyncio.BufferedProtocol):
     # The kernel's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the ancestry
         self._transport = transport
         transport.set_write_buffer_limits(high=1 << 20)
         self._socket = transport.get_extra_info("socket")
@@ -88,6 +89,8 @@ class Link(asyncio.BufferedProtocol):
         block.drop()
         if self.block is None and not self._may_lease():
             self._wait_for_block()
+        elif self._blocks.contended:
+            self._starved()
         self.flush()
         # The kernel clears the option whenever it thinks the connection interactive.
         if self._socket is not None and not self.association.close_transport:

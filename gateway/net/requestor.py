@@ -119,7 +119,7 @@ class Requestor:
         """C-ECHO. The status of the response. The context must be among those called for."""
         context = self.context_for(uids.VERIFICATION)
         command = messages.c_echo_request(self.next_message_id())
-        return (await self.request(context, command)).status
+        return (await self.request(context, command)).status or 0
 
     async def store(
         self, context: PresentationContext, sop_instance_uid: str, data_set: Iterable[bytes | memoryview]
@@ -138,13 +138,15 @@ class Requestor:
         """Send a request and wait for its one response. Raises AssociationLost when the association ends first."""
         if self._ended is not None:
             raise self._ended
-        answer = self._answers[command.message_id] = self._loop.create_future()
+        message_id = command.message_id or 0
+        answer: asyncio.Future[Command] = self._loop.create_future()
+        self._answers[message_id] = answer
         try:
             async with self._sending:  # Messages must not be mixed on one association (PS3.7 §6.3.1).
                 await self._send(context.id, command, data_set)
             return await answer
         finally:
-            del self._answers[command.message_id]
+            del self._answers[message_id]
 
     async def _send(self, context_id: int, command: Command, data_set: Iterable[bytes | memoryview] | None) -> None:
         link = self._the_link
@@ -237,9 +239,10 @@ class Requestor:
             self._end(AssociationLost(f"we aborted the association: {error}"))
 
     def _answer(self, command: Command) -> None:
-        waiting = self._answers.get(command.message_id_being_responded_to)
+        message_id = command.message_id_being_responded_to
+        waiting = self._answers.get(message_id or 0)
         if waiting is None:
-            raise ProtocolError(f"a response to message {command.message_id_being_responded_to}, which is not open")
+            raise ProtocolError(f"a response to message {message_id}, which is not open")
         if not waiting.done():
             waiting.set_result(command)
 

@@ -14,7 +14,7 @@ from gateway.archive.ingest import Ingest
 from gateway.config import Dicom
 from gateway.dicom import uids
 from gateway.dimse import messages, status
-from gateway.dimse.command import Command
+from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
@@ -122,12 +122,12 @@ class GatewayServices:
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         """A message begins: who takes it is decided by its command, on a context that allows it."""
         field = command.command_field
-        if field & messages.RESPONSE_BIT:
+        if field & 0x8000:
             raise ProtocolError(f"a response ({field:04X}H) to nothing that was asked")
         is_verification = context.abstract_syntax == uids.VERIFICATION
-        if field == messages.C_ECHO_RQ and is_verification:
+        if field == C_ECHO_RQ and is_verification:
             return Echo(session, context, command)
-        if field == messages.C_STORE_RQ and not is_verification:
+        if field == C_STORE_RQ and not is_verification:
             return Store(self._ingest, session, context, command)
         return Unsupported(session, context, command)
 
@@ -147,11 +147,11 @@ class Unsupported:
         pass
 
     def end(self) -> None:
-        if self._command.command_field == messages.C_CANCEL_RQ:  # It has no response (PS3.7 §9.3.2.3).
+        if self._command.command_field == C_CANCEL_RQ:  # It has no response (PS3.7 §9.3.2.3).
             self._session.done()
             return
         log.warning("%s: unrecognized operation %04XH", self._session, self._command.command_field)
-        response = messages.response_to(self._command, status.UNRECOGNIZED_OPERATION)
+        response = messages.response(self._command, status.UNRECOGNIZED_OPERATION)
         self._session.respond(self._context.id, response.encode())
 
     def lost(self) -> None:

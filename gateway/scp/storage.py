@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 
 from gateway.archive.ingest import Ingest, Reception, Taken
-from gateway.dicom.uids import is_valid_uid
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import InstanceRefused, OutOfSpace, StorageFailed
@@ -20,6 +20,11 @@ from gateway.net.session import Session
 from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
+
+_UID = re.compile(r"[0-9.]{1,64}")
+"""Components with leading zeros are wrong (PS3.5 §9.1) and everywhere; refusing them would lose images."""
+_COMMENT = 64
+"""Characters of an Error Comment (LO)."""
 
 
 class Store:
@@ -31,7 +36,8 @@ class Store:
         self._command = command
         self._reception: Reception | None = None
         self._received = 0
-        self._refusal: tuple[int, str] | None = _objection(context, command)
+        instance = command.affected_sop_instance_uid or ""
+        self._refusal: tuple[int, str] | None = _objection(context, command, instance)
         if self._refusal is None:
             origin = Origin(
                 calling_aet=session.calling_aet,
@@ -43,8 +49,8 @@ class Store:
             try:
                 self._reception = ingest.begin(
                     transfer_syntax_uid=context.transfer_syntax,
-                    sop_class_uid=command.affected_sop_class_uid,
-                    sop_instance_uid=command.affected_sop_instance_uid,
+                    sop_class_uid=context.abstract_syntax,
+                    sop_instance_uid=instance,
                     origin=origin,
                 )
             except Exception as error:
@@ -95,16 +101,16 @@ class Store:
         return code, str(error)
 
     def _respond(self, code: int, comment: str) -> None:
-        response = messages.c_store_response(self._command, code, comment)
+        response = messages.c_store_response(self._command, code, comment[:_COMMENT] or None)
         self._session.respond(self._context.id, response.encode())
 
 
-def _objection(context: PresentationContext, command: Command) -> tuple[int, str] | None:
+def _objection(context: PresentationContext, command: Command, instance: str) -> tuple[int, str] | None:
     """What is wrong with the command itself (PS3.7 §9.1.1.1.9): status and comment, or None."""
     if not command.has_data_set:
         return status.MISSING_ATTRIBUTE, "a C-STORE request needs a data set"
     if command.affected_sop_class_uid != context.abstract_syntax:
         return status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context"
-    if not is_valid_uid(command.affected_sop_instance_uid or ""):
+    if not _UID.fullmatch(instance):
         return status.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID"
     return None

@@ -1,0 +1,88 @@
+"""The intake of a gateway in this process, without web or signals: a data folder, an acceptor on a free port."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway import config
+from gateway.archive.folder import DataFolder, open_folder, open_ingest
+from gateway.archive.ingest import Ingest
+from gateway.dicom import uids
+from gateway.net.acceptor import Acceptor, listen
+from gateway.net.buffers import BLOCK_SIZE, BlockPool
+from gateway.net.requestor import Call
+from gateway.scp.services import GatewayServices
+from gateway.ul.association import Limits
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+@dataclasses.dataclass
+class Intake:
+    folder: DataFolder
+    ingest: Ingest
+    services: GatewayServices
+    acceptor: Acceptor
+    blocks: BlockPool
+
+    def call(self, *contexts: tuple[str, list[str]], **changes: Any) -> Call:
+        """A call to it, by default for verification and CT images in Explicit VR Little Endian."""
+        explicit = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
+        return dataclasses.replace(
+            Call(
+                *self.acceptor.address,
+                called_aet="GATEWAY",
+                calling_aet="TEST",
+                contexts=contexts or ((uids.VERIFICATION, [explicit]), (CT, [explicit])),
+            ),
+            **changes,
+        )
+
+
+@asynccontextmanager
+async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
+    """`sections` are settings: `storage={"duplicates": "reject"}`, `dicom={...}`."""
+    sections["storage"] = {"min_free": 0, "path": str(path), **sections.get("storage", {})}
+    settings = config.load(environment={}, overrides=None)
+    settings = config.msgspec.convert(
+        {
+            name: {**config.msgspec.to_builtins(getattr(settings, name)), **sections.get(name, {})}
+            for name in ("dicom", "http", "storage", "log")
+        },
+        config.Settings,
+    )
+    async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
+        acceptors: list[Acceptor] = []
+
+        def established() -> Counter[str]:
+            return acceptors[0].established()
+
+        services = GatewayServices(settings.dicom, ingest, established)
+        pool = BlockPool(blocks)
+        acceptor = Acceptor(
+            listen("127.0.0.1", 0),
+            services,
+            pool,
+            limits=Limits(
+                max_length_received=settings.dicom.max_pdu,
+                artim_timeout=settings.dicom.artim_timeout,
+                idle_timeout=settings.dicom.idle_timeout,
+            ),
+            max_connections=settings.dicom.max_associations + 10,
+            max_operations=settings.dicom.max_operations,
+        )
+        acceptors.append(acceptor)
+        acceptor.start()
+        try:
+            yield Intake(folder, ingest, services, acceptor, pool)
+        finally:
+            services.draining = True
+            await acceptor.stop(0)
+
+
+__all__ = ["BLOCK_SIZE", "CT", "Intake", "intake"]
