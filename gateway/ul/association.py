@@ -249,47 +249,47 @@ class Association(Machine):
                 self._pdu_received(now)
             return at + size
         head = self._head
-        size = min(6 - len(head), end - at)
-        head += view[at : at + size]
-        if len(head) == 6:
+        if not head and end - at >= 6:
+            size = 6
+            header: bytes | memoryview = view[at : at + 6]
+        else:
+            size = min(6 - len(head), end - at)
+            head += view[at : at + size]
+            if len(head) < 6:
+                return at + size
             header = bytes(head)
             head.clear()
-            if self._pdu_left:
-                self._pdv_header(header, now)
-            else:
-                self._pdu_header(header, now)
+        if self._pdu_left:
+            self._pdv_header(header, now)
+        else:
+            self._pdu_header(header, now)
         return at + size
 
-    def _pdu_header(self, header: bytes, now: float) -> None:
+    def _pdu_header(self, header: bytes | memoryview, now: float) -> None:
         kind, length = pdu.PDU_HEADER.unpack(header)
+        if kind == pdu.P_DATA_TF and self._delivering and 6 <= length <= self._receive_limit:
+            self._pdu_left = length
+            return
         event = _RECEIVED.get(kind)
         if event is None:
             self._violation(f"PDU type {kind:02X}H is unknown", UNRECOGNIZED_PDU, now)
-            return
-        action = TABLE[event, self.state][0]
-        if action in WITHOUT_BODY:
-            detail = f"PDU type {kind:02X}H came in {self.state.name} ({self.state.value})"
-            self._refuse(event, action, detail, UNEXPECTED_PDU, now)
+        elif TABLE[event, self.state][0] in WITHOUT_BODY:
+            self._unexpected(kind, now)
             self._skip = length
-        elif kind == pdu.P_DATA_TF:
-            if length > self._receive_limit:
-                detail = f"a P-DATA-TF of {length} bytes is longer than the {self._receive_limit} that we advertised"
-                self._violation(detail, INVALID_PARAMETER, now)
-            elif length < 6:
-                self._violation(f"a P-DATA-TF of {length} bytes holds no PDV", INVALID_PARAMETER, now)
-            else:
-                self._pdu_left = length
-        elif (
-            (length != 4)
-            if kind > pdu.P_DATA_TF or kind == pdu.ASSOCIATE_RJ
-            else (not 0 < length <= self.limits.max_associate_length)
-        ):
-            self._violation(f"PDU type {kind:02X}H has a length of {length} bytes", INVALID_PARAMETER, now)
+        elif not self._may_be(kind, length):
+            detail = f"a length of {length} bytes is not possible for PDU type {kind:02X}H"
+            self._violation(detail, INVALID_PARAMETER, now)
         else:
             self._body_kind = kind
             self._body_left = length
 
-    def _pdv_header(self, header: bytes, now: float) -> None:
+    def _may_be(self, kind: int, length: int) -> bool:
+        """Whether a PDU may have this length; asked of P-DATA-TF where it is too short for a PDV, or too long."""
+        if kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC):
+            return 0 < length <= self.limits.max_associate_length
+        return length == 4 and kind != pdu.P_DATA_TF
+
+    def _pdv_header(self, header: bytes | memoryview, now: float) -> None:
         length, context_id, control = pdu.PDV_HEADER.unpack(header)
         rest = self._pdu_left - length - 4
         if length < 2 or rest < 0 or 0 < rest < 6:
@@ -312,27 +312,26 @@ class Association(Machine):
         except ProtocolError as error:
             self._violation(str(error), error.reason, now)
             return
-        # The state may have changed since the header: we aborted, say. The table has an answer in any case.
-        event = _RECEIVED[self._body_kind]
-        action = TABLE[event, self.state][0]
-        if action in WITHOUT_BODY:
-            detail = f"PDU type {self._body_kind:02X}H came in {self.state.name} ({self.state.value})"
-            self._refuse(event, action, detail, UNEXPECTED_PDU, now)
+        if TABLE[_RECEIVED[self._body_kind], self.state][0] in WITHOUT_BODY:
+            # We aborted since its header came.
+            self._unexpected(self._body_kind, now)
             return
-        self._fire(event, now, received)
+        self._fire(_RECEIVED[self._body_kind], now, received)
         if self._respond_at_once and self.state is State.Sta12:
             self._fire(Evt.Evt14, now)
 
+    def _unexpected(self, kind: int, now: float) -> None:
+        detail = f"PDU type {kind:02X}H came in {self.state.name} ({self.state.value})"
+        self._refuse(_RECEIVED[kind], detail, UNEXPECTED_PDU, now)
+
     def _violation(self, detail: str, reason: int, now: float) -> None:
-        self._refuse(Evt.Evt19, TABLE[Evt.Evt19, self.state][0], detail, reason, now)
+        self._refuse(Evt.Evt19, detail, reason, now)
         self._deaf = True  # there is no telling where the next PDU begins
 
-    def _refuse(self, event: Evt, action: Action, detail: str, reason: int, now: float) -> None:
-        if action is Action.AA_1:
-            # "Service-user source", whose reason is not significant, even for what the provider found (AA-1).
-            self._fire(event, now, Aborted(0, 0, by_peer=False, detail=detail))
-        else:
-            self._fire(event, now, Aborted(2, reason, by_peer=False, detail=detail))
+    def _refuse(self, event: Evt, detail: str, reason: int, now: float) -> None:
+        action = TABLE[event, self.state][0]
+        # "Service-user source", whose reason is not significant, even for what the provider found (AA-1).
+        source, reason = (0, 0) if action is Action.AA_1 else (2, reason)
+        self._fire(event, now, Aborted(source, reason, by_peer=False, detail=detail))
         if action is Action.AA_7:
-            # Said once; a peer that goes on talking is cut off by ARTIM.
-            self._deaf = True
+            self._deaf = True  # said once; a peer that goes on talking is cut off by ARTIM
