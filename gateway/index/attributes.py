@@ -149,6 +149,22 @@ INSTANCE_EXTRAS: Final[tuple[int, ...]] = (
     0x00541330,  # Image Index
 )
 
+REQUIRED: Final[dict[int, str]] = {
+    STUDY_DATE: "DA",
+    STUDY_TIME: "TM",
+    ACCESSION_NUMBER: "SH",
+    REFERRING_PHYSICIAN_NAME: "PN",
+    PATIENT_NAME: "PN",
+    PATIENT_ID: "LO",
+    PATIENT_BIRTH_DATE: "DA",
+    PATIENT_SEX: "CS",
+    STUDY_ID: "SH",
+    MODALITY: "CS",
+    SERIES_NUMBER: "IS",
+    INSTANCE_NUMBER: "IS",
+}
+"""Type R: returned with no value where there is none (PS3.4 §C.2.2.1.2)."""
+
 PARENT_TAGS: Final[tuple[int, ...]] = tuple(
     sorted({SPECIFIC_CHARACTER_SET, *STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS})
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.database.database import Query
 
 # --- storing an instance ------------------------------------------------------------------------------------------
@@ -51,9 +53,9 @@ ADD_STUDY = Query(
     """
     INSERT INTO studies (patient, public_id, uid, patient_id, patient_birth_date, patient_sex, date, time,
         accession_number, study_id, description, institution_name, attributes, extras,
-        first_received, last_received, series_count, instance_count, size, flags)
+        first_received, last_received, modalities, series_count, instance_count, size, flags)
     SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-        CAST($15 AS DOUBLE PRECISION), CAST($15 AS DOUBLE PRECISION), 0, 0, 0,
+        CAST($15 AS DOUBLE PRECISION), CAST($15 AS DOUBLE PRECISION), '\\', 0, 0, 0,
         CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 4 ELSE 0 END
     WHERE true
     ON CONFLICT (public_id) DO NOTHING RETURNING id
@@ -78,8 +80,12 @@ ADD_SERIES = Query(
     """,
 )
 COUNT_SERIES = Query(
-    "count_series: one more series in a study",
-    "UPDATE studies SET series_count = series_count + 1 WHERE id = $1",
+    "count_series: one more series in a study, whose modality matches $2 once it is listed and is added as $3",
+    """
+    UPDATE studies SET series_count = series_count + 1,
+        modalities = CASE WHEN modalities LIKE $2 ESCAPE '!' THEN modalities ELSE modalities || $3 END
+    WHERE id = $1
+    """,
 )
 REPLACE_INSTANCE = Query(
     "replace_instance: a new version of an instance, where the version to be replaced is still the current one",
@@ -107,6 +113,10 @@ LIST_GARBAGE = Query(
     "SELECT key FROM garbage WHERE at <= $1 ORDER BY at, key LIMIT $2",
 )
 FORGET_GARBAGE = Query("forget_garbage: a file that is deleted", "DELETE FROM garbage WHERE key = $1")
+LIST_FILES = Query(
+    "list_files: a page of storage keys that rows name, with the sizes of their files",
+    "SELECT key, size FROM instances WHERE key > $1 ORDER BY key LIMIT $2",
+)
 
 
 def keys_present(count: int) -> Query:
@@ -134,6 +144,23 @@ LOCATE_INSTANCE = Query(
     _LOCATED + " AND s.uid = $7 AND i.uid = $8" + _AFTER,
 )
 
+# --- searches: the heads and parts that search.py and matching.py put together ---------------------------------------
+
+SEARCH = {
+    "study": "SELECT {columns} FROM studies t",
+    "series": "SELECT {columns} FROM series s JOIN studies t ON t.id = s.study",
+    "instance": "SELECT {columns} FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study",
+}
+ORDER = {
+    "study": "ORDER BY t.date DESC, t.id DESC",
+    "series": "ORDER BY s.id DESC",
+    "instance": "ORDER BY i.id DESC",
+    "series of a study": "ORDER BY s.number, s.id",
+    "instances of a study": "ORDER BY s.number, s.id, i.number, i.id",
+}
+NAMED = "t.id IN (SELECT n.study FROM person_names n WHERE n.tag = {tag} AND ({condition}))"
+"""Studies with a person name; `condition` is about n.name."""
+
 # --- summary ------------------------------------------------------------------------------------------------------
 
 STATISTICS = Query(
@@ -144,6 +171,22 @@ STATISTICS = Query(
     FROM studies
     """,
 )
+
+_RECENT = """
+    SELECT t.id, t.last_received, t.public_id, t.uid, t.patient_id, t.patient_birth_date, t.patient_sex, t.date,
+        t.time, t.accession_number, t.description, t.modalities, t.series_count, t.instance_count, t.size,
+        t.attributes, t.flags
+    FROM studies t"""
+RECENT_ORDER = "ORDER BY t.last_received DESC, t.id DESC"
+RECENT_AFTER = "(t.last_received, t.id) < ({last_received}, {id})"
+NAMED_LIKE = "t.id IN (SELECT n.study FROM person_names n WHERE n.tag = {tag} AND n.name LIKE {pattern} ESCAPE '!')"
+
+
+def recent(conditions: Sequence[str], limit: str) -> Query:
+    """Studies by when they last received an instance, newest first."""
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return Query("recent: studies, newest first", f"{_RECENT}{where} {RECENT_ORDER} LIMIT {limit}")
+
 
 # --- rebuilding ---------------------------------------------------------------------------------------------------
 

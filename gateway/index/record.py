@@ -52,6 +52,7 @@ class Parents:
     patient_public_id: str
     study_public_id: str
     series_public_id: str
+    modality: str
     patient: tuple[str, ...]
     study: tuple[str, ...]
     series: tuple[str | int, ...]
@@ -148,6 +149,7 @@ def _build_parents(elements: Elements) -> Parents:
         patient_key,
         study_key,
         public_id(patient_id, study_uid, series_uid),
+        first(tags.MODALITY),
         patient=(
             patient_key,
             text(tags.PATIENT_ID),
@@ -218,12 +220,17 @@ def _number(element: Element) -> int:
 
 def _fragment(elements: Elements, wanted: tuple[int, ...], character_set: bytes | None) -> str:
     """Members of a DICOM JSON object, without its braces. What is too long for the index is left out."""
-    get = elements.get
-    parts = [
-        _PREFIX[tag] + encode_element(element, character_set).decode()
-        for tag in wanted
-        if (element := get(tag)) is not None and len(element.value) <= MAX_VALUE
-    ]
+    parts = []
+    for tag in wanted:
+        element = elements.get(tag)
+        if element is not None and len(element.value) <= MAX_VALUE:
+            try:
+                parts.append(_PREFIX[tag] + encode_element(element, character_set).decode())
+                continue
+            except DataSetError:  # a broken sequence is no reason to refuse the instance
+                pass
+        if tag in tags.REQUIRED:
+            parts.append(f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}')
     return ",".join(parts)
 
 
@@ -249,7 +256,7 @@ def _requests(elements: Elements, character_set: bytes | None) -> tuple[str, str
         items = msgspec.json.decode(encode_element(element, character_set), type=_Sequence).items
         scheduled = [text for item in items for text in msgspec.json.decode(item.scheduled, type=_Text).values if text]
         requested = [text for item in items for text in msgspec.json.decode(item.requested, type=_Text).values if text]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, DataSetError):
         return "", ""
     return _listed(scheduled), _listed(requested)
 

@@ -13,6 +13,7 @@ from typing import Literal
 from gateway.database.database import Database, Script
 from gateway.index import queries
 from gateway.index.record import InstanceRecord
+from gateway.index.values import like
 
 SOP_ELSEWHERE, SERIES_ELSEWHERE, STUDY_ELSEWHERE = 1, 2, 4
 """Flags: the same UID was known under another parent when this one came."""
@@ -135,9 +136,14 @@ def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
     if new_study:
         yield queries.ADD_CHANGE, _change("NewStudy", "Study", parents.study_public_id, record, origin)
     if (yield queries.ADD_SERIES, (study, *parents.series)):
-        yield queries.COUNT_SERIES, (study,)
+        yield queries.COUNT_SERIES, (study, *_listing(parents.modality))
         yield queries.ADD_CHANGE, _change("NewSeries", "Series", parents.series_public_id, record, origin)
     return new_study
+
+
+def _listing(modality: str) -> tuple[str, str]:
+    """A pattern that a list with this modality matches, and what is added to one without."""
+    return (f"%\\{like(modality)}\\%", modality + "\\") if modality else ("%", "")
 
 
 def _replace(

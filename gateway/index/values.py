@@ -57,3 +57,8 @@ def number(value: str) -> int:
     except ValueError:
         return NO_NUMBER
     return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER
+
+
+def like(text: str) -> str:
+    """Text as it stands in a LIKE pattern with ESCAPE '!': its `%` and `_` are ordinary characters."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

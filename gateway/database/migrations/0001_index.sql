@@ -3,7 +3,8 @@
 -- Types are TEXT, BIGINT and DOUBLE PRECISION only. {key} stands for the driver's row number, {sequence} for one
 -- that is never given twice, even after its row is gone. Text that is absent is '' and never NULL, so that
 -- orders and keyset pages need no second case. `attributes` and `extras` hold members of a DICOM JSON object
--- without its braces: what a query always returns, and what it returns when asked for.
+-- without its braces: what a query always returns, and what it returns when asked for. Columns with several values
+-- (modalities, scheduled_step_ids, requested_procedure_ids) have a backslash before, between and after them.
 
 CREATE TABLE patients (
     id {key},
@@ -27,6 +28,7 @@ CREATE TABLE studies (
     study_id TEXT NOT NULL,
     description TEXT NOT NULL,
     institution_name TEXT NOT NULL,
+    modalities TEXT NOT NULL,
     series_count BIGINT NOT NULL,
     instance_count BIGINT NOT NULL,
     size BIGINT NOT NULL,

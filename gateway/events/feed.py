@@ -1,0 +1,78 @@
+"""Waiting for changes: who shows them live is woken when one is committed, by this process or another one.
+
+Changes of this process arrive by `notify`. Those of others are noticed by asking the change log once a second,
+by one task for all waiters, and only while somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from gateway.database.database import Database
+from gateway.errors import DatabaseError
+from gateway.events.changes import last_change
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How often the change log is asked for changes of other processes."""
+
+
+class Feed:
+    """The latest change number that this process knows of, and its waiters. Belongs to one event loop."""
+
+    def __init__(self, database: Database, *, poll_seconds: float = POLL_SECONDS) -> None:
+        self._database = database
+        self._poll_seconds = poll_seconds
+        self._last = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._poller: asyncio.Task[None] | None = None
+
+    def notify(self, seq: int) -> None:
+        """A change with this number is committed. Cheap: called once for every stored instance."""
+        if seq > self._last:
+            self._last = seq
+            if self._waiters:
+                for waiter in self._waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+    async def wait_change(self, after_seq: int, timeout: float) -> int:
+        """The number of the latest change, as soon as it is above `after_seq` or `timeout` seconds are over."""
+        if self._last <= after_seq:
+            await self._look()
+        if self._last > after_seq:
+            return self._last
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll(), name="change-feed")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._last <= after_seq:
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiters.add(waiter)
+                    try:
+                        await waiter
+                    finally:
+                        self._waiters.discard(waiter)
+        return self._last
+
+    async def close(self) -> None:
+        """Stop asking. Waiters come back when their time is over."""
+        if self._poller is not None:
+            self._poller.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._poller
+
+    async def _poll(self) -> None:
+        await asyncio.sleep(self._poll_seconds)
+        while self._waiters:
+            try:
+                await self._look()
+            except DatabaseError as error:
+                log.warning("the change log cannot be read: %s", error)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def _look(self) -> None:
+        self.notify(await last_change(self._database))

@@ -1,0 +1,82 @@
+"""Where the instances of a study, series or single UID are: what a retrieval reads, page by page, in a stable order.
+
+A page is one statement; between pages nothing stays open. Reading the files is in `archive/retrieve.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.database.database import Database, Query
+from gateway.index import queries
+
+PAGE = 500
+"""Instances in one page at most."""
+Position = tuple[int, int, int, int]
+START: Position = (-(2**62), -1, -1, -1)
+"""Before the first instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One stored instance, with where its file is and in which transfer syntax. Sizes are bytes."""
+
+    id: int
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    key: str
+    size: int
+    data_set_offset: int
+    version: int
+    position: Position
+    """Of the instance in the order; the next page begins after it."""
+
+
+def locate(
+    study_uid: str,
+    series_uid: str | None = None,
+    sop_uid: str | None = None,
+    *,
+    after: Position = START,
+    limit: int = PAGE,
+) -> tuple[Query, tuple[str | int, ...]]:
+    """The statement for a page of the instances after a position, ordered by series number, instance number, id."""
+    parameters = (study_uid, *after, limit)
+    if series_uid is None:
+        return queries.LOCATE_STUDY, parameters
+    if sop_uid is None:
+        return queries.LOCATE_SERIES, (*parameters, series_uid)
+    return queries.LOCATE_INSTANCE, (*parameters, series_uid, sop_uid)
+
+
+async def located_page(
+    database: Database,
+    study_uid: str,
+    series_uid: str | None = None,
+    sop_uid: str | None = None,
+    *,
+    after: Position = START,
+    limit: int = PAGE,
+) -> list[Located]:
+    """One page; an empty one where nothing (more) matches."""
+    query, parameters = locate(study_uid, series_uid, sop_uid, after=after, limit=limit)
+    rows = await database.fetch(query, *parameters)
+    return [Located(*[*row[:10], (*row[10:13], row[0])]) for row in rows]
+
+
+async def located(
+    database: Database, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
+) -> AsyncIterator[Located]:
+    """All of them, fetched in pages. What is stored meanwhile may or may not be among them."""
+    after = START
+    while True:
+        page = await located_page(database, study_uid, series_uid, sop_uid, after=after)
+        for instance in page:
+            yield instance
+        if len(page) < PAGE:
+            return
+        after = page[-1].position

@@ -1,0 +1,192 @@
+"""Attribute matching of PS3.4 §C.2.2.2, turned into conditions of a WHERE clause.
+
+Single value, list of UID, universal, wild card and range matching. Every function gives a condition, or None where
+the value matches everything. Values reach SQL only as parameters. Which attribute is which column is in `search.py`.
+
+Where the standard leaves room: person names match without regard to case, any component group may match, and
+trailing carets count for nothing; everything else is case-sensitive. A backslash separates alternatives for text
+too, as Orthanc has it; in code strings and UIDs a comma does as well. A `*` alone is universal for every VR.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from gateway.errors import BadRequest
+from gateway.index.queries import NAMED
+from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, like
+
+MAX_ALTERNATIVES = 2000
+"""Values in one list, such as of UIDs."""
+_LAST = "\U0010ffff"
+ENCLOSED = "%\\{}\\%"
+_WILD = re.compile(r"[*?]")
+
+
+class Parameters:
+    """The parameters of a statement as it is put together: each gets the next number."""
+
+    def __init__(self) -> None:
+        self.values: list[str | int | float] = []
+
+    def add(self, value: str | float) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+Matcher = Callable[[str, str, Parameters], str | None]
+"""(column, value, parameters) to a condition, or None for universal matching."""
+
+
+def text(column: str, value: str, parameters: Parameters) -> str | None:
+    """Single value and wild card matching (§C.2.2.2.1, §C.2.2.2.4) of LO, SH and the like."""
+    return _any(_split(value, "\\"), lambda one: _one_text(column, one, parameters))
+
+
+def code(column: str, value: str, parameters: Parameters) -> str | None:
+    """The same for CS, where a comma separates values too."""
+    return _any(_split(value, "\\,"), lambda one: _one_text(column, one, parameters))
+
+
+def uid(column: str, value: str, parameters: Parameters) -> str | None:
+    """List of UID matching (§C.2.2.2.2)."""
+    values = list(dict.fromkeys(one for one in _split(value, "\\,") if one))
+    if not values or values == ["*"]:
+        return None
+    if len(values) == 1:
+        return f"{column} = {parameters.add(values[0])}"
+    return f"{column} IN ({', '.join([parameters.add(one) for one in values])})"
+
+
+def date(column: str, value: str, parameters: Parameters) -> str | None:
+    """DA: single value, or a range with either end open, ends included (§C.2.2.2.5.1)."""
+    return _range(column, value, parameters, "a date", comparable_date, comparable_date)
+
+
+def time(column: str, value: str, parameters: Parameters) -> str | None:
+    """TM: the same. A time without seconds means all of that minute, as an end of a range too (§C.2.2.2.5.2)."""
+    return _range(column, value, parameters, "a time", comparable_time, lambda end: comparable_time(end, "9"))
+
+
+def integer(column: str, value: str, parameters: Parameters) -> str | None:
+    """IS: numbers are compared, so that 007 matches 7. Wild cards do not exist for IS."""
+
+    def one(item: str) -> str | None:
+        if item in ("", "*"):
+            return None
+        if not re.fullmatch(r"[+-]?\d{1,12}", item, re.ASCII):
+            raise BadRequest(f"{item!r} is not an integer")
+        return f"{column} = {parameters.add(int(item))}"
+
+    return _any(_split(value, "\\,"), one)
+
+
+def listed(column: str, value: str, parameters: Parameters) -> str | None:
+    """Text of which the column holds several values, a backslash before, between and after them."""
+
+    def one(item: str) -> str | None:
+        pattern = _pattern(item)
+        if pattern is None:
+            return None
+        return f"{column} LIKE {parameters.add(ENCLOSED.format(pattern))} ESCAPE '!'"
+
+    return _any(_split(value, "\\,"), one)
+
+
+def name(tag: int) -> Matcher:
+    """Person names of a study: any component group may match."""
+
+    def match(_column: str, value: str, parameters: Parameters) -> str | None:
+        def one(item: str) -> str | None:
+            groups = [group for group in map(comparable_name, item.split("=")) if group.strip("*^")]
+            if not groups:
+                return None
+            conditions = [_one_name(group, parameters) for group in groups]
+            return " AND ".join([NAMED.format(tag=tag, condition=condition) for condition in conditions])
+
+        return _any(_split(value, "\\"), one)
+
+    return match
+
+
+def _one_name(group: str, parameters: Parameters) -> str:
+    condition = _one_text("n.name", group, parameters) or "true"
+    bare = group.rstrip("*").rstrip("^")
+    if group.endswith("*") and bare != group.rstrip("*"):
+        # `DOE^*` is also the DOE who has no given name: his trailing caret is not written.
+        condition = f"{condition} OR {_one_text('n.name', bare, parameters)}"
+    return condition
+
+
+def _split(value: str, separators: str) -> list[str]:
+    parts = re.split(f"[{re.escape(separators)}]", value)
+    if len(parts) > MAX_ALTERNATIVES:
+        raise BadRequest(f"{len(parts)} values in one list; at most {MAX_ALTERNATIVES} are taken")
+    return [part.strip() for part in parts]
+
+
+def _any(values: list[str], condition: Callable[[str], str | None]) -> str | None:
+    """One of the values matches. An empty one says nothing beside others; alone, it matches everything."""
+    conditions = []
+    for value in [value for value in values if value]:
+        found = condition(value)
+        if found is None:
+            return None
+        conditions.append(found)
+    if len(conditions) <= 1:
+        return conditions[0] if conditions else None
+    return "(" + " OR ".join([f"({one})" for one in conditions]) + ")"
+
+
+def _pattern(value: str) -> str | None:
+    """A LIKE pattern for `*` and `?`; None where it matches everything."""
+    if len(value) > MAX_TEXT:
+        raise BadRequest(f"a value of {len(value)} characters; at most {MAX_TEXT} can be searched for")
+    if not value.strip("*"):
+        return None
+    return like(re.sub(r"\*+", "*", value)).replace("*", "%").replace("?", "_")
+
+
+def _one_text(column: str, value: str, parameters: Parameters) -> str | None:
+    pattern = _pattern(value)
+    if pattern is None:
+        return None
+    wild = _WILD.search(value)
+    if wild is None:
+        return f"{column} = {parameters.add(value)}"
+    conditions = []
+    prefix = value[: wild.start()]
+    if prefix:
+        # The index can serve a range, whatever collation and optimiser think of LIKE.
+        conditions += [f"{column} >= {parameters.add(prefix)}", f"{column} < {parameters.add(prefix + _LAST)}"]
+    if value.rstrip("*") != prefix:
+        conditions.append(f"{column} LIKE {parameters.add(pattern)} ESCAPE '!'")
+    return " AND ".join(conditions)
+
+
+def _range(
+    column: str,
+    value: str,
+    parameters: Parameters,
+    what: str,
+    first: Callable[[str], str],
+    last: Callable[[str], str],
+) -> str | None:
+    value = value.strip()
+    if value in ("", "*"):
+        return None
+    low_text, dash, high_text = value.partition("-")
+    if not dash:
+        high_text = low_text
+    low_text, high_text = low_text.strip(), high_text.strip()
+    low, high = first(low_text), last(high_text)
+    if (low_text and not low) or (high_text and not high) or not (low or high):
+        raise BadRequest(f"{value!r} is neither {what} nor a range of them")
+    if low == high:
+        return f"{column} = {parameters.add(low)}"
+    # Without a lower end, '' would match too: an absent value is in no range.
+    conditions = [f"{column} >= {parameters.add(low)}" if low else f"{column} > ''"]
+    if high:
+        conditions.append(f"{column} <= {parameters.add(high)}")
+    return " AND ".join(conditions)
