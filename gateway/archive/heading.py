@@ -36,8 +36,12 @@ class Heading:
             except TruncatedDataSet as error:
                 if not is_all:
                     continue
-                if complete or len(data) > self._limit:
+                if complete:
                     self._found = error
+                elif len(data) > self._limit:
+                    self._found = DataSetError(
+                        f"the attributes for the index do not stand within {self._limit} bytes (storage.max_header)"
+                    )
                 else:
                     self._kept = bytes(data)
                     return
