@@ -5,7 +5,8 @@
  *
  *       <call> <errno> <when> <part>
  *
- *   call   name of the call, with wildcards: fsync, f*sync, *write*, open, link, ftruncate, rename, unlink, mkdir
+ *   call   name of the call, with wildcards: fsync, f*sync, *write*, @(open|link); the names are write, writev,
+ *          pwrite, fsync, fdatasync, ftruncate, fallocate, open (where it creates), link, rename, unlink, mkdir
  *   errno  number
  *   when   * every time, N the Nth time only, N+ from the Nth time on; counted for each rule since it was read
  *   part   wildcard pattern that the path matches: *, *-wal, *incoming*
@@ -90,7 +91,7 @@ static int decide(const char *call, const char *path) {
     refresh();
     for (int i = 0; i < count && !error; i++) {
         struct rule *rule = &rules[i];
-        if (fnmatch(rule->call, call, 0) != 0 || fnmatch(rule->part, path, 0) != 0)
+        if (fnmatch(rule->call, call, FNM_EXTMATCH) != 0 || fnmatch(rule->part, path, 0) != 0)
             continue;
         rule->seen++;
         if (rule->seen == rule->from || (rule->and_on && rule->seen > rule->from))

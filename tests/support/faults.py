@@ -87,9 +87,8 @@ class Disk:
         self.device = ""
 
     @classmethod
-    @contextlib.contextmanager
-    def make(cls, folder: Path, megabytes: int = 256) -> Iterator[Disk]:
-        """A fresh one, gone at the end."""
+    def make(cls, folder: Path, megabytes: int = 256) -> Disk:
+        """A fresh one, not mounted yet."""
         peers.need("loop-devices")
         folder.mkdir(parents=True, exist_ok=True)
         disk = cls(folder / "disk.img", folder / "disk")
@@ -98,8 +97,7 @@ class Disk:
         # No lazy initialisation: it would write behind our back for minutes.
         options = "lazy_itable_init=0,lazy_journal_init=0"
         _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", options, "-J", "size=16", str(disk.image))
-        with disk.mounted():
-            yield disk
+        return disk
 
     @contextlib.contextmanager
     def mounted(self) -> Iterator[Disk]:

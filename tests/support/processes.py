@@ -102,6 +102,17 @@ class Gateway:
         assert self.process is not None, "it is not running"
         self.process.send_signal(number)
 
+    def freeze(self, timeout: float = 10.0) -> None:
+        """SIGSTOP, and wait until the last thread has stopped: one in a system call finishes that first."""
+        self.signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+
+        def stopped() -> bool:
+            states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()]
+            return set(states) == {"T"}
+
+        wait_until(stopped, timeout, "not every thread has stopped")
+
     def kill(self) -> None:
         """kill -9, and no more of it when this returns."""
         self._end(signal.SIGKILL, 10)

@@ -1,0 +1,61 @@
+"""kill -9 under load: whatever was acknowledged is there afterwards, whole, and the gateway is up at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Gateway
+from tests.support.traffic import Traffic, faults_found
+
+ROUNDS = 20
+ACKNOWLEDGED = 200
+SENDERS = 6
+SECONDS_TO_COME_UP = 5.0
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_kill_under_load(tmp_path: Path):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    traffic = Traffic(chance)
+    gateway = Gateway(tmp_path / "data")
+    checked: set[str] = set()
+    slowest = 0.0
+    for number in range(ROUNDS):
+        await asyncio.to_thread(gateway.start)
+        try:
+            assert gateway.seconds_to_listen < SECONDS_TO_COME_UP
+            slowest = max(slowest, gateway.seconds_to_listen)
+            studies = {item.study for item in traffic.sent.values()} - checked
+            assert await faults_found(gateway.url, traffic, studies) == [], f"after kill {number}, seed {seed}"
+            checked |= studies
+            wanted = len(traffic.acknowledged) + ACKNOWLEDGED
+            senders = [asyncio.create_task(traffic.send(gateway.host, gateway.port)) for _ in range(SENDERS)]
+            await traffic.until_acknowledged(wanted)
+            await asyncio.wait(senders, timeout=chance.random() * 0.3)
+        finally:
+            gateway.kill()
+        await asyncio.gather(*senders)
+        assert not traffic.refused
+    await asyncio.to_thread(gateway.start)
+    try:
+        assert await faults_found(gateway.url, traffic) == [], f"in the end, seed {seed}"
+        print(f"{len(traffic.acknowledged)} acknowledged, {len(traffic.sent)} sent; up in {slowest:.1f} s at most")
+        listed = await asyncio.to_thread(stored_files, gateway.data)
+    finally:
+        code = await asyncio.to_thread(gateway.stop)
+    assert code == 0
+    # What was never acknowledged leaves nothing behind: every file belongs to an instance that was sent and is listed.
+    assert len(traffic.acknowledged) <= listed <= len(traffic.sent)
+
+
+def stored_files(data: Path) -> int:
+    assert not [path for path in (data / "incoming").glob("*/*") if path.name != "lock"]
+    return sum(1 for path in (data / "store").rglob("*") if path.is_file())
