@@ -132,7 +132,7 @@ async def test_no_room_at_every_write(library: Path, tmp_path: Path):
 @pytest.mark.parametrize("floor", [0, 8 << 20], ids=["to the last block", "to the floor"])
 @pytest.mark.timeout(60)
 async def test_a_full_disk_recovers_by_itself(tmp_path: Path, floor: int):
-    """A real one: A700 while it is full, what was acknowledged is there, and it goes on by itself when there is room."""
+    """A real one: A700 while it is full, what was acknowledged is there, and with room it goes on by itself."""
     traffic = Traffic(random.Random(3), sizes=(200_000,))
     disk = Disk.make(tmp_path, megabytes=64)
     with disk.mounted():
