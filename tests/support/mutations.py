@@ -169,10 +169,7 @@ def _check(association: Association, events: list[object], outcome: Outcome) -> 
                 answer.contexts = negotiate(request, {VERIFICATION: [IMPLICIT], CT: [EXPLICIT]}, as_scu={CT})
                 answer.user_information.roles = answer_roles(request, answer.contexts, as_scu={CT})
                 association.accept(answer, 0.0)
-                association.send_data(*_first_context(association), b"x" * 100, True)
-
-
-def _first_context(association: Association) -> tuple[int, bool]:
-    if not association.contexts:
-        association.contexts = {1: None}  # type: ignore[dict-item]
-    return next(iter(association.contexts)), False
+                for context_id in association.contexts:
+                    association.send_data(context_id, False, b"x" * 100, True)
+                sent = b"".join(association.data_to_send())
+                assert sent[0] == pdu.ASSOCIATE_AC
