@@ -125,7 +125,7 @@ class _Writer:
                         last = 1 << 32  # out of order: sort when done
                     else:
                         last = tag
-                    if tag == _CHARSET and length <= self._threshold:
+                    if tag == _CHARSET and length <= LARGEST_INLINE:
                         charset = self._window.read(value_start, length)
                     members[key] = self._attribute(event, charset, path, key)
                 elif kind is Kind.SEQUENCE:

@@ -155,6 +155,13 @@ def samples() -> tuple[Path, ...]:
     return tuple(sorted(path for path in root.rglob("*") if path.is_file() and has_preamble(path)))
 
 
+def read_sample(path: Path) -> Dataset:
+    """A sample as pydicom reads it, without its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(path, force=True)
+
+
 def has_preamble(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
