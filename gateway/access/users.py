@@ -53,7 +53,9 @@ def check_users(users: Sequence[User]) -> None:
         except ConfigurationError as error:
             raise ConfigurationError(f"http.users: {user.name}: password: {error}") from None
         if user.name in seen or not user.name or ":" in user.name:
-            raise ConfigurationError(f"http.users: {user.name!r}: a name must be given once, not empty, without a colon")
+            raise ConfigurationError(
+                f"http.users: {user.name!r}: a name must be given once, not empty, without a colon"
+            )
         seen.add(user.name)
 
 

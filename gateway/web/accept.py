@@ -1,0 +1,103 @@
+"""What a client will take: Accept headers (RFC 9110 §12.5.1) and the `accept` query parameter (PS3.18 §8.3.3.1).
+
+Parsing and choosing only; what there is to send is known in `dicomweb/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from aiohttp import web
+
+from gateway.errors import BadRequest
+from gateway.web.errors import NotAcceptable
+
+_PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*')
+_TYPE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*")
+_MOST = 100
+"""Media ranges that are looked at in one header."""
+
+DICOM_JSON = "application/dicom+json"
+JSON = "application/json"
+
+
+class MediaRange(NamedTuple):
+    """One alternative: `type/subtype` and the parameters' names in lower case, `q` taken out."""
+
+    media_type: str
+    parameters: dict[str, str]
+    quality: float
+
+    def covers(self, media_type: str) -> bool:
+        """Whether the range includes the type, parameters aside."""
+        main = media_type.partition("/")[0]
+        return self.media_type in ("*/*", f"{main}/*", media_type)
+
+
+def parse(text: str) -> list[MediaRange]:
+    """The media ranges of an Accept value, best first, those with q=0 left out.
+
+    Parameters may be quoted or not; `type=application/dicom` without quotes is common though RFC 2045 wants them.
+    Raises BadRequest where it cannot be read.
+    """
+    ranges: list[MediaRange] = []
+    position = 0
+    while position < len(text) and len(ranges) < _MOST:
+        match = _TYPE.match(text, position)
+        if match is None:
+            if text[position] in ", ":
+                position += 1
+                continue
+            raise BadRequest(f"Accept: cannot be read at {text[position : position + 40]!r}")
+        media_type, position = match[1].lower(), match.end()
+        parameters: dict[str, str] = {}
+        while (found := _PARAMETER.match(text, position)) is not None:
+            value = found[2]
+            if value.startswith('"'):
+                value = re.sub(r"\\(.)", r"\1", value[1:-1])
+            parameters[found[1].lower()] = value
+            position = found.end()
+        if position < len(text) and text[position] != ",":
+            raise BadRequest(f"Accept: cannot be read at {text[position : position + 40]!r}")
+        position += 1
+        ranges.append(MediaRange(media_type, parameters, _quality(parameters.pop("q", "1"))))
+    return sorted((each for each in ranges if each.quality > 0), key=_preference)
+
+
+def wanted(request: web.Request) -> list[MediaRange]:
+    """What the request says it takes; the query parameter goes before the header. Nothing said is anything."""
+    # An unescaped + in a query arrives as a blank.
+    text = ",".join(request.query.getall("accept", [])).replace("dicom json", "dicom+json")
+    if not text:
+        text = ",".join(request.headers.getall("Accept", []))
+    return parse(text) if text.strip() else [MediaRange("*/*", {}, 1.0)]
+
+
+def choose(request: web.Request, offers: Sequence[str]) -> str:
+    """The offered type that the client likes best; the first offer where it does not mind.
+
+    Raises NotAcceptable.
+    """
+    for media_range in wanted(request):
+        for offer in offers:
+            if media_range.covers(offer):
+                return offer
+    raise NotAcceptable(f"this resource can be had as {listed(offers)}")
+
+
+def listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _quality(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        raise BadRequest(f"Accept: {text!r} is not a quality between 0 and 1") from None
+
+
+def _preference(media_range: MediaRange) -> tuple[float, int]:
+    wildcards = media_range.media_type.count("*")
+    return -media_range.quality, wildcards

@@ -1,0 +1,57 @@
+"""The HTTP application: middlewares, routes and what lives as long as they do, put together.
+
+`create_app` is all that the composition root needs; `listener.py` puts the result on a socket. What is answered where
+is in `routes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from gateway.access.users import Authenticator
+from gateway.archive.retrieve import Retrieval
+from gateway.web import middlewares
+from gateway.web.context import CONTEXT, Context
+from gateway.web.dicomweb.wado import RETRIEVAL
+from gateway.web.routes import OPEN, add_routes
+from gateway.web.ui.live import close_live, run_live
+from gateway.web.ui.page import ENVIRONMENT, make_environment
+
+_SERVER = {
+    "access_log": None,  # it would write PatientName= into the log
+    "handler_cancellation": True,  # or handlers outlive their clients
+    "keepalive_timeout": 30.0,  # also the only limit on how long headers may take
+    "max_field_size": 65536,
+    "max_line_size": 65536,  # a list of UIDs to match is long
+}
+
+
+def create_app(context: Context) -> web.Application:
+    """The application. It brings its server settings along, so any runner will do."""
+    app = web.Application(
+        middlewares=[middlewares.answer_errors, middlewares.check_host, middlewares.authenticate],
+        handler_args=_SERVER,
+    )
+    app[CONTEXT] = context
+    app[ENVIRONMENT] = make_environment()
+    app[middlewares.OPEN_TO_ALL] = OPEN
+    app.on_response_prepare.append(middlewares.add_headers)
+    app.cleanup_ctx.append(_threads)
+    app.cleanup_ctx.append(run_live)
+    app.on_shutdown.append(close_live)
+    add_routes(app)
+    return app
+
+
+async def _threads(app: web.Application) -> AsyncIterator[None]:
+    """Threads for reading files and checking passwords."""
+    context = app[CONTEXT]
+    readers = ThreadPoolExecutor(context.settings().http.read_threads, thread_name_prefix="read")
+    authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
+    app[RETRIEVAL] = Retrieval(context.database, context.store, readers)
+    yield
+    authenticator.close()
+    readers.shutdown(wait=False, cancel_futures=True)

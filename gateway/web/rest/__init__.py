@@ -1,0 +1,1 @@
+"""The management API in the manner of Orthanc's REST API: same URIs, same names."""

@@ -1,0 +1,49 @@
+"""GET /changes: the change log, in Orthanc's shape."""
+
+from __future__ import annotations
+
+import datetime
+
+from aiohttp import web
+
+from gateway.events.changes import Change, changes_since, last_change
+from gateway.web.context import CONTEXT
+from gateway.web.rest.answers import json_answer
+
+_DEFAULT_LIMIT, _MOST = 100, 1000
+_RESOURCES = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
+
+
+async def changes(request: web.Request) -> web.Response:
+    """`since` (exclusive), `limit`, or `last` for the latest alone. What is no number counts as not given, as there."""
+    database = request.app[CONTEXT].database
+    since, limit = _number(request, "since", 0), _number(request, "limit", 0)
+    limit = min(limit or _DEFAULT_LIMIT, _MOST)
+    if "last" in request.query:
+        since, limit = await last_change(database) - 1, 1
+    found = await changes_since(database, max(since, 0), limit + 1)
+    shown = found[:limit]
+    return json_answer(
+        {
+            "Changes": [_as_json(change) for change in shown],
+            "Done": len(found) <= limit,
+            "Last": shown[-1].seq if shown else since,
+        }
+    )
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+
+
+def _as_json(change: Change) -> dict[str, str | int]:
+    at = datetime.datetime.fromtimestamp(change.at, datetime.UTC)
+    return {
+        "ChangeType": change.kind,
+        "Date": at.strftime("%Y%m%dT%H%M%S"),
+        "ID": change.public_id,
+        "Path": f"/{_RESOURCES[change.level]}/{change.public_id}",
+        "ResourceType": change.level,
+        "Seq": change.seq,
+    }

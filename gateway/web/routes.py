@@ -1,0 +1,62 @@
+"""Every URL of the gateway, and the handler behind it. No other file spells one out; names are for `urls.py`."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.web import health
+from gateway.web.dicomweb import qido, wado
+from gateway.web.rest import changes, system
+from gateway.web.ui import live, page
+
+_STATIC = Path(__file__).with_name("ui") / "static"
+
+OPEN = frozenset({"/livez", "/readyz"})
+"""Answered without Host check and password: what an orchestrator asks. They tell nothing about patients."""
+
+_STUDIES = "/dicom-web/studies"
+_STUDY = _STUDIES + "/{study}"
+_ALL_SERIES = _STUDY + "/series"
+_SERIES = _ALL_SERIES + "/{series}"
+_ALL_INSTANCES = _SERIES + "/instances"
+_INSTANCE = _ALL_INSTANCES + "/{instance}"
+
+
+def add_routes(app: web.Application) -> None:
+    router = app.router
+    router.add_get("/livez", health.livez)
+    router.add_get("/readyz", health.readyz)
+    router.add_get("/metrics", health.metrics, name="metrics")
+
+    # PS3.18 Table 10.6.1-2 (search) and Table 10.4.1-1 (retrieve)
+    study = functools.partial(qido.handle, level="study")
+    series = functools.partial(qido.handle, level="series")
+    instance = functools.partial(qido.handle, level="instance")
+    router.add_get(_STUDIES, study, name="studies")
+    router.add_get("/dicom-web/series", series)
+    router.add_get("/dicom-web/instances", instance)
+    router.add_get(_ALL_SERIES, series)
+    router.add_get(_STUDY + "/instances", instance)
+    router.add_get(_ALL_INSTANCES, instance)
+    router.add_get(_STUDY, wado.instances, name="study")
+    router.add_get(_SERIES, wado.instances, name="series")
+    router.add_get(_INSTANCE, wado.instances, name="instance")
+    router.add_get(_STUDY + "/metadata", wado.metadata)
+    router.add_get(_SERIES + "/metadata", wado.metadata)
+    router.add_get(_INSTANCE + "/metadata", wado.metadata)
+    router.add_get(_INSTANCE + "/bulkdata/{path:.+}", wado.bulk_data, name="bulkdata")
+
+    router.add_get("/system", system.system, name="system")
+    router.add_get("/statistics", system.statistics)
+    router.add_get("/changes", changes.changes)
+    router.add_get("/associations", system.associations)
+
+    router.add_get("/", page.to_home)
+    router.add_get("/ui", page.to_home)
+    router.add_get("/ui/", page.studies, name="home")
+    router.add_get("/ui/rows", page.rows, name="rows")
+    router.add_get("/ui/events", live.events, name="events")
+    router.add_static("/ui/static", _STATIC, name="static")

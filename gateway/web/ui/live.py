@@ -1,0 +1,150 @@
+"""What moves on the page: the change sequence, totals, open associations and the rate of intake.
+
+One task looks once a second, whoever watches; each open page is a stream of server-sent events that repeats what it
+found. Nothing about a patient goes this way: the page fetches studies anew when the sequence has grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from prometheus_client import Counter
+
+from gateway.errors import GatewayError
+from gateway.telemetry import INSTANCES, INTAKE_BYTES
+from gateway.web.context import CONTEXT, Context
+from gateway.web.errors import error_answer
+from gateway.web.streaming import stream
+from gateway.web.ui.totals import read_totals
+
+log = logging.getLogger(__name__)
+
+_TICK = 1.0
+_HISTORY = 120
+"""Samples that a page gets when it opens: the last two minutes."""
+MOST_PAGES = 200
+"""Pages that are kept live at once."""
+
+
+class Live:
+    """The state of now, and waiting for the next. Run `run()` as a task."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._seq = -1
+        self._counted_at = -2
+        self._totals: dict[str, int] = {}
+        self._rates: deque[tuple[int, float]] = deque(maxlen=_HISTORY)
+        self._last: tuple[float, float, float] | None = None
+        self.pages = 0
+        self.closing = False
+
+    async def run(self) -> None:
+        """Sample once a second, for ever."""
+        tick = self._loop.time()
+        while True:
+            tick = max(tick + _TICK, self._loop.time())
+            try:
+                self._seq = max(
+                    self._seq, await self._context.feed.wait_change(self._seq, max(0.05, tick - self._loop.time()))
+                )
+                if self.pages and self._counted_at != self._seq:
+                    self._totals, self._counted_at = await read_totals(self._context.database), self._seq
+            except GatewayError as error:
+                log.warning("the page is not up to date: %s", error)
+            await asyncio.sleep(max(0.0, tick - self._loop.time()))
+            self._sample()
+            self._wake()
+
+    def close(self) -> None:
+        """End every page's stream."""
+        self.closing = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _sample(self) -> None:
+        now, size, count = self._loop.time(), _value(INTAKE_BYTES), _value(INSTANCES)
+        if self._last is not None:
+            then, size_then, count_then = self._last
+            elapsed = max(now - then, 0.001)
+            self._rates.append((round((size - size_then) / elapsed), round((count - count_then) / elapsed, 1)))
+        self._last = now, size, count
+
+    def state(self, *, whole: bool) -> bytes:
+        """JSON for a page; `whole` with the history of the rate, otherwise its newest sample only."""
+        associations = [
+            {
+                "number": each.number,
+                "calling": each.calling_aet,
+                "called": each.called_aet,
+                "host": each.host,
+                "since": each.since,
+                "instances": each.instances,
+                "bytes": each.bytes,
+            }
+            for each in self._context.associations()
+        ]
+        rates = list(self._rates) if whole else list(self._rates)[-1:]
+        found: dict[str, Any] = {"seq": self._seq, "associations": associations, "rates": rates, "totals": self._totals}
+        return msgspec.json.encode(found)
+
+    async def wait(self) -> None:
+        """Until there is something new."""
+        await self._news.wait()
+
+
+def _value(counter: Counter) -> float:
+    """The sum over all labels of a counter."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return sum(float(sample.value) for sample in samples if sample.name.endswith("_total"))
+
+
+LIVE: web.AppKey[Live] = web.AppKey("live", Live)
+
+
+async def run_live(app: web.Application) -> AsyncIterator[None]:
+    """As a cleanup context of the application."""
+    live = app[LIVE] = Live(app[CONTEXT])
+    task = asyncio.create_task(live.run(), name="live page")
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def close_live(app: web.Application) -> None:
+    """When the application stops: streams would otherwise hold it up."""
+    app[LIVE].close()
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The stream of a page (text/event-stream): a state at once, then one a second."""
+    live = request.app[LIVE]
+    if live.pages >= MOST_PAGES:
+        return error_answer(request, 503, "too many live pages are open", headers={"Retry-After": "30"})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    live.pages += 1
+    try:
+        return await stream(request, response, _messages(live))
+    finally:
+        live.pages -= 1
+
+
+async def _messages(live: Live) -> AsyncGenerator[bytes, None]:
+    whole = True
+    while not live.closing:
+        yield b"data: " + live.state(whole=whole) + b"\n\n"
+        whole = False
+        await live.wait()

@@ -1,0 +1,119 @@
+"""The first page: studies received, newest first, with a search. Rendered here, kept fresh by `static/page.js`.
+
+Templates escape whatever comes from images. Reading the index is in `recent.py`; moving figures are in `live.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from aiohttp import web
+
+from gateway import __version__
+from gateway.access.hosts import host_name
+from gateway.config import is_loopback
+from gateway.web.context import CONTEXT
+from gateway.web.ui.recent import Asked, read_studies
+from gateway.web.ui.totals import read_totals
+from gateway.web.ui.words import FILTERS
+
+_MODALITIES = [
+    "CR",
+    "CT",
+    "DX",
+    "ES",
+    "IO",
+    "MG",
+    "MR",
+    "NM",
+    "OT",
+    "PT",
+    "PX",
+    "RF",
+    "RTDOSE",
+    "RTPLAN",
+    "RTSTRUCT",
+    "SC",
+    "SEG",
+    "SM",
+    "SR",
+    "US",
+    "XA",
+    "XC",
+]
+
+ENVIRONMENT: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+
+
+def make_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
+
+
+async def to_home(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound(_home(request))
+
+
+async def studies(request: web.Request) -> web.Response:
+    """The whole page."""
+    return await _render(request, "studies.html", await read_totals(request.app[CONTEXT].database))
+
+
+async def rows(request: web.Request) -> web.Response:
+    """Only the rows, for a page that is open already. Same query as the page."""
+    return await _render(request, "rows.html", {})
+
+
+async def _render(request: web.Request, template: str, totals: Mapping[str, int]) -> web.Response:
+    context, router = request.app[CONTEXT], request.app.router
+    asked = Asked.of(request.query)
+    page = await read_studies(context.database, asked)
+    settings = context.settings()
+    values: dict[str, Any] = {
+        "aet": settings.dicom.aet.strip(),
+        "aet_word": _shell_word(settings.dicom.aet.strip()),
+        "asked": asked,
+        "dicom_host": _dicom_host(request, settings.dicom.host),
+        "dicom_port": context.ports()[0],
+        "dicomweb_url": router["studies"].canonical + "?limit=25",
+        "events_url": router["events"].canonical,
+        "home": _home(request),
+        "metrics_url": router["metrics"].canonical,
+        "modalities": _MODALITIES,
+        "page": {"studies": page.studies, "older": page.older and f"{_home(request)}?{urlencode(page.older)}"},
+        "rows_url": router["rows"].canonical,
+        "seq": page.seq,
+        "static": router["static"].canonical,
+        "system_url": router["system"].canonical,
+        "totals": totals,
+        "version": __version__,
+    }
+    text = request.app[ENVIRONMENT].get_template(template).render(values)
+    return web.Response(text=text, content_type="text/html")
+
+
+def _home(request: web.Request) -> str:
+    return request.app.router["home"].canonical
+
+
+def _dicom_host(request: web.Request, listening: str) -> str:
+    """Where a device would send to: the name under which the reader found us, if that is where we listen."""
+    if is_loopback(listening):
+        return listening
+    return listening if listening not in ("0.0.0.0", "::", "") else host_name(request.host)
+
+
+def _shell_word(text: str) -> str:
+    plain = text.replace("_", "").replace("-", "").replace(".", "").isalnum()
+    return text if plain else "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,55 @@
+"""gateway/access/hosts.py: names that are ours, and names that somebody has pointed at us."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.access.hosts import is_our_host, is_our_origin
+
+
+@pytest.mark.parametrize(
+    ("authority", "ours"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8042", True),
+        ("localhost.:8042", True),
+        ("127.0.0.1:8042", True),
+        ("[::1]:8042", True),
+        ("10.1.2.3", True),
+        ("pacs.example.org:443", True),
+        ("Pacs.Example.org", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost@evil.example", False),
+        ("evil.example/localhost", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_host(authority: str, ours: bool):
+    assert is_our_host(authority, ["pacs.example.org"]) is ours
+
+
+@pytest.mark.parametrize(
+    ("origin", "ours"),
+    [
+        ("http://localhost:8042", True),
+        ("https://viewer.example.org", True),
+        ("http://localhost:3000", False),
+        ("http://localhost", False),
+        ("http://evil.example", False),
+        ("null", False),
+        ("", False),
+        ("file://localhost:8042", False),
+        ("http://localhost:port", False),
+    ],
+)
+def test_origin(origin: str, ours: bool):
+    assert is_our_origin(origin, "localhost:8042", ["viewer.example.org"]) is ours
+
+
+def test_default_ports_are_the_schemes():
+    assert is_our_origin("https://pacs.example.org", "pacs.example.org", [])
+    assert is_our_origin("https://pacs.example.org", "pacs.example.org:443", [])
+    assert not is_our_origin("http://pacs.example.org", "pacs.example.org:443", [])
