@@ -17,8 +17,10 @@ from gateway.errors import BadRequest
 from gateway.index.queries import NAMED
 from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, like
 
-MAX_ALTERNATIVES = 2000
-"""Values in one list, such as of UIDs."""
+MAX_UIDS = 2000
+"""UIDs in one list."""
+MAX_ALTERNATIVES = 100
+"""Values in any other list."""
 _LAST = "\U0010ffff"
 ENCLOSED = "%\\{}\\%"
 _WILD = re.compile(r"[*?]")
@@ -51,7 +53,7 @@ def code(column: str, value: str, parameters: Parameters) -> str | None:
 
 def uid(column: str, value: str, parameters: Parameters) -> str | None:
     """List of UID matching (§C.2.2.2.2)."""
-    values = list(dict.fromkeys(one for one in _split(value, "\\,") if one))
+    values = list(dict.fromkeys(one for one in _split(value, "\\,", MAX_UIDS) if one))
     if not values or values == ["*"]:
         return None
     if len(values) == 1:
@@ -119,10 +121,10 @@ def _one_name(group: str, parameters: Parameters) -> str:
     return condition
 
 
-def _split(value: str, separators: str) -> list[str]:
+def _split(value: str, separators: str, most: int = MAX_ALTERNATIVES) -> list[str]:
     parts = re.split(f"[{re.escape(separators)}]", value)
-    if len(parts) > MAX_ALTERNATIVES:
-        raise BadRequest(f"{len(parts)} values in one list; at most {MAX_ALTERNATIVES} are taken")
+    if len(parts) > most:
+        raise BadRequest(f"{len(parts)} values in one list; at most {most} are taken")
     return [part.strip() for part in parts]
 
 

@@ -96,6 +96,31 @@ REPLACE_INSTANCE = Query(
     WHERE id = $1 AND key = $2 RETURNING version
     """,
 )
+CORRECT_PATIENT = Query(
+    "correct_patient: as the latest version of an instance has it",
+    "UPDATE patients SET patient_id = $2, attributes = $3 WHERE public_id = $1",
+)
+CORRECT_STUDY = Query(
+    "correct_study: as the latest version of an instance has it",
+    """
+    UPDATE studies SET patient_id = $2, patient_birth_date = $3, patient_sex = $4, date = $5, time = $6,
+        accession_number = $7, study_id = $8, description = $9, institution_name = $10, attributes = $11, extras = $12
+    WHERE id = $1
+    """,
+)
+CORRECT_SERIES = Query(
+    "correct_series: as the latest version of an instance has it",
+    """
+    UPDATE series SET modality = $2, number = $3, description = $4, date = $5, time = $6, performed_date = $7,
+        performed_time = $8, scheduled_step_ids = $9, requested_procedure_ids = $10, body_part = $11,
+        protocol_name = $12, manufacturer = $13, station_name = $14, attributes = $15, extras = $16
+    WHERE id = $1
+    """,
+)
+MODALITIES = Query(
+    "modalities: those of the series of a study", "SELECT DISTINCT modality FROM series WHERE study = $1 ORDER BY 1"
+)
+SET_MODALITIES = Query("set_modalities: of a study", "UPDATE studies SET modalities = $2 WHERE id = $1")
 RESIZE_SERIES = Query("resize_series: by a number of bytes", "UPDATE series SET size = size + $2 WHERE id = $1")
 RESIZE_STUDY = Query(
     "resize_study: by a number of bytes, after a new version of one of its instances",

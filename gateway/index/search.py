@@ -19,6 +19,7 @@ from gateway.index import matching
 from gateway.index.attributes import Level
 from gateway.index.queries import ORDER, SEARCH
 
+_MOST: Final = 2**62
 _DEPTH: Final[dict[Level, int]] = {"study": 0, "series": 1, "instance": 2}
 
 _KEYS: Final[dict[int, tuple[Level, str, matching.Matcher]]] = {
@@ -108,7 +109,7 @@ def search(wanted: Search) -> tuple[Query, Sequence[str | int | float]]:
             continue
         _level, column, match = key
         try:
-            condition = match(column, value, parameters)
+            condition = match(column, value.encode("utf-8", "replace").decode(), parameters)
         except BadRequest as error:
             raise BadRequest(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): {error}") from None
         if condition is not None:
@@ -119,7 +120,7 @@ def search(wanted: Search) -> tuple[Query, Sequence[str | int | float]]:
             SEARCH[wanted.level].format(columns=_columns(wanted)),
             f"WHERE {' AND '.join(conditions)}" if conditions else "",
             ORDER[order],
-            f"LIMIT {parameters.add(wanted.limit)} OFFSET {parameters.add(wanted.offset)}",
+            f"LIMIT {parameters.add(min(wanted.limit, _MOST))} OFFSET {parameters.add(min(wanted.offset, _MOST))}",
         ]
     )
     return Query(f"search: {wanted.level}", sql), parameters.values

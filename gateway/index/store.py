@@ -68,7 +68,8 @@ def store_instance(
     """Enter an instance; its parents too where they are new.
 
     Where the instance is known, nothing changes and Exists tells which file it has, unless that is the file that
-    `replaces` names: then the new one takes its place as the next version and the old one becomes garbage.
+    `replaces` names: then the new one takes its place as the next version and the old one becomes garbage. The rows
+    of patient, study and series are those of the instance that came first, until a new version corrects them.
     The next instance of a known series costs four statements.
     """
     added = yield from _add_instance(record, placement, origin)
@@ -175,11 +176,25 @@ def _replace(
     yield queries.RESIZE_SERIES, (series, placement.size - old_size)
     yield queries.RESIZE_STUDY, (study, placement.size - old_size, origin.received_at)
     yield queries.ADD_GARBAGE, (old_key, origin.received_at)
+    yield from _correct_parents(record, series, study)
     ((sequence,),) = yield (
         queries.ADD_CHANGE,
         _change("UpdatedAttachment", "Instance", record.public_id, record, origin),
     )
     return Stored(version, sequence, False, flags)
+
+
+def _correct_parents(record: InstanceRecord, series: object, study: object) -> Script[None]:
+    """A new version brings its own patient, study and series attributes, corrected perhaps: the latest count."""
+    parents = record.parents
+    yield queries.CORRECT_PATIENT, parents.patient
+    yield queries.CORRECT_STUDY, (study, *parents.study[2:])
+    yield queries.FORGET_NAMES, (study,)
+    for tag, name in parents.names:
+        yield queries.ADD_NAME, (study, tag, name)
+    yield queries.CORRECT_SERIES, (series, *parents.series[2:])
+    modalities = yield queries.MODALITIES, (study,)
+    yield queries.SET_MODALITIES, (study, "\\" + "".join([f"{code}\\" for (code,) in modalities if code]))
 
 
 def _change(kind: str, level: str, public_id: str, record: InstanceRecord, origin: Origin) -> tuple[object, ...]:
