@@ -13,7 +13,7 @@ import time
 from gateway.archive.ingest import Ingest, Reception, Taken
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
-from gateway.errors import InstanceRefused, OutOfSpace, StorageFailed
+from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageFailed
 from gateway.index.store import Origin
 from gateway.net.buffers import Block
 from gateway.net.session import Session
@@ -90,7 +90,7 @@ class Store:
         match error:
             case InstanceRefused():
                 code = error.status
-            case OutOfSpace() | StorageFailed():
+            case OutOfSpace() | StorageFailed() | DatabaseError():
                 code = status.OUT_OF_RESOURCES
             case _:
                 code = status.PROCESSING_FAILURE

@@ -33,7 +33,7 @@
 #define RULES 32
 
 struct rule {
-    char call[32], part[128];
+    char call[128], part[128];
     int error, from, and_on, seen;
 };
 
@@ -76,7 +76,7 @@ static void refresh(void) {
     while ((line = strsep(&rest, "\n")) && count < RULES) {
         struct rule *rule = &rules[count];
         char when[32];
-        if (sscanf(line, "%31s %d %31s %127s", rule->call, &rule->error, when, rule->part) != 4)
+        if (sscanf(line, "%127s %d %31s %127s", rule->call, &rule->error, when, rule->part) != 4)
             continue;
         rule->from = when[0] == '*' ? 1 : atoi(when);
         rule->and_on = when[0] == '*' || strchr(when, '+') != NULL;
