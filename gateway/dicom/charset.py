@@ -15,6 +15,7 @@ TEXT_VRS: Final = frozenset({"SH", "LO", "ST", "PN", "LT", "UC", "UT"})
 SINGLE_VALUED: Final = frozenset({"ST", "LT", "UT", "UR"})
 """VRs in which a backslash is a letter like any other (PS3.5 Table 6.2-1)."""
 
+_NO_LEADING_SPACES: Final = frozenset({"AE", "CS", "DS", "IS", "UI"})
 _ESC: Final = 0x1B
 _DEFAULT: Final = "latin_1"
 """For the default repertoire: what is outside ASCII is an error there, and most often Latin-1 by intent."""
@@ -108,7 +109,8 @@ def decode(value: bytes | memoryview, specific_character_set: bytes | str | None
 
     `specific_character_set` is the value field of (0008,0005) of the data set or item, None where it has none.
     """
-    value = bytes(value)
+    if type(value) is not bytes:
+        value = bytes(value)
     if value.isascii() and _ESC not in value:
         return value.decode("ascii").rstrip(" \0")
     if vr not in TEXT_VRS:
@@ -127,11 +129,11 @@ def decode_values(value: bytes | memoryview, specific_character_set: bytes | str
     Text is decoded before it is split: in GB 18030 and JIS X 0208 the byte of a backslash is half of other letters.
     """
     text = decode(value, specific_character_set, vr)
-    if vr in SINGLE_VALUED:
-        return [text]
-    if vr in ("AE", "CS", "DS", "IS", "UI"):
+    if vr in _NO_LEADING_SPACES:
+        if "\\" not in text:
+            return [text.lstrip(" ")]
         return [part.strip(" \0") for part in text.split("\\")]
-    if "\\" not in text:
+    if "\\" not in text or vr in SINGLE_VALUED:
         return [text]
     return [part.rstrip(" \0") for part in text.split("\\")]
 

@@ -19,6 +19,7 @@ from gateway.dicom.uids import (
 )
 from gateway.dicom.walk import (
     LONG_VRS,
+    MAX_DEPTH,
     PIXEL_DATA,
     SHORT_VRS,
     UNDEFINED,
@@ -214,14 +215,98 @@ def _undefined(
     data: bytes | memoryview, tag: int, vr: str, start: int, value_start: int, syntax: Syntax
 ) -> tuple[int, int]:
     """Length of the content and offset after the delimiter, of an element of undefined length."""
-    window = Window.over(data)
     if vr in ("OB", "OW") or tag == PIXEL_DATA:
-        end = end_of_fragments(window, tag, value_start, syntax)
+        end = end_of_fragments(Window.over(data), tag, value_start, syntax)
     elif vr in ("SQ", "UN") or syntax.implicit:
-        end = end_of_items(window, value_start, syntax)
+        skip = _skip_implicit_items if syntax.implicit else _skip_explicit_items
+        end = skip(data, value_start, syntax.big_endian)
+        if end < 0:
+            end = end_of_items(Window.over(data), value_start, syntax)
     else:
         raise DataSetError(f"{place(tag, start)}: undefined length with VR {vr} (PS3.5 §7.1.1)")
     return end - 8 - value_start, end
+
+
+def _skip_explicit_items(data: bytes | memoryview, position: int, big_endian: bool) -> int:
+    """The offset after the delimiter of a sequence of undefined length; -1 for anything but the plain case.
+
+    Only what has undefined length is entered, and there sequences and items take turns: an even depth expects an
+    item, an odd one an element. What goes wrong, walk.py says.
+    """
+    unpack = _HEADERS[big_endian]
+    unpack_length = _LENGTHS[big_endian]
+    short = SHORT_VRS
+    last = len(data) - 12
+    depth = 0
+    while position <= last:
+        group, number, code, length = unpack(data, position)
+        if group == 0xFFFE:
+            (length,) = unpack_length(data, position + 4)
+            position += 8
+            if depth & 1:
+                if number != 0xE00D:
+                    return -1
+                depth -= 1
+            elif number == 0xE0DD:
+                if depth == 0:
+                    return position
+                depth -= 1
+            elif number != 0xE000:
+                return -1
+            elif length == UNDEFINED:
+                depth += 1
+            else:
+                position += length
+        elif not depth & 1:
+            return -1
+        elif code in short:
+            position += 8 + length
+        elif code in LONG_VRS:
+            (length,) = unpack_length(data, position + 8)
+            position += 12
+            if length != UNDEFINED:
+                position += length
+            elif code == b"SQ" and depth < 2 * MAX_DEPTH - 1:
+                depth += 1
+            else:
+                return -1
+        else:
+            return -1
+    return -1
+
+
+def _skip_implicit_items(data: bytes | memoryview, position: int, _big_endian: bool) -> int:
+    """The same for Implicit VR Little Endian."""
+    unpack = _IMPLICIT_HEADER
+    last = len(data) - 8
+    depth = 0
+    while position <= last:
+        group, number, length = unpack(data, position)
+        position += 8
+        if group == 0xFFFE:
+            if depth & 1:
+                if number != 0xE00D:
+                    return -1
+                depth -= 1
+            elif number == 0xE0DD:
+                if depth == 0:
+                    return position
+                depth -= 1
+            elif number != 0xE000:
+                return -1
+            elif length == UNDEFINED:
+                depth += 1
+            else:
+                position += length
+        elif not depth & 1:
+            return -1
+        elif length != UNDEFINED:
+            position += length
+        elif depth < 2 * MAX_DEPTH - 1 and group != 0x7FE0:
+            depth += 1
+        else:
+            return -1
+    return -1
 
 
 def _finish(data: bytes | memoryview, position: int, stop: int, big_endian: bool) -> int:

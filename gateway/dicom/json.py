@@ -35,9 +35,14 @@ _BULK_VRS: Final = _BINARY | {"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "S
 """VRs for which PS3.18 F.2.2 allows BulkDataURI."""
 _PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _CHARSET: Final = 0x00080005
+_STRINGS: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
+"""VRs whose values are JSON strings as they are; IS, DS and PN are text too, but become something else."""
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _LARGEST_SAFE: Final = (1 << 53) - 1
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+
+# Looking a member up in its Enum takes longer than all else that is done with it.
+_ELEMENT, _FRAGMENTS, _SEQUENCE, _ITEM, _ITEM_END, _ = Kind
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Json = dict[str, Any]
@@ -116,7 +121,7 @@ class _Writer:
         try:
             for event in events:
                 kind, tag, _vr, _start, value_start, length, _syntax = event
-                if kind is Kind.ELEMENT or kind is Kind.FRAGMENTS:
+                if kind is _ELEMENT or kind is _FRAGMENTS:
                     if tag & 0xFFFF == 0:
                         continue  # Group Length shall not be included (F.2.2)
                     key = f"{tag:08X}"
@@ -128,7 +133,7 @@ class _Writer:
                     if tag == _CHARSET and length <= LARGEST_INLINE:
                         charset = self._window.read(value_start, length)
                     members[key] = self._attribute(event, charset, path, key)
-                elif kind is Kind.SEQUENCE:
+                elif kind is _SEQUENCE:
                     key = f"{tag:08X}"
                     if tag <= last:
                         members.pop(key, None)
@@ -138,11 +143,11 @@ class _Writer:
                     sequences.append((key, items))
                     items = []
                     path.append(key)
-                elif kind is Kind.ITEM:
+                elif kind is _ITEM:
                     outer.append((members, last, charset))
                     path.append(str(len(items)))
                     members, last = {}, -1
-                elif kind is Kind.ITEM_END:
+                elif kind is _ITEM_END:
                     items.append(msgspec.Raw(_encode(_in_order(members, last))))
                     members, last, charset = outer.pop()
                     path.pop()
@@ -161,7 +166,7 @@ class _Writer:
         if length == 0:
             return {"vr": vr}
         if self._uri is not None and (
-            kind is Kind.FRAGMENTS or tag in _PIXELS or length > (self._threshold if vr in _BINARY else LARGEST_INLINE)
+            kind is _FRAGMENTS or tag in _PIXELS or length > (self._threshold if vr in _BINARY else LARGEST_INLINE)
         ):
             if vr not in _BULK_VRS:
                 vr = "UN"  # longer than any value of its VR may be (PS3.5 §6.2.2)
@@ -195,6 +200,13 @@ def _element(element: Element, charset: bytes | str | None) -> Json:
 
 def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax: Syntax) -> Json:
     """The attribute object of a value that is not empty and no sequence."""
+    if vr in _STRINGS:
+        if tag == _CHARSET:
+            return {"vr": "CS", "Value": ["ISO_IR 192"]}
+        texts = decode_values(value, charset, vr)
+        if len(texts) == 1:
+            return {"vr": vr, "Value": texts} if texts[0] else {"vr": vr}  # padding alone
+        return {"vr": vr, "Value": [text or None for text in texts]}
     if vr in _BINARY:
         if syntax.big_endian and vr in WORD_SIZES:
             value = swapped(value, WORD_SIZES[vr])
@@ -215,18 +227,11 @@ def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax:
             return {"vr": "UN", "InlineBinary": b64encode(value).decode("ascii")}
         words = unpack(f"{'>' if syntax.big_endian else '<'}{len(value) // 2}H", value)
         return {"vr": vr, "Value": [f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2)]}
-    if tag == _CHARSET:
-        return {"vr": "CS", "Value": ["ISO_IR 192"]}
     texts = decode_values(value, charset, vr)
     if len(texts) == 1 and not texts[0]:
         return {"vr": vr}  # padding alone
-    if vr == "PN":
-        return {"vr": vr, "Value": [_person_name(text) for text in texts]}
-    if vr == "IS":
-        return {"vr": vr, "Value": [_integer(text) for text in texts]}
-    if vr == "DS":
-        return {"vr": vr, "Value": [_decimal(text) for text in texts]}
-    return {"vr": vr, "Value": [text or None for text in texts]}
+    convert = _integer if vr == "IS" else _decimal if vr == "DS" else _person_name
+    return {"vr": vr, "Value": [convert(text) for text in texts]}
 
 
 def _finite_numbers(vr: str, value: bytes, syntax: Syntax) -> list[float | None]:

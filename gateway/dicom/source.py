@@ -22,17 +22,17 @@ CHUNK: Final = 1 << 20
 
 
 class Window:
-    """A buffer that moves forward over `read`. `buffer[index]` is the byte that `need` was asked for.
+    """A buffer that moves forward over `read`. `buffer[index]` is the byte at offset `base + index`.
 
     Sequential use reads ever larger pieces; a jump past the window, as over pixel data, reads a small one.
     `end` is the offset after the last byte, or None where only the reading can tell.
     """
 
-    __slots__ = ("_base", "_read", "_size", "buffer", "end")
+    __slots__ = ("_read", "_size", "base", "buffer", "end")
 
     def __init__(self, read: Read, start: int, end: int | None) -> None:
         self._read = read
-        self._base = start
+        self.base = start
         self._size = _FIRST
         self.buffer: bytes | memoryview = b""
         self.end = end
@@ -46,21 +46,24 @@ class Window:
 
     def need(self, position: int, length: int) -> int:
         """Index in `buffer` of `position`, with `length` bytes there. TruncatedDataSet where there are fewer."""
-        index = position - self._base
+        index = position - self.base
         if index >= 0 and index + length <= len(self.buffer):
             return index
         if self._fill(position, length) < length:
-            raise TruncatedDataSet(f"the data set ends at offset {self._base + len(self.buffer)}, inside an element")
-        return position - self._base
+            raise TruncatedDataSet(f"the data set ends at offset {self.base + len(self.buffer)}, inside an element")
+        return position - self.base
 
     def ended(self, position: int) -> bool:
         """Whether the data set ends right at `position`."""
         if self.end is not None:
             return position >= self.end
-        return not 0 <= position - self._base < len(self.buffer) and self._fill(position, 1) == 0
+        return not 0 <= position - self.base < len(self.buffer) and self._fill(position, 1) == 0
 
     def read(self, position: int, length: int) -> bytes:
         """A copy of `length` bytes; the caller has bounded `length`."""
+        index = position - self.base
+        if index >= 0 and index + length <= len(self.buffer):
+            return bytes(self.buffer[index : index + length])
         if self.end is not None and position + length > self.end:
             raise TruncatedDataSet(f"the data set ends at offset {self.end}, inside a value at {position}")
         index = self.need(position, length)
@@ -68,10 +71,10 @@ class Window:
 
     def _fill(self, position: int, length: int) -> int:
         """Move the window so that it starts at `position`; the number of bytes it then has."""
-        known = self._base + len(self.buffer)
+        known = self.base + len(self.buffer)
         kept: bytes | memoryview = b""
-        if self._base <= position < known:
-            kept = self.buffer[position - self._base :]
+        if self.base <= position < known:
+            kept = self.buffer[position - self.base :]
         else:
             if position != known:
                 self._size = _AFTER_JUMP
@@ -81,7 +84,7 @@ class Window:
         self._size = min(self._size * 4, _LARGEST)
         more = self._read(position + len(kept), wanted) if wanted > 0 else b""
         self.buffer = b"".join((kept, more)) if more else kept
-        self._base = position
+        self.base = position
         return len(self.buffer)
 
 

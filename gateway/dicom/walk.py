@@ -120,6 +120,7 @@ def end_of_fragments(window: Window, tag: int, value_start: int, syntax: Syntax)
 
 def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: int) -> Iterator[Event]:
     make = _make
+    element = Kind.ELEMENT
     # The container that is being read: where it ends (_NOWHERE: at its delimiter, or with the data set), whether it
     # holds items or elements, how it is encoded, its tag, and whether its pixels are signed. Outer ones on the stack.
     stack: list[tuple[int, bool, Syntax, int, bool]] = []
@@ -139,7 +140,17 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: in
             continue
         if not stack and not part and window.ended(position):
             return
-        tag, vr, value_start, length, coding = _header(window, position, syntax, in_items or bool(stack))
+        buffer = window.buffer
+        index = position - window.base
+        if not syntax.implicit and 0 <= index <= len(buffer) - 8:
+            # The common header, here because a call for each element is a third of the time.
+            group, number, code, length = _EXPLICIT[syntax.big_endian](buffer, index)
+            vr = SHORT_VRS.get(code, "")
+            tag, value_start, coding = group << 16 | number, position + 8, syntax
+        else:
+            vr = ""
+        if not vr:
+            tag, vr, value_start, length, coding = _header(window, position, syntax, in_items or bool(stack))
 
         if tag >> 16 == 0xFFFE:
             if in_items and tag == ITEM:
@@ -194,7 +205,7 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: in
                     signed = window.buffer[window.need(value_start, 2)] == 1
                 elif signed and tag in PIXEL_SIGNED:
                     vr = "SS"
-            yield make(Event, (Kind.ELEMENT, tag, vr, position, value_start, length, coding))
+            yield make(Event, (element, tag, vr, position, value_start, length, coding))
             _check_fits(window, tag, position, value_start + length, end)
             position = value_start + length
 

@@ -237,7 +237,8 @@ class TestMalformed:
             pick(data, EXPLICIT, SOME, ALL_TAGS)
 
     def test_element_longer_than_its_item(self):
-        inner = item(element(NAME, "PN", b"A ", 100))
+        # Passed over by the item's length at first; found where the sequence cannot be skipped the plain way.
+        inner = item(element(NAME, "PN", b"A ", 100)) + b"\xfe\xff\x0d\xe0\0\0\0\0"
         data = element(REQUEST, "SQ", inner + SEQUENCE_END, 0xFFFFFFFF) + bytes(200)
         with pytest.raises(DataSetError, match="but its item at"):
             pick(data, EXPLICIT, SOME, ALL_TAGS)

@@ -59,6 +59,8 @@ def attempt(action: Callable[[], Any]) -> None:
 def mutated(data: bytes, chance: random.Random) -> bytes:
     result = bytearray(data)
     for _ in range(chance.randint(1, 4)):
+        if not result:
+            break
         at = chance.randrange(len(result))
         match chance.randrange(6):
             case 0:
