@@ -108,6 +108,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
                 gateway.drain()
                 await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
                 await gateway.web.stop()
+                await feed.close()
 
 
 async def serve(

@@ -60,11 +60,11 @@ async def open_folder(settings: config.Storage, *, create: bool = True) -> Async
 async def open_ingest(
     folder: DataFolder,
     settings: Callable[[], config.Storage] | None = None,
-    committed: Callable[[], None] = lambda: None,
+    committed: Callable[[int], None] = lambda change: None,
 ) -> AsyncIterator[Ingest]:
     """An ingest into the folder; on the way out what is complete is still taken in.
 
-    `settings` gives the snapshot of now, where it can change; `committed` is called after each change.
+    `settings` gives the snapshot of now, where it can change; `committed` is called with the number of each change.
     """
     worker = f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
     incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker)

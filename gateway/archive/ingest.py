@@ -88,6 +88,8 @@ class Taken:
     outcome: Outcome
     record: InstanceRecord
     version: int
+    change: int = 0
+    """Number of its entry in the change log; 0 where nothing changed."""
 
 
 class Ingest:
@@ -102,10 +104,10 @@ class Ingest:
         rejected: RejectedFolder,
         database: Database,
         health: Health,
-        committed: Callable[[], None] = lambda: None,
+        committed: Callable[[int], None] = lambda change: None,
     ) -> None:
         """`settings` gives the snapshot of now; `committed` is called after each
-        commit that changed something.
+        commit that changed something, with the number of its entry in the change log.
         """
         self.settings = settings
         self.store = store
@@ -364,7 +366,7 @@ class Reception:
         else:
             assert self.file.folder is not None
             ingest.settle(self.file.key, self.file.folder, replaced=taken.outcome is Outcome.REPLACED)
-            ingest.committed()
+            ingest.committed(taken.change)
         telemetry.INSTANCES.labels(taken.outcome.value).inc()
         return taken
 
@@ -421,7 +423,8 @@ class Reception:
             if isinstance(answer, index.Stored):
                 if answer.flags:
                     log.warning("%s: a UID of this instance is known under another parent too", record.sop_instance_uid)
-                return Taken(Outcome.STORED if replaces is None else Outcome.REPLACED, record, answer.version)
+                outcome = Outcome.STORED if replaces is None else Outcome.REPLACED
+                return Taken(outcome, record, answer.version, answer.change)
             try:
                 same = await ingest.loop.run_in_executor(ingest.threads, self._is_same, answer)
             except NoSuchObject:
