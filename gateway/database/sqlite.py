@@ -22,7 +22,7 @@ from gateway.database import migrations
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
-from gateway.database.writer import Job, Writer
+from gateway.database.writer import Job, Writer, refused
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class SQLite(Database):
 
     async def write(self, script: Callable[[], Script[T]]) -> T:
         if self._failure:
-            raise DatabaseError(self._failure)
+            raise refused(self._failure)
         if self._closed:
             raise DatabaseError(f"{self.path}: the database is closed")
         await self._room.acquire()

@@ -125,7 +125,7 @@ class Writer:
     def _commit(self, batch: list[Job]) -> list[Outcome]:
         """Run every script and commit once. Never raises."""
         if self._failure:
-            return [(job.future, None, DatabaseError(self._failure)) for job in batch]
+            return [(job.future, None, refused(self._failure)) for job in batch]
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -243,6 +243,11 @@ class Writer:
             else:
                 future.set_exception(error)
         self._delivered(len(outcomes))
+
+
+def refused(reason: str) -> DatabaseError:
+    """For a script that was not begun because the writer has stopped for good."""
+    return DatabaseError(f"not written, since {reason}")
 
 
 def _rolled_back(error: BaseException) -> BaseException:

@@ -201,6 +201,25 @@ asyncio.run(main())
 """
 
 
+ACKNOWLEDGING = """
+import asyncio, sys
+from pathlib import Path
+from gateway.database.sqlite import SQLite
+from tests.contracts.database import put
+
+async def main():
+    database = await SQLite.open(Path(sys.argv[1]))
+
+    async def writer(name):
+        for n in range(100000):
+            print(await database.write(lambda: put(f"{name}-{n:06}")), flush=True)
+
+    await asyncio.gather(*[writer(name) for name in "abcd"])
+
+asyncio.run(main())
+"""
+
+
 def increment() -> Script[int]:
     """Reads, then writes what it read plus one: wrong as soon as two of them run at once."""
     rows = yield Query("n", "SELECT at FROM garbage WHERE key = 'n'"), ()
@@ -223,6 +242,20 @@ class TestProcesses:
         async with asyncio.timeout(30):
             assert [await worker.wait() for worker in workers] == [0, 0]
         assert await database.fetch(Query("n", "SELECT at FROM garbage WHERE key = 'n'")) == [(150.0,)]
+
+    async def test_a_killed_writer_keeps_its_word_and_leaves_no_lock(self, database: SQLite) -> None:
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ACKNOWLEDGING, str(database.path)), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert worker.stdout is not None
+        async with asyncio.timeout(30):
+            acknowledged = [(await worker.stdout.readline()).decode().strip() for _ in range(200)]
+            worker.kill()
+            rest, _ = await worker.communicate()
+            acknowledged += [line for line in rest.decode().split("\n")[:-1] if line]
+            assert await database.write(lambda: put("after")) == "after"
+        there = {key for (key,) in await database.fetch(ALL)}
+        assert set(acknowledged) <= there
 
 
 class TestBackup:
