@@ -7,7 +7,7 @@
  *
  *   call   name of the call, with wildcards: fsync, f*sync, *write*, @(open|link); the names are write, writev,
  *          pwrite, fsync, fdatasync, ftruncate, fallocate, open (where it creates), link, rename, unlink, mkdir
- *   errno  number
+ *   errno  number; 0 for fsync and fdatasync: say it was done, and do nothing
  *   when   * every time, N the Nth time only, N+ from the Nth time on; counted for each rule since it was read
  *   part   wildcard pattern that the path matches: *, *-wal, *incoming*
  *
@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define RULES 32
+#define LIE -1
 
 struct rule {
     char call[128], part[128];
@@ -95,7 +96,7 @@ static int decide(const char *call, const char *path) {
             continue;
         rule->seen++;
         if (rule->seen == rule->from || (rule->and_on && rule->seen > rule->from))
-            error = rule->error;
+            error = rule->error ? rule->error : LIE;
     }
     if (error) {
         char name[PATH_MAX], line[PATH_MAX + 64];
@@ -111,7 +112,7 @@ static int decide(const char *call, const char *path) {
     return error;
 }
 
-/* 1, with errno set, when the call on this path has to fail. */
+/* Not 0 when the call on this path has to fail, with errno set, or has to lie. */
 static int fails_at(const char *call, int dirfd, const char *path) {
     char full[2 * PATH_MAX];
     int before = errno, error;
@@ -132,8 +133,8 @@ static int fails_at(const char *call, int dirfd, const char *path) {
     if (strncmp(path, prefix, strlen(prefix)) != 0)
         return errno = before, 0;
     error = decide(call, path);
-    errno = error ? error : before;
-    return error != 0;
+    errno = error > 0 ? error : before;
+    return error;
 }
 
 static int fails(const char *call, int fd) {
@@ -150,8 +151,15 @@ static int fails(const char *call, int fd) {
     return fails_at(call, AT_FDCWD, path);
 }
 
-int fsync(int fd) { return fails("fsync", fd) ? -1 : REAL(fsync)(fd); }
-int fdatasync(int fd) { return fails("fdatasync", fd) ? -1 : REAL(fdatasync)(fd); }
+#define SYNC(name)                      \
+    int name(int fd) {                  \
+        int error = fails(#name, fd);   \
+        if (error)                      \
+            return error == LIE ? 0 : -1; \
+        return REAL(name)(fd);          \
+    }
+SYNC(fsync)
+SYNC(fdatasync)
 ssize_t write(int fd, const void *data, size_t size) { return fails("write", fd) ? -1 : REAL(write)(fd, data, size); }
 ssize_t writev(int fd, const struct iovec *parts, int n) { return fails("writev", fd) ? -1 : REAL(writev)(fd, parts, n); }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {

@@ -22,11 +22,6 @@ CHANGING = "@(write|writev|pwrite|ftruncate|fallocate|open|link|rename|mkdir)"
 """Calls that need room on the disk."""
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Shim.build(tmp_path_factory.mktemp("shim"))
-
-
 @pytest.fixture(params=["kill", "power cut"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Disk | None]]:
     """A folder for data, and the disk it is on where the gateway will end by a power cut."""
@@ -105,9 +100,9 @@ async def test_no_room_at_every_write(library: Path, tmp_path: Path):
     items = traffic.items()
     refused = 0
     with Gateway(tmp_path / "data", environment=shim.environment) as gateway:
-        for number in range(1, 100):
+        for number in range(1, 400):
             shim.set(Rule(CHANGING, errno.ENOSPC, str(number)))
-            tried = [next(items) for _ in range(4)]
+            tried = [next(items), next(items)]
             statuses = [await status_of(gateway, traffic, item) for item in tried]
             fired = shim.fired
             shim.clear()

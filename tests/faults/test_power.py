@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import Disk
+from tests.support.faults import Disk, Rule, Shim
 from tests.support.processes import Gateway
 from tests.support.traffic import Traffic, faults_found
 
@@ -61,3 +61,25 @@ async def test_a_cut_loses_what_was_not_synced(tmp_path: Path):
         after = disk.cut("cut")
     with after.mounted():
         assert not (after.mount / "unsynced").exists()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+async def test_a_gateway_that_does_not_sync_is_found_out(library: Path, tmp_path: Path):
+    """The check itself: with syncs that do nothing, a cut loses what was acknowledged, and the check says so."""
+    traffic = Traffic(random.Random(4), sizes=(2_000,))
+    disk = Disk.make(tmp_path, megabytes=128)
+    with disk.mounted():
+        data = disk.mount / "data"
+        shim = Shim(library, tmp_path / "control", data)
+        with Gateway(data, log=tmp_path / "gateway.log") as gateway:
+            await traffic.send(gateway.host, gateway.port, 10)
+        with Gateway(data, environment=shim.environment, log=tmp_path / "gateway.log") as gateway:
+            shim.set(Rule("f*sync", 0))
+            await traffic.send(gateway.host, gateway.port, 50)
+            assert len(traffic.acknowledged) == 60
+            await asyncio.to_thread(gateway.freeze)
+            after = await asyncio.to_thread(disk.cut, "cut")
+    with after.mounted(), Gateway(after.mount / "data", log=tmp_path / "again.log") as again:
+        missing = [text for text in await faults_found(again.url, traffic) if "is not there" in text]
+        assert 0 < len(missing) <= 50
