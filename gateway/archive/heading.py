@@ -7,7 +7,7 @@ where it does not, what has come so far is copied and looked at again with the n
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from gateway.dicom import elements, uids
 from gateway.errors import DataSetError, TruncatedDataSet
@@ -23,32 +23,32 @@ class Heading:
         self._syntax = transfer_syntax_uid
         self._deflated = uids.transfer_syntax(transfer_syntax_uid).deflated
         self._limit = limit
-        self._kept = b""
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._look_again_at = 0
         self._found: InstanceRecord | DataSetError | None = None
 
     def look(self, views: Sequence[Buffer], *, complete: bool) -> None:
         """Look at the next bytes, with all that came before; `complete` when they are the last."""
         if self._found is not None:
             return
-        for data, is_all in self._attempts(views):
-            try:
-                self._found = self._build(data, final=is_all and complete)
-            except TruncatedDataSet as error:
-                if not is_all:
-                    continue
-                if complete:
-                    self._found = error
-                elif len(data) > self._limit:
-                    self._found = DataSetError(
-                        f"the attributes for the index do not stand within {self._limit} bytes (storage.max_header)"
-                    )
-                else:
-                    self._kept = bytes(data)
-                    return
-            except DataSetError as error:
-                self._found = error
-            self._kept = b""
+        plain_start = not self._kept and not self._deflated and bool(views)
+        if plain_start and self._look_at(views[0], final=complete and len(views) == 1):
             return
+        self._kept.extend(map(bytes, views))
+        self._size += sum(map(len, views))
+        # Twice as much each time, so that a header in many pieces is not read again for each of them.
+        if not complete and self._size < self._look_again_at:
+            return
+        self._look_again_at = 2 * self._size
+        joined = b"".join(self._kept)
+        self._kept = [joined]
+        if not self._look_at(joined, final=complete) and self._size > self._limit:
+            self._settle(
+                DataSetError(
+                    f"the attributes for the index do not stand within {self._limit} bytes (storage.max_header)"
+                )
+            )
 
     def record(self) -> InstanceRecord:
         """What was found. Raises DataSetError with the reason when it cannot be read."""
@@ -58,13 +58,22 @@ class Heading:
             raise self._found
         return self._found
 
-    def _attempts(self, views: Sequence[Buffer]) -> Iterator[tuple[Buffer, bool]]:
-        """What to try, cheapest first, and whether it is all that has come."""
-        if not self._kept and views and not self._deflated:
-            yield views[0], len(views) == 1
-            if len(views) == 1:
-                return
-        yield b"".join((self._kept, *views)), True
+    def _look_at(self, data: Buffer, *, final: bool) -> bool:
+        """Whether these bytes decide it."""
+        try:
+            self._settle(self._build(data, final=final))
+        except TruncatedDataSet as error:
+            if not final:
+                return False
+            self._settle(error)
+        except DataSetError as error:
+            self._settle(error)
+        return True
+
+    def _settle(self, found: InstanceRecord | DataSetError) -> None:
+        # The traceback of an error holds frames, and those the receive block that was looked at.
+        self._found = found.with_traceback(None) if isinstance(found, DataSetError) else found
+        self._kept = []
 
     def _build(self, data: Buffer, *, final: bool) -> InstanceRecord:
         if self._deflated:
