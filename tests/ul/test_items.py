@@ -113,6 +113,8 @@ class TestPS37_D_3_3_UserInformation:
             item(0x58, b"\1\0\0\5joe"),
             item(0x58, b"\1\0\0\3joe\0"),
             item(0x59, b"\0\5ok"),
+            item(0x59, b"\0\3ok"),
+            item(0x56, b"\0\4" + b"1.2"),
             b"\x51\0\0\x05\0\0",
         ],
     )
