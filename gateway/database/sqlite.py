@@ -101,11 +101,10 @@ class SQLite(Database):
             raise DatabaseError(f"{query.name}: {error}") from error
 
     async def write(self, script: Callable[[], Script[T]]) -> T:
-        if self._failure:
-            raise refused(self._failure)
-        if self._closed:
-            raise DatabaseError(f"{self.path}: the database is closed")
         await self._room.acquire()
+        if self._failure or self._closed:
+            self._room.release()
+            raise refused(self._failure or f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(Job(script, future))
         return await future

@@ -159,6 +159,16 @@ class TestBounds:
         assert len(await database.fetch(ALL)) == 50
         assert database._room._value == 4
 
+    async def test_who_waits_for_room_is_not_forgotten_at_close(self, database: SQLite) -> None:
+        database._room = asyncio.Semaphore(1)
+        writes = [asyncio.ensure_future(database.write(lambda n=n: put(f"k{n}"))) for n in range(5)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await database.close()
+            results = await asyncio.gather(*writes, return_exceptions=True)
+        assert results[0] == "k0"
+        assert all(isinstance(result, (str, DatabaseError)) for result in results)
+
     async def test_the_log_is_checkpointed(self, database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("gateway.database.writer.CHECKPOINT_EVERY", 10)
         for n in range(60):
