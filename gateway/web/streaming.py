@@ -45,7 +45,8 @@ class RateGuard:
             self.expired = True
             self._transport.abort()
             return
-        self._taken = [*self._taken[1:], taken]
+        else:
+            self._taken = [*self._taken[1:], taken]
         self._timer = self._loop.call_later(self._interval, self._tick)
 
     def close(self) -> None:

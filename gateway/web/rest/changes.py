@@ -20,8 +20,8 @@ async def changes(request: web.Request) -> web.Response:
     since, limit = _number(request, "since", 0), _number(request, "limit", 0)
     limit = min(limit or _DEFAULT_LIMIT, _MOST)
     if "last" in request.query:
-        since, limit = await last_change(database) - 1, 1
-    found = await changes_since(database, max(since, 0), limit + 1)
+        since, limit = max(await last_change(database) - 1, 0), 1
+    found = await changes_since(database, since, limit + 1)
     shown = found[:limit]
     return json_answer(
         {

@@ -44,6 +44,7 @@ class Live:
         self._counted_at = -2
         self._totals: dict[str, int] = {}
         self._rates: deque[tuple[int, float]] = deque(maxlen=_HISTORY)
+        self._samples = 0
         self._last: tuple[float, float, float] | None = None
         self.pages = 0
         self.closing = False
@@ -51,6 +52,7 @@ class Live:
     async def run(self) -> None:
         """Sample once a second, for ever."""
         tick = self._loop.time()
+        self._sample()
         while True:
             tick = max(tick + _TICK, self._loop.time())
             try:
@@ -79,11 +81,12 @@ class Live:
         if self._last is not None:
             then, size_then, count_then = self._last
             elapsed = max(now - then, 0.001)
+            self._samples += 1
             self._rates.append((round((size - size_then) / elapsed), round((count - count_then) / elapsed, 1)))
         self._last = now, size, count
 
-    def state(self, *, whole: bool) -> bytes:
-        """JSON for a page; `whole` with the history of the rate, otherwise its newest sample only."""
+    def state(self, since: int = 0) -> tuple[bytes, int]:
+        """JSON for a page with the samples of the rate after number `since`, and the number of the last."""
         associations = [
             {
                 "number": each.number,
@@ -96,9 +99,10 @@ class Live:
             }
             for each in self._context.associations()
         ]
-        rates = list(self._rates) if whole else list(self._rates)[-1:]
+        new = min(self._samples - since, len(self._rates))
+        rates = list(self._rates)[-new:] if new else []
         found: dict[str, Any] = {"seq": self._seq, "associations": associations, "rates": rates, "totals": self._totals}
-        return msgspec.json.encode(found)
+        return msgspec.json.encode(found), self._samples
 
     async def wait(self) -> None:
         """Until there is something new."""
@@ -143,8 +147,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _messages(live: Live) -> AsyncGenerator[bytes, None]:
-    whole = True
+    samples = 0
     while not live.closing:
-        yield b"data: " + live.state(whole=whole) + b"\n\n"
-        whole = False
+        state, samples = live.state(samples)
+        yield b"data: " + state + b"\n\n"
         await live.wait()

@@ -110,9 +110,11 @@ function hear(state) {
   }
   if ("bytes" in state.totals) document.getElementById("total-bytes").textContent = bytes(state.totals.bytes);
   spark.add(state.rates);
-  const [size, instances] = state.rates.at(-1) ?? [0, 0];
-  document.getElementById("rate-bytes").textContent = `${bytes(size)}/s`;
-  document.getElementById("rate-instances").textContent = `${count(Math.round(instances))} instances/s`;
+  if (state.rates.length) {
+    const [size, instances] = state.rates.at(-1);
+    document.getElementById("rate-bytes").textContent = `${bytes(size)}/s`;
+    document.getElementById("rate-instances").textContent = `${count(Math.round(instances))} instances/s`;
+  }
   associations.show(state.associations);
   if (state.seq !== seq) {
     seq = state.seq;

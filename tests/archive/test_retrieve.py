@@ -1,0 +1,220 @@
+"""gateway/archive/retrieve.py: the row read again, and nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway.archive import retrieve
+from gateway.archive.retrieve import Pump, Retrieval
+from gateway.errors import DataSetError, NotFound, StorageError
+from gateway.index.locate import Located
+from gateway.storage.memory import MemoryObject
+from tests.support.datasets import IMPLICIT
+from tests.support.index import data_set
+from tests.support.web import House, house
+
+
+class CountingStore:
+    """Counts what is open; `pause` holds every read up until it is set."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.open_objects = 0
+        self.pause = threading.Event()
+        self.pause.set()
+        self.reading = threading.Event()
+
+    def open(self, key: str) -> CountedObject:
+        stored: MemoryObject = self.inner.open(key)  # type: ignore[attr-defined]
+        self.open_objects += 1
+        return CountedObject(self, stored)
+
+
+class CountedObject:
+    def __init__(self, store: CountingStore, inner: MemoryObject) -> None:
+        self._store = store
+        self._inner = inner
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._store.reading.set()
+        assert self._store.pause.wait(10)
+        assert not self._closed, "read after close"
+        return self._inner.read(offset, length)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._store.open_objects -= 1
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def store(gateway: House) -> CountingStore:
+    return CountingStore(gateway.memory)
+
+
+@pytest.fixture
+def retrieval(gateway: House, store: CountingStore, executor: ThreadPoolExecutor) -> Retrieval:
+    return Retrieval(gateway.database, store, executor)
+
+
+def as_stored(uid: str) -> str:
+    return uid
+
+
+async def only(retrieval: Retrieval, study: str) -> Located:
+    pages = [page async for page in retrieval.pages(study)]
+    ((found,),) = pages
+    return found
+
+
+class TestOpen:
+    async def test_the_row_is_read_again_when_the_object_has_gone(self, gateway: House, retrieval: Retrieval):
+        source = data_set("1.1")
+        old, _ = await gateway.add(source)
+        located = await only(retrieval, "1.1")
+        _, new = await gateway.add(source, IMPLICIT, replaces=old)
+        gateway.memory.remove(old)
+        content = await retrieval.open(located, as_stored)
+        assert content.transfer_syntax_uid == IMPLICIT
+        assert b"".join([chunk async for chunk in content.chunks()]) == new
+
+    async def test_an_instance_removed_meanwhile(self, gateway: House, retrieval: Retrieval):
+        await gateway.add(data_set("1.1"))
+        located = await only(retrieval, "1.1")
+        gone = Located(-1, *[getattr(located, name) for name in located.__slots__[1:]])
+        gateway.memory.remove(located.key)
+        with pytest.raises(NotFound):
+            await retrieval.open(gone, as_stored)
+
+    async def test_an_object_that_is_lost(self, gateway: House, retrieval: Retrieval):
+        key, _ = await gateway.add(data_set("1.1"))
+        gateway.memory.remove(key)
+        with pytest.raises(StorageError):
+            await retrieval.open(await only(retrieval, "1.1"), as_stored)
+
+    async def test_a_file_shorter_than_its_row(self, gateway: House, retrieval: Retrieval, store: CountingStore):
+        key, file = await gateway.add(data_set("1.1"))
+        gateway.memory.put(key, file[:-10])
+        content = await retrieval.open(await only(retrieval, "1.1"), as_stored)
+        with pytest.raises(StorageError, match="expected"):
+            _ = [chunk async for chunk in content.chunks()]
+        assert store.open_objects == 0
+
+    async def test_what_cannot_be_converted(self, gateway: House, retrieval: Retrieval, store: CountingStore):
+        await gateway.add(data_set("1.1"), IMPLICIT, data=b"\x08\x00\x18\x00\xff\x00\x00\x00")
+        with pytest.raises(DataSetError):
+            await retrieval.open(await only(retrieval, "1.1"), lambda _uid: retrieve.EXPLICIT_VR_LITTLE_ENDIAN)
+        assert store.open_objects == 0
+
+
+class TestNothingStaysOpen:
+    async def test_after_the_last_chunk_and_after_closing_early(
+        self, gateway: House, retrieval: Retrieval, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(retrieve, "CHUNK", 100)
+        _, file = await gateway.add(data_set("1.1"))
+        located = await only(retrieval, "1.1")
+        chunks = (await retrieval.open(located, as_stored)).chunks()
+        assert await anext(chunks) == file[:100]
+        assert store.open_objects == 1
+        await chunks.aclose()
+        await settled(store)
+        assert b"".join([chunk async for chunk in (await retrieval.open(located, as_stored)).chunks()]) == file
+        await settled(store)
+
+    async def test_cancelled_while_a_thread_reads(self, gateway: House, retrieval: Retrieval, store: CountingStore):
+        await gateway.add(data_set("1.1"))
+        located = await only(retrieval, "1.1")
+        store.pause.clear()
+        task = asyncio.create_task(retrieval.open(located, as_stored))
+        assert await asyncio.to_thread(store.reading.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert store.open_objects == 1, "not under the running read"
+        store.pause.set()
+        await settled(store)
+
+    async def test_the_next_one_is_let_go_as_well(self, gateway: House, retrieval: Retrieval, store: CountingStore):
+        for _ in range(3):
+            await gateway.add(data_set("1.1"))
+
+        async def located() -> AsyncIterator[Located]:
+            async for page in retrieval.pages("1.1"):
+                for each in page:
+                    yield each
+
+        opened = retrieval.opened(located(), as_stored)
+        (await anext(opened)).close()
+        await opened.aclose()
+        await settled(store)
+
+
+async def settled(store: CountingStore) -> None:
+    async with asyncio.timeout(5):
+        while store.open_objects:  # noqa: ASYNC110 -- a thread closes it
+            await asyncio.sleep(0.001)
+
+
+class TestPages:
+    async def test_in_order_across_pages(self, gateway: House, retrieval: Retrieval, monkeypatch: pytest.MonkeyPatch):
+        for number in (3, 1, 2):
+            await gateway.add(data_set("1.1", sop=f"1.1.1.{number}", InstanceNumber=number))
+        pages = [page async for page in retrieval.pages("1.1")]
+        assert [[each.sop_uid for each in page] for page in pages] == [["1.1.1.1", "1.1.1.2", "1.1.1.3"]]
+        rest = [each.sop_uid async for page in retrieval.pages("1.1", after=pages[0][0]) for each in page]
+        assert rest == ["1.1.1.2", "1.1.1.3"]
+
+    async def test_none(self, retrieval: Retrieval):
+        assert [page async for page in retrieval.pages("1.9")] == []
+
+
+class TestMap:
+    async def test_in_order_and_around_a_moved_one(self, gateway: House, retrieval: Retrieval, store: CountingStore):
+        sources = [data_set("1.1") for _ in range(3)]
+        keys = [(await gateway.add(source))[0] for source in sources]
+        (located,) = [page async for page in retrieval.pages("1.1")]
+        await gateway.add(sources[1], replaces=keys[1])
+        gateway.memory.remove(keys[1])
+        found = await retrieval.map(located, lambda stored, row: (row.sop_uid, stored.size == row.size))
+        assert found == [(source.SOPInstanceUID, True) for source in sources]
+        assert store.open_objects == 0
+
+
+async def test_a_pump_that_was_never_started_closes(executor: ThreadPoolExecutor):
+    ended = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            ended.append(True)
+
+    pump = Pump(executor, source())  # type: ignore[arg-type]
+    assert await pump.next() == 1
+    pump.close()
+    pump.close()
+    assert ended == [True]

@@ -1,0 +1,91 @@
+"""The Python dicomweb-client against the gateway as its own process, fed by DCMTK's storescu."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+import requests
+
+from tests.support import peers
+from tests.support.datasets import read_sample, sample
+from tests.support.processes import Gateway
+
+api = pytest.importorskip("dicomweb_client.api")
+pytestmark = pytest.mark.interop
+
+FILES = {"CT_small.dcm": [], "MR_small_bigendian.dcm": ["-xb"], "rtplan.dcm": ["-xi"], "MR_small_RLE.dcm": ["-xr"]}
+RLE = "1.2.840.10008.1.2.5"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    storescu = peers.need("storescu")
+    data: Path = tmp_path_factory.mktemp("gateway") / "data"
+    with Gateway(data) as gateway:
+        for name, options in FILES.items():
+            address = [gateway.host, str(gateway.port)]
+            command = [storescu, *options, "-aec", gateway.aet, *address, str(sample(name))]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        yield gateway
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[Any]:
+    with requests.Session() as session:
+        yield api.DICOMwebClient(f"{gateway.url}/dicom-web", session=session)
+
+
+def uids(name: str) -> tuple[str, str, str]:
+    read = read_sample(sample(name))
+    return read.StudyInstanceUID, read.SeriesInstanceUID, read.SOPInstanceUID
+
+
+def test_search_at_every_level(client: Any) -> None:
+    study, series, instance = uids("CT_small.dcm")
+    assert study in {each["0020000D"]["Value"][0] for each in client.search_for_studies()}
+    (found,) = client.search_for_studies(search_filters={"PatientID": "1CT1"}, fields=["StudyDescription"])
+    assert found["0020000D"]["Value"] == [study]
+    (found,) = client.search_for_series(study)
+    assert found["0020000E"]["Value"] == [series]
+    (found,) = client.search_for_instances(study, series)
+    assert found["00080018"]["Value"] == [instance]
+    assert client.search_for_studies(search_filters={"PatientID": "nobody"}) == []
+    assert len(client.search_for_studies(limit=1, offset=1)) == 1
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_bigendian.dcm", "rtplan.dcm"])
+def test_retrieve_gives_the_data_set_that_was_sent(client: Any, name: str) -> None:
+    study, series, instance = uids(name)
+    (whole,) = client.retrieve_study(study)
+    assert whole.SOPInstanceUID == instance
+    (whole,) = client.retrieve_series(study, series)
+    one = client.retrieve_instance(study, series, instance)
+    sent = pydicom.dcmread(sample(name))
+    if "PixelData" in sent:
+        assert (one.pixel_array == sent.pixel_array).all()
+    assert {each.tag for each in one} >= {each.tag for each in sent if each.tag.group != 0xFFFC}  # DCMTK drops padding
+
+
+def test_converted_where_a_transfer_syntax_is_asked_for(client: Any) -> None:
+    study, series, instance = uids("rtplan.dcm")
+    explicit = "1.2.840.10008.1.2.1"
+    one = client.retrieve_instance(study, series, instance, media_types=(("application/dicom", explicit),))
+    assert one.file_meta.TransferSyntaxUID == explicit
+    assert one.FractionGroupSequence == read_sample(sample("rtplan.dcm")).FractionGroupSequence
+
+
+def test_metadata_is_the_data_set(client: Any) -> None:
+    study, series, instance = uids("rtplan.dcm")
+    for found in (
+        client.retrieve_study_metadata(study),
+        client.retrieve_series_metadata(study, series),
+        [client.retrieve_instance_metadata(study, series, instance)],
+    ):
+        ((one,),) = [found]
+        read = pydicom.Dataset.from_json(one)
+        assert read.BeamSequence[0].BeamName == read_sample(sample("rtplan.dcm")).BeamSequence[0].BeamName

@@ -1,0 +1,123 @@
+"""The HTTP application over a real index and a store in memory, and a client that speaks to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import email.parser
+import email.policy
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from pydicom.dataset import Dataset
+
+from gateway.config import Http, Settings
+from gateway.database.sqlite import SQLite
+from gateway.dicom.part10 import file_header
+from gateway.events.feed import Feed
+from gateway.index.store import Stored
+from gateway.net.session import AssociationStatus
+from gateway.storage.memory import MemoryStore
+from gateway.storage.store import Store
+from gateway.web.app import create_app
+from gateway.web.context import Context
+from tests.support import index
+from tests.support.datasets import EXPLICIT, encode
+
+
+class House:
+    """What the application stands on. Change `http`, `associations` and `reasons` at any time."""
+
+    def __init__(self, database: SQLite, store: MemoryStore) -> None:
+        self.database = database
+        self.memory = store
+        self.store: Store = store
+        self.feed = Feed(database, poll_seconds=0.05)
+        self.http = Http()
+        self.associations: list[AssociationStatus] = []
+        self.reasons: list[str] = []
+        self.client: TestClient[web.Request, web.Application]
+
+    def context(self) -> Context:
+        return Context(
+            settings=lambda: Settings(http=self.http),
+            database=self.database,
+            store=self.store,
+            feed=self.feed,
+            associations=lambda: self.associations,
+            readiness=lambda: (not self.reasons, self.reasons),
+            ports=lambda: (4242, 8042),
+        )
+
+    async def add(
+        self,
+        data_set: Dataset,
+        transfer_syntax: str = EXPLICIT,
+        *,
+        data: bytes | None = None,
+        replaces: str | None = None,
+    ) -> tuple[str, bytes]:
+        """Store an instance; its key and the whole file. `data` replaces the bytes of the data set."""
+        head = file_header(
+            sop_class_uid=data_set.SOPClassUID,
+            sop_instance_uid=data_set.SOPInstanceUID,
+            transfer_syntax_uid=transfer_syntax,
+            source_aet="MODALITY",
+            sending_aet="SENDER",
+            receiving_aet="GATEWAY",
+        )
+        file = head + (encode(data_set, transfer_syntax) if data is None else data)
+        where = index.placement(size=len(file), transfer_syntax=transfer_syntax)
+        where = dataclasses.replace(where, data_set_offset=len(head))
+        self.memory.put(where.key, file)
+        stored = await index.store(self.database, index.record(data_set), where, replaces=replaces)
+        assert isinstance(stored, Stored)
+        self.feed.notify(stored.change)
+        return where.key, file
+
+    async def get(self, path: str, **headers: str) -> ClientResponse:
+        """`accept_language="x"` becomes the header Accept-Language."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.get(path, headers=fields)
+
+    async def json(self, path: str, **headers: str) -> Any:
+        answer = await self.get(path, **headers)
+        assert answer.status == 200, await answer.text()
+        return await answer.json(content_type=None)
+
+
+@asynccontextmanager
+async def house(folder: Path) -> AsyncIterator[House]:
+    database = await SQLite.open(folder / "index.db")
+    made = House(database, MemoryStore())
+    made.client = TestClient(TestServer(create_app(made.context())))
+    try:
+        await made.client.start_server()
+        yield made
+    finally:
+        await made.client.close()
+        await made.feed.close()
+        await database.close()
+
+
+def parts(answer: ClientResponse, body: bytes) -> list[tuple[str, bytes]]:
+    """The parts of a multipart answer: content type and bytes. Python's own parser judges the format."""
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(head)
+    boundary = message.get_boundary()
+    assert message.get_content_type() == "multipart/related"
+    assert boundary is not None
+    pieces = (b"\r\n" + body).split(f"\r\n--{boundary}".encode())
+    assert pieces[0] == b""
+    assert pieces[-1].strip() == b"--"
+    found = []
+    for piece in pieces[1:-1]:
+        head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        fields = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(head + b"\r\n\r\n")
+        if fields["Content-Length"] is not None:
+            assert int(fields["Content-Length"]) == len(content)
+        found.append((str(fields["Content-Type"]), content))
+    return found

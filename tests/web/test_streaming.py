@@ -1,0 +1,152 @@
+"""gateway/web/streaming.py: slow readers, readers that leave, and failures after the status line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway.config import Http, Settings
+from gateway.web import streaming
+from gateway.web.context import CONTEXT, Context
+from gateway.web.streaming import RateGuard, stream
+
+Chunks = Callable[[], AsyncGenerator[bytes, None]]
+
+
+async def served(chunks: Chunks, min_rate: int = 1024) -> TestServer:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await stream(request, web.StreamResponse(), chunks())
+
+    app = web.Application(handler_args={"handler_cancellation": True})
+    settings = Settings(http=Http(min_rate=min_rate))
+    app[CONTEXT] = Context(lambda: settings, *[None] * 6)  # type: ignore[arg-type]
+    app.router.add_get("/", handler)
+    server = TestServer(app)
+    await server.start_server()
+    return server
+
+
+class Endless:
+    """Sends until it is closed, and tells."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.closed = asyncio.Event()
+
+    async def __call__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield bytes(1 << 16)
+                self.sent += 1
+        finally:
+            self.closed.set()
+
+
+async def test_whole():
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for _ in range(3):
+            yield b"abc"
+
+    server = await served(chunks)
+    async with aiohttp.ClientSession() as session, session.get(server.make_url("/")) as answer:
+        assert await answer.read() == b"abcabcabc"
+    await server.close()
+
+
+async def test_a_failure_on_the_way_is_no_whole_answer(caplog: pytest.LogCaptureFixture):
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"half"
+        raise ValueError("broken")
+
+    server = await served(chunks)
+    async with aiohttp.ClientSession() as session, session.get(server.make_url("/")) as answer:
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+    assert "cut off after 4 bytes" in caplog.text
+    await server.close()
+
+
+async def test_a_reader_that_leaves_ends_the_source():
+    source = Endless()
+    server = await served(source)
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readexactly(1000)
+        writer.transport.abort()
+        await source.closed.wait()
+    await server.close()
+
+
+async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streaming, "WINDOW", 0.3)
+    monkeypatch.setattr(RateGuard.__init__, "__defaults__", (0.3,))
+    source = Endless()
+    server = await served(source, min_rate=1 << 20)
+    async with asyncio.timeout(10):
+        _, writer = await asyncio.open_connection(server.host, server.port, limit=1 << 12)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await source.closed.wait()
+        assert source.sent < 1000, "memory is bounded"
+        writer.transport.abort()
+    await server.close()
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.buffered = 0
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class TestRateGuard:
+    @pytest.fixture
+    async def transport(self) -> FakeTransport:
+        return FakeTransport()
+
+    def guard(self, transport: FakeTransport) -> RateGuard:
+        guard = RateGuard(transport, 100, 60.0)  # type: ignore[arg-type]
+        guard.close()
+        return guard
+
+    def tick(self, guard: RateGuard, times: int) -> None:
+        for _ in range(times):
+            guard._tick()
+            guard.close()
+
+    async def test_a_whole_window_is_given(self, transport: FakeTransport):
+        guard = self.guard(transport)
+        guard.sent = transport.buffered = 1 << 20
+        guard.waiting = True
+        self.tick(guard, 6)
+        assert not transport.aborted
+        self.tick(guard, 1)
+        assert transport.aborted
+        assert guard.expired
+
+    async def test_just_enough_is_enough(self, transport: FakeTransport):
+        guard = self.guard(transport)
+        guard.sent = transport.buffered = 1 << 20
+        guard.waiting = True
+        for _ in range(50):
+            transport.buffered -= 1000
+            self.tick(guard, 1)
+        assert not transport.aborted
+
+    async def test_our_own_slowness_does_not_count(self, transport: FakeTransport):
+        guard = self.guard(transport)
+        self.tick(guard, 50)
+        guard.sent, guard.waiting = 10, True
+        self.tick(guard, 6)
+        assert not transport.aborted
