@@ -43,12 +43,12 @@ Matcher = Callable[[str, str, Parameters], str | None]
 
 def text(column: str, value: str, parameters: Parameters) -> str | None:
     """Single value and wild card matching (§C.2.2.2.1, §C.2.2.2.4) of LO, SH and the like."""
-    return _any(_split(value, "\\"), lambda one: _one_text(column, one, parameters))
+    return _any(_split(value, "\\"), parameters, lambda one: _one_text(column, one, parameters))
 
 
 def code(column: str, value: str, parameters: Parameters) -> str | None:
     """The same for CS, where a comma separates values too."""
-    return _any(_split(value, "\\,"), lambda one: _one_text(column, one, parameters))
+    return _any(_split(value, "\\,"), parameters, lambda one: _one_text(column, one, parameters))
 
 
 def uid(column: str, value: str, parameters: Parameters) -> str | None:
@@ -81,7 +81,7 @@ def integer(column: str, value: str, parameters: Parameters) -> str | None:
             raise BadRequest(f"{item!r} is not an integer")
         return f"{column} = {parameters.add(int(item))}"
 
-    return _any(_split(value, "\\,"), one)
+    return _any(_split(value, "\\,"), parameters, one)
 
 
 def listed(column: str, value: str, parameters: Parameters) -> str | None:
@@ -93,7 +93,7 @@ def listed(column: str, value: str, parameters: Parameters) -> str | None:
             return None
         return f"{column} LIKE {parameters.add(ENCLOSED.format(pattern))} ESCAPE '!'"
 
-    return _any(_split(value, "\\,"), one)
+    return _any(_split(value, "\\,"), parameters, one)
 
 
 def name(tag: int) -> Matcher:
@@ -107,7 +107,7 @@ def name(tag: int) -> Matcher:
             conditions = [_one_name(group, parameters) for group in groups]
             return " AND ".join([NAMED.format(tag=tag, condition=condition) for condition in conditions])
 
-        return _any(_split(value, "\\"), one)
+        return _any(_split(value, "\\"), parameters, one)
 
     return match
 
@@ -128,12 +128,14 @@ def _split(value: str, separators: str, most: int = MAX_ALTERNATIVES) -> list[st
     return [part.strip() for part in parts]
 
 
-def _any(values: list[str], condition: Callable[[str], str | None]) -> str | None:
+def _any(values: list[str], parameters: Parameters, condition: Callable[[str], str | None]) -> str | None:
     """One of the values matches. An empty one says nothing beside others; alone, it matches everything."""
     conditions = []
+    before = len(parameters.values)
     for value in [value for value in values if value]:
         found = condition(value)
         if found is None:
+            del parameters.values[before:]  # the statement must not leave any unused
             return None
         conditions.append(found)
     if len(conditions) <= 1:

@@ -36,14 +36,14 @@ async def origin_of(database: Database, key: str) -> tuple[Origin, int] | None:
 
 
 def store_again(
-    record: InstanceRecord, placement: Placement, origin: Origin, version: int = 1
+    record: InstanceRecord, placement: Placement, origin: Origin, version: int = 1, *, replaces: str | None = None
 ) -> Script[Stored | Exists]:
     """As store_instance, without entries in the change log: nothing has happened to the instance.
 
     Of two files of one instance the one with the higher version must be given first; for the other one the answer
-    is Exists.
+    is Exists. Where the versions are not known any more, `replaces` names the older file, which becomes garbage.
     """
-    script = store_instance(record, placement, origin)
+    script = store_instance(record, placement, origin, replaces=replaces)
     rows: list[tuple[object, ...]] | None = None
     while True:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.archive.query import search_page
@@ -49,6 +49,7 @@ class TestText:
             ("?1", "01"),
             ("A1\\B!1", "05"),
             ("A12\\?_1", "24"),
+            ("A12\\*", "01234567"),
             ("", "01234567"),
             ("*", "01234567"),
             ("**", "01234567"),
@@ -284,6 +285,7 @@ MATCHERS = [
 ]
 
 
+@example(matching.text, "A\\*")
 @given(st.sampled_from(MATCHERS), st.text(max_size=40) | st.from_regex(r"[0-9.\-*?\\,^=%_' ]{0,40}", fullmatch=True))
 def test_values_reach_sql_as_parameters_only(matcher: matching.Matcher, value: str) -> None:
     """Whatever the value: a condition of our own words and numbers, as many parameters as it names, or BadRequest."""
