@@ -50,6 +50,11 @@ class Heading:
                 )
             )
 
+    @property
+    def found(self) -> bool:
+        """Whether more bytes would change nothing."""
+        return self._found is not None
+
     def record(self) -> InstanceRecord:
         """What was found. Raises DataSetError with the reason when it cannot be read."""
         if self._found is None:

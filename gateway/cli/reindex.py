@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 
 import typer
 
@@ -30,12 +29,13 @@ def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: 
     from gateway.archive.reindex import reindex as run
 
     with progress_bar("files", quiet=as_json) as progress:
-        report = asyncio.run(run(settings, progress=progress))
+        report = asyncio.run(run(settings.storage, progress=progress))
     if as_json:
         print_json(report)
     else:
         for path, reason in report.unreadable:
             sys.stderr.write(f"dicom-gateway: {path}: {reason}\n")
-        print_line(f"{Path(settings.storage.path)}: {count(report.instances, 'instance')} indexed")
+        older = f", {count(report.superseded, 'older version')} left out" if report.superseded else ""
+        print_line(f"{settings.storage.path}: {count(report.instances, 'instance')} indexed{older}")
     if report.unreadable:
         raise typer.Exit(1)

@@ -40,6 +40,14 @@ def is_key(text: str) -> bool:
     return len(text) == KEY_LENGTH and _DIGITS.issuperset(text)
 
 
+def key_time(key: str) -> int:
+    """When the key was made: milliseconds since 1970."""
+    number = 0
+    for digit in key[:10]:
+        number = number << 5 | _ALPHABET.index(digit)
+    return number
+
+
 class Layout:
     """Paths below one data folder. `base` may be relative; nothing here touches the disk."""
 
