@@ -135,7 +135,11 @@ class Requestor:
     async def request(
         self, context: PresentationContext, command: Command, data_set: Iterable[bytes | memoryview] | None = None
     ) -> Command:
-        """Send a request and wait for its one response. Raises AssociationLost when the association ends first."""
+        """Send a request and wait for its one response. Raises AssociationLost when the association ends first.
+
+        Cancelled while it sends, or when iterating `data_set` raises, the association is aborted: nothing may follow
+        half a message.
+        """
         if self._ended is not None:
             raise self._ended
         message_id = command.message_id or 0
@@ -143,10 +147,16 @@ class Requestor:
         self._answers[message_id] = answer
         try:
             async with self._sending:  # Messages must not be mixed on one association (PS3.7 §6.3.1).
-                await self._send(context.id, command, data_set)
+                try:
+                    await self._send(context.id, command, data_set)
+                except BaseException:
+                    self._break_off("a message was not sent to its end")
+                    raise
             return await answer
         finally:
             del self._answers[message_id]
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # It has been set even where sending had failed before; that is no news.
 
     async def _send(self, context_id: int, command: Command, data_set: Iterable[bytes | memoryview] | None) -> None:
         link = self._the_link
@@ -181,11 +191,15 @@ class Requestor:
 
     async def abort(self) -> None:
         """A-ABORT from the service-user, and wait until the connection is closed."""
+        self._break_off("we aborted the association")
+        await self._closed()
+
+    def _break_off(self, why: str) -> None:
+        """A-ABORT, where there still is an association: every request that waits raises AssociationLost."""
         if self._ended is None:
             self.association.abort(self._loop.time())
-            self._end(AssociationLost("we aborted the association"))
+            self._end(AssociationLost(why))
             self._the_link.flush()
-        await self._closed()
 
     @property
     def _the_link(self) -> Link:
@@ -219,8 +233,7 @@ class Requestor:
                 self.association.respond_release(self._loop.time())
                 self._end(AssociationLost(f"{self.call.called_aet} released the association"))
             case events.Aborted():
-                who = self.call.called_aet if event.by_peer else "we"
-                self._end(AssociationLost(f"{who} aborted the association {event.detail}".rstrip()))
+                self._end(AssociationLost(f"{self.call.called_aet}: {event.detail}"))
             case events.Closed():
                 self._end(AssociationLost(f"{self.call.called_aet} closed the connection"))
             case events.Released():
