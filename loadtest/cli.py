@@ -80,7 +80,7 @@ def send_command(
         source = Files(files, instances, new_uids=new_uids)
         for path, reason in source.skipped:
             _say(f"passed over {path}: {reason}")
-        what = f"{len(source.files)} files"
+        what = f"{len(source.files)} file{'s' if len(source.files) > 1 else ''}"
     else:
         source, what = Synthetic(_preset(size), instances or 100), size
     target = Target(host, port, called, calling, window=window, timeout=timeout)

@@ -67,7 +67,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     p50: Spread | None
     p99: Spread | None
     gateway_times: Spread | None
-    """How many times this server's rate the gateway reached in the same round; None for the gateway itself."""
+    """How many times this server's rate the gateway reached in the same round; None for the gateway and the sink."""
     notes: list[str]
     runs: list[Summary]
 
@@ -155,7 +155,7 @@ def evaluate(runs: dict[str, list[Summary]]) -> list[Row]:
                 megabytes_per_second=Spread.of(run.megabytes_per_second for run in good),
                 p50=Spread.of(run.latency.p50 for run in good if run.latency),
                 p99=Spread.of(run.latency.p99 for run in good if run.latency),
-                gateway_times=None if name == GATEWAY else _ratio(runs.get(GATEWAY, []), own),
+                gateway_times=None if name in (GATEWAY, SINK) else _ratio(runs.get(GATEWAY, []), own),
                 notes=notes,
                 runs=own,
             )

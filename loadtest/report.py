@@ -34,40 +34,39 @@ def verification_text(result: Verification) -> str:
     return "\n".join(lines)
 
 
-def comparison_text(comparison: Comparison, width: int = 118) -> str:
-    """A table: each work, each peer, medians over the rounds, and how many times faster the gateway was."""
+def comparison_text(comparison: Comparison) -> str:
+    """A table: each work, each server, medians over the rounds, and how many times faster the gateway was."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("work", no_wrap=True)
-    table.add_column("peer", no_wrap=True)
+    table.add_column("work")
+    table.add_column("server")
     for name in ("instances/s", "min to max", "MB/s", "p50 ms", "p99 ms", "gateway is", "min to max"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+        table.add_column(name, justify="right")
+    remarks = [f"Medians of {comparison.rounds} rounds on {comparison.cpus} cores, the sender among them."]
     for work in comparison.works:
         for at, row in enumerate(work.rows):
-            ratio, notes = row.gateway_times, "  ".join(row.notes)
-            rate = row.instances_per_second
+            rate, ratio = row.instances_per_second, row.gateway_times
             table.add_row(
                 work.name if at == 0 else "",
                 row.peer,
-                _number(rate.median) if rate else "-",
+                _number(rate.median) if rate else "failed",
                 _range(rate),
-                _number(row.megabytes_per_second.median) if row.megabytes_per_second else "-",
+                _number(row.megabytes_per_second.median) if row.megabytes_per_second else "",
                 f"{row.p50.median * 1000:.1f}" if row.p50 else "",
                 f"{row.p99.median * 1000:.1f}" if row.p99 else "",
                 f"{_number(ratio.median)} x" if ratio else "",
                 _range(ratio),
-                notes,
             )
+            remarks += [f"{work.name}, {row.peer}: {note}." for note in row.notes]
         table.add_section()
-    console = Console(width=width, color_system=None)
+    console = Console(width=200, color_system=None)  # As wide as the table is; nothing is cut.
     with console.capture() as captured:
         console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
-    return "\n".join(lines + list(comparison.remarks))
+    lines = [line.rstrip() for line in captured.get().strip("\n").splitlines()]
+    return "\n".join([*lines, *remarks, *comparison.remarks])
 
 
 def _latency(latency: Latency) -> str:

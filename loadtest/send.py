@@ -44,7 +44,8 @@ async def send(
 ) -> None:
     """Store everything, over `associations` associations at once. Troubles are counted and never raised.
 
-    An association that ends early is not opened again: what it had left is not sent. Cancelled, it stops at once.
+    An association that ends before its work is opened again for the rest, as long as the peer accepts it; what cannot
+    be sent any more stays unsent. Cancelled, all of it stops at once.
     """
     pool = BlockPool(_BLOCKS)
     async with asyncio.TaskGroup() as group:
@@ -70,20 +71,22 @@ async def _associate(
         max_operations=target.window,
         timeout=target.timeout,
     )
-    try:
-        async with associate(call, pool) as association:
-            granted = association.max_operations or target.window
-            workers = [
-                _store_all(association, feed, target.timeout, stats, acknowledged)
-                for _ in range(min(granted, target.window))
-            ]
-            for outcome in await asyncio.gather(*workers, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
-    except _Counted:
-        pass
-    except (GatewayError, OSError) as error:
-        stats.trouble(_kind(error))
+    while True:
+        try:
+            async with associate(call, pool) as association:
+                granted = association.max_operations or target.window
+                workers = [
+                    _store_all(association, feed, target.timeout, stats, acknowledged)
+                    for _ in range(min(granted, target.window))
+                ]
+                for outcome in await asyncio.gather(*workers, return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+        except _Counted:
+            continue  # Each time one instance less is left.
+        except (GatewayError, OSError) as error:
+            stats.trouble(_kind(error))
+        return
 
 
 class _Counted(AssociationLost):
@@ -107,7 +110,7 @@ async def _store_all(
         try:
             async with asyncio.timeout(timeout):
                 response = await association.store(context, instance.sop_instance_uid, instance.chunks)
-        except (GatewayError, TimeoutError) as error:
+        except (GatewayError, OSError) as error:
             stats.failure(_kind(error))
             await association.abort()  # What overlaps with it ends at once.
             raise _Counted(str(error)) from error
@@ -129,5 +132,5 @@ def _kind(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError):
-        return f"connection: {error.strerror or error}"
+        return error.strerror or str(error)
     return f"association lost: {error}"
