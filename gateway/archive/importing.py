@@ -140,6 +140,6 @@ async def _take_in(ingest: Ingest, file: IO[bytes]) -> Taken | None:
             await reception.drained()
             chunk = await asyncio.to_thread(file.read, _CHUNK)
     except BaseException:
-        reception.abandon()
+        ingest.abandon(reception)
         raise
-    return await reception.end()
+    return await ingest.end(reception)

@@ -10,7 +10,8 @@ import logging
 import re
 import time
 
-from gateway.archive.ingest import Ingest, Reception, Taken
+from gateway.archive.ingest import Ingest, Taken
+from gateway.archive.reception import Reception
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageFailed
@@ -31,6 +32,7 @@ class Store:
     """Receives one C-STORE-RQ. One that is refused is read to its end all the same, then answered."""
 
     def __init__(self, ingest: Ingest, session: Session, context: PresentationContext, command: Command) -> None:
+        self._ingest = ingest
         self._session = session
         self._context = context
         self._command = command
@@ -68,14 +70,14 @@ class Store:
 
     def end(self) -> None:
         if self._reception is not None:
-            self._reception.end().add_done_callback(self._answer)
+            self._ingest.end(self._reception).add_done_callback(self._answer)
         else:
             assert self._refusal is not None
             self._respond(*self._refusal)
 
     def lost(self) -> None:
         if self._reception is not None:
-            self._reception.abandon()
+            self._ingest.abandon(self._reception)
 
     def _answer(self, task: asyncio.Task[Taken]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()

@@ -37,7 +37,7 @@ async def take_in(
     for at in range(0, len(data), piece or len(data)):
         reception.write(data[at : at + (piece or len(data))], None)
         await reception.drained()
-    return await reception.end()
+    return await ingest.end(reception)
 
 
 def remains(path: Path) -> list[Path]:
@@ -193,7 +193,7 @@ class TestRecovery:
             async with open_folder(gateway.folder.settings) as folder, open_ingest(folder) as other:
                 other_set = ct_header(SOPInstanceUID="1.2.3")
                 await take_in(other, encode(other_set, EXPLICIT), "1.2.3")
-            assert (await reception.end()).outcome is Outcome.STORED
+            assert (await gateway.ingest.end(reception)).outcome is Outcome.STORED
         assert len(remains(Layout(tmp_path).store)) == 2
 
     async def test_replaced_files_are_removed_in_the_end(self, tmp_path: Path) -> None:
@@ -214,5 +214,5 @@ async def test_a_complete_data_set_is_taken_in_although_its_sender_has_gone(tmp_
             transfer_syntax_uid=EXPLICIT, sop_class_uid=CT, sop_instance_uid=data_set.SOPInstanceUID, origin=origin()
         )
         reception.write(encode(data_set, EXPLICIT), None)
-        reception.end()
+        gateway.ingest.end(reception)
     assert len(remains(Layout(tmp_path).store)) == 1
