@@ -95,12 +95,12 @@ async def test_an_old_version_that_is_still_there(tmp_path: Path, lost: bool):
     traffic = Traffic(random.Random(6), sizes=(500,))
     item = next(traffic.items())
     newer = Item(item.study, item.series, item.uid, item.data[:-4] + b"last")
-    async with intake(tmp_path / "data", storage={"duplicates": "overwrite"}) as running:
-        async with associate(running.call()) as association:
-            await traffic.send_item(association, item)
-            (first,) = (path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file())
-            kept = first.read_bytes()
-            await traffic.send_item(association, newer)
+    policy = {"duplicates": "overwrite"}
+    async with intake(tmp_path / "data", storage=policy) as running, associate(running.call()) as association:
+        await traffic.send_item(association, item)
+        (first,) = (path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file())
+        kept = first.read_bytes()
+        await traffic.send_item(association, newer)
     # As if the gateway had been killed before it deleted the file.
     first.write_bytes(kept)
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "database.sqlite")) as connection:
