@@ -25,7 +25,7 @@ from typing import IO, Self
 from tests.support import peers
 
 ROOT = Path(__file__).parents[2]
-DICOM_LINE = re.compile(r"^DICOM\s+(?P<aet>\S+)@(?P<host>\S+):(?P<port>\d+)\b")
+DICOM_LINE = re.compile(r"^DICOM  (?P<aet>.+)@(?P<host>\S+):(?P<port>\d+)   ")
 WEB_LINE = re.compile(r"^Web\s+(?P<base>https?://\S+?)/ui/")
 
 

@@ -1,0 +1,243 @@
+"""The command line as a person or a script uses it: real processes, exit codes, one clear line for an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from gateway.access import passwords
+from tests.support.processes import ROOT, Gateway, free_port, wait_until
+
+COMMANDS = ("serve", "status", "check-config", "hash-password", "import", "backup", "restore", "reindex", "echo")
+
+
+def run(*arguments: str, code: int = 0, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command; its exit code must be `code`, and it must never show a traceback."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=ROOT,
+        env={**clean, "COLUMNS": "100", "TERM": "dumb", **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a command: one line on standard error."""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dicom-gateway: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("cli") / "data") as started:
+        run("import", get_testdata_file("CT_small.dcm"), "--data", str(started.data))
+        yield started
+
+
+class TestHelp:
+    def test_it_is_there_at_once(self):
+        """No command's own imports are loaded for it: neither the loop nor HTTP nor DICOM."""
+        program = "import sys, gateway.cli.main; print(*sorted(sys.modules))"
+        loaded = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert {"uvloop", "aiohttp", "pydicom", "sqlite3", "msgspec", "gateway.config", "rich"} & set(loaded) == set()
+
+    def test_every_command_is_listed_and_has_its_own(self):
+        text = run("--help").stdout
+        for command in COMMANDS:
+            assert command in text
+        assert "--dicom-port" in run("serve", "--help").stdout
+
+    def test_version(self):
+        assert re.fullmatch(r"dicom-gateway \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+class TestServe:
+    def test_first_lines_say_where_to_send_and_look(self, gateway: Gateway):
+        dicom, web = gateway.lines
+        assert (
+            dicom
+            == f"DICOM  GATEWAY@127.0.0.1:{gateway.port}   storescu -aec GATEWAY 127.0.0.1 {gateway.port} file.dcm"
+        )
+        assert web == f"Web    {gateway.url}/ui/"
+        assert gateway.get("/ui/")[0] == 200
+
+    def test_flags_win_and_sigterm_ends_it_well(self, tmp_path: Path):
+        environment = {"GATEWAY_DICOM__AET": "ENV"}
+        started = Gateway(tmp_path / "data", "--aet", "FLAG ONE", environment=environment)
+        started.start()
+        assert "storescu -aec 'FLAG ONE'" in started.lines[0]
+        assert started.stop() == 0
+
+    def test_sighup_reads_the_configuration_again(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text('[log]\nlevel = "info"\n')
+        with Gateway(tmp_path / "data", "--config", str(file)) as started:
+            file.write_text("[dicom]\nmax_associations = 0\n")
+            started.signal(signal.SIGHUP)
+            wait_until(lambda: "dicom.max_associations" in started.log, 10, "a wrong one is not said")
+            file.write_text("[dicom]\nmax_associations = 3\n")
+            started.signal(signal.SIGHUP)
+            wait_until(lambda: "read again" in started.log, 10, "a right one is not said")
+            assert started.get("/readyz")[0] == 200
+
+    def test_taken_port(self, gateway: Gateway, tmp_path: Path):
+        arguments = ("serve", "--data", str(tmp_path / "data"), "--http-port", "0")
+        assert "--dicom-port" in one_line_of_log(run(*arguments, "--dicom-port", str(gateway.port), code=2))
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--config", "nowhere.toml"), "nowhere.toml"),
+            (("--aet", "ABCDEFGHIJKLMNOPQ"), "dicom.aet"),
+            (("--host", "0.0.0.0"), "dicom.callers"),
+            (("--data", "/proc/no"), "storage.path"),
+        ],
+    )
+    def test_used_wrongly(self, arguments: tuple[str, ...], words: str):
+        assert words in one_line(run("serve", *arguments, "--dicom-port", "0", "--http-port", "0", code=2))
+
+    def test_unknown_flag(self):
+        assert "--dicom-prot" in run("serve", "--dicom-prot", "1", code=2).stderr
+
+
+def one_line_of_log(done: subprocess.CompletedProcess[str]) -> str:
+    """The error, where log lines may stand before it."""
+    return done.stderr.splitlines()[-1]
+
+
+class TestStatus:
+    def test_of_a_running_gateway(self, gateway: Gateway):
+        text = run("status", "--url", gateway.url).stdout
+        assert f"{gateway.url}: ready" in text
+        assert "1 patient, 1 study, 1 series, 1 instance; " in text
+
+    def test_as_json(self, gateway: Gateway):
+        answer = json.loads(run("status", "--json", GATEWAY_URL=gateway.url).stdout)
+        assert answer["ready"] is True
+        assert answer["statistics"]["CountInstances"] == 1
+        assert answer["associations"] == []
+
+    def test_nobody_there(self):
+        assert "no answer" in one_line(run("status", "--url", f"http://127.0.0.1:{free_port()}", code=1))
+
+    def test_not_a_url(self):
+        run("status", "--url", "gateway:8042", code=2)
+
+    def test_with_a_password(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text(f'[[http.users]]\nname = "ann"\npassword = "{passwords.hash_password("secret")}"\n')
+        with Gateway(tmp_path / "data", "--config", str(file)) as started:
+            assert "--user" in one_line(run("status", "--url", started.url, code=1))
+            run("status", "--url", started.url, "--user", "ann:secret")
+            run("status", "--url", started.url, "--user", "ann", GATEWAY_PASSWORD="secret")
+
+
+class TestConfiguration:
+    def test_right(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text('[dicom]\naet = "PACS"\n[[dicom.callers]]\naet = "CT"\n')
+        text = run("check-config", str(file), GATEWAY_DICOM__PORT="104").stdout
+        assert 'aet = "PACS"' in text
+        assert "port = 104" in text
+        # What it prints is a configuration itself.
+        (tmp_path / "again.toml").write_text(text)
+        assert run("check-config", str(tmp_path / "again.toml")).stdout.splitlines()[:-1] == text.splitlines()[:-1]
+
+    def test_wrong(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text("[dicom]\nprot = 104\n")
+        assert "prot" in one_line(run("check-config", str(file), code=1))
+        assert json.loads(run("check-config", str(file), "--json", code=1).stdout)["valid"] is False
+
+    def test_a_password_in_clear_is_found(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text('[[http.users]]\nname = "ann"\npassword = "secret"\n')
+        line = one_line(run("check-config", str(file), code=1))
+        assert "ann" in line
+        assert "hash-password" in line
+
+    def test_hash_password(self):
+        stored = run("hash-password", stdin="secret\n").stdout.strip()
+        assert passwords.verify("secret", passwords.parse(stored))
+        run("hash-password", stdin="\n", code=2)
+
+
+class TestImport:
+    def test_files_folders_and_zips(self, tmp_path: Path):
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "ct.dcm").write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
+        (source / "notes.txt").write_text("not DICOM")
+        with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+            archive.write(get_testdata_file("MR_small.dcm"), "deep/mr.dcm")
+        arguments = ("import", str(source), str(tmp_path / "more.zip"), "--data", str(tmp_path / "data"))
+        answer = json.loads(run(*arguments, "--json").stdout)
+        assert answer == {"outcomes": {"stored": 2}, "skipped": 1, "refused": []}
+        assert "2 same" in run(*arguments).stdout
+
+    def test_beside_a_running_gateway(self, gateway: Gateway):
+        before = run("status", "--url", gateway.url).stdout
+        run("import", get_testdata_file("MR_small.dcm"), "--data", str(gateway.data))
+        assert run("status", "--url", gateway.url).stdout != before
+
+    def test_what_cannot_be_taken_in_is_named(self, tmp_path: Path):
+        broken = tmp_path / "broken.dcm"
+        broken.write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes()[:1000])
+        assert str(broken) in one_line(run("import", str(broken), "--data", str(tmp_path / "data"), code=1))
+
+    def test_no_such_file(self, tmp_path: Path):
+        line = one_line(run("import", str(tmp_path / "nowhere"), "--data", str(tmp_path / "data"), code=2))
+        assert "nowhere" in line
+        assert not (tmp_path / "data").exists()
+
+
+class TestBackup:
+    def test_backup_restore_reindex(self, gateway: Gateway, tmp_path: Path):
+        backup, restored = str(tmp_path / "backup"), str(tmp_path / "restored")
+        made = json.loads(run("backup", backup, "--data", str(gateway.data), "--json").stdout)
+        assert made["instances"] >= 1
+        again = json.loads(run("restore", backup, "--data", restored, "--json").stdout)
+        assert again["instances"] == made["instances"]
+        assert f"{made['instances']} instance" in run("reindex", "--data", restored).stdout
+        assert "not empty" in one_line(run("restore", backup, "--data", restored, code=1))
+
+    def test_reindex_not_beside_a_gateway(self, gateway: Gateway):
+        assert "stop it first" in one_line(run("reindex", "--data", str(gateway.data), code=2))
+
+
+class TestEcho:
+    def test_answers(self, gateway: Gateway):
+        text = run("echo", "127.0.0.1", str(gateway.port), "--aec", "GATEWAY").stdout
+        assert "answers" in text
+        answer = json.loads(run("echo", "127.0.0.1", str(gateway.port), "--json").stdout)
+        assert answer["status"] == "0000"
+
+    def test_nobody_there(self):
+        began = time.monotonic()
+        assert "127.0.0.1" in one_line(run("echo", "127.0.0.1", str(free_port()), code=1))
+        assert time.monotonic() - began < 10
+
+    def test_somebody_else_there(self, gateway: Gateway):
+        http = gateway.url.rpartition(":")[2]
+        one_line(run("echo", "127.0.0.1", http, "--timeout", "2", code=1))
