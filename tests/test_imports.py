@@ -27,7 +27,7 @@ STATEMENT = re.compile(
 URL = re.compile(r"^/[a-z{][\w\-/{}.:]*$")
 PATH_CALLS = {"join", "joinpath"}
 ROUTE_CALLS = {"add_get", "add_post", "add_put", "add_delete", "add_head", "add_route", "add_resource", "add_static"}
-PATHLESS = ("dicom", "ul", "dimse", "net", "index", "events", "scp", "archive", "storage")
+PATHLESS = ("ul", "dimse", "net", "index", "events", "scp", "archive", "storage")
 """Rooms that name no place in the data folder; `storage/layout.py` does."""
 
 
