@@ -20,6 +20,7 @@ from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
+from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
@@ -85,7 +86,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
         feed = Feed(folder.database)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify) as ingest:
-            gateway.services = GatewayServices(settings.dicom, ingest, gateway.established)
+            services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
+            gateway.services = GatewayServices(settings.dicom, services, gateway.established)
             gateway.acceptor = _acceptor(settings, gateway.services)
             gateway.web = Listener(
                 create_app(
@@ -107,6 +109,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             finally:
                 gateway.drain()
                 await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
+                await services.close()
                 await gateway.web.stop()
                 await feed.close()
 

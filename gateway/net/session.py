@@ -50,6 +50,13 @@ class Receiver(Protocol):
         """The association ended before the message did."""
 
 
+class Operation(Protocol):
+    """A request that is being worked on and can be told to stop: C-CANCEL, or its association has ended."""
+
+    def cancel(self) -> None: ...
+    def lost(self) -> None: ...
+
+
 class Services(Protocol):
     """What an acceptor offers."""
 
@@ -93,6 +100,7 @@ class Session:
         self._max_operations = max_operations
         self._ended = False
         self._releasing = False
+        self._operations: dict[int, Operation] = {}
         self._assembler: Assembler | None = None
         self._receiver: Receiver | None = None
         self._receiving: set[Receiver] = set()
@@ -137,6 +145,24 @@ class Session:
         for index, chunk in enumerate(chunks):
             self.association.send_data(context_id, False, chunk, index == len(chunks) - 1)
         self._link.flush()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was sent to it."""
+        if not self._ended:
+            await self._link.drain()
+
+    def begin_operation(self, message_id: int, operation: Operation) -> None:
+        """From now on `operation` hears of a C-CANCEL of this message, and of the end of the association."""
+        self._operations[message_id] = operation
+
+    def end_operation(self, message_id: int) -> None:
+        self._operations.pop(message_id, None)
+
+    def cancel(self, message_id: int) -> None:
+        """C-CANCEL-RQ; nothing happens when that operation is over already (PS3.7 §9.3.2.3)."""
+        operation = self._operations.get(message_id)
+        if operation is not None:
+            operation.cancel()
 
     def done(self) -> None:
         """A request has had its final response, or needs none."""
@@ -240,5 +266,6 @@ class Session:
         self._ended = True
         receivers, self._receiving = self._receiving, set()
         self._receiver = None
-        for receiver in receivers:
-            receiver.lost()
+        operations, self._operations = self._operations, {}
+        for one in (*receivers, *operations.values()):
+            one.lost()

@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.archive.ingest import Ingest
 from gateway.config import Dicom
 from gateway.dicom import uids
 from gateway.dimse import messages, status
@@ -18,6 +17,7 @@ from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
+from gateway.scp.context import Context
 from gateway.scp.storage import Store
 from gateway.scp.verification import Echo
 from gateway.telemetry import ASSOCIATIONS_TOTAL
@@ -61,9 +61,9 @@ class Offer:
 class GatewayServices:
     """The `Services` of the gateway's acceptor."""
 
-    def __init__(self, settings: Dicom, ingest: Ingest, established: Callable[[], Counter[str]]) -> None:
+    def __init__(self, settings: Dicom, context: Context, established: Callable[[], Counter[str]]) -> None:
         """`established` counts the open associations by calling AE title."""
-        self._ingest = ingest
+        self._context = context
         self._established = established
         self.draining = False
         self.use(settings)
@@ -124,11 +124,13 @@ class GatewayServices:
         field = command.command_field
         if field & 0x8000:
             raise ProtocolError(f"a response ({field:04X}H) to nothing that was asked")
+        if field == C_CANCEL_RQ:
+            return Cancel(session, command)
         is_verification = context.abstract_syntax == uids.VERIFICATION
         if field == C_ECHO_RQ and is_verification:
             return Echo(session, context, command)
         if field == C_STORE_RQ and not is_verification:
-            return Store(self._ingest, session, context, command)
+            return Store(self._context.ingest, session, context, command)
         return Unsupported(session, context, command)
 
 
@@ -147,12 +149,30 @@ class Unsupported:
         pass
 
     def end(self) -> None:
-        if self._command.command_field == C_CANCEL_RQ:  # It has no response (PS3.7 §9.3.2.3).
-            self._session.done()
-            return
         log.warning("%s: unrecognized operation %04XH", self._session, self._command.command_field)
         response = messages.response(self._command, status.UNRECOGNIZED_OPERATION)
         self._session.respond(self._context.id, response.encode())
+
+    def lost(self) -> None:
+        pass
+
+
+class Cancel:
+    """Receives a C-CANCEL-RQ, which has no response (PS3.7 §9.3.2.3)."""
+
+    def __init__(self, session: Session, command: Command) -> None:
+        self._session = session
+        self._command = command
+
+    def write(self, data: memoryview, block: Block) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def end(self) -> None:
+        self._session.cancel(self._command.message_id_being_responded_to or 0)
+        self._session.done()
 
     def lost(self) -> None:
         pass

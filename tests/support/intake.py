@@ -16,6 +16,7 @@ from gateway.dicom import uids
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.requestor import Call
+from gateway.scp.context import Context
 from gateway.scp.services import GatewayServices
 from gateway.ul.association import Limits
 
@@ -62,7 +63,8 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         def established() -> Counter[str]:
             return acceptors[0].established()
 
-        services = GatewayServices(settings.dicom, ingest, established)
+        context = Context(lambda: settings, ingest, folder.database, folder.store)
+        services = GatewayServices(settings.dicom, context, established)
         pool = BlockPool(blocks)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),
@@ -83,6 +85,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         finally:
             services.draining = True
             await acceptor.stop(0)
+            await context.close()
 
 
 __all__ = ["BLOCK_SIZE", "CT", "Intake", "intake"]

@@ -1,0 +1,88 @@
+"""A request with a small data set whose answer takes time: collect the identifier, then perform as a task.
+
+C-FIND, C-MOVE, C-GET, N-ACTION and the like derive from it. What they do is in files of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from gateway.dimse import messages, status
+from gateway.dimse.command import Command
+from gateway.errors import GatewayError
+from gateway.net.buffers import Block
+from gateway.net.session import Session
+from gateway.scp.context import Context
+from gateway.ul.negotiation import PresentationContext
+
+log = logging.getLogger(__name__)
+
+MAX_IDENTIFIER = 1 << 20
+"""Bytes of an identifier or other small data set, at most."""
+
+
+class Operation:
+    """One request. `perform` answers it, finally with `respond`; `cancelled` is set by C-CANCEL.
+
+    When the association ends first, the task of `perform` is cancelled.
+    """
+
+    def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
+        self.context = context
+        self.session = session
+        self.presentation = presentation
+        self.command = command
+        self.cancelled = asyncio.Event()
+        self._identifier = bytearray()
+        self._too_long = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def perform(self, identifier: bytes) -> None:
+        """Do it, given the data set as it came (in the transfer syntax of `presentation`)."""
+        raise NotImplementedError
+
+    def respond(self, response: Command, data_set: bytes = b"") -> None:
+        """Send the final response."""
+        self.session.end_operation(self.command.message_id or 0)
+        self.session.respond(self.presentation.id, response.encode(), [data_set] if data_set else ())
+
+    def send_pending(self, response: Command, data_set: bytes = b"") -> None:
+        """Send one response of several; `await self.session.drain()` between them."""
+        self.session.send(self.presentation.id, response.encode(), [data_set] if data_set else ())
+
+    # The receiver's side (`net.session.Receiver`).
+
+    def write(self, data: memoryview, block: Block) -> None:
+        if len(self._identifier) + len(data) > MAX_IDENTIFIER:
+            self._too_long = True
+        else:
+            self._identifier += data
+
+    def flush(self) -> None:
+        pass
+
+    def end(self) -> None:
+        if self._too_long:
+            comment = f"the identifier is longer than {MAX_IDENTIFIER} bytes"
+            self.respond(messages.response(self.command, status.OUT_OF_RESOURCES, comment))
+            return
+        self.session.begin_operation(self.command.message_id or 0, self)
+        self._task = self.context.own(self._run())
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+    def lost(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self.perform(bytes(self._identifier))
+        except GatewayError as error:
+            log.warning("%s: %s failed: %s", self.session, self.command.name, error)
+            self.respond(messages.response(self.command, status.PROCESSING_FAILURE, str(error)[:64]))
+        except Exception:
+            log.exception("%s: %s failed", self.session, self.command.name)
+            self.respond(messages.response(self.command, status.PROCESSING_FAILURE, "internal error"))
