@@ -267,5 +267,7 @@ class Session:
         receivers, self._receiving = self._receiving, set()
         self._receiver = None
         operations, self._operations = self._operations, {}
-        for one in (*receivers, *operations.values()):
-            one.lost()
+        for receiver in receivers:
+            receiver.lost()
+        for operation in operations.values():
+            operation.lost()
