@@ -256,6 +256,8 @@ class Session:
 
     def _release_when_done(self) -> None:
         """A-RELEASE-RP, once everything that was asked is answered (PS3.8 §7.2.2.6)."""
+        if self.association.ended:
+            return  # Something broken came behind the request, and the event that says so comes next.
         if self._releasing and not self.association.operations:
             self.association.respond_release(self._link.now)
             self._link.flush()
