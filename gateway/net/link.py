@@ -58,11 +58,11 @@ class Link(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the ancestry
         self._transport = transport
         transport.set_write_buffer_limits(high=1 << 20)
-        self._socket = transport.get_extra_info("socket")
+        # uvloop's own object makes a new socket for every call; this one is let go of in `connection_lost`.
+        self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
         # Senders that leave Nagle's algorithm on and write a PDU in two segments wait for our ACK, about 44 ms each.
-        if self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self.association.connected(self._loop.time())
         self.flush()
 
@@ -100,6 +100,8 @@ class Link(asyncio.BufferedProtocol):
         """A peer that closes its half has gone: PS3.8 knows no half-open association."""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._socket is not None:
+            self._socket.detach()
         self._transport = self._socket = None
         if self._timer is not None:
             self._timer.cancel()
