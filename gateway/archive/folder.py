@@ -89,7 +89,8 @@ def _prepare(layout: Layout) -> None:
     try:
         for path in (layout.base, layout.store, layout.incoming, layout.rejected):
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        sync_folder(layout.base)
+        for path in (layout.base, layout.base.absolute().parent):
+            sync_folder(path)
         devices = {path.stat().st_dev for path in (layout.store, layout.incoming, layout.rejected)}
     except OSError as error:
         raise ConfigurationError(
