@@ -25,7 +25,7 @@ name = "admin"
 password = "$hash"
 
 # Devices that may send. Without any, the gateway starts only when GATEWAY_DICOM__ALLOW_ANY_CALLER is "true".
-# [[dicom.callers]]
+# [modalities.ct1]
 # aet = "CT1"
 # host = "10.0.0.5"
 EOF

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,33 +24,76 @@ from gateway.errors import ConfigurationError
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 PREFIX = "GATEWAY_"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
-class Caller(_Section, frozen=True):
-    """A remote application entity that may call us."""
+Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
+SERVICES: tuple[Service, ...] = typing.get_args(Service)
+
+
+class Modality(_Section, frozen=True):
+    """A remote application entity that we know: it may call us, and where it has a port, we can call it."""
 
     aet: str
     host: str = ""
-    """Address or network (`10.1.2.3`, `10.1.0.0/16`) it must call from; empty: any."""
+    """Where it calls from: an address, a network (`10.1.0.0/16`), or a name, resolved afresh; empty: anywhere.
+    To be called it needs an address or a name."""
+    port: int = 0
+    """Where it listens; 0: it cannot be called."""
+    allow: tuple[Service, ...] = SERVICES
+    """What it may ask of us."""
+    our_aet: str = ""
+    """What we call ourselves when we call it; empty: `dicom.aet`."""
+    tls: bool = False
+    """We call it over TLS, and it must call us on `dicom.tls_port`."""
+    tls_name: str = ""
+    """Name (common name or subject alternative name) that its certificate must carry; empty: when we call it, its
+    host; `*`: any name that `dicom.tls_ca` signed."""
+    user_identity: Literal["", "ignored", "optional", "required"] = ""
+    """As `dicom.user_identity`, for this one; empty: as there."""
+    association_timeout: float | None = None
+    """Seconds for the connection and the answer to our association request. Unset: as in `[dicom]`, like the others."""
+    response_timeout: float | None = None
+    """Seconds for the answer to a message or a release of ours."""
+    idle_timeout: float | None = None
+    """Seconds of silence on an association that it opened. 0: for ever."""
 
 
 class Dicom(_Section, frozen=True):
     """The DICOM listener (PS3.8) and what it accepts."""
 
     aet: str = "GATEWAY"
+    aets: tuple[str, ...] = ()
+    """Further AE titles that are ours."""
     host: str = "127.0.0.1"
     port: int = 4242
     """0 lets the system choose; the log names the choice."""
     allow_any_caller: bool = False
-    """Take associations from anybody although the listener is not on loopback."""
-    callers: tuple[Caller, ...] = ()
-    """Known callers. With any listed, all others are rejected (1/1/3)."""
+    """Take associations from those that are no modality of ours. Without it they are rejected (1/1/3), unless no
+    modality is named and the listener is on loopback."""
+    any_caller_may: tuple[Service, ...] = ("echo", "store")
+    """What `allow_any_caller` allows them."""
     check_called_aet: bool = False
-    """Reject (1/1/7) an association that calls us by another name than `aet`."""
+    """Reject (1/1/7) an association that calls us by another name than `aet` or one of `aets`."""
+    tls_port: int | None = None
+    """Port for DICOM over TLS, beside the plain one; 0 lets the system choose. Unset: none."""
+    tls_certificate: str = ""
+    """PEM file with our certificate chain, for those who call us over TLS and those whom we call."""
+    tls_key: str = ""
+    tls_ca: str = ""
+    """PEM file with the certificate authorities that we trust; empty: the system's, and no client certificates."""
+    tls_client_certificates: Literal["none", "optional", "required"] = "none"
+    """Whether who calls us over TLS must show a certificate that `tls_ca` signed."""
+    tls_bind_aet: bool = False
+    """The certificate must carry the calling AE title, or the `tls_name` of its modality, as one of its names."""
+    user_identity: Literal["ignored", "optional", "required"] = "ignored"
+    """User identity (PS3.7 D.3.3.7) against `[[http.users]]`: checked where offered (`optional`), or needed too."""
+    user_identity_types: tuple[Literal["name", "password"], ...] = ("password",)
+    """What counts as an identity. A mere `name` proves nothing, and is taken only where it is listed."""
     max_pdu: int = 256 * KiB
     """Maximum Length Received that we advertise, bytes (PS3.8 Annex D.1)."""
     max_associations: int = 600
@@ -61,6 +104,10 @@ class Dicom(_Section, frozen=True):
     """Seconds for the A-ASSOCIATE-RQ to arrive, and for the connection to close (PS3.8 §9.1.4)."""
     idle_timeout: float = 300.0
     """Seconds of silence from a peer with nothing in progress, then A-ABORT. 0: for ever."""
+    association_timeout: float = 30.0
+    """Seconds for the connection and the answer when we open an association."""
+    response_timeout: float = 30.0
+    """Seconds for the answer to a message or a release of ours."""
     drain_timeout: float = 20.0
     """Seconds that open associations are still served after SIGTERM."""
     accept_unknown_sop_classes: bool = False
@@ -121,6 +168,8 @@ class Log(_Section, frozen=True):
 
 class Settings(_Section, frozen=True):
     dicom: Dicom = Dicom()
+    modalities: dict[str, Modality] = {}
+    """Remote application entities by the name that people call them. With any, all others are rejected."""
     http: Http = Http()
     storage: Storage = Storage()
     log: Log = Log()
@@ -179,16 +228,19 @@ def _from_text(path: list[str], text: str, name: str) -> Any:
     """The value of an environment variable in the type that its field has."""
     kind: Any = Settings
     for part in path:
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+            continue
         fields = typing.get_type_hints(kind) if isinstance(kind, type) else {}
         if part not in fields:
             raise ConfigurationError(f"{name}: there is no setting {'.'.join(path)!r}")
         kind = fields[part]
     if typing.get_origin(kind) is tuple:
         (item, *_rest) = typing.get_args(kind)
-        if item is not str:
+        if item is not str and typing.get_origin(item) is not Literal:
             raise ConfigurationError(f"{name}: {'.'.join(path)} is a table; set it in the file")
         return [part.strip() for part in text.split(",") if part.strip()]
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is Literal or kind is str:
+    if typing.get_origin(kind) is Literal or kind is str or str in typing.get_args(kind):
         return text
     try:
         return msgspec.convert(text, kind, strict=False)
@@ -208,11 +260,14 @@ def is_loopback(host: str) -> bool:
 def _check(settings: Settings) -> None:
     """What no single field shows. Each text says what to do."""
     dicom, http, storage = settings.dicom, settings.http, settings.storage
-    if not 1 <= len(dicom.aet.strip()) <= 16 or not dicom.aet.isascii() or "\\" in dicom.aet:
-        raise ConfigurationError(f"dicom.aet: {dicom.aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash")
-    for name, port in (("dicom.port", dicom.port), ("http.port", http.port)):
-        if not 0 <= port <= 65535:
-            raise ConfigurationError(f"{name}: {port} is not a port: 0 to 65535")
+    _check_aet("dicom.aet", dicom.aet)
+    for aet in dicom.aets:
+        _check_aet("dicom.aets", aet)
+    for name, port in (("dicom.port", dicom.port), ("dicom.tls_port", dicom.tls_port or 0), ("http.port", http.port)):
+        _check_port(name, port)
+    for name, modality in settings.modalities.items():
+        _check_modality(f"modalities.{name}", modality, dicom)
+    _check_tls(dicom)
     if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:
         raise ConfigurationError(
             f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit"
@@ -222,6 +277,8 @@ def _check(settings: Settings) -> None:
         "dicom.max_associations_per_aet": dicom.max_associations_per_aet,
         "dicom.max_operations": dicom.max_operations,
         "dicom.artim_timeout": dicom.artim_timeout,
+        "dicom.association_timeout": dicom.association_timeout,
+        "dicom.response_timeout": dicom.response_timeout,
         "http.max_results": http.max_results,
         "http.read_threads": http.read_threads,
         "storage.sync_threads": storage.sync_threads,
@@ -240,17 +297,9 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"{name}: {number} must not be negative")
     if storage.buffer_memory < 4 * MiB:
         raise ConfigurationError(f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes")
-    for caller in dicom.callers:
-        if caller.host:
-            try:
-                ipaddress.ip_network(caller.host, strict=False)
-            except ValueError:
-                raise ConfigurationError(
-                    f"dicom.callers: {caller.aet}: {caller.host!r} is not an IP address or network"
-                ) from None
-    if not is_loopback(dicom.host) and not dicom.callers and not dicom.allow_any_caller:
+    if not is_loopback(dicom.host) and not settings.modalities and not dicom.allow_any_caller:
         raise ConfigurationError(
-            f"dicom.host: listening on {dicom.host} needs known callers: add [[dicom.callers]] with their aet, "
+            f"dicom.host: listening on {dicom.host} needs known callers: add [modalities.NAME] with their aet, "
             "or set dicom.allow_any_caller = true to take images from anybody who can reach the port"
         )
     if not is_loopback(http.host) and not http.users and not http.allow_anonymous:
@@ -260,6 +309,55 @@ def _check(settings: Settings) -> None:
         )
     if bool(http.certificate) != bool(http.key):
         raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
+
+
+def _check_aet(name: str, aet: str) -> None:
+    if not 1 <= len(aet.strip()) <= 16 or not (aet.isascii() and aet.isprintable()) or "\\" in aet:
+        raise ConfigurationError(f"{name}: {aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash")
+
+
+def _check_port(name: str, port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"{name}: {port} is not a port: 0 to 65535")
+
+
+def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
+    _check_aet(f"{place}.aet", modality.aet)
+    if modality.our_aet:
+        _check_aet(f"{place}.our_aet", modality.our_aet)
+    _check_port(f"{place}.port", modality.port)
+    network = as_network(modality.host)
+    if network is None and modality.host and not _HOST_NAME.fullmatch(modality.host):
+        raise ConfigurationError(f"{place}.host: {modality.host!r} is not a host name, an IP address or a network")
+    if modality.port and (not modality.host or (network is not None and network.num_addresses > 1)):
+        raise ConfigurationError(f"{place}.port: to be called at it, host must be one address or name")
+    for name in ("association_timeout", "response_timeout"):
+        seconds = getattr(modality, name)
+        if seconds is not None and seconds <= 0:
+            raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
+    if modality.idle_timeout is not None and modality.idle_timeout < 0:
+        raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+
+
+def _check_tls(dicom: Dicom) -> None:
+    if bool(dicom.tls_certificate) != bool(dicom.tls_key):
+        raise ConfigurationError("dicom.tls_certificate and dicom.tls_key belong together: set both, or neither")
+    if dicom.tls_port is not None and not dicom.tls_certificate:
+        raise ConfigurationError("dicom.tls_port: needs dicom.tls_certificate and dicom.tls_key")
+    if dicom.tls_port and dicom.tls_port == dicom.port:
+        raise ConfigurationError("dicom.tls_port: is dicom.port already; TLS has a port of its own")
+    if dicom.tls_client_certificates != "none" and not dicom.tls_ca:
+        raise ConfigurationError("dicom.tls_client_certificates: needs dicom.tls_ca, which signs them")
+    if dicom.tls_bind_aet and dicom.tls_client_certificates == "none":
+        raise ConfigurationError('dicom.tls_bind_aet: needs dicom.tls_client_certificates = "required" or "optional"')
+
+
+def as_network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network that `host` writes, one address being a network too; None for a name."""
+    try:
+        return ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return None
 
 
 def as_builtins(settings: Settings) -> dict[str, Any]:

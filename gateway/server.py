@@ -65,7 +65,7 @@ class Gateway:
             section, field = name.split(".")
             if getattr(getattr(settings, section), field) != getattr(getattr(self.settings, section), field):
                 log.warning("%s has changed, which takes effect at the next start", name)
-        self.services.use(settings.dicom)
+        self.services.use(settings)
         dicom = settings.dicom
         self.acceptor.use(_limits(settings), dicom.max_associations + _UNASSOCIATED, dicom.max_operations)
         self.settings = settings
@@ -87,7 +87,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         feed = Feed(folder.database)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify) as ingest:
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
-            gateway.services = GatewayServices(settings.dicom, services, gateway.established)
+            gateway.services = GatewayServices(settings, services, gateway.established)
             gateway.acceptor = _acceptor(settings, gateway.services)
             gateway.web = Listener(
                 create_app(

@@ -96,8 +96,22 @@ class TestErrors:
             ("[dicom]\nidle_timeout = -1", ["dicom.idle_timeout"]),
             ("[storage]\nbuffer_memory = 1", ["storage.buffer_memory", "4194304"]),
             ('[storage]\nduplicates = "maybe"', ["storage.duplicates"]),
-            ('[[dicom.callers]]\naet = "CT"\nhost = "ct.example"', ["dicom.callers", "CT", "ct.example"]),
-            ('[dicom]\nhost = "0.0.0.0"', ["dicom.host", "[[dicom.callers]]", "dicom.allow_any_caller"]),
+            ('[dicom]\naets = ["A", ""]', ["dicom.aets", "1 to 16"]),
+            ('[dicom]\nhost = "0.0.0.0"', ["dicom.host", "[modalities.NAME]", "dicom.allow_any_caller"]),
+            ('[modalities.ct]\nhost = "x"', ["aet", "modalities"]),
+            ('[modalities.ct]\naet = "C\\\\T"', ["modalities.ct.aet", "1 to 16"]),
+            ('[modalities.ct]\naet = "CT"\nhost = "a b"', ["modalities.ct.host", "'a b'"]),
+            ('[modalities.ct]\naet = "CT"\nport = 104', ["modalities.ct.port", "host"]),
+            ('[modalities.ct]\naet = "CT"\nport = 104\nhost = "10.0.0.0/8"', ["modalities.ct.port", "host"]),
+            ('[modalities.ct]\naet = "CT"\nport = 70000', ["modalities.ct.port", "65535"]),
+            ('[modalities.ct]\naet = "CT"\nallow = ["fetch"]', ["fetch", "allow"]),
+            ('[modalities.ct]\naet = "CT"\nour_aet = "seventeen letters"', ["modalities.ct.our_aet"]),
+            ('[modalities.ct]\naet = "CT"\nidle_timeout = -1', ["modalities.ct.idle_timeout"]),
+            ('[modalities.ct]\naet = "CT"\nresponse_timeout = 0', ["modalities.ct.response_timeout"]),
+            ("[dicom]\ntls_port = 2762", ["dicom.tls_port", "dicom.tls_certificate"]),
+            ('[dicom]\ntls_key = "k"', ["dicom.tls_certificate", "dicom.tls_key"]),
+            ('[dicom]\ntls_client_certificates = "required"', ["dicom.tls_ca"]),
+            ("[dicom]\ntls_bind_aet = true", ["dicom.tls_bind_aet", "dicom.tls_client_certificates"]),
             ('[http]\nhost = "0.0.0.0"', ["http.host", "hash-password", "http.allow_anonymous"]),
             ('[http]\ncertificate = "a.pem"', ["http.certificate", "http.key"]),
         ],
@@ -112,7 +126,8 @@ class TestErrors:
             ("GATEWAY_DICOM__PROT", "1"),
             ("GATEWAY_NOWHERE__PORT", "1"),
             ("GATEWAY_DICOM__PORT", "many"),
-            ("GATEWAY_DICOM__CALLERS", "CT"),
+            ("GATEWAY_HTTP__USERS", "CT"),
+            ("GATEWAY_MODALITIES__CT__PROT", "1"),
             ("GATEWAY_DICOM__PORT__X", "1"),
         ],
     )
@@ -121,10 +136,10 @@ class TestErrors:
             load(environment={name: text})
 
     def test_known_callers_and_users_open_the_listeners(self, tmp_path: Path):
-        text = '[dicom]\nhost = "0.0.0.0"\n[[dicom.callers]]\naet = "CT"\nhost = "10.0.0.0/8"\n'
+        text = '[dicom]\nhost = "0.0.0.0"\n[modalities.ct]\naet = "CT"\nhost = "10.0.0.0/8"\n'
         text += '[http]\nhost = "::"\n[[http.users]]\nname = "ann"\npassword = "x"\n'
         settings = load(written(tmp_path, text), {})
-        assert settings.dicom.callers[0].host == "10.0.0.0/8"
+        assert settings.modalities["ct"].host == "10.0.0.0/8"
 
 
 @pytest.mark.parametrize(

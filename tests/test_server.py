@@ -81,7 +81,7 @@ async def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         file.write_text("dicom = 3")
         gateway.signal(signal.SIGHUP)
         await asyncio.to_thread(wait_until, lambda: "is not used" in gateway.log, 5)
-        file.write_text('[[dicom.callers]]\naet = "KNOWN"\n')
+        file.write_text('[modalities.known]\naet = "KNOWN"\n')
         gateway.signal(signal.SIGHUP)
         await asyncio.to_thread(wait_until, lambda: "has been read again" in gateway.log, 5)
         async with asyncio.timeout(10):

@@ -42,7 +42,8 @@ def check_config(
     for section, values in tree.items():
         print_line(f"[{section}]")
         for name, value in values.items():
-            print_line(f"{name} = {_toml(value)}")
+            if value is not None:
+                print_line(f"{name} = {_toml(value)}")
         print_line()
     print_line(f"# {file or 'these defaults'}: valid")
 
@@ -51,7 +52,7 @@ def _toml(value: object) -> str:
     import json
 
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items() if item is not None) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

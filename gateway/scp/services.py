@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.config import Dicom
+from gateway.config import Dicom, Settings, as_network
 from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
@@ -61,16 +61,16 @@ class Offer:
 class GatewayServices:
     """The `Services` of the gateway's acceptor."""
 
-    def __init__(self, settings: Dicom, context: Context, established: Callable[[], Counter[str]]) -> None:
+    def __init__(self, settings: Settings, context: Context, established: Callable[[], Counter[str]]) -> None:
         """`established` counts the open associations by calling AE title."""
         self._context = context
         self._established = established
         self.draining = False
         self.use(settings)
 
-    def use(self, settings: Dicom) -> None:
+    def use(self, settings: Settings) -> None:
         """A new snapshot, for associations from now on. Raises ConfigurationError and changes nothing."""
-        self._offer, self._settings = Offer(settings), settings
+        self._offer, self._modalities, self._settings = Offer(settings.dicom), settings.modalities, settings.dicom
 
     def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         """Called for every A-ASSOCIATE-RQ (PS3.8 §7.1)."""
@@ -98,12 +98,13 @@ class GatewayServices:
             return Refusal(refused, f"its application context is {request.application_context!r}")
         if self.draining:
             return Refusal(negotiation.TEMPORARY_CONGESTION, "the gateway stops")
-        if settings.callers and not any(
-            caller.aet == request.calling_aet and _calls_from(session.host, caller.host) for caller in settings.callers
+        if self._modalities and not any(
+            known.aet == request.calling_aet and _calls_from(session.host, known.host)
+            for known in self._modalities.values()
         ):
             return Refusal(
                 negotiation.CALLING_AE_TITLE_NOT_RECOGNIZED,
-                f"{request.calling_aet!r} at {session.host} is no known caller; add it to dicom.callers",
+                f"{request.calling_aet!r} at {session.host} is no known caller; add it as [modalities.NAME]",
             )
         if settings.check_called_aet and request.called_aet != settings.aet:
             return Refusal(
@@ -184,4 +185,5 @@ def _calls_from(host: str, network: str) -> bool:
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return address in ipaddress.ip_network(network, strict=False)
+    known = as_network(network)
+    return known is not None and address in known

@@ -110,7 +110,7 @@ class TestServe:
         [
             (("--config", "nowhere.toml"), "nowhere.toml"),
             (("--aet", "ABCDEFGHIJKLMNOPQ"), "dicom.aet"),
-            (("--host", "0.0.0.0"), "dicom.callers"),
+            (("--host", "0.0.0.0"), "[modalities.NAME]"),
             (("--data", "/proc/no"), "storage.path"),
         ],
     )
@@ -156,7 +156,7 @@ class TestStatus:
 class TestConfiguration:
     def test_right(self, tmp_path: Path):
         file = tmp_path / "gateway.toml"
-        file.write_text('[dicom]\naet = "PACS"\n[[dicom.callers]]\naet = "CT"\n')
+        file.write_text('[dicom]\naet = "PACS"\n[modalities.ct]\naet = "CT"\n')
         text = run("check-config", str(file), GATEWAY_DICOM__PORT="104").stdout
         assert 'aet = "PACS"' in text
         assert "port = 104" in text

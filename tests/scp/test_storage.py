@@ -204,22 +204,29 @@ class TestDuplicates:
 class TestAssociations:
     """Who gets in, and how it ends."""
 
-    async def rejected(self, path: Path, **dicom: object) -> tuple[int, int, int]:
-        async with asyncio.timeout(20), intake(path, dicom=dicom) as gateway:
+    async def rejected(
+        self, path: Path, modality: dict[str, object] | None = None, **dicom: object
+    ) -> tuple[int, int, int]:
+        modalities = {"ct": modality} if modality else {}
+        async with asyncio.timeout(20), intake(path, dicom=dicom, modalities=modalities) as gateway:
             with pytest.raises(AssociationRefused) as caught:
                 async with associate(gateway.call()), associate(gateway.call()):
                     pass
         return caught.value.result, caught.value.source, caught.value.reason
 
     async def test_an_unknown_caller(self, tmp_path: Path) -> None:
-        assert await self.rejected(tmp_path, callers=[{"aet": "OTHER"}]) == (1, 1, 3)
+        assert await self.rejected(tmp_path, {"aet": "OTHER"}) == (1, 1, 3)
 
     async def test_a_known_caller_from_elsewhere(self, tmp_path: Path) -> None:
-        assert await self.rejected(tmp_path, callers=[{"aet": "TEST", "host": "10.0.0.0/8"}]) == (1, 1, 3)
+        assert await self.rejected(tmp_path, {"aet": "TEST", "host": "10.0.0.0/8"}) == (1, 1, 3)
 
     async def test_a_known_caller(self, tmp_path: Path) -> None:
-        dicom = {"callers": [{"aet": "TEST", "host": "127.0.0.0/8"}]}
-        async with asyncio.timeout(20), intake(tmp_path, dicom=dicom) as gateway, associate(gateway.call()) as one:
+        modalities = {"ct": {"aet": "TEST", "host": "127.0.0.0/8"}}
+        async with (
+            asyncio.timeout(20),
+            intake(tmp_path, modalities=modalities) as gateway,
+            associate(gateway.call()) as one,
+        ):
             assert await one.echo() == status.SUCCESS
 
     async def test_another_name(self, tmp_path: Path) -> None:

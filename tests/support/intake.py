@@ -47,13 +47,13 @@ class Intake:
 
 @asynccontextmanager
 async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
-    """`sections` are settings: `storage={"duplicates": "reject"}`, `dicom={...}`."""
+    """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`."""
     sections["storage"] = {"min_free": 0, "path": str(path), **sections.get("storage", {})}
     settings = config.load(environment={}, overrides=None)
     settings = config.msgspec.convert(
         {
             name: {**config.msgspec.to_builtins(getattr(settings, name)), **sections.get(name, {})}
-            for name in ("dicom", "http", "storage", "log")
+            for name in config.Settings.__struct_fields__
         },
         config.Settings,
     )
@@ -64,7 +64,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
             return acceptors[0].established()
 
         context = Context(lambda: settings, ingest, folder.database, folder.store)
-        services = GatewayServices(settings.dicom, context, established)
+        services = GatewayServices(settings, context, established)
         pool = BlockPool(blocks)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),
