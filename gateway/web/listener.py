@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
+import ssl
 
 from aiohttp import web
 
 from gateway.config import Http
-from gateway.web.tls import Certificates
+from gateway.net.tls import Certificates, load_chain
 
 _BACKLOG = 1024
+
+
+def certificates_of(http: Http) -> Certificates:
+    """What we show over HTTPS. Blocks. Raises ConfigurationError."""
+
+    def make() -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        load_chain(context, http.certificate, http.key, "http")
+        return context
+
+    return Certificates(make, (http.certificate, http.key))
 
 
 class Listener:
@@ -33,7 +45,7 @@ class Listener:
         """
         certificates = None
         if http.certificate:
-            certificates = await asyncio.to_thread(Certificates, Path(http.certificate), Path(http.key))
+            certificates = await asyncio.to_thread(certificates_of, http)
         context = certificates.context if certificates is not None else None
         await self._runner.setup()
         site: web.BaseSite

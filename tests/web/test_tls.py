@@ -1,4 +1,4 @@
-"""gateway/web/tls.py and listener.py: a certificate replaced while we listen."""
+"""gateway/web/listener.py with the certificates of net/tls.py: a certificate replaced while we listen."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aiohttp import web
 
 from gateway.config import Http
 from gateway.errors import ConfigurationError
-from gateway.web.listener import Listener
-from gateway.web.tls import Certificates
+from gateway.net.tls import Certificates
+from gateway.web.listener import Listener, certificates_of
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")
 
@@ -49,7 +49,7 @@ def name_in(certificates: Certificates) -> bytes:
 
 def test_replaced_without_a_new_context(tmp_path: Path):
     certificate, key = make(tmp_path, "one")
-    certificates = Certificates(certificate, key)
+    certificates = certificates_of(Http(certificate=str(certificate), key=str(key)))
     assert b"one" in name_in(certificates)
     assert not certificates.reload_if_changed()
     make(tmp_path, "two")
@@ -59,7 +59,7 @@ def test_replaced_without_a_new_context(tmp_path: Path):
 
 def test_half_a_replacement_changes_nothing_until_it_is_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     certificate, key = make(tmp_path, "one")
-    certificates = Certificates(certificate, key)
+    certificates = certificates_of(Http(certificate=str(certificate), key=str(key)))
     new_certificate, new_key = make(tmp_path, "two", "new")
     new_certificate.replace(certificate)
     assert not certificates.reload_if_changed()
@@ -75,10 +75,10 @@ def test_half_a_replacement_changes_nothing_until_it_is_whole(tmp_path: Path, ca
 def test_what_cannot_be_used_is_said_at_once(tmp_path: Path):
     certificate, key = make(tmp_path, "one")
     with pytest.raises(ConfigurationError, match=r"http\.certificate"):
-        Certificates(certificate, tmp_path / "missing.key")
+        certificates_of(Http(certificate=str(certificate), key=str(tmp_path / "missing.key")))
     key.write_text("nonsense")
     with pytest.raises(ConfigurationError, match=r"http\.certificate"):
-        Certificates(certificate, key)
+        certificates_of(Http(certificate=str(certificate), key=str(key)))
 
 
 async def test_listener_over_tls_on_a_given_socket(tmp_path: Path):
