@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gateway import config
 from gateway.config import Settings, load
 from gateway.errors import ConfigurationError
+from tests.support import settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -158,3 +160,13 @@ class TestErrors:
 )
 def test_loopback(host: str, loopback: bool):
     assert config.is_loopback(host) is loopback
+
+
+def test_readme_names_every_setting():
+    """Made by `python -m tests.support.settings`."""
+    assert settings.BEGIN + settings.table() + settings.END in settings.README.read_text()
+
+
+def test_readme_shows_a_right_configuration(tmp_path: Path):
+    (example,) = re.findall(r"```toml\n(.*?)```", settings.README.read_text(), re.DOTALL)
+    assert load(written(tmp_path, example), {}).dicom.aet == "ARCHIVE"

@@ -1,0 +1,73 @@
+"""The table of settings in README.md, made from gateway/config.py.
+
+`python -m tests.support.settings` writes it anew; tests/test_config.py fails while the two differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "gateway" / "config.py"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
+
+
+def table() -> str:
+    """A Markdown table of every setting: name, default, meaning."""
+    module = ast.parse(CONFIG.read_text())
+    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, default, text in _rows(classes, "Settings", ""):
+        cells = (f"`{name}`", f"`{default}`" if default else "", text)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(classes: dict[str, ast.ClassDef], section: str, prefix: str) -> Iterator[tuple[str, str, str]]:
+    body = classes[section].body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        kind = ast.unparse(node.annotation)
+        text = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            text = " ".join(str(after.value.value).split())
+        name = prefix + node.target.id
+        below = next((word for word in re.findall(r"\w+", kind) if word in classes), None)
+        if below is None:
+            yield name, _default(node.value), text
+        elif kind == below:
+            yield from _rows(classes, below, name + ".")
+        else:
+            # `name[]` for a list of tables, `name.NAME` for tables that have names.
+            each = f"{name}.NAME" if kind.startswith("dict") else f"{name}[]"
+            yield each, "", text or " ".join((ast.get_docstring(classes[below]) or "").split())
+            yield from _rows(classes, below, each + ".")
+
+
+def _default(value: ast.expr | None) -> str:
+    """As it would be written in the file, but for sizes with their unit."""
+    match value:
+        case None | ast.Constant(None):
+            return ""
+        case ast.Constant(bool() as truth):
+            return str(truth).lower()
+        case ast.Tuple(items):
+            return "[" + ", ".join(map(_default, items)) + "]"
+        case ast.Name():
+            return "all"
+    return ast.unparse(value).replace(" * ", " ").replace("'", '"')
+
+
+def main() -> None:
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + table() + END + after)
+
+
+if __name__ == "__main__":
+    main()
