@@ -157,9 +157,18 @@ class Link(asyncio.BufferedProtocol):
         """The loop's clock, which is the association's."""
         return self._loop.time()
 
+    @property
+    def writable(self) -> bool:
+        """The peer has taken most of what was written."""
+        return self._writable.is_set()
+
     async def drain(self) -> None:
-        """Wait until the peer has taken most of what was written."""
+        """Wait until it has."""
         await self._writable.wait()
+
+    def wake(self) -> None:
+        """Whoever waits in `drain` goes on: nothing that it waits for matters any more."""
+        self._writable.set()
 
     def hold_back(self, wanted: bool) -> None:
         """Stop reading while more is in progress on this association than it may have."""

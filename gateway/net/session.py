@@ -1,7 +1,7 @@
 """An association that a peer opened with us: its events in order, each message to whoever serves it.
 
-What is admitted and what a message leads to is decided by the `Services` that it is given. Sockets and timers are
-`link.py`'s.
+What is admitted and what a message leads to is decided by the `Services` that it is given. Messages both ways are
+`exchange.py`'s, sockets and timers `link.py`'s.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable
 from typing import Protocol
 
-from gateway.dimse.assembler import Assembler, DataSetFragment, MessageStarted
 from gateway.dimse.command import Command
-from gateway.errors import ProtocolError
-from gateway.net.buffers import Block, BlockPool
+from gateway.errors import AssociationLost, ProtocolError
+from gateway.net.buffers import BlockPool
+from gateway.net.exchange import Exchange, Operation, Receiver
 from gateway.net.link import Link
 from gateway.ul import events
 from gateway.ul.association import Association, Limits
 from gateway.ul.negotiation import PresentationContext, Rejection
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 from gateway.ul.states import State
+
+__all__ = ["AssociationStatus", "Operation", "Receiver", "Refusal", "Services", "Session"]
 
 log = logging.getLogger(__name__)
 
@@ -32,29 +33,6 @@ class Refusal:
 
     rejection: Rejection
     detail: str
-
-
-class Receiver(Protocol):
-    """Takes one message whose command has come. Nothing here blocks or awaits."""
-
-    def write(self, data: memoryview, block: Block) -> None:
-        """Bytes of the data set. They are valid during the call, and for as long as `block` is held."""
-
-    def end(self) -> None:
-        """The message is complete; answer with `Session.respond`, now or later."""
-
-    def flush(self) -> None:
-        """Blocks have run short: let go of what is held as soon as may be."""
-
-    def lost(self) -> None:
-        """The association ended before the message did."""
-
-
-class Operation(Protocol):
-    """A request that is being worked on and can be told to stop: C-CANCEL, or its association has ended."""
-
-    def cancel(self) -> None: ...
-    def lost(self) -> None: ...
 
 
 class Services(Protocol):
@@ -84,11 +62,11 @@ class AssociationStatus:
     """Data set bytes received over it so far."""
 
 
-class Session:
+class Session(Exchange):
     """One association, from connection to close. Its link is made in `connect`, as the loop wants it."""
 
     def __init__(self, services: Services, limits: Limits, host: str, number: int, max_operations: int) -> None:
-        self.association = Association.acceptor(limits)
+        super().__init__(Association.acceptor(limits), max_operations)
         self.host = host
         self.number = number
         self.calling_aet = ""
@@ -97,14 +75,7 @@ class Session:
         self.instances = 0
         self.bytes = 0
         self._services = services
-        self._max_operations = max_operations
-        self._ended = False
         self._releasing = False
-        self._operations: dict[int, Operation] = {}
-        self._assembler: Assembler | None = None
-        self._receiver: Receiver | None = None
-        self._receiving: set[Receiver] = set()
-        self._link: Link
 
     def __str__(self) -> str:
         return f"association {self.number} {self.calling_aet or '?'}@{self.host}"
@@ -113,11 +84,6 @@ class Session:
         """The protocol for this session's connection."""
         self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
         return self._link
-
-    @property
-    def established(self) -> bool:
-        """The association is accepted and data may still be sent on it (PS3.8 Sta6, Sta8)."""
-        return self.association.state in (State.Sta6, State.Sta8)
 
     def status(self) -> AssociationStatus:
         return AssociationStatus(
@@ -131,63 +97,27 @@ class Session:
             bytes=self.bytes,
         )
 
-    def respond(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None:
-        """Send a final response. After the association has ended it goes nowhere, and that is no error."""
-        self.send(context_id, command, data_set)
-        self.done()
-
-    def send(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None:
-        """Send a message that ends no operation, such as a pending response."""
-        if self._ended or not self.established:
-            return
-        self.association.send_data(context_id, True, command, True)
-        chunks = list(data_set)
-        for index, chunk in enumerate(chunks):
-            self.association.send_data(context_id, False, chunk, index == len(chunks) - 1)
-        self._link.flush()
-
-    async def drain(self) -> None:
-        """Wait until the peer has taken most of what was sent to it."""
-        if not self._ended:
-            await self._link.drain()
-
-    def begin_operation(self, message_id: int, operation: Operation) -> None:
-        """From now on `operation` hears of a C-CANCEL of this message, and of the end of the association."""
-        self._operations[message_id] = operation
-
-    def end_operation(self, message_id: int) -> None:
-        self._operations.pop(message_id, None)
-
-    def cancel(self, message_id: int) -> None:
-        """C-CANCEL-RQ; nothing happens when that operation is over already (PS3.7 §9.3.2.3)."""
-        operation = self._operations.get(message_id)
-        if operation is not None:
-            operation.cancel()
-
-    def done(self) -> None:
-        """A request has had its final response, or needs none."""
-        self.association.operations -= 1
-        if self._ended:
-            return
-        self._link.hold_back(self.association.operations > self._max_operations)
-        self._release_when_done()
-
     def abort(self, reason: int = 0, detail: str = "") -> None:
         """End the association with A-ABORT from the service-provider. Before it began, close the connection."""
-        if self._ended:
+        if self._ended is not None:
             return
         self.association.abort(self._link.now, 2, reason, detail)
         self._link.flush()
         log.info("%s aborted by us (source 2, reason %d) %s", self, reason, detail)
-        self._lost()
+        self._end(AssociationLost(f"we aborted the association{': ' if detail else ''}{detail}"))
 
-    def flush_receivers(self) -> None:
-        """Blocks have run short."""
-        for receiver in tuple(self._receiving):
-            receiver.flush()
+    @property
+    def _peer(self) -> str:
+        return self.calling_aet
+
+    def _give_up(self, why: str) -> None:
+        self.abort(detail=why)
+
+    def _serve(self, context: PresentationContext, command: Command) -> Receiver:
+        return self._services.receive(self, context, command)
 
     def _handle(self, event: events.Event) -> None:
-        if self._ended:
+        if self._ended is not None:
             return  # What came behind the end in the same read.
         match event:
             case events.DataFragment():
@@ -199,19 +129,21 @@ class Session:
                 self._associate(event.pdu)
             case events.ReleaseRequested():
                 self._releasing = True
-                self._release_when_done()
+                # It may not answer any more (PS3.8 Sta7), so what we have asked it stays unanswered.
+                self._end_requests(AssociationLost(f"{self._peer} releases the association"))
+                self._answered()
             case events.Aborted():
                 who = "the peer" if event.by_peer else "us"
                 log.info(
                     "%s aborted by %s (source %d, reason %d) %s", self, who, event.source, event.reason, event.detail
                 )
-                self._lost()
+                self._end(AssociationLost(f"{self._peer}: {event.detail}"))
             case events.Closed():
                 log.info("%s: the connection closed without a release %s", self, event.detail)
-                self._lost()
+                self._end(AssociationLost(f"{self._peer} closed the connection"))
             case events.AssociateRejected():
                 log.info("%s rejected: it speaks another version of the protocol", self)
-                self._lost()
+                self._end(AssociationLost("the association has been rejected"))
 
     def _associate(self, request: AssociateRQ) -> None:
         self.calling_aet = request.calling_aet
@@ -222,39 +154,14 @@ class Session:
         if isinstance(answer, Refusal):
             log.warning("%s rejected: %s", self, answer.detail)
             self.association.reject(*answer.rejection, self._link.now)
-            self._ended = True
+            self._ended = AssociationLost("the association has been rejected")
         else:
             self.association.accept(answer, self._link.now)
-            self._assembler = Assembler(self.association.contexts)
+            granted = answer.user_information.operations
+            self._begin(granted.performed if granted is not None else 1)
             log.info("%s accepted, %d contexts", self, len(self.association.contexts))
 
-    def _fragment(self, event: events.DataFragment) -> None:
-        assert self._assembler is not None
-        result = self._assembler.feed(event)
-        if isinstance(result, DataSetFragment):
-            receiver = self._receiver
-            assert receiver is not None
-            block = self._link.block
-            assert block is not None
-            receiver.write(result.data, block)
-            if result.is_last:
-                self._end(receiver)
-        elif isinstance(result, MessageStarted):
-            context = self.association.contexts[result.context_id]
-            receiver = self._receiver = self._services.receive(self, context, result.command)
-            self._receiving.add(receiver)
-            if not result.command.has_data_set:
-                self._end(receiver)
-
-    def _end(self, receiver: Receiver) -> None:
-        self._receiver = None
-        self._receiving.discard(receiver)
-        self.association.operations += 1
-        receiver.end()
-        if self.association.operations > self._max_operations:
-            self._link.hold_back(True)
-
-    def _release_when_done(self) -> None:
+    def _answered(self) -> None:
         """A-RELEASE-RP, once everything that was asked is answered (PS3.8 §7.2.2.6)."""
         if self.association.ended:
             return  # Something broken came behind the request, and the event that says so comes next.
@@ -262,14 +169,4 @@ class Session:
             self.association.respond_release(self._link.now)
             self._link.flush()
             log.info("%s released, %d instances, %d bytes", self, self.instances, self.bytes)
-            self._lost()
-
-    def _lost(self) -> None:
-        self._ended = True
-        receivers, self._receiving = self._receiving, set()
-        self._receiver = None
-        operations, self._operations = self._operations, {}
-        for receiver in receivers:
-            receiver.lost()
-        for operation in operations.values():
-            operation.lost()
+            self._end(AssociationLost("the association has been released"))

@@ -85,7 +85,7 @@ async def test_a_sender_that_stops_in_the_middle_does_not_starve_others(tmp_path
         context = slow.context_for(CT)
         slow.association.send_data(context.id, True, messages.c_store_request(7, CT, "1.2.3").encode(), True)
         slow.association.send_data(context.id, False, data[:50_000], False)
-        slow._the_link.flush()
+        slow._link.flush()
         await until(lambda: not gateway.blocks.available)
         assert await send(gateway, data, data_set.SOPInstanceUID) == (status.SUCCESS, "")
 
@@ -254,7 +254,7 @@ class TestAssociations:
             command = messages.c_store_request(7, CT, "1.2.3")
             association.association.send_data(context.id, True, command.encode(), True)
             association.association.send_data(context.id, False, bytes(2_000_000), False)
-            association._the_link.flush()
+            association._link.flush()
             await until(lambda: bool(incoming(gateway)))
             await association.abort()
             await until(lambda: not incoming(gateway) and not gateway.acceptor.associations())
