@@ -13,6 +13,7 @@
     │   ├── StorageFailed          an I/O error after which nothing more may be acknowledged
     │   └── NoSuchObject           no object under that key
     ├── DatabaseError              the database could not do what was asked
+    ├── JobGivenUp                 a job cannot succeed, however often it is tried
     ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
     ├── NotFound                   a study, series, instance or other resource does not exist
     └── BadRequest                 a request makes no sense; the text says where and why
@@ -101,6 +102,10 @@ class DatabaseError(GatewayError):
     def __init__(self, detail: str, *, in_doubt: bool = False) -> None:
         super().__init__(detail)
         self.in_doubt = in_doubt
+
+
+class JobGivenUp(GatewayError):
+    """A job cannot succeed, however often it is tried. The text says why."""
 
 
 class InstanceRefused(GatewayError):

@@ -1,0 +1,1 @@
+"""Durable work in one table: leases, attempts, backoff, priorities."""

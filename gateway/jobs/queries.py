@@ -1,0 +1,124 @@
+"""Every statement about jobs. What they are for is in `table.py`."""
+
+from __future__ import annotations
+
+from gateway.database.database import Query
+
+_COLUMNS = """id, kind, state, lane, chain, priority, payload, attempts, created_at, due_at, lease_until, owner,
+    finished_at, error"""
+
+ADD = Query(
+    "add_job: one more piece of work, waiting",
+    """
+    INSERT INTO jobs (kind, state, lane, chain, priority, payload, attempts, created_at, due_at, lease_until, owner,
+        finished_at, error)
+    VALUES ($1, 'waiting', $2, $3, $4, $5, 0, $6, $7, 0, '', 0, '') RETURNING id
+    """,
+)
+NEXT = Query(
+    "next_job: when something is to be done next: the earliest that waits, or a lease that runs out",
+    """
+    SELECT MIN(at) FROM (
+        SELECT MIN(due_at) AS at FROM jobs WHERE state = 'waiting'
+        UNION ALL SELECT MIN(lease_until) AS at FROM jobs WHERE state = 'running'
+    ) AS moments
+    """,
+)
+EXPIRE = Query(
+    "expire_jobs: those whose lease has run out wait again",
+    """
+    UPDATE jobs SET state = 'waiting', owner = '', due_at = $1, error = 'whoever worked on it has gone'
+    WHERE state = 'running' AND lease_until <= $1
+    """,
+)
+LANES = Query(
+    "job_lanes: every lane in which a job waits, from the index alone, and how many of it run",
+    """
+    WITH RECURSIVE lanes (lane) AS (
+        SELECT MIN(lane) FROM jobs WHERE state = 'waiting'
+        UNION ALL
+        SELECT (SELECT MIN(j.lane) FROM jobs j WHERE j.state = 'waiting' AND j.lane > lanes.lane)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    )
+    SELECT l.lane, (SELECT COUNT(*) FROM jobs r WHERE r.state = 'running' AND r.lane = l.lane)
+    FROM lanes l WHERE l.lane IS NOT NULL
+    """,
+)
+CLAIM = Query(
+    "claim_jobs: takes what is due in a lane, unless something before it in its chain is not over",
+    f"""
+    UPDATE jobs SET state = 'running', owner = $4, lease_until = $5, attempts = attempts + 1
+    WHERE id IN (
+        SELECT j.id FROM jobs j WHERE j.state = 'waiting' AND j.lane = $1 AND j.due_at <= $2
+            AND (j.chain = '' OR NOT EXISTS (
+                SELECT 1 FROM jobs e
+                WHERE e.chain = j.chain AND e.id < j.id AND e.state IN ('waiting', 'running', 'held')))
+        ORDER BY j.priority DESC, j.due_at, j.id LIMIT $3)
+    RETURNING {_COLUMNS}
+    """,
+)
+EXTEND = Query(
+    "extend_leases: of all that an owner works on; those that are not returned were taken from it",
+    "UPDATE jobs SET lease_until = $2 WHERE owner = $1 AND state = 'running' RETURNING id",
+)
+FINISH = Query(
+    "finish_job: for good, where the owner still has it",
+    """
+    UPDATE jobs SET state = $3, finished_at = $4, error = $5, owner = '', lease_until = 0
+    WHERE id = $1 AND owner = $2 AND state = 'running' RETURNING id
+    """,
+)
+POSTPONE = Query(
+    "postpone_job: it waits until $3, having had $4 attempts, where the owner still has it",
+    """
+    UPDATE jobs SET state = 'waiting', due_at = $3, attempts = $4, error = $5, owner = '', lease_until = 0
+    WHERE id = $1 AND owner = $2 AND state = 'running' RETURNING id
+    """,
+)
+GIVE_BACK = Query(
+    "give_back_jobs: all that an owner works on, as if it had not begun",
+    """
+    UPDATE jobs SET state = 'waiting', due_at = $2, attempts = attempts - 1, owner = '', lease_until = 0
+    WHERE owner = $1 AND state = 'running'
+    """,
+)
+CANCEL = Query(
+    "cancel_job: one that is not over",
+    """
+    UPDATE jobs SET state = 'cancelled', finished_at = $2, owner = '', lease_until = 0
+    WHERE id = $1 AND state IN ('waiting', 'running', 'held') RETURNING id
+    """,
+)
+HOLD = Query(
+    "hold_job: one that is not over, until it is released",
+    """
+    UPDATE jobs SET state = 'held', owner = '', lease_until = 0
+    WHERE id = $1 AND state IN ('waiting', 'running') RETURNING id
+    """,
+)
+RELEASE = Query(
+    "release_job: one that is held, has failed or was cancelled, with all its attempts before it; one that waits, now",
+    """
+    UPDATE jobs SET state = 'waiting', due_at = $2, attempts = 0, finished_at = 0
+    WHERE id = $1 AND state IN ('held', 'failed', 'cancelled', 'waiting') RETURNING id
+    """,
+)
+SETTLE = Query(
+    "settle_job: done by somebody without a lease, where it is not over",
+    """
+    UPDATE jobs SET state = 'done', finished_at = $2, error = '', owner = '', lease_until = 0
+    WHERE id = $1 AND state IN ('waiting', 'running', 'held') RETURNING id
+    """,
+)
+GET = Query("get_job: one", f"SELECT {_COLUMNS} FROM jobs WHERE id = $1")
+LIST = Query("list_jobs: a page, newest first", f"SELECT {_COLUMNS} FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT $2")
+CHAIN = Query("chained_jobs: those of a chain, in order", f"SELECT {_COLUMNS} FROM jobs WHERE chain = $1 ORDER BY id")
+COUNT = Query("count_jobs: by kind and state", "SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state")
+FORGET = Query(
+    "forget_jobs: some that were over before $1",
+    """
+    DELETE FROM jobs WHERE id IN (
+        SELECT id FROM jobs WHERE finished_at > 0 AND finished_at < $1 ORDER BY finished_at LIMIT $2)
+    RETURNING id
+    """,
+)

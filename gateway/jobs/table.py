@@ -1,0 +1,154 @@
+"""Jobs as rows: adding, claiming, finishing, holding. Scripts, so that a job can share the transaction of its cause.
+
+Who does the work, and when it is tried again, is `runner.py`. What a kind of job means is its handler's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.database.database import Database, Row, Script
+from gateway.jobs import queries
+
+State = Literal["waiting", "running", "held", "done", "failed", "cancelled"]
+"""`failed`: given up. `held`: a person wants it to wait."""
+_PURGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of work as its row has it. Times are seconds since 1970, 0 for none."""
+
+    id: int
+    kind: str
+    state: State
+    lane: str
+    chain: str
+    priority: int
+    payload: dict[str, Any]
+    attempts: int
+    """Those begun, the one under way included."""
+    created_at: float
+    due_at: float
+    lease_until: float
+    owner: str
+    finished_at: float
+    error: str
+    """Why the last attempt failed, in words; '' where none did."""
+
+
+def add_job(
+    kind: str,
+    payload: dict[str, Any],
+    now: float,
+    *,
+    lane: str = "",
+    chain: str = "",
+    priority: int = 0,
+    due_at: float | None = None,
+) -> Script[int]:
+    """Add a job; its id. Wake the runner (`Runner.notify`) once the transaction is committed.
+
+    `lane` (the kind, where empty) is what shares a limit, a destination for example; jobs of a `chain` run in the order
+    in which they were added, one at a time. Of a lane, the highest `priority` goes first.
+    """
+    text = msgspec.json.encode(payload).decode()
+    ((number,),) = yield (
+        queries.ADD,
+        (kind, lane or kind, chain, priority, text, now, now if due_at is None else due_at),
+    )
+    return int(number)
+
+
+def claim_jobs(owner: str, now: float, lease: float, most: int, per_lane: int) -> Script[list[Job]]:
+    """Take up to `most` jobs that are due, for `lease` seconds; of each lane no more than `per_lane` run at once.
+
+    Lanes share what can be taken, those first in which the least runs, so that a slow one holds up no other.
+    """
+    yield queries.EXPIRE, (now,)
+    lanes = sorted((yield queries.LANES, ()), key=lambda row: int(row[1]))
+    claimed: list[Job] = []
+    for lane, running in lanes:
+        share = min(per_lane - running, max(1, most // len(lanes)), most - len(claimed))
+        if share > 0:
+            claimed += [_job(row) for row in (yield queries.CLAIM, (lane, now, share, owner, now + lease))]
+    return claimed
+
+
+def extend_leases(owner: str, until: float) -> Script[set[int]]:
+    """Keep what an owner works on; the ids that it still has."""
+    return {int(number) for (number,) in (yield queries.EXTEND, (owner, until))}
+
+
+def finish_job(job: Job, state: Literal["done", "failed"], now: float, error: str = "") -> Script[bool]:
+    """End a claimed job. False where it was taken from its owner meanwhile: cancelled, held, or the lease ran out."""
+    return bool((yield queries.FINISH, (job.id, job.owner, state, now, error)))
+
+
+def postpone_job(job: Job, due_at: float, error: str, *, counted: bool = True) -> Script[bool]:
+    """Let a claimed job wait; where it is not `counted`, as if this attempt had not been made."""
+    attempts = job.attempts if counted else job.attempts - 1
+    return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error)))
+
+
+def give_back_jobs(owner: str, now: float) -> Script[None]:
+    """Let everything that an owner has wait for another one."""
+    yield queries.GIVE_BACK, (owner, now)
+
+
+def settle_job(number: int, now: float) -> Script[bool]:
+    """It was done elsewhere. False where it is over already."""
+    return bool((yield queries.SETTLE, (number, now)))
+
+
+def cancel_job(number: int, now: float) -> Script[bool]:
+    """End a job that is not over; one that runs is interrupted soon. False where there is none such."""
+    return bool((yield queries.CANCEL, (number, now)))
+
+
+def hold_job(number: int) -> Script[bool]:
+    """Let a job wait until it is released; one that runs is interrupted soon. False where there is none such."""
+    return bool((yield queries.HOLD, (number,)))
+
+
+def release_job(number: int, now: float) -> Script[bool]:
+    """Do it now, with all attempts before it again: a job that is held, failed, was cancelled, or waits."""
+    return bool((yield queries.RELEASE, (number, now)))
+
+
+def forget_jobs(before: float) -> Script[int]:
+    """Delete some of the jobs that were over before then; how many."""
+    return len((yield queries.FORGET, (before, _PURGE)))
+
+
+async def get_job(database: Database, number: int) -> Job | None:
+    rows = await database.fetch(queries.GET, number)
+    return _job(rows[0]) if rows else None
+
+
+async def list_jobs(database: Database, *, before: int = 2**62, limit: int = 100) -> list[Job]:
+    """A page of jobs, newest first; the next one begins `before` the last id of this."""
+    return [_job(row) for row in await database.fetch(queries.LIST, before, limit)]
+
+
+async def chained_jobs(database: Database, chain: str) -> list[Job]:
+    """The jobs of a chain, in order."""
+    return [_job(row) for row in await database.fetch(queries.CHAIN, chain)]
+
+
+async def count_jobs(database: Database) -> dict[tuple[str, str], int]:
+    """How many there are by kind and state."""
+    return {(kind, state): count for kind, state, count in await database.fetch(queries.COUNT)}
+
+
+async def next_moment(database: Database) -> float | None:
+    """When the next job is due or a lease runs out; None while there is nothing to wait for."""
+    ((at,),) = await database.fetch(queries.NEXT)
+    return at if at is None else float(at)
+
+
+def _job(row: Row) -> Job:
+    return Job(*[*row[:6], msgspec.json.decode(row[6]), *row[7:]])

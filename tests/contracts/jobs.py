@@ -1,0 +1,204 @@
+"""What the table of jobs must do over any database driver. A test class inherits JobsContract and gives `database`.
+
+Time is a number that the tests pass in; nothing here waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from gateway.database.database import Database, Script
+from gateway.jobs import table
+from gateway.jobs.table import Job
+
+T = TypeVar("T")
+
+
+class Desk:
+    """The scripts of the table, run one by one."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def run(self, script: Callable[[], Script[T]]) -> T:
+        return await self.database.write(script)
+
+    async def add(self, kind: str = "work", now: float = 100.0, **options: Any) -> int:
+        payload = options.pop("payload", {})
+        return await self.run(lambda: table.add_job(kind, payload, now, **options))
+
+    async def claim(self, owner: str = "me", now: float = 100.0, most: int = 10, per_lane: int = 10) -> list[Job]:
+        return await self.run(lambda: table.claim_jobs(owner, now, 60.0, most, per_lane))
+
+    async def ids(self, **options: Any) -> list[int]:
+        return [job.id for job in await self.claim(**options)]
+
+    async def finish(self, job: Job, state: Any = "done") -> bool:
+        return await self.run(lambda: table.finish_job(job, state, 101.0))
+
+    async def state(self, number: int) -> str:
+        job = await table.get_job(self.database, number)
+        return job.state if job is not None else "gone"
+
+
+class JobsContract:
+    @pytest.fixture
+    def desk(self, database: Database) -> Desk:
+        return Desk(database)
+
+    async def test_a_job_is_claimed_once_with_its_payload(self, desk: Desk) -> None:
+        number = await desk.add(payload={"text": "Ä'", "list": [1, None]})
+        (job,) = await desk.claim()
+        assert (job.id, job.payload, job.state, job.attempts) == (
+            number,
+            {"text": "Ä'", "list": [1, None]},
+            "running",
+            1,
+        )
+        assert (job.owner, job.lease_until) == ("me", 160.0)
+        assert await desk.claim("other") == []
+
+    async def test_many_who_claim_at_once_share_the_jobs(self, desk: Desk) -> None:
+        numbers = [await desk.add() for _ in range(20)]
+        async with asyncio.timeout(20):
+            shares = await asyncio.gather(*[desk.ids(owner=f"o{n}", most=3, per_lane=100) for n in range(10)])
+        assert sorted(number for share in shares for number in share) == numbers
+
+    async def test_what_is_not_due_waits(self, desk: Desk) -> None:
+        await desk.add(due_at=200.0)
+        assert await table.next_moment(desk.database) == 200.0
+        assert await desk.claim(now=199.9) == []
+        assert len(await desk.claim(now=200.0)) == 1
+
+    async def test_priority_then_due_time_then_age(self, desk: Desk) -> None:
+        late = await desk.add(due_at=99.0)
+        early, equal = await desk.add(due_at=98.0), await desk.add(due_at=98.0)
+        urgent = await desk.add(priority=5, due_at=100.0)
+        assert [await desk.ids(most=1) for _ in range(4)] == [[urgent], [early], [equal], [late]]
+
+    async def test_a_lane_has_a_limit_over_all_owners(self, desk: Desk) -> None:
+        for _ in range(5):
+            await desk.add(lane="slow")
+        other = await desk.add(lane="quick")
+        assert len(await desk.claim(per_lane=2)) == 3
+        assert await desk.claim("other", per_lane=2) == []
+        assert (await table.get_job(desk.database, other)).state == "running"  # type: ignore[union-attr]
+
+    async def test_lanes_share_what_can_be_claimed(self, desk: Desk) -> None:
+        for _ in range(9):
+            await desk.add(lane="a")
+        await desk.add(lane="b")
+        assert {job.lane for job in await desk.claim(most=4)} == {"a", "b"}
+
+    async def test_a_chain_is_done_in_order(self, desk: Desk) -> None:
+        first, second = await desk.add(chain="c"), await desk.add(chain="c", priority=9)
+        alone = await desk.add(chain="d")
+        (one, two) = await desk.claim()
+        assert {one.id, two.id} == {first, alone}
+        assert await desk.claim() == []
+        await desk.finish(one if one.id == first else two, "failed")
+        assert await desk.ids() == [second]
+        assert [job.id for job in await table.chained_jobs(desk.database, "c")] == [first, second]
+
+    async def test_a_chain_waits_for_a_held_job_and_not_for_a_cancelled_one(self, desk: Desk) -> None:
+        first, second = await desk.add(chain="c"), await desk.add(chain="c")
+        assert await desk.run(lambda: table.hold_job(first))
+        assert await desk.claim() == []
+        assert await desk.run(lambda: table.cancel_job(first, 100.0))
+        assert await desk.ids() == [second]
+
+    async def test_a_lease_that_runs_out_is_taken_over(self, desk: Desk) -> None:
+        await desk.add()
+        (mine,) = await desk.claim(now=100.0)
+        assert await table.next_moment(desk.database) == 160.0
+        assert await desk.claim("other", now=159.0) == []
+        (theirs,) = await desk.claim("other", now=160.0)
+        assert (theirs.attempts, theirs.error) == (2, "whoever worked on it has gone")
+        assert not await desk.finish(mine)
+        assert await desk.finish(theirs)
+
+    async def test_a_lease_is_extended(self, desk: Desk) -> None:
+        number = await desk.add()
+        await desk.claim()
+        assert await desk.run(lambda: table.extend_leases("me", 500.0)) == {number}
+        assert await desk.claim("other", now=400.0) == []
+
+    async def test_a_postponed_job_keeps_its_error(self, desk: Desk) -> None:
+        number = await desk.add()
+        (job,) = await desk.claim()
+        assert await desk.run(lambda: table.postpone_job(job, 130.0, "nobody there"))
+        found = await table.get_job(desk.database, number)
+        assert found is not None
+        assert (found.state, found.due_at, found.attempts, found.error) == ("waiting", 130.0, 1, "nobody there")
+        (job,) = await desk.claim(now=130.0)
+        assert await desk.run(lambda: table.postpone_job(job, 140.0, "not yet", counted=False))
+        assert (await desk.claim(now=140.0))[0].attempts == 2
+
+    async def test_given_back_as_if_not_begun(self, desk: Desk) -> None:
+        await desk.add()
+        await desk.claim()
+        await desk.run(lambda: table.give_back_jobs("me", 101.0))
+        (job,) = await desk.claim("other", now=101.0)
+        assert job.attempts == 1
+
+    async def test_cancelled_while_it_runs(self, desk: Desk) -> None:
+        number = await desk.add()
+        (job,) = await desk.claim()
+        assert await desk.run(lambda: table.cancel_job(number, 101.0))
+        assert await desk.run(lambda: table.extend_leases("me", 500.0)) == set()
+        assert not await desk.finish(job)
+        assert await desk.state(number) == "cancelled"
+        assert not await desk.run(lambda: table.cancel_job(number, 102.0))
+
+    async def test_held_and_released(self, desk: Desk) -> None:
+        number = await desk.add()
+        assert await desk.run(lambda: table.hold_job(number))
+        assert await desk.claim() == []
+        assert await desk.run(lambda: table.release_job(number, 100.0))
+        assert await desk.ids() == [number]
+
+    async def test_what_has_failed_can_be_sent_again(self, desk: Desk) -> None:
+        number = await desk.add()
+        (job,) = await desk.claim()
+        await desk.finish(job, "failed")
+        assert await desk.run(lambda: table.release_job(number, 105.0))
+        (again,) = await desk.claim(now=105.0)
+        assert again.attempts == 1
+        await desk.finish(again)
+        assert not await desk.run(lambda: table.release_job(number, 106.0))
+
+    async def test_settled_by_somebody_else(self, desk: Desk) -> None:
+        number = await desk.add(due_at=200.0)
+        assert await desk.run(lambda: table.settle_job(number, 100.0))
+        assert await desk.state(number) == "done"
+        assert await desk.claim(now=300.0) == []
+        assert not await desk.run(lambda: table.settle_job(number, 100.0))
+
+    async def test_what_is_over_is_forgotten_later(self, desk: Desk) -> None:
+        done, waiting = await desk.add(), await desk.add(due_at=1000.0)
+        (job,) = await desk.claim()
+        await desk.finish(job)
+        assert await desk.run(lambda: table.forget_jobs(101.0)) == 0
+        assert await desk.run(lambda: table.forget_jobs(102.0)) == 1
+        assert [await desk.state(number) for number in (done, waiting)] == ["gone", "waiting"]
+
+    async def test_listed_newest_first_and_counted(self, desk: Desk) -> None:
+        numbers = [await desk.add(kind) for kind in ("a", "a", "b")]
+        await desk.claim(most=10)
+        listed = await table.list_jobs(desk.database, limit=2)
+        assert [job.id for job in listed] == numbers[:0:-1]
+        assert [job.id for job in await table.list_jobs(desk.database, before=listed[-1].id)] == numbers[:1]
+        assert await table.count_jobs(desk.database) == {("a", "running"): 2, ("b", "running"): 1}
+
+    async def test_a_job_shares_the_transaction_of_its_cause(self, desk: Desk) -> None:
+        def script() -> Script[None]:
+            yield from table.add_job("work", {}, 100.0)
+            raise RuntimeError("the cause fails")
+
+        with pytest.raises(RuntimeError):
+            await desk.run(script)
+        assert await desk.claim() == []
