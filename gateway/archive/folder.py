@@ -79,6 +79,7 @@ async def open_ingest(
         committed=committed,
     )
     try:
+        await ingest.restock()
         await collect_garbage(folder.database, folder.store, ingest.threads)
         yield ingest
     finally:

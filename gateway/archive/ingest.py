@@ -1,8 +1,9 @@
 """The only way in, and the contract of durability: when an instance may be called stored.
 
-    1. It is written to `incoming/<worker>/<key>` as it comes.               Reception.write
+    1. It is written to `incoming/<worker>/<key>` as it comes, a file
+       that was made before, and whose name is durable.                      Reception.write
     2. Its last bytes are written, it gets its name in the store,
-       the file is synced, then the folder of its incoming name.             Reception.finish
+       and the file is synced.                                               Reception.finish
     3. Its rows are committed, synchronously. THE ONLY COMMIT POINT.         Ingest._commit
     4. The sender is told.                                                   (whoever awaits `end`)
     5. The store's folders are synced and the incoming names dropped.        Ingest._settle
@@ -35,6 +36,7 @@ from gateway.errors import (
     InstanceRefused,
     NoSuchObject,
     OutOfSpace,
+    StorageError,
     StorageFailed,
 )
 from gateway.index import store as index
@@ -110,6 +112,7 @@ class Ingest:
         self._placed: list[tuple[str, str]] = []
         self._replaced = False
         self._settler: asyncio.Task[None] | None = None
+        self._restocking: asyncio.Task[None] | None = None
         self._rejecting = asyncio.Lock()
         self._space_checked = 0.0
         self._free = 0
@@ -124,8 +127,11 @@ class Ingest:
         if not self.health.sound:
             raise StorageFailed(self.health.failures[0])
         self.check_space()
+        file = self.incoming.new_file()
+        if self.incoming.is_low and self._restocking is None:
+            self._restocking = self.loop.create_task(self.restock())
         return Reception(
-            self.incoming.new_file(),
+            file,
             self.threads,
             self.check_space,
             transfer_syntax_uid=transfer_syntax_uid,
@@ -161,6 +167,17 @@ class Ingest:
         floor = self.settings().min_free
         if self._free < floor:
             raise OutOfSpace(f"{self._free >> 20} MiB free, the floor is {floor >> 20} MiB")
+
+    async def restock(self) -> None:
+        """Have empty files ready, so that instances need not wait for their names."""
+        try:
+            await self.loop.run_in_executor(self.threads, self.incoming.restock)
+        except StorageFailed as error:
+            self.health.fail(str(error))
+        except StorageError as error:
+            log.warning("%s", error)  # Each instance makes its own, if there is room for it.
+        finally:
+            self._restocking = None
 
     def _take_in(self, reception: Reception) -> asyncio.Task[Taken]:
         """A complete data set is taken in even if its sender has gone, so its task is ours."""
@@ -303,8 +320,9 @@ class Ingest:
         """Wait for every instance that is complete, settle all, and stop the threads."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._settler is not None:
-            await self._settler
+        for task in (self._settler, self._restocking):
+            if task is not None:
+                await task
         self.threads.shutdown()
         self.incoming.close()
 

@@ -40,9 +40,8 @@ async def recover(layout: Layout, store: FileStore, database: Database) -> Recov
             for start in range(0, len(keys), _AT_ONCE):
                 part = keys[start : start + _AT_ONCE]
                 present = await index.keys_present(database, part)
-                await asyncio.to_thread(_sort_out, store, folder, part, present)
+                result.deleted += await asyncio.to_thread(_sort_out, store, folder, part, present)
                 result.finished += len(present)
-                result.deleted += len(part) - len(present)
             await asyncio.to_thread(remove_if_empty, folder)
         finally:
             os.close(lock)
@@ -55,11 +54,15 @@ async def recover(layout: Layout, store: FileStore, database: Database) -> Recov
     return result
 
 
-def _sort_out(store: FileStore, folder: str, keys: Sequence[str], present: set[str]) -> None:
+def _sort_out(store: FileStore, folder: str, keys: Sequence[str], present: set[str]) -> int:
+    """Finish those that are present, delete the others. How many of these had any data."""
     placed = {store.place(f"{folder}/{key}", key) for key in keys if key in present}
     if placed:
         store.sync(placed)
+    begun = 0
     for key in keys:
         if key not in present:
+            begun += os.stat(f"{folder}/{key}").st_size > 0  # The others were in stock.
             store.remove(key)
         os.unlink(f"{folder}/{key}")
+    return begun

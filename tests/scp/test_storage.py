@@ -38,7 +38,8 @@ def stored(gateway: Intake) -> dict[str, bytes]:
 
 
 def incoming(gateway: Intake) -> list[str]:
-    return [path.name for path in gateway.folder.layout.incoming.glob("*/*") if path.name != "lock"]
+    """Files with anything in them; empty ones are in stock."""
+    return [path.name for path in gateway.folder.layout.incoming.glob("*/*") if path.stat().st_size]
 
 
 async def test_echo(tmp_path: Path) -> None:

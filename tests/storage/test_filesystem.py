@@ -144,6 +144,57 @@ class TestIncoming:
         assert list(store.keys()) == []
 
 
+class TestStock:
+    """Empty files whose names are durable before an instance needs them."""
+
+    def test_their_names_are_synced_once_and_not_again(
+        self, incoming: IncomingFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        syncs: list[int] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", syncs.append)
+            assert incoming.is_low
+            incoming.restock()
+            assert not incoming.is_low
+            for _ in range(3):
+                file = incoming.new_file()
+                file.finish([b"data"])
+                assert Path(file.path).read_bytes() == b"data"
+            assert len(syncs) == 1
+            while not incoming.is_low:
+                incoming.new_file().discard()
+            incoming.restock()
+            assert len(syncs) == 2
+
+    @pytest.mark.parametrize(
+        ("call", "number", "expected"),
+        [("open", errno.ENOSPC, OutOfSpace), ("open", errno.EMFILE, StorageError), ("fsync", errno.EIO, StorageFailed)],
+    )
+    def test_a_failure_leaves_no_stock(
+        self,
+        incoming: IncomingFolder,
+        monkeypatch: pytest.MonkeyPatch,
+        call: str,
+        number: int,
+        expected: type[Exception],
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(expected):
+                incoming.restock()
+        assert incoming.is_low
+        assert incoming_keys(incoming.path) == []
+
+    def test_what_was_not_needed_goes_with_the_worker(self, layout: Layout, store: FileStore) -> None:
+        folder = IncomingFolder(layout, store, "one")
+        folder.restock()
+        folder.close()
+        assert list(layout.incoming.iterdir()) == []
+
+
 class TestGroupSync:
     def test_waiters_share_one_sync_that_begins_after_they_came(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
