@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Level = Literal["study", "series", "instance"]
+Level = Literal["patient", "study", "series", "instance"]
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
@@ -41,6 +41,9 @@ SERIES_INSTANCE_UID: Final = 0x0020000E
 STUDY_ID: Final = 0x00200010
 SERIES_NUMBER: Final = 0x00200011
 INSTANCE_NUMBER: Final = 0x00200013
+NUMBER_OF_PATIENT_RELATED_STUDIES: Final = 0x00201200
+NUMBER_OF_PATIENT_RELATED_SERIES: Final = 0x00201202
+NUMBER_OF_PATIENT_RELATED_INSTANCES: Final = 0x00201204
 NUMBER_OF_STUDY_RELATED_SERIES: Final = 0x00201206
 NUMBER_OF_STUDY_RELATED_INSTANCES: Final = 0x00201208
 NUMBER_OF_SERIES_RELATED_INSTANCES: Final = 0x00201209
@@ -171,3 +174,11 @@ PARENT_TAGS: Final[tuple[int, ...]] = tuple(
 """What decides about the rows of patient, study and series."""
 INDEX_TAGS: Final[frozenset[int]] = frozenset({*PARENT_TAGS, *INSTANCE, *INSTANCE_EXTRAS})
 INDEX_STOP: Final = max(INDEX_TAGS)
+
+AT_LEVEL: Final[dict[Level, frozenset[int]]] = {
+    "patient": frozenset({*PATIENT, *PATIENT_EXTRAS}),
+    "study": frozenset({*STUDY, *STUDY_EXTRAS}),
+    "series": frozenset({*STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS}),
+    "instance": frozenset({*STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS, *INSTANCE, *INSTANCE_EXTRAS}),
+}
+"""What the index has of an instance's own attributes at a level, those of the levels above among them."""

@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable
 
 from gateway.errors import BadRequest
-from gateway.index.queries import NAMED
-from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, like
+from gateway.index.queries import NAMED, OF_SOP_CLASS
+from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, like, sounding
 
 MAX_UIDS = 2000
 """UIDs in one list."""
@@ -112,6 +112,63 @@ def name(tag: int) -> Matcher:
     return match
 
 
+def fuzzy_name(tag: int) -> Matcher:
+    """Person names of a study by what they sound like: every word of the key, in any order and component.
+
+    What matches literally matches too, which matters for `?` and for names indexed before sounds were.
+    """
+    literal = name(tag)
+
+    def match(_column: str, value: str, parameters: Parameters) -> str | None:
+        def one(item: str) -> str | None:
+            words = [word for word in sounding(item).split() if word.strip("*")]
+            if not words:
+                return None
+            patterns = [_pattern(f"* {word} *") for word in words]
+            condition = " AND ".join([f"n.name LIKE {parameters.add(str(each))} ESCAPE '!'" for each in patterns])
+            either = [NAMED.format(tag=-tag, condition=condition)]
+            exact = literal("", item, parameters)
+            return f"({' OR '.join(either + ([exact] if exact else []))})"
+
+        return _any(_split(value, "\\"), parameters, one)
+
+    return match
+
+
+def sop_class(_column: str, value: str, parameters: Parameters) -> str | None:
+    """SOP Classes in Study: one instance at least is of one of these."""
+    condition = uid("ci.sop_class_uid", value, parameters)
+    return None if condition is None else OF_SOP_CLASS.format(condition=condition)
+
+
+def moment(
+    date_column: str, time_column: str, date_value: str, time_value: str, parameters: Parameters
+) -> list[str] | None:
+    """Combined date time matching (§C.2.2.2.5.4): one range, from a time of the first day to one of the last.
+
+    Conditions that all hold; None where either alone says it all: a value of universal matching, a range without days.
+    """
+    if date_value.strip() in ("", "*") or time_value.strip() in ("", "*"):
+        return None
+    first_day, last_day = ends(date_value, "a date", comparable_date, comparable_date)
+    first_time, last_time = ends(time_value, "a time", comparable_time, lambda end: comparable_time(end, "9"))
+    conditions = []
+    if first_day:
+        day = parameters.add(first_day)
+        conditions.append(f"{date_column} >= {day}")
+        if first_time:
+            conditions.append(f"({date_column} > {day} OR {time_column} >= {parameters.add(first_time)})")
+    else:
+        conditions.append(f"{date_column} > ''")
+    if last_day:
+        day = parameters.add(last_day)
+        conditions.append(f"{date_column} <= {day}")
+        if last_time:
+            late = f"{time_column} > '' AND {time_column} <= {parameters.add(last_time)}"
+            conditions.append(f"({date_column} < {day} OR ({late}))")
+    return conditions
+
+
 def _one_name(group: str, parameters: Parameters) -> str:
     condition = _one_text("n.name", group, parameters) or "true"
     bare = group.rstrip("*").rstrip("^")
@@ -177,16 +234,9 @@ def _range(
     first: Callable[[str], str],
     last: Callable[[str], str],
 ) -> str | None:
-    value = value.strip()
-    if value in ("", "*"):
+    if value.strip() in ("", "*"):
         return None
-    low_text, dash, high_text = value.partition("-")
-    if not dash:
-        high_text = low_text
-    low_text, high_text = low_text.strip(), high_text.strip()
-    low, high = first(low_text), last(high_text)
-    if (low_text and not low) or (high_text and not high) or not (low or high):
-        raise BadRequest(f"{value!r} is neither {what} nor a range of them")
+    low, high = ends(value, what, first, last)
     if low == high:
         return f"{column} = {parameters.add(low)}"
     # Without a lower end, '' would match too: an absent value is in no range.
@@ -194,3 +244,16 @@ def _range(
     if high:
         conditions.append(f"{column} <= {parameters.add(high)}")
     return " AND ".join(conditions)
+
+
+def ends(value: str, what: str, first: Callable[[str], str], last: Callable[[str], str]) -> tuple[str, str]:
+    """Both ends of a range of dates or times in comparable form, '' for an open one; alike for a single value."""
+    value = value.strip()
+    low_text, dash, high_text = value.partition("-")
+    if not dash:
+        high_text = low_text
+    low_text, high_text = low_text.strip(), high_text.strip()
+    low, high = first(low_text), last(high_text)
+    if (low_text and not low) or (high_text and not high) or not (low or high):
+        raise BadRequest(f"{value!r} is neither {what} nor a range of them")
+    return low, high

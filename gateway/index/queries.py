@@ -172,16 +172,67 @@ LOCATE_INSTANCE = Query(
 # --- searches: the heads and parts that search.py and matching.py put together ---------------------------------------
 
 SEARCH = {
+    "patient": "SELECT {columns} FROM patients p",
     "study": "SELECT {columns} FROM studies t",
     "series": "SELECT {columns} FROM series s JOIN studies t ON t.id = s.study",
     "instance": "SELECT {columns} FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study",
 }
 ORDER = {
+    "patient": "ORDER BY p.id DESC",
     "study": "ORDER BY t.date DESC, t.id DESC",
     "series": "ORDER BY s.id DESC",
     "instance": "ORDER BY i.id DESC",
     "series of a study": "ORDER BY s.number, s.id",
     "instances of a study": "ORDER BY s.number, s.id, i.number, i.id",
+}
+POSITION = {
+    "patient": ("p.id", "<"),
+    "study": ("t.date, t.id", "<"),
+    "series": ("s.id", "<"),
+    "instance": ("i.id", "<"),
+    "series of a study": ("s.number, s.id", ">"),
+    "instances of a study": ("s.number, s.id, i.number, i.id", ">"),
+}
+"""Of each order: the columns that say a row's place in it, and how the rows after a place compare with it."""
+OF_PATIENTS = "p.id IN (SELECT t.patient FROM studies t WHERE {conditions})"
+"""Patients with a study that matches."""
+BELOW = {
+    ("study", "series"): "EXISTS (SELECT 1 FROM series s WHERE s.study = t.id AND {conditions})",
+    ("study", "instance"): "EXISTS (SELECT 1 FROM series s JOIN instances i ON i.series = s.id "
+    "WHERE s.study = t.id AND {conditions})",
+    ("series", "instance"): "EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND {conditions})",
+}
+"""From the level of a search and a level below it: rows with something there that matches."""
+SOP_CLASSES = (
+    "COALESCE((SELECT group_concat(c.uid, '\\') FROM (SELECT DISTINCT ci.sop_class_uid AS uid FROM series cs "
+    "JOIN instances ci ON ci.series = cs.id WHERE cs.study = t.id) c), '')"
+)
+OF_SOP_CLASS = (
+    "EXISTS (SELECT 1 FROM series cs JOIN instances ci ON ci.series = cs.id WHERE cs.study = t.id AND {condition})"
+)
+PATIENT_COUNTS = (
+    "(SELECT COUNT(*) FROM studies o WHERE o.patient = {patient})",
+    "(SELECT SUM(o.series_count) FROM studies o WHERE o.patient = {patient})",
+    "(SELECT SUM(o.instance_count) FROM studies o WHERE o.patient = {patient})",
+)
+INSTANCES_OF_ROW = {
+    "patient": "(SELECT SUM(o.instance_count) FROM studies o WHERE o.patient = p.id)",
+    "study": "t.instance_count",
+    "series": "s.instance_count",
+    "instance": "1",
+}
+TOTAL = "SELECT COALESCE(SUM(x.n), 0) FROM ({search} LIMIT {limit}) x"
+_UNDER = "SELECT i.id, i.key, i.data_set_offset, i.size, i.transfer_syntax_uid FROM instances i"
+_UNDER_ORDER = "AND i.id > $2 ORDER BY i.id LIMIT $3"
+INSTANCES_UNDER = {
+    level: Query(f"instances_under: a page of the instances of a {level}, by row number", sql)
+    for level, sql in {
+        "patient": f"{_UNDER} JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study "
+        f"WHERE t.patient = $1 {_UNDER_ORDER}",
+        "study": f"{_UNDER} JOIN series s ON s.id = i.series WHERE s.study = $1 {_UNDER_ORDER}",
+        "series": f"{_UNDER} WHERE i.series = $1 {_UNDER_ORDER}",
+        "instance": f"{_UNDER} WHERE i.id = $1 {_UNDER_ORDER}",
+    }.items()
 }
 NAMED = "t.id IN (SELECT n.study FROM person_names n WHERE n.tag = {tag} AND ({condition}))"
 """Studies with a person name; `condition` is about n.name."""

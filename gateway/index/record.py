@@ -24,6 +24,7 @@ from gateway.index.values import (
     comparable_names,
     comparable_time,
     number,
+    sounding,
 )
 
 __all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "build_record"]
@@ -57,7 +58,7 @@ class Parents:
     study: tuple[str, ...]
     series: tuple[str | int, ...]
     names: tuple[tuple[int, str], ...]
-    """(tag, comparable name)."""
+    """(tag, comparable name), and (minus tag, what it sounds like)."""
 
 
 @dataclass(slots=True)
@@ -189,7 +190,15 @@ def _build_parents(elements: Elements) -> Parents:
             _fragment(elements, tags.SERIES, character_set),
             _fragment(elements, tags.SERIES_EXTRAS, character_set),
         ),
-        names=tuple((tag, name) for tag in _NAMES for name in comparable_names(raw(tag)[:MAX_TEXT])),
+        names=tuple(
+            (key, name)
+            for tag in _NAMES
+            for key, names in (
+                (tag, comparable_names(raw(tag)[:MAX_TEXT])),
+                (-tag, list(filter(None, [sounding(raw(tag)[:MAX_TEXT])]))),
+            )
+            for name in names
+        ),
     )
 
 

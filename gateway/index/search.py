@@ -1,7 +1,8 @@
 """Searching studies, series and instances: one statement per page, and its rows as DICOM JSON attributes.
 
-QIDO-RS (PS3.18 §10.6) and C-FIND share it. Relational: keys of the levels above may be given at any level. How a
-value becomes a condition is in `matching.py`; which attributes are returned unasked is in `attributes.py`.
+QIDO-RS (PS3.18 §10.6) and C-FIND share it. Relational: keys of the levels above may be given at any level, those of
+levels below with `below`. How a value becomes a condition is in `matching.py`; which attributes are returned unasked
+is in `attributes.py`. A page begins at an offset or, as C-FIND has it, after a place in the order.
 """
 
 from __future__ import annotations
@@ -17,25 +18,39 @@ from gateway.errors import BadRequest
 from gateway.index import attributes as tags
 from gateway.index import matching
 from gateway.index.attributes import Level
-from gateway.index.queries import ORDER, SEARCH
+from gateway.index.queries import (
+    BELOW,
+    INSTANCES_OF_ROW,
+    OF_PATIENTS,
+    ORDER,
+    PATIENT_COUNTS,
+    POSITION,
+    SEARCH,
+    SOP_CLASSES,
+    TOTAL,
+)
 
 _MOST: Final = 2**62
-_DEPTH: Final[dict[Level, int]] = {"study": 0, "series": 1, "instance": 2}
+_DEPTH: Final[dict[Level, int]] = {"patient": -1, "study": 0, "series": 1, "instance": 2}
 
 _KEYS: Final[dict[int, tuple[Level, str, matching.Matcher]]] = {
     tags.STUDY_DATE: ("study", "t.date", matching.date),
     tags.STUDY_TIME: ("study", "t.time", matching.time),
     tags.ACCESSION_NUMBER: ("study", "t.accession_number", matching.text),
     tags.MODALITIES_IN_STUDY: ("study", "t.modalities", matching.listed),
+    tags.SOP_CLASSES_IN_STUDY: ("study", "", matching.sop_class),
     tags.REFERRING_PHYSICIAN_NAME: ("study", "", matching.name(tags.REFERRING_PHYSICIAN_NAME)),
-    tags.PATIENT_NAME: ("study", "", matching.name(tags.PATIENT_NAME)),
-    tags.PATIENT_ID: ("study", "t.patient_id", matching.text),
-    tags.PATIENT_BIRTH_DATE: ("study", "t.patient_birth_date", matching.date),
-    tags.PATIENT_SEX: ("study", "t.patient_sex", matching.code),
+    tags.PATIENT_NAME: ("patient", "", matching.name(tags.PATIENT_NAME)),
+    tags.PATIENT_ID: ("patient", "t.patient_id", matching.text),
+    tags.PATIENT_BIRTH_DATE: ("patient", "t.patient_birth_date", matching.date),
+    tags.PATIENT_SEX: ("patient", "t.patient_sex", matching.code),
     tags.STUDY_INSTANCE_UID: ("study", "t.uid", matching.uid),
     tags.STUDY_ID: ("study", "t.study_id", matching.text),
     tags.STUDY_DESCRIPTION: ("study", "t.description", matching.text),
     tags.INSTITUTION_NAME: ("study", "t.institution_name", matching.text),
+    tags.NUMBER_OF_STUDY_RELATED_SERIES: ("study", "t.series_count", matching.integer),
+    tags.NUMBER_OF_STUDY_RELATED_INSTANCES: ("study", "t.instance_count", matching.integer),
+    tags.NUMBER_OF_SERIES_RELATED_INSTANCES: ("series", "s.instance_count", matching.integer),
     tags.MODALITY: ("series", "s.modality", matching.code),
     tags.SERIES_INSTANCE_UID: ("series", "s.uid", matching.uid),
     tags.SERIES_NUMBER: ("series", "s.number", matching.integer),
@@ -56,6 +71,18 @@ _KEYS: Final[dict[int, tuple[Level, str, matching.Matcher]]] = {
 }
 """Tag to level, column and kind of matching. Attributes of items of the Request Attributes Sequence stand under
 their own tags: (0040,0009) and (0040,1001)."""
+_FUZZY: Final = {tag: matching.fuzzy_name(tag) for tag in (tags.PATIENT_NAME, tags.REFERRING_PHYSICIAN_NAME)}
+_PAIRS: Final = (
+    (tags.STUDY_DATE, tags.STUDY_TIME),
+    (tags.SERIES_DATE, tags.SERIES_TIME),
+    (tags.PERFORMED_STEP_START_DATE, tags.PERFORMED_STEP_START_TIME),
+)
+_PATIENT_COUNTS: Final = (
+    tags.NUMBER_OF_PATIENT_RELATED_STUDIES,
+    tags.NUMBER_OF_PATIENT_RELATED_SERIES,
+    tags.NUMBER_OF_PATIENT_RELATED_INSTANCES,
+)
+Position = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +98,19 @@ class Search:
     limit: int = 100
     offset: int = 0
     include: frozenset[int] | Literal["all"] = field(default_factory=frozenset)
+    after: Position | None = None
+    """Only what follows this place in the order."""
+    below: bool = False
+    """Filters of lower levels count too: something below must match those of each level."""
+    fuzzy: bool = False
+    """Person names match by what they sound like (PS3.4 §C.2.2.2.1)."""
+    combined: bool = False
+    """A date and the time beside it are matched as one range (PS3.4 §C.2.2.2.5)."""
 
 
 @dataclass(slots=True)
 class Match:
-    """One study, series or instance. `attributes` maps 'ggggeeee' to the JSON of the attribute, in tag order.
+    """One patient, study, series or instance. `attributes` maps 'ggggeeee' to the JSON of the attribute, in tag order.
 
     UIDs of levels below the search are ''. Retrieve URLs are the web's to add.
     """
@@ -84,6 +119,12 @@ class Match:
     series_uid: str
     sop_uid: str
     attributes: dict[str, msgspec.Raw]
+    position: Position
+    """Its place in the order; ends with the number of its row."""
+
+    @property
+    def row(self) -> int:
+        return int(self.position[-1])
 
 
 def unsupported(filters: Iterable[tuple[int, str]], level: Level = "instance") -> list[int]:
@@ -97,36 +138,94 @@ def search(wanted: Search) -> tuple[Query, Sequence[str | int | float]]:
     Raises BadRequest for a value that makes no sense for its attribute.
     """
     parameters = matching.Parameters()
-    depth = _DEPTH[wanted.level]
-    conditions = []
-    if wanted.study_uid is not None:
-        conditions.append(f"t.uid = {parameters.add(wanted.study_uid)}")
-    if wanted.series_uid is not None and depth >= 1:
-        conditions.append(f"s.uid = {parameters.add(wanted.series_uid)}")
-    for tag, value in wanted.filters:
-        key = _KEYS.get(tag)
-        if key is None or _DEPTH[key[0]] > depth:
-            continue
-        _level, column, match = key
-        try:
-            condition = match(column, value.encode("utf-8", "replace").decode(), parameters)
-        except BadRequest as error:
-            raise BadRequest(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): {error}") from None
-        if condition is not None:
-            conditions.append(condition)
-    order = wanted.level if wanted.study_uid is None or depth == 0 else _OF_A_STUDY[wanted.level]
+    conditions = _conditions(wanted, parameters)
+    order = _order(wanted)
+    if wanted.after is not None:
+        columns, sign = POSITION[order]
+        values = ", ".join([parameters.add(value) for value in wanted.after])
+        conditions.append(f"({columns}) {sign} ({values})")
     sql = " ".join(
         [
             SEARCH[wanted.level].format(columns=_columns(wanted)),
-            f"WHERE {' AND '.join(conditions)}" if conditions else "",
+            _where(conditions),
             ORDER[order],
-            f"LIMIT {parameters.add(min(wanted.limit, _MOST))} OFFSET {parameters.add(min(wanted.offset, _MOST))}",
+            f"LIMIT {parameters.add(min(wanted.limit, _MOST))}",
+            f"OFFSET {parameters.add(min(wanted.offset, _MOST))}" if wanted.offset else "",
         ]
     )
     return Query(f"search: {wanted.level}", sql), parameters.values
 
 
-_OF_A_STUDY: Final = {"study": "study", "series": "series of a study", "instance": "instances of a study"}
+def total(wanted: Search, most: int) -> tuple[Query, Sequence[str | int | float]]:
+    """The statement that counts the instances of all matches, page or not; right up to `most`, more than it above."""
+    parameters = matching.Parameters()
+    conditions = _conditions(wanted, parameters)
+    head = SEARCH[wanted.level].format(columns=f"{INSTANCES_OF_ROW[wanted.level]} AS n")
+    sql = TOTAL.format(search=f"{head} {_where(conditions)}", limit=parameters.add(most + 1))
+    return Query(f"total: instances of a search for a {wanted.level}", sql), parameters.values
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _conditions(wanted: Search, parameters: matching.Parameters) -> list[str]:
+    """What each row must be, given the tables of its level."""
+    depth = max(_DEPTH[wanted.level], 0)
+    found: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    if wanted.study_uid is not None:
+        found[0].append(f"t.uid = {parameters.add(wanted.study_uid)}")
+    if wanted.series_uid is not None and depth >= 1:
+        found[1].append(f"s.uid = {parameters.add(wanted.series_uid)}")
+    filters = dict(wanted.filters)
+    if wanted.combined:
+        for day, time in _PAIRS:
+            level, column, _match = _KEYS[day]
+            if day in filters and time in filters and _counts(wanted, level):
+                both = matching.moment(column, _KEYS[time][1], filters[day], filters[time], parameters)
+                if both is not None:
+                    found[_DEPTH[level]] += both
+                    del filters[day], filters[time]
+    for tag, value in filters.items():
+        key = _KEYS.get(tag)
+        if key is None or not _counts(wanted, key[0]):
+            continue
+        level, column, match = key
+        if wanted.fuzzy:
+            match = _FUZZY.get(tag, match)
+        try:
+            condition = match(column, value.encode("utf-8", "replace").decode(), parameters)
+        except BadRequest as error:
+            raise BadRequest(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): {error}") from None
+        if condition is not None:
+            found[max(_DEPTH[level], 0)].append(condition)
+    conditions = [condition for at in range(depth + 1) for condition in found[at]]
+    conditions += [
+        BELOW[_LEVELS[depth], _LEVELS[at]].format(conditions=" AND ".join(found[at]))
+        for at in range(depth + 1, 3)
+        if found[at]
+    ]
+    if wanted.level == "patient" and conditions:
+        return [OF_PATIENTS.format(conditions=" AND ".join(conditions))]
+    return conditions
+
+
+def _counts(wanted: Search, level: Level) -> bool:
+    """Whether filters of that level have a say."""
+    return wanted.below or _DEPTH[level] <= _DEPTH[wanted.level]
+
+
+def _order(wanted: Search) -> str:
+    return wanted.level if wanted.study_uid is None else _OF_A_STUDY[wanted.level]
+
+
+_LEVELS: Final = ("study", "series", "instance")
+_OF_A_STUDY: Final = {
+    "patient": "patient",
+    "study": "study",
+    "series": "series of a study",
+    "instance": "instances of a study",
+}
 
 
 def _with_study(wanted: Search) -> bool:
@@ -139,9 +238,20 @@ def _with_series(wanted: Search) -> bool:
 
 
 def _columns(wanted: Search) -> str:
-    """Always the same fourteen, so that `decode` need not know which: '' for what is not wanted."""
+    """Always the same eighteen, so that `decode` need not know which: '' for what is not wanted; then the place."""
     depth = _DEPTH[wanted.level]
-    extras = bool(_asked(wanted))
+    asked = _asked(wanted)
+    extras = bool(asked)
+    place = POSITION[_order(wanted)][0]
+    patient = "t.patient" if depth >= 0 else "p.id"
+    counts = [
+        sql.format(patient=patient) if asked != "all" and tag in asked else "0"
+        for tag, sql in zip(_PATIENT_COUNTS, PATIENT_COUNTS, strict=True)
+    ]
+    if depth < 0:
+        return ", ".join(
+            [*["''"] * 3, "p.attributes", *["''"] * 2, "0", "0", "''", "''", "0", *["''"] * 4, *counts, place]
+        )
     study, series = _with_study(wanted), _with_series(wanted)
     columns = [
         "t.uid",
@@ -158,6 +268,9 @@ def _columns(wanted: Search) -> str:
         "i.attributes" if depth == 2 else "''",
         "i.extras" if depth == 2 and extras else "''",
         "i.transfer_syntax_uid" if depth == 2 else "''",
+        SOP_CLASSES if asked != "all" and tags.SOP_CLASSES_IN_STUDY in asked else "''",
+        *counts,
+        place,
     ]
     return ", ".join(columns)
 
@@ -178,7 +291,7 @@ def decode(wanted: Search, rows: Iterable[Row]) -> list[Match]:
     matches = []
     for row in rows:
         study_uid, series_uid, sop_uid, t_always, t_extras, modalities, series_count, instances = row[:8]
-        s_always, s_extras, in_series, i_always, i_extras, transfer_syntax_uid = row[8:]
+        s_always, s_extras, in_series, i_always, i_extras, transfer_syntax_uid, sop_classes = row[8:15]
         always, maybe = [i_always], [t_extras, s_extras, i_extras]
         (always if study else maybe).append(t_always)
         (always if series else maybe).append(s_always)
@@ -186,23 +299,30 @@ def decode(wanted: Search, rows: Iterable[Row]) -> list[Match]:
         for tag, value in _members(maybe).items():
             if names == "all" or tag in names:
                 found.setdefault(tag, value)
-        made = {"0020000D": _raw("UI", study_uid), "00080056": _raw("CS", "ONLINE")}
-        if study or names == "all" or "00080061" in names:
+        made = {"00080056": _raw("CS", "ONLINE")}
+        if depth >= 0:
+            made["0020000D"] = _raw("UI", study_uid)
+        if depth >= 0 and (study or names == "all" or "00080061" in names):
             made["00080061"] = _raw("CS", *sorted(filter(None, modalities.split("\\"))))
-        if study or names == "all" or "00201206" in names:
+        if depth >= 0 and (study or names == "all" or "00201206" in names):
             made["00201206"] = _raw("IS", series_count)
-        if study or names == "all" or "00201208" in names:
+        if depth >= 0 and (study or names == "all" or "00201208" in names):
             made["00201208"] = _raw("IS", instances)
         if depth >= 1:
             made["0020000E"] = _raw("UI", series_uid)
             if series or names == "all" or "00201209" in names:
                 made["00201209"] = _raw("IS", in_series)
+        if sop_classes:
+            made["00080062"] = _raw("UI", *sop_classes.split("\\"))
+        for number, count in zip(_PATIENT_COUNTS, row[15:18], strict=True):
+            if names != "all" and f"{number:08X}" in names:
+                made[f"{number:08X}"] = _raw("IS", count)
         if depth == 2:
             made["00083002"] = _raw("UI", transfer_syntax_uid)
         found.update(made)
         if not all(map(str.isascii, (*always, *maybe))):
             found["00080005"] = _UTF8
-        matches.append(Match(study_uid, series_uid, sop_uid, dict(sorted(found.items()))))
+        matches.append(Match(study_uid, series_uid, sop_uid, dict(sorted(found.items())), tuple(row[18:])))
     return matches
 
 

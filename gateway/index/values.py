@@ -5,6 +5,7 @@ Names, dates and times only; everything else compares as it is. The translation 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 NO_NUMBER = 10**12
@@ -27,6 +28,33 @@ def comparable_names(value: str) -> list[str]:
     groups = dict.fromkeys(comparable_name(group) for name in value.split("\\") for group in name.split("="))
     groups.pop("", None)
     return list(groups)
+
+
+def sounding(value: str) -> str:
+    """What a PN value sounds like, for fuzzy matching: its words, with a space before, between and after them.
+
+    Latin words lose accents, vowels after the first letter and doubled letters, and letters that are heard alike
+    become one (Meier, Meyer and Maier are `mr`; Müller and Mueller `mlr`). Other scripts stay as they are, less case
+    and marks. `*` and `?` pass through. '' where there is no word.
+    """
+    bare = unicodedata.normalize("NFKD", value.casefold())
+    bare = unicodedata.normalize("NFC", "".join([letter for letter in bare if not unicodedata.combining(letter)]))
+    words = dict.fromkeys(map(_sound, _WORDS.findall(bare)))
+    words.pop("", None)
+    return f" {' '.join(words)} "[:MAX_TEXT] if words else ""
+
+
+_WORDS = re.compile(r"[\w*?]+")
+_ALIKE = str.maketrans("cqxzdbvwyj", "kksstpffii")
+_SILENT = str.maketrans("", "", "aeiouh")
+
+
+def _sound(word: str) -> str:
+    if not word.isascii():
+        return word
+    heard = word.replace("ph", "f").replace("sch", "s").replace("sh", "s").replace("ch", "k").translate(_ALIKE)
+    heard = "".join([letter for at, letter in enumerate(heard) if at == 0 or letter != heard[at - 1]])
+    return heard[:1] + heard[1:].translate(_SILENT)
 
 
 def comparable_date(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
 from gateway.index import attributes as tags
 from gateway.index.attributes import Level
-from gateway.index.search import Match, Search, search, unsupported
+from gateway.index.search import Match, Search, search, total, unsupported
 from tests.support.datasets import ct_header
 from tests.support.index import data_set, fill
 
@@ -183,3 +184,136 @@ async def test_an_index_serves_the_usual_searches(database: SQLite, filters: lis
         assert not [step for step in steps if step.startswith("SCAN")], steps
     else:
         assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+class TestPlaces:
+    """Pages that begin after a place in the order, as C-FIND streams them."""
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            *[Search("patient"), Search("study"), Search("series"), Search("instance")],
+            *[Search("series", study_uid="1.1"), Search("instance", study_uid="1.1")],
+        ],
+    )
+    async def test_every_order(self, database: SQLite, wanted: Search) -> None:
+        sources = [
+            data_set(
+                study=f"1.{n}", series=f"1.{n}.{m}", PatientID=f"P{n}", StudyDate=f"2026010{n % 2}", SeriesNumber=-m
+            )
+            for n in range(4)
+            for m in range(3)
+            for _ in range(2)
+        ]
+        await fill(database, sources)
+        whole = (await search_page(database, wanted)).matches
+        assert len(whole) > 2
+        seen: list[Match] = []
+        while page := (
+            await search_page(database, replace(wanted, limit=2, after=seen[-1].position if seen else None))
+        ):
+            seen += page.matches
+            if not page.more:
+                break
+        assert [match.position for match in seen] == [match.position for match in whole]
+
+
+class TestPatients:
+    async def test_what_is_found_and_counted(self, database: SQLite) -> None:
+        await fill(database, [data_set(study=f"1.{n}", PatientID=f"P{n % 2}", PatientName="Doe") for n in range(4)])
+        await fill(database, [data_set(study="1.9", PatientID="Q", PatientName="Roe", PatientSex="F")])
+        counts = frozenset({0x00201200, 0x00201202, 0x00201204})
+        page = await search_page(database, Search("patient", [(tags.PATIENT_NAME, "doe*")], include=counts))
+        found = [values(match) for match in page.matches]
+        assert [each["00100020"]["Value"] for each in found] == [["P1"], ["P0"]]
+        assert [found[0][f"{tag:08X}"]["Value"] for tag in sorted(counts)] == [[2], [2], [2]]
+        assert "0020000D" not in found[0]
+        found = [
+            values(each) for each in (await search_page(database, Search("patient", [(tags.PATIENT_SEX, "F")]))).matches
+        ]
+        assert [each["00100020"]["Value"] for each in found] == [["Q"]]
+
+
+class TestLowerLevels:
+    @pytest.fixture(autouse=True)
+    async def studies(self, database: SQLite) -> None:
+        await fill(
+            database,
+            [
+                data_set(study="1.1", series="1.1.1", Modality="CT", BodyPartExamined="HEAD", SOPClassUID="1.2.840.1"),
+                data_set(study="1.1", series="1.1.2", Modality="MR", BodyPartExamined="KNEE", SOPClassUID="1.2.840.2"),
+                data_set(study="1.2", series="1.2.1", Modality="CT", BodyPartExamined="KNEE", SOPClassUID="1.2.840.1"),
+            ],
+        )
+
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            ([(tags.MODALITY, "CT"), (tags.BODY_PART_EXAMINED, "KNEE")], "2"),
+            ([(tags.MODALITY, "MR")], "1"),
+            ([(tags.SOP_CLASS_UID, "1.2.840.2")], "1"),
+            ([(tags.SOP_CLASSES_IN_STUDY, "1.2.840.2\\1.2.840.3")], "1"),
+            ([(tags.NUMBER_OF_STUDY_RELATED_SERIES, "2")], "1"),
+            ([(tags.MODALITIES_IN_STUDY, "M?")], "1"),
+        ],
+    )
+    async def test_something_below_matches(
+        self, database: SQLite, filters: list[tuple[int, str]], expected: str
+    ) -> None:
+        page = await search_page(database, Search("study", filters, below=True))
+        assert "".join(sorted(match.study_uid[-1] for match in page.matches)) == expected
+
+    async def test_sop_classes(self, database: SQLite) -> None:
+        include = frozenset({tags.SOP_CLASSES_IN_STUDY})
+        page = await search_page(database, Search("study", [(tags.STUDY_INSTANCE_UID, "1.1")], include=include))
+        assert sorted(values(page.matches[0])["00080062"]["Value"]) == ["1.2.840.1", "1.2.840.2"]
+
+    @pytest.mark.parametrize(("level", "expected"), [("patient", 3), ("study", 3), ("series", 3), ("instance", 3)])
+    async def test_the_instances_of_all_matches(self, database: SQLite, level: Level, expected: int) -> None:
+        query, parameters = total(Search(level), 10)
+        assert await database.fetch(query, *parameters) == [(expected,)]
+        query, parameters = total(Search(level), 1)
+        ((found,),) = await database.fetch(query, *parameters)
+        assert found > 1
+
+
+class TestNegotiated:
+    async def test_fuzzy_names(self, database: SQLite) -> None:
+        names = ["Meier^Hans", "Mayer^Johann", "Müller^Jürgen", "Smith^John"]
+        await fill(
+            database,
+            [
+                data_set(study=f"1.{n}", SpecificCharacterSet="ISO_IR 192", PatientName=name, PatientID=f"P{n}")
+                for n, name in enumerate(names)
+            ],
+        )
+        for key, expected in (("Meyer", "01"), ("hans maier", "0"), ("mueller", "2"), ("Smyth", "3"), ("M*", "012")):
+            for level in ("study", "patient"):
+                filters = [(tags.PATIENT_NAME, key)]
+                found = (await search_page(database, Search(level, filters, fuzzy=True))).matches  # type: ignore[arg-type]
+                assert len(found) == len(expected), key
+
+    @pytest.mark.parametrize(
+        ("date", "time", "expected"),
+        [
+            ("20260101-20260103", "1200-0800", "123"),
+            ("20260101-20260103", "1200-", "1234"),
+            ("20260102-", "1000-", "234"),
+            ("-20260102", "-1000", "012"),
+            ("20260102", "0900-1100", "2"),
+            ("20260102", "", "2"),
+        ],
+    )
+    async def test_combined_date_time(self, database: SQLite, date: str, time: str, expected: str) -> None:
+        moments = [
+            ("20260101", "1100"),
+            ("20260101", "1300"),
+            ("20260102", "1000"),
+            ("20260103", "0800"),
+            ("20260103", "0900"),
+        ]
+        sources = [data_set(study=f"1.{n}", StudyDate=day, StudyTime=hour) for n, (day, hour) in enumerate(moments)]
+        await fill(database, sources)
+        filters = [(tags.STUDY_DATE, date), (tags.STUDY_TIME, time)]
+        page = await search_page(database, Search("study", filters, combined=True))
+        assert "".join(sorted(match.study_uid[-1] for match in page.matches)) == expected
