@@ -161,6 +161,50 @@ class Storage(_Section, frozen=True):
     """Bytes of a data set within which the attributes for the index must stand."""
 
 
+class Commitment(_Section, frozen=True):
+    """Storage commitment (PS3.4 Annex J): what we promise to those who delete what they have sent."""
+
+    report: Literal["same", "new"] = "same"
+    """Tell the outcome on the association of the request while it is open (`same`), or always on one of our own."""
+    destinations: tuple[str, ...] = ()
+    """Modalities, by name, that must have committed an instance too before we do. None: it suffices that it is stored
+    here."""
+    patience: float = 86400.0
+    """Seconds that those may take; what they have not committed by then fails."""
+    keep_days: int = 3650
+    """Days for which what is committed is kept, whatever else deletes."""
+
+
+class Worklist(_Section, frozen=True):
+    """The modality worklist (PS3.4 Annex K)."""
+
+    folder: str = ""
+    """Folder whose files are worklist items: `.wl` (DICOM) and `.json` (DICOM JSON Model). Removing a file removes its
+    item. Empty: none."""
+    show_finished: bool = False
+    """Answer with steps that are completed or discontinued too when a query does not name a status."""
+    max_results: int = 1000
+    """Items in one answer, at most; then A700."""
+
+
+class Mpps(_Section, frozen=True):
+    """Modality performed procedure steps (PS3.4 F.7)."""
+
+    forward: tuple[str, ...] = ()
+    """Modalities, by name, that every N-CREATE and N-SET is sent on to."""
+
+
+class Jobs(_Section, frozen=True):
+    """Durable work: reports, deliveries and whatever else is tried again until it is done."""
+
+    slots: int = 16
+    """Jobs at once, in one process."""
+    per_destination: int = 4
+    """Of those, to one destination."""
+    keep_days: float = 7.0
+    """Days for which finished jobs stay to be looked at."""
+
+
 class Log(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -172,6 +216,10 @@ class Settings(_Section, frozen=True):
     """Remote application entities by the name that people call them. With any, all others are rejected."""
     http: Http = Http()
     storage: Storage = Storage()
+    commitment: Commitment = Commitment()
+    worklist: Worklist = Worklist()
+    mpps: Mpps = Mpps()
+    jobs: Jobs = Jobs()
     log: Log = Log()
 
 
@@ -268,6 +316,11 @@ def _check(settings: Settings) -> None:
     for name, modality in settings.modalities.items():
         _check_modality(f"modalities.{name}", modality, dicom)
     _check_tls(dicom)
+    for place, names in (
+        ("commitment.destinations", settings.commitment.destinations),
+        ("mpps.forward", settings.mpps.forward),
+    ):
+        _check_destinations(place, names, settings)
     if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:
         raise ConfigurationError(
             f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit"
@@ -283,6 +336,11 @@ def _check(settings: Settings) -> None:
         "http.read_threads": http.read_threads,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
+        "commitment.patience": settings.commitment.patience,
+        "worklist.max_results": settings.worklist.max_results,
+        "jobs.slots": settings.jobs.slots,
+        "jobs.per_destination": settings.jobs.per_destination,
+        "jobs.keep_days": settings.jobs.keep_days,
     }
     for name, number in positive.items():
         if number <= 0:
@@ -292,6 +350,7 @@ def _check(settings: Settings) -> None:
         "dicom.drain_timeout": dicom.drain_timeout,
         "storage.min_free": storage.min_free,
         "storage.rejected_quota": storage.rejected_quota,
+        "commitment.keep_days": settings.commitment.keep_days,
     }.items():
         if number < 0:
             raise ConfigurationError(f"{name}: {number} must not be negative")
@@ -331,12 +390,21 @@ def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
         raise ConfigurationError(f"{place}.host: {modality.host!r} is not a host name, an IP address or a network")
     if modality.port and (not modality.host or (network is not None and network.num_addresses > 1)):
         raise ConfigurationError(f"{place}.port: to be called at it, host must be one address or name")
+    if modality.tls_name and not modality.tls:
+        raise ConfigurationError(f"{place}.tls_name: needs {place}.tls = true")
     for name in ("association_timeout", "response_timeout"):
         seconds = getattr(modality, name)
         if seconds is not None and seconds <= 0:
             raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
     if modality.idle_timeout is not None and modality.idle_timeout < 0:
         raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+
+
+def _check_destinations(place: str, names: tuple[str, ...], settings: Settings) -> None:
+    for name in names:
+        modality = settings.modalities.get(name)
+        if modality is None or not modality.port:
+            raise ConfigurationError(f"{place}: {name!r} needs [modalities.{name}] with aet, host and port")
 
 
 def _check_tls(dicom: Dicom) -> None:

@@ -47,7 +47,7 @@ class _Discard:
 class Sink:
     """The `Services` of an acceptor that says yes to all."""
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         results = negotiation.negotiate(request, {}, on_unknown=lambda uid: uids.TRANSFER_SYNTAXES)
         proposed = request.user_information.operations
         return AssociateAC(

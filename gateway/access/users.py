@@ -89,13 +89,17 @@ class Authenticator:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def authenticate(self, header: str | None, users: Sequence[User], peer: str) -> str | None:
-        """The name of the user that an Authorization header proves, or None.
-
-        A wrong password from `peer` (an address) is answered later with each failure, up to some seconds; without
-        credentials the answer comes at once. Raises TooManyFailures.
-        """
+        """The name of the user that an Authorization header proves, or None; without credentials, at once."""
         credentials = read_basic(header)
-        if credentials is None or len(credentials.name) + len(credentials.password) > _LONGEST:
+        return await self.verify(credentials, users, peer) if credentials is not None else None
+
+    async def verify(self, credentials: Credentials, users: Sequence[User], peer: str) -> str | None:
+        """The name of the user whose name and password they are, or None.
+
+        A wrong password from `peer` (an address) is answered later with each failure, up to some seconds.
+        Raises TooManyFailures.
+        """
+        if len(credentials.name) + len(credentials.password) > _LONGEST:
             return None
         stored = next((user.password for user in users if user.name == credentials.name), None)
         # A digest under a secret of this process: a look-up's timing says nothing that could be aimed at.

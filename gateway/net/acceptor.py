@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import socket
+import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from gateway.net import tls
 from gateway.net.buffers import BlockPool
 from gateway.net.session import AssociationStatus, Services, Session
 from gateway.telemetry import ASSOCIATIONS
 from gateway.ul.association import Limits
+from gateway.ul.pdu import ASSOCIATE_RQ
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +42,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True, slots=True)
+class TlsPort:
+    """A listening socket for DICOM over TLS, and the context of each new connection to it."""
+
+    listener: socket.socket
+    context: Callable[[], ssl.SSLContext]
+
+
 class Acceptor:
-    """Accepts on one listening socket, which it owns from then on.
+    """Accepts on one listening socket, and on one for TLS where there is such; it owns them from then on.
 
     `max_connections` bounds what is open, associated or not; past it new connections wait in the backlog.
     """
@@ -52,8 +65,10 @@ class Acceptor:
         limits: Limits,
         max_connections: int,
         max_operations: int,
+        tls_port: TlsPort | None = None,
     ) -> None:
         self._listener = listener
+        self._tls_port = tls_port
         self._services = services
         self._blocks = blocks
         self._limits = limits
@@ -71,6 +86,14 @@ class Acceptor:
     def address(self) -> tuple[str, int]:
         """Host and port that we listen on."""
         host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    @property
+    def tls_address(self) -> tuple[str, int] | None:
+        """Host and port of DICOM over TLS."""
+        if self._tls_port is None:
+            return None
+        host, port = self._tls_port.listener.getsockname()[:2]
         return host, port
 
     @property
@@ -103,7 +126,8 @@ class Acceptor:
             log.info("draining: %d open associations, up to %.0f s", len(self._tasks), grace)
             await asyncio.wait(self._tasks, timeout=grace)
         self._set_accepting(False)
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for session in self.sessions:
             session.abort(detail="the gateway stops")
         if self._tasks:
@@ -112,23 +136,31 @@ class Acceptor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def _listeners(self) -> Iterator[socket.socket]:
+        yield self._listener
+        if self._tls_port is not None:
+            yield self._tls_port.listener
+
     def _set_accepting(self, wanted: bool) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         if wanted and not self._accepting:
-            self._loop.add_reader(self._listener, self._accept)
+            for listener in self._listeners:
+                self._loop.add_reader(listener, functools.partial(self._accept, listener))
         elif self._accepting and not wanted:
-            self._loop.remove_reader(self._listener)
+            for listener in self._listeners:
+                self._loop.remove_reader(listener)
         self._accepting = wanted
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             if len(self._tasks) >= self._max_connections:
                 self._set_accepting(False)
                 return
             try:
-                connection, address = self._listener.accept()
+                connection, address = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -140,26 +172,60 @@ class Acceptor:
                 continue  # The peer was gone before it was accepted.
             connection.setblocking(False)
             self._numbers += 1
-            task = self._loop.create_task(self._serve(connection, address[0], self._numbers))
+            port = self._tls_port if self._tls_port is not None and listener is self._tls_port.listener else None
+            task = self._loop.create_task(self._serve(connection, address[0], self._numbers, port))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
-    async def _serve(self, connection: socket.socket, host: str, number: int) -> None:
+    async def _serve(self, connection: socket.socket, host: str, number: int, port: TlsPort | None) -> None:
         session = Session(self._services, self._limits, host, number, self._max_operations)
-        link = None
+        patience, link = self._limits.artim_timeout, None
         try:
-            _, link = await self._loop.connect_accepted_socket(lambda: session.connect(self._blocks), connection)
+            if port is not None and not await self._speaks_tls(session, connection, patience):
+                return
+            _, link = await self._loop.connect_accepted_socket(
+                lambda: session.connect(self._blocks),
+                connection,
+                ssl=port.context() if port is not None else None,
+                ssl_handshake_timeout=patience if port is not None else None,
+            )
             self._sessions[number] = session
             ASSOCIATIONS.inc()
             await asyncio.shield(link.closed)
         except OSError as error:
-            log.info("%s: %s", session, error)
-            connection.close()
+            if port is not None and link is None:
+                log.warning("%s: no TLS with it: %s", session, tls.describe(error))
+            else:
+                log.info("%s: %s", session, error)
         finally:
             if link is not None:
                 link.disconnect()
+            else:
+                connection.close()
             if self._sessions.pop(number, None) is not None:
                 ASSOCIATIONS.dec()
+
+    async def _speaks_tls(self, session: Session, connection: socket.socket, patience: float) -> bool:
+        """Look at the first byte, and say in the log what a peer does that does not begin with a handshake.
+
+        The loop's TLS would answer it with an alert and close, without a word about who it was and why.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                first = await _peek(self._loop, connection)
+        except TimeoutError:
+            log.info("%s: the connection is closed, nothing came in %.0f s", session, patience)
+            return False
+        if first and first[0] != tls.HANDSHAKE:
+            what = "plain DICOM" if first[0] == ASSOCIATE_RQ else "something else"
+            log.warning(
+                "%s: the connection is closed, it speaks %s and this is the port for TLS; turn TLS on in it, or let "
+                "it call port %d",
+                session,
+                what,
+                self.address[1],
+            )
+        return first[:1] == bytes([tls.HANDSHAKE])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -171,3 +237,14 @@ class Acceptor:
     def _flush_all(self) -> None:
         for session in self._sessions.values():
             session.flush_receivers()
+
+
+async def _peek(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytes:
+    """The first byte that comes, left where it is; empty when the peer closes before one does."""
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
+    return connection.recv(1, socket.MSG_PEEK)

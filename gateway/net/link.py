@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.net.buffers import Block, BlockPool
+from gateway.net.tls import Peer, peer_of
 from gateway.ul.association import Association
 from gateway.ul.events import Event
 
@@ -161,6 +162,12 @@ class Link(asyncio.BufferedProtocol):
     def writable(self) -> bool:
         """The peer has taken most of what was written."""
         return self._writable.is_set()
+
+    @property
+    def tls(self) -> Peer | None:
+        """What TLS says about the peer; None without TLS, and once the connection is lost."""
+        connection = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return peer_of(connection) if connection is not None else None
 
     async def drain(self) -> None:
         """Wait until it has."""

@@ -19,6 +19,7 @@ from gateway.errors import AssociationLost, AssociationRefused, GatewayError, Pr
 from gateway.net.buffers import BlockPool
 from gateway.net.exchange import RESPONSE_TIMEOUT, Chunks, Exchange, Receiver, Response, Unserved
 from gateway.net.link import Link
+from gateway.net.tls import ClientTls
 from gateway.ul import events
 from gateway.ul.association import Association, Limits
 from gateway.ul.items import (
@@ -26,6 +27,7 @@ from gateway.ul.items import (
     ExtendedNegotiation,
     ProposedContext,
     RoleSelection,
+    UserIdentity,
     UserInformation,
 )
 from gateway.ul.negotiation import PresentationContext, describe_rejection
@@ -51,6 +53,9 @@ class Call:
     roles: Sequence[RoleSelection] = ()
     """Roles that we propose to take (PS3.7 D.3.3.4); SCU of everything where there are none."""
     extended: Sequence[ExtendedNegotiation] = ()
+    tls: ClientTls | None = None
+    """Over TLS, and how; None is plain."""
+    identity: UserIdentity | None = None
 
 
 Handler = Callable[["Requestor", PresentationContext, Command], Receiver]
@@ -101,13 +106,22 @@ class Requestor(Exchange):
                 operations=AsynchronousOperations(call.max_operations, 1) if call.max_operations != 1 else None,
                 roles=list(call.roles),
                 extended=list(call.extended),
+                identity=call.identity,
             ),
         )
         self.association.request(request, self._loop.time())
         link = self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
         try:
             async with asyncio.timeout(call.timeout):
-                await self._loop.create_connection(lambda: link, call.host, call.port, family=socket.AF_UNSPEC)
+                await self._loop.create_connection(
+                    lambda: link,
+                    call.host,
+                    call.port,
+                    family=socket.AF_UNSPEC,
+                    ssl=call.tls.context if call.tls is not None else None,
+                    server_hostname=call.tls.name if call.tls is not None else None,
+                    ssl_handshake_timeout=call.timeout if call.tls is not None else None,
+                )
         except TimeoutError:
             where = f"{call.host}:{call.port}"
             raise AssociationLost(f"{call.called_aet}: no connection to {where} in {call.timeout:g} s") from None

@@ -6,25 +6,35 @@ What is admitted and what a message leads to is decided by the `Services` that i
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
 from typing import Protocol
 
 from gateway.dimse.command import Command
-from gateway.errors import AssociationLost, ProtocolError
+from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
 from gateway.net.exchange import Exchange, Operation, Receiver
 from gateway.net.link import Link
+from gateway.net.tls import Peer
 from gateway.ul import events
 from gateway.ul.association import Association, Limits
-from gateway.ul.negotiation import PresentationContext, Rejection
+from gateway.ul.negotiation import (
+    REJECTED_WITHOUT_REASON,
+    TEMPORARY_CONGESTION,
+    PresentationContext,
+    Rejection,
+)
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 from gateway.ul.states import State
 
 __all__ = ["AssociationStatus", "Operation", "Receiver", "Refusal", "Services", "Session"]
 
 log = logging.getLogger(__name__)
+
+_ADMISSION_TIMEOUT = 30.0
+"""Seconds to find out who a caller is; a name to resolve and a password to check take time, and may hang."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class Refusal:
 class Services(Protocol):
     """What an acceptor offers."""
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
-        """Answer an association request."""
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+        """Answer an association request. Cancelled when the association ends before."""
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         """A message begins. Raises ProtocolError for one that this context does not allow."""
@@ -74,6 +84,13 @@ class Session(Exchange):
         self.since = time.time()
         self.instances = 0
         self.bytes = 0
+        self.modality = ""
+        """Name of the modality that calls, empty for a caller that is none."""
+        self.user = ""
+        """The user that its identity has proved to be there, where that was asked for."""
+        self.allowed: frozenset[str] = frozenset()
+        """Services that it may ask for, once it is admitted."""
+        self._admission: asyncio.Task[None] | None = None
         self._services = services
         self._releasing = False
 
@@ -84,6 +101,15 @@ class Session(Exchange):
         """The protocol for this session's connection."""
         self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
         return self._link
+
+    @property
+    def tls(self) -> Peer | None:
+        """What TLS says about the peer; None on a plain connection."""
+        return self._link.tls
+
+    def use_idle_timeout(self, seconds: float) -> None:
+        """Another limit on silence than the acceptor's; 0 is none."""
+        self.association.limits = dataclasses.replace(self.association.limits, idle_timeout=seconds)
 
     def status(self) -> AssociationStatus:
         return AssociationStatus(
@@ -139,7 +165,7 @@ class Session(Exchange):
                 )
                 self._end(AssociationLost(f"{self._peer}: {event.detail}"))
             case events.Closed():
-                log.info("%s: the connection closed without a release %s", self, event.detail)
+                log.info("%s: the connection closed without a release: %s", self, event.detail)
                 self._end(AssociationLost(f"{self._peer} closed the connection"))
             case events.AssociateRejected():
                 log.info("%s rejected: it speaks another version of the protocol", self)
@@ -150,7 +176,20 @@ class Session(Exchange):
         self.called_aet = request.called_aet
         if self.association.state is not State.Sta3:
             return  # The peer went on without waiting for the answer, and has been aborted for it.
-        answer = self._services.admit(self, request)
+        self._admission = asyncio.get_running_loop().create_task(self._admit(request))
+
+    async def _admit(self, request: AssociateRQ) -> None:
+        answer: AssociateAC | Refusal
+        try:
+            async with asyncio.timeout(_ADMISSION_TIMEOUT):
+                answer = await self._services.admit(self, request)
+        except TimeoutError:
+            answer = Refusal(TEMPORARY_CONGESTION, "it took too long to find out who it is")
+        except Exception:
+            log.exception("%s: no answer to its request", self)
+            answer = Refusal(REJECTED_WITHOUT_REASON, "an error of ours")
+        if self._ended is not None or self.association.state is not State.Sta3:
+            return
         if isinstance(answer, Refusal):
             log.warning("%s rejected: %s", self, answer.detail)
             self.association.reject(*answer.rejection, self._link.now)
@@ -159,7 +198,18 @@ class Session(Exchange):
             self.association.accept(answer, self._link.now)
             granted = answer.user_information.operations
             self._begin(granted.performed if granted is not None else 1)
-            log.info("%s accepted, %d contexts", self, len(self.association.contexts))
+            log.info("%s accepted, %d contexts%s", self, len(self.association.contexts), self._how())
+        self._link.flush()
+
+    def _how(self) -> str:
+        """For the log: over TLS, as which user."""
+        over = self.tls
+        return f"{f' over {over.version}' if over else ''}{f', user {self.user}' if self.user else ''}"
+
+    def _end(self, error: GatewayError) -> None:
+        super()._end(error)
+        if self._admission is not None:
+            self._admission.cancel()
 
     def _answered(self) -> None:
         """A-RELEASE-RP, once everything that was asked is answered (PS3.8 §7.2.2.6)."""

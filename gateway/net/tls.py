@@ -185,5 +185,16 @@ def names_in(certificate: Mapping[str, Any] | None) -> Iterator[str]:
             yield value
 
 
+def describe(error: OSError) -> str:
+    """Why a handshake failed, in words."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not accepted: {error.verify_message}"
+        case ssl.SSLError() if error.reason:
+            return error.reason.replace("_", " ").lower()
+        case _:
+            return str(error) or type(error).__name__
+
+
 def _no_password() -> str:
     raise ValueError("the key is encrypted; give one without a passphrase")

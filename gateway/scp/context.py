@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.access.users import Authenticator
 from gateway.archive.ingest import Ingest
 from gateway.config import Settings
 from gateway.database.database import Database
@@ -21,6 +22,7 @@ class Context:
     ingest: Ingest
     database: Database
     store: Store
+    authenticator: Authenticator = field(default_factory=Authenticator)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -35,3 +37,4 @@ class Context:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.authenticator.close()

@@ -5,18 +5,19 @@ Negotiation itself is `ul/negotiation.py`'s; which contexts are on offer is deci
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.config import Dicom, Settings, as_network
+from gateway.access.callers import how_to_allow
+from gateway.config import Dicom, Settings
 from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
+from gateway.scp import admission
 from gateway.scp.context import Context
 from gateway.scp.storage import Store
 from gateway.scp.verification import Echo
@@ -70,16 +71,26 @@ class GatewayServices:
 
     def use(self, settings: Settings) -> None:
         """A new snapshot, for associations from now on. Raises ConfigurationError and changes nothing."""
-        self._offer, self._modalities, self._settings = Offer(settings.dicom), settings.modalities, settings.dicom
+        self._offer, self._settings = Offer(settings.dicom), settings
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         """Called for every A-ASSOCIATE-RQ (PS3.8 §7.1)."""
-        rejection = self._objection(session, request)
+        settings, offer = self._settings, self._offer
+        rejection = await admission.admit(
+            settings,
+            session,
+            request,
+            draining=self.draining,
+            established=self._established,
+            authenticator=self._context.authenticator,
+        )
         ASSOCIATIONS_TOTAL.labels("rejected" if rejection else "accepted").inc()
         if rejection is not None:
             return rejection
-        settings, proposed = self._settings, request.user_information
-        results = negotiation.negotiate(request, self._offer.contexts, on_unknown=self._offer.unknown)
+        proposed = request.user_information
+        results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown)
+        results = admission.permitted(session, request, results)
+        identity = proposed.identity if session.user else None
         return AssociateAC(
             request.called_aet,
             request.calling_aet,
@@ -87,38 +98,12 @@ class GatewayServices:
             UserInformation(
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
-                operations=negotiation.answer_operations(proposed.operations, settings.max_operations, 1),
+                operations=negotiation.answer_operations(proposed.operations, settings.dicom.max_operations, 1),
                 roles=negotiation.answer_roles(request, results),
+                # "a zero-length server response" says that it was accepted (PS3.7 D.3.3.7.2).
+                identity_response=b"" if identity is not None and identity.response_requested else None,
             ),
         )
-
-    def _objection(self, session: Session, request: AssociateRQ) -> Refusal | None:
-        settings = self._settings
-        if (refused := negotiation.refusal(request)) is not None:
-            return Refusal(refused, f"its application context is {request.application_context!r}")
-        if self.draining:
-            return Refusal(negotiation.TEMPORARY_CONGESTION, "the gateway stops")
-        if self._modalities and not any(
-            known.aet == request.calling_aet and _calls_from(session.host, known.host)
-            for known in self._modalities.values()
-        ):
-            return Refusal(
-                negotiation.CALLING_AE_TITLE_NOT_RECOGNIZED,
-                f"{request.calling_aet!r} at {session.host} is no known caller; add it as [modalities.NAME]",
-            )
-        if settings.check_called_aet and request.called_aet != settings.aet:
-            return Refusal(
-                negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED, f"it calls {request.called_aet!r}, we are {settings.aet!r}"
-            )
-        open_now = self._established()
-        if open_now.total() >= settings.max_associations:
-            return Refusal(negotiation.LOCAL_LIMIT_EXCEEDED, f"{settings.max_associations} associations are open")
-        if open_now[request.calling_aet] >= settings.max_associations_per_aet:
-            return Refusal(
-                negotiation.LOCAL_LIMIT_EXCEEDED,
-                f"it has {settings.max_associations_per_aet} associations open already",
-            )
-        return None
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         """A message begins: who takes it is decided by its command, on a context that allows it."""
@@ -127,21 +112,29 @@ class GatewayServices:
             raise ProtocolError(f"a response ({field:04X}H) to nothing that was asked")
         if field == C_CANCEL_RQ:
             return Cancel(session, command)
+        if (service := admission.not_allowed(session, context, command)) is not None:
+            how = how_to_allow(session.modality, service)
+            return Refused(session, context, command, status.NOT_AUTHORIZED, f"it may not {service}: {how}")
         is_verification = context.abstract_syntax == uids.VERIFICATION
         if field == C_ECHO_RQ and is_verification:
             return Echo(session, context, command)
         if field == C_STORE_RQ and not is_verification:
             return Store(self._context.ingest, session, context, command)
-        return Unsupported(session, context, command)
+        what = f"unrecognized operation {field:04X}H"
+        return Refused(session, context, command, status.UNRECOGNIZED_OPERATION, what)
 
 
-class Unsupported:
-    """Receives a request that this context does not serve, and says so (PS3.7 §C.5.22)."""
+class Refused:
+    """Receives a request that is not served on this context, or not to this caller, and says so (PS3.7 Annex C)."""
 
-    def __init__(self, session: Session, context: PresentationContext, command: Command) -> None:
+    def __init__(
+        self, session: Session, context: PresentationContext, command: Command, code: int, detail: str
+    ) -> None:
         self._session = session
         self._context = context
         self._command = command
+        self._code = code
+        self._detail = detail
 
     def write(self, data: memoryview, block: Block) -> None:
         pass
@@ -150,8 +143,8 @@ class Unsupported:
         pass
 
     def end(self) -> None:
-        log.warning("%s: unrecognized operation %04XH", self._session, self._command.command_field)
-        response = messages.response(self._command, status.UNRECOGNIZED_OPERATION)
+        log.warning("%s: %s", self._session, self._detail)
+        response = messages.response(self._command, self._code)
         self._session.respond(self._context.id, response.encode())
 
     def lost(self) -> None:
@@ -177,13 +170,3 @@ class Cancel:
 
     def lost(self) -> None:
         pass
-
-
-def _calls_from(host: str, network: str) -> bool:
-    if not network:
-        return True
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    known = as_network(network)
-    return known is not None and address in known

@@ -36,6 +36,9 @@ _RECEIVED: Final = {
 _BOTH_HEADERS = struct.Struct(">BxLLBB")
 """The header of a P-DATA-TF and that of its first PDV, twelve bytes."""
 
+_TLS_HANDSHAKE = 0x16
+"""First byte of a TLS connection (RFC 8446 §5.1): an A-ABORT would say nothing to who began that."""
+
 _SMALL = 2048  # up to here, copying data behind its header costs less than a buffer of its own to write
 
 
@@ -271,7 +274,9 @@ class Association(Machine):
             self._pdu_left = length
             return
         event = _RECEIVED.get(kind)
-        if event is None:
+        if event is None and kind == _TLS_HANDSHAKE and self.state is State.Sta2:
+            self._fire(Evt.Evt18, now, Closed("it speaks TLS, and this is the port for plain DICOM"))
+        elif event is None:
             self._violation(f"PDU type {kind:02X}H is unknown", UNRECOGNIZED_PDU, now)
         elif TABLE[event, self.state][0] in WITHOUT_BODY:
             self._unexpected(kind, now)

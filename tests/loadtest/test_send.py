@@ -33,8 +33,8 @@ class Answering(Sink):
         self.received = 0
         self.refusal: Refusal | None = None
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
-        return self.refusal or super().admit(session, request)
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+        return self.refusal or await super().admit(session, request)
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         return _Message(self, session, context, command)

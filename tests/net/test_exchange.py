@@ -73,7 +73,7 @@ class Server:
         )
         self.acceptor.start()
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         results = negotiation.negotiate(request, {uid: [EXPLICIT] for uid in (CT, FIND, GET)}, as_scu={CT})
         user = UserInformation(
             implementation_class_uid="1.2.3",

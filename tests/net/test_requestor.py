@@ -63,7 +63,7 @@ class Server:
         )
         self.acceptor.start()
 
-    def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+    async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         if self.refusal is not None:
             return self.refusal
         results = negotiation.negotiate(request, {CT: [EXPLICIT], uids.VERIFICATION: [EXPLICIT]})
