@@ -62,7 +62,10 @@ _DCMTK = "apt-get install dcmtk"
 PEERS: dict[str, Peer] = {
     **{
         name: Peer(_program(name), _DCMTK)
-        for name in ("storescu", "storescp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu")
+        for name in (
+            *("storescu", "storescp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu"),
+            *("dcmdjpeg", "dcmdjpls", "dcmdrle"),
+        )
     },
     "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
     "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),

@@ -1,0 +1,1 @@
+"""Pixels: frames, decoding. Takes `read(offset, length)`, never a store."""

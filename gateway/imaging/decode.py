@@ -1,0 +1,148 @@
+"""One compressed frame as native pixels: little endian, samples of a pixel side by side (Planar Configuration 0).
+
+Runs in a thread: the codecs let go of the interpreter lock. They and numpy are imported when first used. Which bytes
+a frame has is `frames.py`'s, what becomes of the data set around it `native.py`'s.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.dicom.uids import Syntax
+from gateway.errors import DataSetError, UnsupportedTransferSyntax
+from gateway.imaging.codestream import Codestream, parse_jpeg, parse_jpeg2000
+from gateway.imaging.image import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def decode_frame(data: bytes, syntax: Syntax, image: Image) -> bytes:
+    """The pixels of a frame, `image.frame_size` bytes, in the colours of `image.decoded_photometric(syntax)`.
+
+    DataSetError where the frame is broken, cut short or another image than `image` says, UnsupportedTransferSyntax
+    for a syntax that is not in DECODABLE.
+    """
+    decoder = _DECODERS.get(syntax.uid)
+    if decoder is None:
+        raise UnsupportedTransferSyntax(f"{syntax.name} is not decoded here")
+    try:
+        pixels = decoder(data, image)
+    except DataSetError:
+        raise
+    except Exception as error:  # each codec has errors of its own
+        raise DataSetError(f"{syntax.name}: the frame cannot be decoded: {error}") from error
+    if len(pixels) != image.frame_size:
+        raise DataSetError(f"{syntax.name}: a frame of {len(pixels)} bytes, where {image.frame_size} are expected")
+    return pixels
+
+
+def _jpeg(data: bytes, image: Image) -> bytes:
+    """JPEG with a discrete cosine transform: colours come out as RGB, whatever they were coded in."""
+    import imagecodecs
+
+    stream = _checked(parse_jpeg(data), image)
+    if stream.samples != 3:
+        return _native(imagecodecs.jpeg8_decode(data), stream, image)
+    rgb = stream.is_rgb if stream.is_rgb is not None else not image.photometric.startswith("YBR")
+    space = "RGB" if rgb else "YCBCR"
+    return _native(imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB"), stream, image)
+
+
+def _jpeg_lossless(data: bytes, image: Image) -> bytes:
+    import imagecodecs
+
+    stream = _checked(parse_jpeg(data), image)
+    return _native(imagecodecs.ljpeg_decode(data), stream, image)
+
+
+def _jpeg_ls(data: bytes, image: Image) -> bytes:
+    import imagecodecs
+
+    stream = _checked(parse_jpeg(data), image)
+    return _native(imagecodecs.jpegls_decode(data), stream, image)
+
+
+def _jpeg2000(data: bytes, image: Image) -> bytes:
+    import imagecodecs
+
+    stream = _checked(parse_jpeg2000(data), image)
+    return _native(imagecodecs.jpeg2k_decode(data, numthreads=1), stream, image)
+
+
+def _htj2k(data: bytes, image: Image) -> bytes:
+    import imagecodecs
+
+    stream = _checked(parse_jpeg2000(data), image)
+    return _native(imagecodecs.htj2k_decode(data), stream, image)
+
+
+def _rle(data: bytes, image: Image) -> bytes:
+    """PS3.5 Annex G: byte planes, the most significant first, sample by sample."""
+    import imagecodecs
+    import numpy as np
+
+    expected = image.samples * image.allocated // 8
+    if int.from_bytes(data[:4], "little") != expected:
+        raise DataSetError(f"RLE: {int.from_bytes(data[:4], 'little')} segments, where {expected} are expected")
+    limit = image.frame_size
+    pixels = bytes(imagecodecs.dicomrle_decode(data, f"<u{image.allocated // 8}", out=limit))
+    if image.samples == 1 or len(pixels) != limit:
+        return pixels
+    planes = np.frombuffer(pixels, f"<u{image.allocated // 8}").reshape(image.samples, -1)
+    return bytes(planes.T.tobytes())
+
+
+def _deflated(data: bytes, image: Image) -> bytes:
+    """PS3.5 A.4.13: each frame a raw deflate stream."""
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    pixels = inflate.decompress(data, image.frame_size + 1)
+    if image.frame_size < len(pixels) <= image.frame_size + 1 and image.frame_size % 2:
+        pixels = pixels[: image.frame_size]
+    return pixels
+
+
+_DECODERS: Final[dict[str, Callable[[bytes, Image], bytes]]] = {
+    "1.2.840.10008.1.2.4.50": _jpeg,
+    "1.2.840.10008.1.2.4.51": _jpeg,
+    "1.2.840.10008.1.2.4.57": _jpeg_lossless,
+    "1.2.840.10008.1.2.4.70": _jpeg_lossless,
+    "1.2.840.10008.1.2.4.80": _jpeg_ls,
+    "1.2.840.10008.1.2.4.81": _jpeg_ls,
+    "1.2.840.10008.1.2.4.90": _jpeg2000,
+    "1.2.840.10008.1.2.4.91": _jpeg2000,
+    "1.2.840.10008.1.2.4.201": _htj2k,
+    "1.2.840.10008.1.2.4.202": _htj2k,
+    "1.2.840.10008.1.2.4.203": _htj2k,
+    "1.2.840.10008.1.2.5": _rle,
+    "1.2.840.10008.1.2.8.1": _deflated,
+}
+DECODABLE: Final = frozenset(_DECODERS)
+"""Transfer syntaxes whose frames can be decoded. Video is not, nor what JPIP leaves with its provider."""
+
+
+def _checked(stream: Codestream, image: Image) -> Codestream:
+    """Before a decoder allocates anything. DataSetError where the stream is of another image than `image`."""
+    found = (stream.rows, stream.columns, stream.samples)
+    if found != (image.rows, image.columns, image.samples) or stream.precision > image.allocated:
+        raise DataSetError(
+            f"the frame is {stream.columns} by {stream.rows} pixels of {stream.samples} samples of {stream.precision} "
+            f"bits, where the data set says {image.columns} by {image.rows} of {image.samples} in {image.allocated}"
+        )
+    return stream
+
+
+def _native(pixels: Array, stream: Codestream, image: Image) -> bytes:
+    """As many bytes a sample as are allocated, and the sign that Pixel Representation announces."""
+    size = image.allocated // 8
+    values = pixels.astype(f"<i{size}" if pixels.dtype.kind == "i" else f"<u{size}", copy=False)
+    shift = image.allocated - stream.precision
+    if shift and stream.signed != image.signed:
+        # Coded as the other kind, which most streams have to be: the sign is in the highest bit of the precision.
+        values = values.view(f"<i{size}" if image.signed else f"<u{size}")
+        values = (values << shift) >> shift
+    return bytes(values.tobytes())

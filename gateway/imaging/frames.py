@@ -1,0 +1,122 @@
+"""The frames of encapsulated pixel data (PS3.5 A.4): which fragments each is made of, and their bytes.
+
+Not here: what is in them.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_left
+from typing import Final
+
+from gateway.dicom.source import Read, Window
+from gateway.dicom.uids import Syntax
+from gateway.dicom.walk import ITEM, SEQUENCE_DELIMITATION, place
+from gateway.errors import DataSetError
+from gateway.imaging.image import MAX_FRAME
+
+MAX_FRAGMENTS: Final = 1 << 20
+"""Fragments of one element. Each costs 16 bytes while its frames are being read."""
+_STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+"""How a JPEG, JPEG 2000 or JPEG XL stream begins, bare or in a file format."""
+_RLE: Final = "1.2.840.10008.1.2.5"
+
+_item = struct.Struct("<HHI").unpack_from
+
+
+class Frames:
+    """Where the frames of one element are. `read` them by their number, from 0."""
+
+    def __init__(self, read: Read, fragments: list[tuple[array[int], array[int]]]) -> None:
+        self._read = read
+        self._fragments = fragments
+
+    def __len__(self) -> int:
+        return len(self._fragments)
+
+    def read(self, number: int) -> bytes:
+        """The fragments of a frame, joined. DataSetError where they are longer than a frame may be."""
+        offsets, lengths = self._fragments[number]
+        if sum(lengths) > MAX_FRAME:
+            raise DataSetError(f"frame {number + 1} has {sum(lengths)} bytes, more than {MAX_FRAME}")
+        data = b"".join([self._read(at, size) for at, size in zip(offsets, lengths, strict=True)])
+        if len(data) < sum(lengths):
+            raise DataSetError(f"frame {number + 1} is cut short")
+        return data
+
+
+def locate(read: Read, value_start: int, end: int, syntax: Syntax, frames: int, extended: bytes = b"") -> Frames:
+    """The frames of the fragments at `value_start`, of which there must be `frames`.
+
+    By Extended Offset Table (`extended`, the value of (7FE0,0001)), by Basic Offset Table, one fragment each, all of
+    them for one frame, or by how a stream of the kind begins: the first that fits. DataSetError where none does.
+    """
+    starts, lengths, basic = _fragments(read, value_start, end)
+    count = len(starts)
+    if count == 0:
+        raise DataSetError("pixel data without a fragment")
+    if frames == 1:
+        bounds = [0]
+    elif count == frames:
+        bounds = list(range(count))
+    else:
+        bounds = (
+            _by_table(starts, struct.unpack(f"<{len(extended) // 8}Q", extended[: len(extended) // 8 * 8]), frames)
+            or _by_table(starts, struct.unpack(f"<{len(basic) // 4}I", basic[: len(basic) // 4 * 4]), frames)
+            or _by_beginning(read, starts, lengths, syntax)
+        )
+    if len(bounds) != frames:
+        raise DataSetError(f"{frames} frames cannot be told apart in {count} fragments (PS3.5 A.4)")
+    values = array("Q", [start + 8 for start in starts])
+    stops = [*bounds[1:], count]
+    return Frames(read, [(values[at:stop], lengths[at:stop]) for at, stop in zip(bounds, stops, strict=True)])
+
+
+def _fragments(read: Read, value_start: int, end: int) -> tuple[array[int], array[int], bytes]:
+    """Offsets of the fragments' items, lengths of their values, and the Basic Offset Table."""
+    window = Window(read, value_start, end)
+    starts, lengths = array("Q"), array("Q")
+    basic: bytes | None = None
+    position = value_start
+    while True:
+        index = window.need(position, 8)
+        group, number, length = _item(window.buffer, index)
+        tag = group << 16 | number
+        if tag == SEQUENCE_DELIMITATION:
+            return starts, lengths, basic or b""
+        if tag != ITEM or position + 8 + length > end:
+            raise DataSetError(f"{place(tag, position)}: not a fragment (PS3.5 A.4)")
+        if basic is None:
+            if length > 4 * MAX_FRAGMENTS:
+                raise DataSetError(f"a Basic Offset Table of {length} bytes")
+            basic = window.read(position + 8, length)
+        elif len(starts) == MAX_FRAGMENTS:
+            raise DataSetError(f"pixel data in more than {MAX_FRAGMENTS} fragments")
+        else:
+            starts.append(position)
+            lengths.append(length)
+        position += 8 + length
+
+
+def _by_table(starts: array[int], table: tuple[int, ...], frames: int) -> list[int]:
+    """Indices of the first fragments, by offsets from the first; none where the table does not fit."""
+    if len(table) != frames:
+        return []
+    bounds: list[int] = []
+    for offset in table:
+        index = bisect_left(starts, starts[0] + offset)
+        if index == len(starts) or starts[index] != starts[0] + offset or (bounds and index <= bounds[-1]):
+            return []
+        bounds.append(index)
+    return bounds if bounds[0] == 0 else []
+
+
+def _by_beginning(read: Read, starts: array[int], lengths: array[int], syntax: Syntax) -> list[int]:
+    if syntax.uid == _RLE:
+        return []  # "each frame shall be encoded in one and only one Fragment" (PS3.5 A.4.2)
+    return [
+        index
+        for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
+        if read(start + 8, min(8, length)).startswith(_STARTS)
+    ]

@@ -1,0 +1,111 @@
+"""What the Image Pixel attributes say (PS3.3 C.7.6.3), and what they say once compressed pixels are decoded.
+
+No pixels here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.dicom.uids import Syntax
+from gateway.errors import DataSetError
+
+SAMPLES_PER_PIXEL: Final = 0x00280002
+PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+PLANAR_CONFIGURATION: Final = 0x00280006
+NUMBER_OF_FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+BITS_ALLOCATED: Final = 0x00280100
+BITS_STORED: Final = 0x00280101
+PIXEL_REPRESENTATION: Final = 0x00280103
+TAGS: Final = frozenset(
+    (
+        *(SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, NUMBER_OF_FRAMES, ROWS, COLUMNS),
+        *(BITS_ALLOCATED, BITS_STORED, PIXEL_REPRESENTATION),
+    )
+)
+"""What an Image is made from."""
+
+MAX_FRAME: Final = 1 << 30
+"""Bytes of one decoded frame, at most: a colour image of 18 900 by 18 900 pixels."""
+MAX_NATIVE: Final = 0xFFFFFFFE
+"""Bytes that pixel data which is not encapsulated may have (PS3.5 §7.1.2)."""
+
+_DCT: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The attributes that say how pixels are laid out."""
+
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    allocated: int
+    """Bits of one sample: 8, 16 or 32."""
+    stored: int
+    signed: bool
+    frames: int
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of one frame, decoded."""
+        return self.rows * self.columns * self.samples * self.allocated // 8
+
+    @property
+    def native_size(self) -> int:
+        """Bytes of all frames, decoded."""
+        return self.frame_size * self.frames
+
+    def decoded_photometric(self, syntax: Syntax) -> str:
+        """The Photometric Interpretation after decoding from `syntax` (PS3.5 §8.2)."""
+        if self.samples != 3:
+            return self.photometric
+        if syntax.uid in _DCT or self.photometric in ("YBR_ICT", "YBR_RCT", "XYB"):
+            return "RGB"
+        # Nothing is subsampled any more.
+        return "YBR_FULL" if self.photometric.startswith("YBR_FULL") else self.photometric
+
+
+def image(values: Mapping[int, bytes]) -> Image:
+    """An Image from the value fields of its attributes, little endian.
+
+    DataSetError says which is missing or impossible.
+    """
+
+    def number(tag: int, default: int | None = None) -> int:
+        value = values.get(tag, b"")
+        if len(value) < 2:
+            if default is None:
+                raise DataSetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing, which pixel data needs")
+            return default
+        return int.from_bytes(value[:2], "little")
+
+    def text(tag: int) -> str:
+        return values.get(tag, b"").decode("ascii", "replace").strip(" \0")
+
+    frames = text(NUMBER_OF_FRAMES) or "1"
+    if not frames.lstrip("+").isdigit() or int(frames) > 0xFFFFFFFF:
+        raise DataSetError(f"Number of Frames is {frames[:20]!r}")
+    allocated = number(BITS_ALLOCATED)
+    found = Image(
+        rows=number(ROWS),
+        columns=number(COLUMNS),
+        samples=number(SAMPLES_PER_PIXEL, 1),
+        photometric=text(PHOTOMETRIC_INTERPRETATION),
+        allocated=allocated,
+        stored=number(BITS_STORED, allocated),
+        signed=number(PIXEL_REPRESENTATION, 0) == 1,
+        frames=max(1, int(frames)),  # 0 is written by some for the one frame that there is
+    )
+    if not found.rows or not found.columns or found.samples not in (1, 3) or not 0 < found.stored <= found.allocated:
+        raise DataSetError(f"pixels cannot be laid out like this: {found}")
+    if found.allocated not in (8, 16, 32):
+        raise DataSetError(f"compressed pixels with {found.allocated} bits allocated are not decoded here")
+    if found.frame_size > MAX_FRAME:
+        raise DataSetError(f"a frame of {found.frame_size} bytes is longer than {MAX_FRAME}")
+    return found
