@@ -8,6 +8,7 @@
     ├── ProtocolError              the peer broke PS3.8 or PS3.7: carries the A-ABORT source and reason
     ├── AssociationRefused         a peer refused us: carries result, source and reason
     ├── AssociationLost            an association ended before its work was done
+    ├── RequestFailed              a peer answered a request of ours with a failure: carries its status
     ├── StorageError               the store could not do what was asked
     │   ├── OutOfSpace             no room (a floor or ENOSPC); goes away by itself
     │   ├── StorageFailed          an I/O error after which nothing more may be acknowledged
@@ -72,6 +73,14 @@ class AssociationRefused(GatewayError):
 
 class AssociationLost(GatewayError):
     """The association was aborted, or its connection closed, before the work on it was done."""
+
+
+class RequestFailed(GatewayError):
+    """A peer answered a request of ours with a failure. `status` is what it said (PS3.7 Annex C)."""
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class StorageError(GatewayError):

@@ -101,6 +101,8 @@ class Exchange:
         """Why no further request of ours can be answered."""
         self._requests: dict[int, _Request] = {}
         self._message_id = 0
+        self._heard = False
+        """Something has come since whoever set it to false."""
         self._window: asyncio.Semaphore | None = None
         self._sending = asyncio.Lock()
         self._midway = False
@@ -190,10 +192,13 @@ class Exchange:
                     raise
             sent = True
             while True:
+                self._heard = False
                 try:
                     async with asyncio.timeout(timeout or None):
                         response = await request.next()
                 except TimeoutError:
+                    if self._heard and command.command_field == C_GET_RQ:
+                        continue  # Its sub-operations come; it need not tell more than that (PS3.4 C.4.3.1.4).
                     why = f"{self._peer} did not answer {command.name} within {timeout:g} s"
                     self._give_up(why)
                     raise AssociationLost(why) from None
@@ -344,6 +349,7 @@ class Exchange:
     def _fragment(self, event: events.DataFragment) -> None:
         """P-DATA. Raises ProtocolError."""
         assert self._assembler is not None
+        self._heard = True
         result = self._assembler.feed(event)
         if isinstance(result, DataSetFragment):
             receiver = self._receiver

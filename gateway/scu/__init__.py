@@ -1,0 +1,1 @@
+"""Services that we ask of others (PS3.4): verification, storage, query, retrieve."""

@@ -1,0 +1,146 @@
+"""Whom we call and how: a modality of the settings by its name, or `AET@HOST:PORT`.
+
+Here: addresses, timeouts, TLS, and an association with errors that name the node. What is asked of it is in the files
+beside this one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.config import Modality, Settings
+from gateway.dicom import uids
+from gateway.errors import AssociationLost, ConfigurationError
+from gateway.net.buffers import BlockPool
+from gateway.net.exchange import Unserved
+from gateway.net.requestor import Call, Handler, Requestor
+from gateway.net.tls import ClientTls, client_tls, describe
+from gateway.ul.items import RoleSelection
+
+PLAIN_SYNTAXES = (uids.EXPLICIT_VR_LITTLE_ENDIAN.uid, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid)
+"""What is proposed for messages whose data sets we make ourselves."""
+_ADDRESS = re.compile(r"(?P<aet>[^@\\]{1,16})@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):(?P<port>[0-9]{1,5})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """A DICOM node that we can call."""
+
+    aet: str
+    host: str
+    port: int
+    calling_aet: str = "GATEWAY"
+    name: str = ""
+    """Of the modality; empty for a bare address."""
+    association_timeout: float = 30.0
+    """Seconds to connect, to be accepted or rejected, to be released."""
+    response_timeout: float = 30.0
+    """Seconds until the next response to a request."""
+    max_length: int = 256 * 1024
+    """Of a PDU that we want to receive, bytes."""
+    tls: ClientTls | None = dataclasses.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        address = f"{self.aet}@{host}:{self.port}"
+        return f"{self.name} ({address})" if self.name else address
+
+    def call(
+        self,
+        contexts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        max_operations: int = 1,
+        roles: Sequence[RoleSelection] = (),
+    ) -> Call:
+        return Call(
+            self.host,
+            self.port,
+            self.aet,
+            self.calling_aet,
+            contexts,
+            max_length=self.max_length,
+            max_operations=max_operations,
+            timeout=self.association_timeout,
+            response_timeout=self.response_timeout,
+            roles=roles,
+            tls=self.tls,
+        )
+
+
+def node_of(settings: Settings, name: str, modality: Modality) -> Node:
+    """How to call a modality. ConfigurationError where it cannot be called. Blocks where it is called over TLS."""
+    if not modality.port:
+        raise ConfigurationError(
+            f"modalities.{name}: it has no port, so it cannot be called; set modalities.{name}.port"
+        )
+    dicom = settings.dicom
+    return Node(
+        modality.aet,
+        modality.host,
+        modality.port,
+        modality.our_aet or dicom.aet,
+        name,
+        dicom.association_timeout if modality.association_timeout is None else modality.association_timeout,
+        dicom.response_timeout if modality.response_timeout is None else modality.response_timeout,
+        dicom.max_pdu,
+        client_tls(dicom, modality),
+    )
+
+
+def find_node(settings: Settings, text: str) -> Node:
+    """The node that a person means: the name of a modality, or `AET@HOST:PORT`. Raises ConfigurationError.
+
+    Blocks where it is called over TLS.
+    """
+    modality = settings.modalities.get(text)
+    if modality is not None:
+        return node_of(settings, text, modality)
+    address = _ADDRESS.fullmatch(text.strip())
+    if address is None or not address["aet"].strip() or not 0 < int(address["port"]) <= 65535:
+        known = ", ".join(sorted(settings.modalities)) or "none is configured"
+        raise ConfigurationError(f"{text!r} is no modality ({known}) and no address such as ARCHIVE@10.1.2.3:104")
+    dicom = settings.dicom
+    return Node(
+        address["aet"].strip(),
+        address["host"].strip("[]"),
+        int(address["port"]),
+        dicom.aet,
+        association_timeout=dicom.association_timeout,
+        response_timeout=dicom.response_timeout,
+        max_length=dicom.max_pdu,
+    )
+
+
+@asynccontextmanager
+async def associate(
+    node: Node,
+    contexts: Sequence[tuple[str, Sequence[str]]],
+    *,
+    max_operations: int = 1,
+    roles: Sequence[RoleSelection] = (),
+    blocks: BlockPool | None = None,
+    handler: Handler = Unserved,
+) -> AsyncIterator[Requestor]:
+    """An association with a node, released on the way out, aborted when the body raised.
+
+    Raises AssociationLost (also where nobody is there) and AssociationRefused, with texts that name the node.
+    """
+    call = node.call(contexts, max_operations=max_operations, roles=roles)
+    try:
+        requestor = await Requestor.open(call, blocks or BlockPool(8), handler)
+    except OSError as error:
+        raise AssociationLost(f"{node}: no connection: {_reason(error)}") from None
+    try:
+        yield requestor
+    except BaseException:
+        await requestor.abort()
+        raise
+    await requestor.release()
+
+
+def _reason(error: OSError) -> str:
+    return describe(error) if isinstance(error, ssl.SSLError) or not error.strerror else error.strerror.lower()
