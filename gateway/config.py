@@ -161,6 +161,14 @@ class Storage(_Section, frozen=True):
     """Bytes of a data set within which the attributes for the index must stand."""
 
 
+class Query(_Section, frozen=True):
+    """C-FIND (PS3.4 Annex C)."""
+
+    max_instances_read: int = 1000
+    """Instances that the indexed keys of a query may leave where another key is to be read from their files; with
+    more, a query that matches on such a key is answered A700, and one that only asks for its value gets none (FF01)."""
+
+
 class Commitment(_Section, frozen=True):
     """Storage commitment (PS3.4 Annex J): what we promise to those who delete what they have sent."""
 
@@ -216,6 +224,7 @@ class Settings(_Section, frozen=True):
     """Remote application entities by the name that people call them. With any, all others are rejected."""
     http: Http = Http()
     storage: Storage = Storage()
+    query: Query = Query()
     commitment: Commitment = Commitment()
     worklist: Worklist = Worklist()
     mpps: Mpps = Mpps()
@@ -349,6 +358,7 @@ def _check(settings: Settings) -> None:
         "dicom.idle_timeout": dicom.idle_timeout,
         "dicom.drain_timeout": dicom.drain_timeout,
         "storage.min_free": storage.min_free,
+        "query.max_instances_read": settings.query.max_instances_read,
         "storage.rejected_quota": storage.rejected_quota,
         "commitment.keep_days": settings.commitment.keep_days,
     }.items():
@@ -426,6 +436,21 @@ def as_network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
         return ipaddress.ip_network(host, strict=False)
     except ValueError:
         return None
+
+
+def changes(old: Settings, new: Settings) -> list[str]:
+    """Dotted names of the settings that differ between two snapshots; a modality counts as one."""
+    return [
+        f"{section}.{name}"
+        for section in Settings.__struct_fields__
+        for before, after in [(_fields(getattr(old, section)), _fields(getattr(new, section)))]
+        for name in (*before, *(name for name in after if name not in before))
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _fields(section: _Section | dict[str, Any]) -> dict[str, Any]:
+    return section if isinstance(section, dict) else msgspec.structs.asdict(section)
 
 
 def as_builtins(settings: Settings) -> dict[str, Any]:

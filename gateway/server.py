@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import config, telemetry
+from gateway.access.users import check_users
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
-from gateway.net.acceptor import Acceptor, listen
+from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
+from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
 from gateway.scp import context as scp
-from gateway.scp.services import GatewayServices
+from gateway.scp.services import GatewayServices, Offer
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
 from gateway.web.context import Context
-from gateway.web.listener import Listener
+from gateway.web.listener import Listener, certificates_of
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +37,35 @@ _UNASSOCIATED = 200
 """Connections beyond the limit on associations, so that those past it can be told why they are rejected."""
 _DESCRIPTORS = 65536
 """Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
+_LOOK = 2.0
+"""Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
+_AT_START = ("dicom.host", "dicom.port", "dicom.tls_port", "http.host", "http.port", "storage.path")
+
+
+class Secrets(NamedTuple):
+    """The certificates that we show, for DICOM and for the web."""
+
+    dicom: Certificates | None
+    web: Certificates | None
+
+
+def examine(settings: Settings) -> Secrets:
+    """Look at all of a snapshot that only the rooms can judge, files included. Raises ConfigurationError. Blocks."""
+    Offer(settings.dicom)
+    check_users(settings.http.users)
+    for modality in settings.modalities.values():
+        client_tls(settings.dicom, modality)
+    return Secrets(
+        server_certificates(settings.dicom), certificates_of(settings.http) if settings.http.certificate else None
+    )
 
 
 class Gateway:
     """One running gateway. Made by `running`."""
 
-    def __init__(self, settings: Settings, folder: DataFolder) -> None:
+    def __init__(self, settings: Settings, folder: DataFolder, certificates: Certificates | None) -> None:
         self.settings = settings
+        self.certificates = certificates
         self.folder = folder
         self.services: GatewayServices
         self.acceptor: Acceptor
@@ -56,16 +82,25 @@ class Gateway:
     def established(self) -> Counter[str]:
         return self.acceptor.established()
 
-    def use(self, settings: Settings) -> None:
+    async def use(self, settings: Settings) -> None:
         """Put a checked snapshot in place for everything that begins from now on.
 
         Raises ConfigurationError, with nothing changed, for what only a room can see is wrong.
         """
-        for name in ("dicom.host", "dicom.port", "http.host", "http.port", "storage.path"):
-            section, field = name.split(".")
-            if getattr(getattr(settings, section), field) != getattr(getattr(self.settings, section), field):
-                log.warning("%s has changed, which takes effect at the next start", name)
+        secrets = await asyncio.to_thread(examine, settings)
+        changed = config.changes(self.settings, settings)
+        for name in changed:
+            late = name in _AT_START or (name == "http.certificate" and not (secrets.web and self.settings.http.key))
+            log.log(
+                logging.WARNING if late else logging.INFO,
+                "%s has changed%s",
+                name,
+                ", which takes effect at the next start" if late else "",
+            )
         self.services.use(settings)
+        if self.certificates is not None and secrets.dicom is not None:
+            self.certificates.replace(secrets.dicom)
+        self.web.use(secrets.web)
         dicom = settings.dicom
         self.acceptor.use(_limits(settings), dicom.max_associations + _UNASSOCIATED, dicom.max_operations)
         self.settings = settings
@@ -81,14 +116,15 @@ class Gateway:
 async def running(settings: Settings) -> AsyncIterator[Gateway]:
     """A gateway that listens; on the way out it drains and closes everything. Raises ConfigurationError."""
     prepare_process()
+    secrets = await asyncio.to_thread(examine, settings)
     async with open_folder(settings.storage) as folder:
-        gateway = Gateway(settings, folder)
+        gateway = Gateway(settings, folder, secrets.dicom)
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
         feed = Feed(folder.database)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify) as ingest:
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
             gateway.services = GatewayServices(settings, services, gateway.established)
-            gateway.acceptor = _acceptor(settings, gateway.services)
+            gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom)
             gateway.web = Listener(
                 create_app(
                     Context(
@@ -105,7 +141,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             try:
                 await _start_web(gateway)
                 gateway.acceptor.start()
-                yield gateway
+                async with _watching(secrets.dicom):
+                    yield gateway
             finally:
                 gateway.drain()
                 await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
@@ -119,36 +156,65 @@ async def serve(
     *,
     config_file: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    on_listening: Callable[[tuple[str, int], str], None] = lambda dicom, web: None,
+    on_listening: Callable[[tuple[str, int], tuple[str, int] | None, str], None] = lambda dicom, tls, web: None,
 ) -> int:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the settings again. The exit code.
+    """Run until SIGTERM or SIGINT; SIGHUP, or a change of the file, reads the settings again. The exit code.
 
-    `on_listening` is given the DICOM address and the URL of the web once both listen.
+    `on_listening` is given the DICOM addresses, plain and TLS, and the URL of the web once all of them listen.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    asked = asyncio.Event()
     async with running(settings) as gateway:
+        keeper = loop.create_task(_keep_current(gateway, config_file, overrides, asked))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, asked.set)
+        scheme = "https" if settings.http.certificate else "http"
+        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+        on_listening(gateway.acceptor.address, gateway.acceptor.tls_address, f"{scheme}://{host}:{gateway.web.port}")
+        try:
+            await stop.wait()
+        finally:
+            keeper.cancel()
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+    return 0
 
-        def reload() -> None:
+
+async def _keep_current(
+    gateway: Gateway, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event
+) -> None:
+    """Read the settings again when `asked`, and when the file has changed and been left alone since."""
+    used = before = await asyncio.to_thread(stamp, file) if file is not None else None
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK):
+                await asked.wait()
+        now = await asyncio.to_thread(stamp, file) if file is not None else None
+        if asked.is_set() or (now is not None and now == before != used):
+            asked.clear()
+            used = now
             try:
-                gateway.use(config.load(config_file, overrides=overrides))
+                await gateway.use(await asyncio.to_thread(config.load, file, overrides=overrides))
             except ConfigurationError as error:
                 log.error("the new configuration is not used: %s", error)
             else:
                 log.info("the configuration has been read again")
+        before = now
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, reload)
-        scheme = "https" if settings.http.certificate else "http"
-        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
-        on_listening(gateway.acceptor.address, f"{scheme}://{host}:{gateway.web.port}")
-        try:
-            await stop.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                loop.remove_signal_handler(number)
-    return 0
+
+@asynccontextmanager
+async def _watching(certificates: Certificates | None) -> AsyncIterator[None]:
+    """While inside, certificates whose files change are read again."""
+    if certificates is None:
+        yield
+        return
+    watch = asyncio.get_running_loop().create_task(certificates.watch())
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def prepare_process() -> None:
@@ -169,15 +235,26 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _acceptor(settings: Settings, services: GatewayServices) -> Acceptor:
-    dicom = settings.dicom
+def _listen(host: str, port: int, setting: str, way_out: str) -> socket.socket:
     try:
-        listener = listen(dicom.host, dicom.port)
+        return listen(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"dicom.port: cannot listen on {dicom.host}:{dicom.port}: {error.strerror}; "
-            "choose another with --dicom-port, or stop what uses it"
+            f"{setting}: cannot listen on {host}:{port}: {error.strerror}; {way_out}, or stop what uses it"
         ) from None
+
+
+def _acceptor(settings: Settings, services: GatewayServices, certificates: Certificates | None) -> Acceptor:
+    dicom = settings.dicom
+    listener = _listen(dicom.host, dicom.port, "dicom.port", "choose another with --dicom-port")
+    tls_port = None
+    if certificates is not None and dicom.tls_port is not None:
+        try:
+            tls_listener = _listen(dicom.host, dicom.tls_port, "dicom.tls_port", "choose another")
+        except ConfigurationError:
+            listener.close()
+            raise
+        tls_port = TlsPort(tls_listener, lambda: certificates.newest)
     return Acceptor(
         listener,
         services,
@@ -185,6 +262,7 @@ def _acceptor(settings: Settings, services: GatewayServices) -> Acceptor:
         limits=_limits(settings),
         max_connections=dicom.max_associations + _UNASSOCIATED,
         max_operations=dicom.max_operations,
+        tls_port=tls_port,
     )
 
 

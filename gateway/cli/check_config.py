@@ -18,17 +18,17 @@ def check_config(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration and show the settings that come out.
+    """Check a configuration, with the files that it names, and show the settings that come out.
 
     It is read as `serve` reads it, with the environment (`GATEWAY_DICOM__PORT=104`) over the file.
     """
     from gateway import config
-    from gateway.access.users import check_users
     from gateway.errors import ConfigurationError
+    from gateway.server import examine
 
     try:
         settings = config.load(file)
-        check_users(settings.http.users)
+        examine(settings)
     except ConfigurationError as error:
         if as_json:
             print_json({"valid": False, "error": str(error)})

@@ -26,7 +26,9 @@ def serve(
         typer.Option(help="Address that both listen on.  [default: 127.0.0.1]", show_default=False),
     ] = None,
 ) -> None:
-    """Take in, keep and serve images until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
+    """Take in, keep and serve images until SIGTERM or Ctrl-C. A changed configuration is read while it runs.
+
+    That is, once the file has changed or SIGHUP has come.
 
     Without a file and without flags it listens on this machine only and keeps its data in ./gateway-data.
     """
@@ -49,19 +51,21 @@ def serve(
 
     setup_logging(settings.log.level, settings.log.format)
 
-    def say(dicom: tuple[str, int], web_url: str) -> None:
-        print_listeners(settings.dicom.aet, dicom, web_url)
+    def say(dicom: tuple[str, int], tls: tuple[str, int] | None, web_url: str) -> None:
+        print_listeners(settings.dicom.aet, dicom, tls, web_url)
 
     code = uvloop.run(server.serve(settings, config_file=config_file, overrides=overrides, on_listening=say))
     raise typer.Exit(code)
 
 
-def print_listeners(aet: str, dicom: tuple[str, int], web_url: str) -> None:
+def print_listeners(aet: str, dicom: tuple[str, int], tls: tuple[str, int] | None, web_url: str) -> None:
     """The first lines on standard output: where to send, and where to look."""
     host, port = dicom
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     command = shlex.join(["storescu", "-aec", aet, near, str(port)])
-    where = f"{aet}@{f'[{host}]' if ':' in host else host}:{port}"
-    sys.stdout.write(f"DICOM  {where}   {command} file.dcm\n")
+    at = f"{aet}@{f'[{host}]' if ':' in host else host}"
+    sys.stdout.write(f"DICOM  {at}:{port}   {command} file.dcm\n")
+    if tls is not None:
+        sys.stdout.write(f"TLS    {at}:{tls[1]}\n")
     sys.stdout.write(f"Web    {web_url.rstrip('/').removesuffix('/ui')}/ui/\n")
     sys.stdout.flush()

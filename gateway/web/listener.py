@@ -36,6 +36,7 @@ class Listener:
         """`grace`: seconds that answers still get once we stop."""
         self._runner = web.AppRunner(application, shutdown_timeout=grace)
         self._watch: asyncio.Task[None] | None = None
+        self._certificates: Certificates | None = None
         self.port = 0
 
     async def start(self, http: Http, sock: socket.socket | None = None) -> None:
@@ -59,8 +60,14 @@ class Listener:
             await self._runner.cleanup()
             raise
         self.port = self._runner.addresses[0][1]
+        self._certificates = certificates
         if certificates is not None:
             self._watch = asyncio.create_task(certificates.watch(), name="certificates")
+
+    def use(self, certificates: Certificates | None) -> None:
+        """Show other certificates from now on. Between HTTP and HTTPS only a new start can change."""
+        if self._certificates is not None and certificates is not None:
+            self._certificates.replace(certificates)
 
     async def stop(self) -> None:
         """Take no more connections, give running answers their grace, then cut them off."""

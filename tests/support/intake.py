@@ -13,9 +13,10 @@ from gateway import config
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.archive.ingest import Ingest
 from gateway.dicom import uids
-from gateway.net.acceptor import Acceptor, listen
+from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.requestor import Call
+from gateway.net.tls import server_certificates
 from gateway.scp.context import Context
 from gateway.scp.services import GatewayServices
 from gateway.ul.association import Limits
@@ -66,6 +67,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         context = Context(lambda: settings, ingest, folder.database, folder.store)
         services = GatewayServices(settings, context, established)
         pool = BlockPool(blocks)
+        certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),
             services,
@@ -77,6 +79,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
             ),
             max_connections=settings.dicom.max_associations + 10,
             max_operations=settings.dicom.max_operations,
+            tls_port=TlsPort(listen("127.0.0.1", 0), lambda: certificates.newest) if certificates else None,
         )
         acceptors.append(acceptor)
         acceptor.start()
