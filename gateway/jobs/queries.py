@@ -110,6 +110,10 @@ SETTLE = Query(
     WHERE id = $1 AND state IN ('waiting', 'running', 'held') RETURNING id
     """,
 )
+HURRY = Query(
+    "hurry_jobs: those of a chain that wait are due now",
+    "UPDATE jobs SET due_at = $2 WHERE chain = $1 AND state = 'waiting'",
+)
 GET = Query("get_job: one", f"SELECT {_COLUMNS} FROM jobs WHERE id = $1")
 LIST = Query("list_jobs: a page, newest first", f"SELECT {_COLUMNS} FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT $2")
 CHAIN = Query("chained_jobs: those of a chain, in order", f"SELECT {_COLUMNS} FROM jobs WHERE chain = $1 ORDER BY id")

@@ -119,6 +119,11 @@ def release_job(number: int, now: float) -> Script[bool]:
     return bool((yield queries.RELEASE, (number, now)))
 
 
+def hurry_jobs(chain: str, now: float) -> Script[None]:
+    """What waits in a chain is due now."""
+    yield queries.HURRY, (chain, now)
+
+
 def forget_jobs(before: float) -> Script[int]:
     """Delete some of the jobs that were over before then; how many."""
     return len((yield queries.FORGET, (before, _PURGE)))

@@ -1,0 +1,132 @@
+"""Every statement about storage commitment, worklist items and performed procedure steps."""
+
+from __future__ import annotations
+
+from gateway.database.database import Query
+
+# --- storage commitment -------------------------------------------------------------------------------------------
+
+ADD_COMMITMENT = Query(
+    "add_commitment: a request, ours or a peer's, that nothing is decided about yet",
+    """
+    INSERT INTO commitments (role, transaction_uid, peer_aet, our_aet, destination, cause, state, requested_at,
+        decided_at, reported_at, kept_until)
+    VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, 0, 0, 0) RETURNING id
+    """,
+)
+ADD_COMMITMENT_ITEM = Query(
+    "add_commitment_item: an instance that a request is about",
+    "INSERT INTO commitment_items (commitment, sop_class_uid, sop_instance_uid, reason) VALUES ($1, $2, $3, $4)",
+)
+_COMMITMENT = """SELECT id, role, transaction_uid, peer_aet, our_aet, destination, cause, state, requested_at,
+    decided_at, reported_at, kept_until FROM commitments"""
+GET_COMMITMENT = Query("get_commitment: one", f"{_COMMITMENT} WHERE id = $1")
+FIND_COMMITMENTS = Query(
+    "find_commitments: of a transaction, as one role, newest first",
+    f"{_COMMITMENT} WHERE transaction_uid = $1 AND role = $2 ORDER BY id DESC",
+)
+ASKED_OF = Query(
+    "asked_of: the last request to a destination that a commitment has caused",
+    f"{_COMMITMENT} WHERE cause = $1 AND destination = $2 ORDER BY id DESC LIMIT 1",
+)
+LIST_COMMITMENTS = Query(
+    "list_commitments: a page, newest first", f"{_COMMITMENT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
+)
+COMMITMENT_ITEMS = Query(
+    "commitment_items: of one, with what was decided",
+    "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_items WHERE commitment = $1"
+    " ORDER BY sop_instance_uid",
+)
+DECIDE_ITEM = Query(
+    "decide_item: committed (0), or why not",
+    "UPDATE commitment_items SET reason = $3 WHERE commitment = $1 AND sop_instance_uid = $2",
+)
+DECIDE_COMMITMENT = Query(
+    "decide_commitment: everything in it is decided; what is committed is kept until then",
+    "UPDATE commitments SET decided_at = $2, kept_until = $3 WHERE id = $1",
+)
+END_COMMITMENT = Query(
+    "end_commitment: the outcome is told, or cannot be",
+    "UPDATE commitments SET state = $2, reported_at = $3 WHERE id = $1 AND state = 'open' RETURNING id",
+)
+FORGET_COMMITMENT_ITEMS = Query(
+    "forget_commitment_items: of requests from before then that promise nothing any more",
+    """
+    DELETE FROM commitment_items WHERE commitment IN (
+        SELECT id FROM commitments WHERE state <> 'open' AND requested_at < $1 AND kept_until < $2)
+    """,
+)
+FORGET_COMMITMENTS = Query(
+    "forget_commitments: those, after their items",
+    "DELETE FROM commitments WHERE state <> 'open' AND requested_at < $1 AND kept_until < $2",
+)
+PROMISED = Query(
+    "promised: until when an instance is to be kept by what was committed",
+    """
+    SELECT MAX(c.kept_until) FROM commitment_items i JOIN commitments c ON c.id = i.commitment
+    WHERE i.sop_instance_uid = $1 AND i.reason = 0 AND c.role = 'SCP'
+    """,
+)
+
+
+def stored_instances(count: int) -> Query:
+    """Where `count` instances are, each under every parent that it has."""
+    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    return Query(
+        "stored_instances: class, file and length by SOP instance UID",
+        f"SELECT uid, sop_class_uid, key, size FROM instances WHERE uid IN ({names})",
+    )
+
+
+# --- the modality worklist ----------------------------------------------------------------------------------------
+
+_ITEM = "SELECT id, public_id, source, fingerprint, created_at, changed_at, data FROM worklist_items"
+ADD_WORKLIST_ITEM = Query(
+    "add_worklist_item: a new one",
+    """
+    INSERT INTO worklist_items (public_id, source, fingerprint, study_uid, first_date, last_date, created_at,
+        changed_at, data)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+    """,
+)
+CHANGE_WORKLIST_ITEM = Query(
+    "change_worklist_item: what it says",
+    """
+    UPDATE worklist_items SET fingerprint = $2, study_uid = $3, first_date = $4, last_date = $5, changed_at = $6,
+        data = $7
+    WHERE public_id = $1 RETURNING id
+    """,
+)
+REMOVE_WORKLIST_ITEM = Query(
+    "remove_worklist_item: one", "DELETE FROM worklist_items WHERE public_id = $1 RETURNING id"
+)
+GET_WORKLIST_ITEM = Query("get_worklist_item: by public id", f"{_ITEM} WHERE public_id = $1")
+LIST_WORKLIST_ITEMS = Query("list_worklist_items: a page, in order", f"{_ITEM} WHERE id > $1 ORDER BY id LIMIT $2")
+WORKLIST_BETWEEN = Query(
+    "worklist_between: a page of items whose steps may begin in a range of dates, or have no date, in order",
+    f"{_ITEM} WHERE id > $1 AND (first_date = '' OR (last_date >= $3 AND first_date <= $4)) ORDER BY id LIMIT $2",
+)
+WORKLIST_OF_STUDY = Query("worklist_of_study: items of a study", f"{_ITEM} WHERE study_uid = $1 ORDER BY id")
+WORKLIST_FILES = Query(
+    "worklist_files: items that came from files",
+    "SELECT source, fingerprint, public_id FROM worklist_items WHERE source <> ''",
+)
+
+# --- performed procedure steps ------------------------------------------------------------------------------------
+
+_STEP = "SELECT id, uid, state, calling_aet, called_aet, created_at, changed_at, data FROM performed_steps"
+ADD_STEP = Query(
+    "add_step: a performed procedure step; no row where it is there already",
+    """
+    INSERT INTO performed_steps (uid, state, calling_aet, called_aet, created_at, changed_at, data)
+    VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (uid) DO NOTHING RETURNING id
+    """,
+)
+CHANGE_STEP = Query(
+    "change_step: one that is in progress",
+    "UPDATE performed_steps SET state = $2, changed_at = $3, data = $4 WHERE uid = $1 AND state = 'IN PROGRESS'"
+    " RETURNING id",
+)
+GET_STEP = Query("get_step: by SOP instance UID", f"{_STEP} WHERE uid = $1")
+LIST_STEPS = Query("list_steps: a page, newest first", f"{_STEP} WHERE id < $1 ORDER BY id DESC LIMIT $2")
+REMOVE_STEP = Query("remove_step: one", "DELETE FROM performed_steps WHERE uid = $1 RETURNING id")
