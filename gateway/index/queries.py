@@ -169,6 +169,43 @@ LOCATE_INSTANCE = Query(
     _LOCATED + " AND s.uid = $7 AND i.uid = $8" + _AFTER,
 )
 
+_SELECTED = {
+    "outline": ("SELECT i.sop_class_uid, i.transfer_syntax_uid, COUNT(*), SUM(i.size)", " GROUP BY 1, 2 ORDER BY 1, 2"),
+    "series": ("SELECT s.id", " ORDER BY t.id, s.number, s.id"),
+    "instances": (
+        "SELECT i.id, t.uid, s.uid, i.uid, i.sop_class_uid, i.transfer_syntax_uid, i.key, i.size, i.data_set_offset, "
+        "i.version, s.number, s.id, i.number",
+        " ORDER BY t.id, s.number, s.id, i.number, i.id",
+    ),
+}
+_SELECTED_FROM = {
+    "outline": "FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id",
+    "series": "FROM studies t JOIN series s ON s.study = t.id",
+    "instances": "FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id",
+}
+SELECTED_IN_SERIES = Query(
+    "selected_in_series: a page of the instances of a series, by its row number",
+    """
+    SELECT i.id, t.uid, s.uid, i.uid, i.sop_class_uid, i.transfer_syntax_uid, i.key, i.size, i.data_set_offset,
+        i.version, s.number, s.id, i.number
+    FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+    WHERE i.series = $1 AND (i.number, i.id) > ($2, $3) ORDER BY i.number, i.id LIMIT $4
+    """,
+)
+
+
+def selected(what: str, keys: Sequence[tuple[str, Sequence[str]]]) -> tuple[Query, list[str]]:
+    """`outline`, `series` or `instances` under unique keys (column, values), which hold together."""
+    conditions, parameters = [], list[str]()
+    for column, values in keys:
+        names = ", ".join([f"${len(parameters) + number}" for number in range(1, len(values) + 1)])
+        conditions.append(f"{column} IN ({names})")
+        parameters += values
+    head, tail = _SELECTED[what]
+    sql = f"{head} {_SELECTED_FROM[what]} WHERE {' AND '.join(conditions)}{tail}"
+    return Query(f"selected_{what}: under unique keys", sql), parameters
+
+
 # --- searches: the heads and parts that search.py and matching.py put together ---------------------------------------
 
 SEARCH = {
