@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.access.users import Authenticator
+from gateway.archive.commitment import Commitments
 from gateway.archive.ingest import Ingest
+from gateway.archive.performed import PerformedSteps
+from gateway.archive.worklist import Worklists
 from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.storage.store import Store
@@ -23,18 +26,32 @@ class Context:
     database: Database
     store: Store
     authenticator: Authenticator = field(default_factory=Authenticator)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    wake: Callable[[], None] = lambda: None
+    """Tells the runner of jobs that there is something to do."""
+    commitments: Commitments = field(init=False)
+    worklists: Worklists = field(init=False)
+    steps: PerformedSteps = field(init=False)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """What `close` awaits."""
+
+    def __post_init__(self) -> None:
+        def wake() -> None:
+            self.wake()
+
+        self.commitments = Commitments(self.database, self.store, self.settings, wake=wake)
+        self.worklists = Worklists(self.database, self.settings)
+        self.steps = PerformedSteps(self.database, self.settings, wake=wake)
 
     def own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that is awaited by `close` at the latest."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return task
 
     async def close(self) -> None:
         """Cancel what is still at work; call it once every association has ended."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         self.authenticator.close()

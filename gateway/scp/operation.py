@@ -28,6 +28,9 @@ class Operation:
     When the association ends first, the task of `perform` is cancelled.
     """
 
+    max_identifier = MAX_IDENTIFIER
+    """Bytes of its data set, at most."""
+
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         self.context = context
         self.session = session
@@ -54,7 +57,7 @@ class Operation:
     # The receiver's side (`net.session.Receiver`).
 
     def write(self, data: memoryview, block: Block) -> None:
-        if len(self._identifier) + len(data) > MAX_IDENTIFIER:
+        if len(self._identifier) + len(data) > self.max_identifier:
             self._too_long = True
         else:
             self._identifier += data
@@ -64,7 +67,7 @@ class Operation:
 
     def end(self) -> None:
         if self._too_long:
-            comment = f"the identifier is longer than {MAX_IDENTIFIER} bytes"
+            comment = f"the identifier is longer than {self.max_identifier} bytes"
             self.respond(messages.response(self.command, status.OUT_OF_RESOURCES, comment))
             return
         self.session.begin_operation(self.command.message_id or 0, self)

@@ -1,0 +1,51 @@
+"""C-FIND on the Modality Worklist information model (PS3.4 Annex K). What is found is `archive/worklist.py`'s."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from gateway.archive.worklist import text_of
+from gateway.dicom.decode import decode_data_set
+from gateway.dicom.encode import encode_data_set
+from gateway.dimse import messages, status
+from gateway.errors import BadRequest, DataSetError
+from gateway.scp.operation import Operation
+
+log = logging.getLogger(__name__)
+
+SOP_CLASS: Final = "1.2.840.10008.5.1.4.31"
+_CHARACTER_SET: Final = 0x00080005
+
+
+class FindWorklist(Operation):
+    """One C-FIND-RQ."""
+
+    async def perform(self, identifier: bytes) -> None:
+        syntax = self.presentation.transfer_syntax
+        settings = self.context.settings().worklist
+        found = 0
+        try:
+            keys = decode_data_set(identifier, syntax)
+            prefer = text_of(keys.get(_CHARACTER_SET))
+            async for match in self.context.worklists.find(keys):
+                if self.cancelled.is_set():
+                    self.respond(messages.c_find_response(self.command, status.CANCEL))
+                    return
+                if found >= settings.max_results:
+                    comment = f"more than {found} matches, see worklist.max_results"
+                    self.respond(messages.c_find_response(self.command, status.OUT_OF_RESOURCES, comment))
+                    return
+                answer = encode_data_set(match, syntax, prefer=prefer)
+                self.send_pending(messages.c_find_response(self.command, status.PENDING), answer)
+                await self.session.drain()
+                found += 1
+        except (BadRequest, DataSetError) as error:
+            log.warning("%s: a worklist query makes no sense: %s", self.session, error)
+            code = (
+                status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS if isinstance(error, BadRequest) else status.UNABLE_TO_PROCESS
+            )
+            self.respond(messages.c_find_response(self.command, code, str(error)[:64]))
+            return
+        log.info("%s: worklist query, %d items", self.session, found)
+        self.respond(messages.c_find_response(self.command))
