@@ -90,6 +90,8 @@ class Session(Exchange):
         """The user that its identity has proved to be there, where that was asked for."""
         self.allowed: frozenset[str] = frozenset()
         """Services that it may ask for, once it is admitted."""
+        self.extensions: dict[str, bytes] = {}
+        """By SOP class, what we answered to SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
         self._admission: asyncio.Task[None] | None = None
         self._services = services
         self._releasing = False

@@ -13,11 +13,11 @@ from gateway.access.callers import how_to_allow
 from gateway.config import Dicom, Settings
 from gateway.dicom import uids
 from gateway.dimse import messages, status
-from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
+from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Command
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
-from gateway.scp import admission
+from gateway.scp import admission, query
 from gateway.scp.context import Context
 from gateway.scp.storage import Store
 from gateway.scp.verification import Echo
@@ -28,6 +28,11 @@ from gateway.ul.negotiation import PresentationContext
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 
 log = logging.getLogger(__name__)
+
+
+_NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS})
+_EXTENSIONS = dict.fromkeys(query.MODELS, query.EXTENSIONS)
+"""What we take of SOP Class Extended Negotiation, by SOP class (PS3.4 §C.5)."""
 
 
 class Offer:
@@ -52,6 +57,8 @@ class Offer:
         self.contexts = dict.fromkeys(uids.STORAGE_CLASSES, storage)
         """Abstract syntax to transfer syntaxes."""
         self.contexts[uids.VERIFICATION] = frozenset(syntax.uid for syntax in plain)
+        with_deflated = self.contexts[uids.VERIFICATION] | {uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.uid}
+        self.contexts.update(dict.fromkeys(query.MODELS, with_deflated))
         self._of_unknown = storage if settings.accept_unknown_sop_classes else None
 
     def unknown(self, abstract_syntax: str) -> frozenset[str] | None:
@@ -91,6 +98,8 @@ class GatewayServices:
         results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown)
         results = admission.permitted(session, request, results)
         identity = proposed.identity if session.user else None
+        extended = negotiation.answer_extended(request, results, _EXTENSIONS)
+        session.extensions = {each.sop_class_uid: each.information for each in extended}
         return AssociateAC(
             request.called_aet,
             request.calling_aet,
@@ -100,6 +109,7 @@ class GatewayServices:
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
                 operations=negotiation.answer_operations(proposed.operations, settings.dicom.max_operations, 1),
                 roles=negotiation.answer_roles(request, results),
+                extended=extended,
                 # "a zero-length server response" says that it was accepted (PS3.7 D.3.3.7.2).
                 identity_response=b"" if identity is not None and identity.response_requested else None,
             ),
@@ -118,7 +128,9 @@ class GatewayServices:
         is_verification = context.abstract_syntax == uids.VERIFICATION
         if field == C_ECHO_RQ and is_verification:
             return Echo(session, context, command)
-        if field == C_STORE_RQ and not is_verification:
+        if field == C_FIND_RQ and context.abstract_syntax in query.MODELS:
+            return query.Find(self._context, session, context, command)
+        if field == C_STORE_RQ and context.abstract_syntax not in _NOT_STORED:
             return Store(self._context.ingest, session, context, command)
         what = f"unrecognized operation {field:04X}H"
         return Refused(session, context, command, status.UNRECOGNIZED_OPERATION, what)

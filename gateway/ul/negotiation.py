@@ -19,6 +19,7 @@ from gateway.ul.items import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     AsynchronousOperations,
     ContextResult,
+    ExtendedNegotiation,
     ProposedContext,
     RoleSelection,
 )
@@ -117,6 +118,25 @@ def answer_operations(
     if proposed is None:
         return None
     return AsynchronousOperations(_smaller(proposed.invoked, invoked), _smaller(proposed.performed, performed))
+
+
+def answer_extended(
+    request: AssociateRQ, results: Sequence[ContextResult], supported: Mapping[str, bytes]
+) -> list[ExtendedNegotiation]:
+    """The SOP class extended negotiation of an accept, for service classes whose every byte is a flag (PS3.4 §C.5).
+
+    As many bytes as were offered, or as `supported` has: 1 where both say 1. Nothing for a class that is not in
+    `supported` or none of whose contexts was accepted.
+    """
+    accepted_ids = {result.id for result in results if result.result == ACCEPTANCE}
+    accepted = {context.abstract_syntax for context in request.contexts if context.id in accepted_ids}
+    answers = {}
+    for offer in request.user_information.extended:
+        ours = supported.get(offer.sop_class_uid)
+        if ours is not None and offer.sop_class_uid in accepted and offer.information:
+            flags = bytes([int(flag == 1 and able == 1) for flag, able in zip(offer.information, ours, strict=False)])
+            answers[offer.sop_class_uid] = ExtendedNegotiation(offer.sop_class_uid, flags)
+    return list(answers.values())
 
 
 def refusal(request: AssociateRQ) -> Rejection | None:
