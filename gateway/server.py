@@ -21,6 +21,7 @@ from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
+from gateway.jobs.runner import Runner
 from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
@@ -123,6 +124,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         feed = Feed(folder.database)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify) as ingest:
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
+            runner = _runner(settings, services)
+            services.wake = runner.notify
             gateway.services = GatewayServices(settings, services, gateway.established)
             gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom)
             gateway.web = Listener(
@@ -141,14 +144,27 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             try:
                 await _start_web(gateway)
                 gateway.acceptor.start()
+                runner.start()
                 async with _watching(secrets.dicom):
                     yield gateway
             finally:
                 gateway.drain()
                 await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
+                await runner.close()
                 await services.close()
                 await gateway.web.stop()
                 await feed.close()
+
+
+def _runner(settings: Settings, services: scp.Context) -> Runner:
+    jobs = settings.jobs
+    return Runner(
+        services.database,
+        services.kinds,
+        slots=jobs.slots,
+        per_lane=jobs.per_destination,
+        keep=jobs.keep_days * 86400,
+    )
 
 
 async def serve(

@@ -20,6 +20,8 @@ from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
 
+SOP_CLASS = commitment.SOP_CLASS
+
 
 class Commit(Operation):
     """One N-ACTION-RQ: answered once the request is durable, reported on at once if the association stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Final
 
 from gateway.archive.performed import StepRefused
 from gateway.dicom.decode import decode_data_set
@@ -12,9 +13,11 @@ from gateway.dimse import messages, status
 from gateway.dimse.command import N_CREATE_RQ
 from gateway.errors import DataSetError
 from gateway.scp.operation import Operation
-from gateway.scu.mpps import SOP_CLASS
+from gateway.scu import mpps
 
 log = logging.getLogger(__name__)
+
+SOP_CLASS: Final = mpps.SOP_CLASS
 
 
 class PerformedStep(Operation):

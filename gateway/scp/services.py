@@ -13,12 +13,25 @@ from gateway.access.callers import how_to_allow
 from gateway.config import Dicom, Settings
 from gateway.dicom import uids
 from gateway.dimse import messages, status
-from gateway.dimse.command import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Command
+from gateway.dimse.command import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_CREATE_RQ,
+    N_EVENT_REPORT_RQ,
+    N_SET_RQ,
+    Command,
+)
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
-from gateway.scp import admission, query
+from gateway.scp import admission, commitment, mpps, query, retrieve_keys, worklist
 from gateway.scp.context import Context
+from gateway.scp.retrieve import Get, Move
 from gateway.scp.storage import Store
 from gateway.scp.verification import Echo
 from gateway.telemetry import ASSOCIATIONS_TOTAL
@@ -30,8 +43,14 @@ from gateway.ul.pdu import AssociateAC, AssociateRQ
 log = logging.getLogger(__name__)
 
 
-_NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS})
-_EXTENSIONS = dict.fromkeys(query.MODELS, query.EXTENSIONS)
+_WORKFLOW = frozenset({commitment.SOP_CLASS, worklist.SOP_CLASS, mpps.SOP_CLASS})
+_NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS, *retrieve_keys.MODELS, *_WORKFLOW})
+_AS_SCU = frozenset({commitment.SOP_CLASS, *uids.STORAGE_CLASSES})
+"""Where who calls us may be the SCP: to report what became of a request of ours, to take what it asks for by C-GET."""
+_EXTENSIONS = {
+    **dict.fromkeys(query.MODELS, query.EXTENSIONS),
+    **dict.fromkeys(retrieve_keys.MODELS, retrieve_keys.EXTENSIONS),
+}
 """What we take of SOP Class Extended Negotiation, by SOP class (PS3.4 §C.5)."""
 
 
@@ -58,7 +77,8 @@ class Offer:
         """Abstract syntax to transfer syntaxes."""
         self.contexts[uids.VERIFICATION] = frozenset(syntax.uid for syntax in plain)
         with_deflated = self.contexts[uids.VERIFICATION] | {uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.uid}
-        self.contexts.update(dict.fromkeys(query.MODELS, with_deflated))
+        self.contexts.update(dict.fromkeys((*query.MODELS, *retrieve_keys.MODELS), with_deflated))
+        self.contexts.update(dict.fromkeys(_WORKFLOW, self.contexts[uids.VERIFICATION]))
         self._of_unknown = storage if settings.accept_unknown_sop_classes else None
 
     def unknown(self, abstract_syntax: str) -> frozenset[str] | None:
@@ -95,7 +115,7 @@ class GatewayServices:
         if rejection is not None:
             return rejection
         proposed = request.user_information
-        results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown)
+        results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown, as_scu=_AS_SCU)
         results = admission.permitted(session, request, results)
         identity = proposed.identity if session.user else None
         extended = negotiation.answer_extended(request, results, _EXTENSIONS)
@@ -107,8 +127,10 @@ class GatewayServices:
             UserInformation(
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
-                operations=negotiation.answer_operations(proposed.operations, settings.dicom.max_operations, 1),
-                roles=negotiation.answer_roles(request, results),
+                operations=negotiation.answer_operations(
+                    proposed.operations, settings.dicom.max_operations, settings.retrieve.window
+                ),
+                roles=negotiation.answer_roles(request, results, as_scu=_AS_SCU),
                 extended=extended,
                 # "a zero-length server response" says that it was accepted (PS3.7 D.3.3.7.2).
                 identity_response=b"" if identity is not None and identity.response_requested else None,
@@ -130,6 +152,20 @@ class GatewayServices:
             return Echo(session, context, command)
         if field == C_FIND_RQ and context.abstract_syntax in query.MODELS:
             return query.Find(self._context, session, context, command)
+        if (model := retrieve_keys.MODELS.get(context.abstract_syntax)) is not None:
+            if field == C_MOVE_RQ and model.moves:
+                return Move(self._context, session, context, command)
+            if field == C_GET_RQ and not model.moves:
+                return Get(self._context, session, context, command)
+        if context.abstract_syntax in _WORKFLOW:
+            if field == C_FIND_RQ and context.abstract_syntax == worklist.SOP_CLASS:
+                return worklist.FindWorklist(self._context, session, context, command)
+            if field in (N_CREATE_RQ, N_SET_RQ) and context.abstract_syntax == mpps.SOP_CLASS:
+                return mpps.PerformedStep(self._context, session, context, command)
+            if field == N_ACTION_RQ and context.abstract_syntax == commitment.SOP_CLASS:
+                return commitment.Commit(self._context, session, context, command)
+            if field == N_EVENT_REPORT_RQ and context.abstract_syntax == commitment.SOP_CLASS:
+                return commitment.receive_report(self._context, session, context, command)
         if field == C_STORE_RQ and context.abstract_syntax not in _NOT_STORED:
             return Store(self._context.ingest, session, context, command)
         what = f"unrecognized operation {field:04X}H"

@@ -12,7 +12,9 @@ from typing import Any
 from gateway import config
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.archive.ingest import Ingest
+from gateway.config import Settings
 from gateway.dicom import uids
+from gateway.jobs.runner import Runner
 from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.requestor import Call
@@ -31,6 +33,14 @@ class Intake:
     services: GatewayServices
     acceptor: Acceptor
     blocks: BlockPool
+    context: Context
+    jobs: Runner
+    settings: Settings
+
+    def configure(self, **sections: dict[str, Any]) -> None:
+        """Change settings from now on, as far as they are asked for each time."""
+        self.settings = _with(self.settings, sections)
+        self.services.use(self.settings)
 
     def call(self, *contexts: tuple[str, list[str]], **changes: Any) -> Call:
         """A call to it, by default for verification and CT images in Explicit VR Little Endian."""
@@ -50,21 +60,19 @@ class Intake:
 async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
     """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`."""
     sections["storage"] = {"min_free": 0, "path": str(path), **sections.get("storage", {})}
-    settings = config.load(environment={}, overrides=None)
-    settings = config.msgspec.convert(
-        {
-            name: {**config.msgspec.to_builtins(getattr(settings, name)), **sections.get(name, {})}
-            for name in config.Settings.__struct_fields__
-        },
-        config.Settings,
-    )
+    settings = _with(config.load(environment={}, overrides=None), sections)
     async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
-        acceptors: list[Acceptor] = []
+        made: list[Intake] = []
 
         def established() -> Counter[str]:
-            return acceptors[0].established()
+            return made[0].acceptor.established()
 
-        context = Context(lambda: settings, ingest, folder.database, folder.store)
+        def current() -> Settings:
+            return made[0].settings if made else settings
+
+        context = Context(current, ingest, folder.database, folder.store)
+        jobs = Runner(folder.database, context.kinds, poll=0.02)
+        context.wake = jobs.notify
         services = GatewayServices(settings, context, established)
         pool = BlockPool(blocks)
         certificates = server_certificates(settings.dicom)
@@ -81,14 +89,23 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
             max_operations=settings.dicom.max_operations,
             tls_port=TlsPort(listen("127.0.0.1", 0), lambda: certificates.newest) if certificates else None,
         )
-        acceptors.append(acceptor)
+        made.append(Intake(folder, ingest, services, acceptor, pool, context, jobs, settings))
         acceptor.start()
+        jobs.start()
         try:
-            yield Intake(folder, ingest, services, acceptor, pool)
+            yield made[0]
         finally:
             services.draining = True
             await acceptor.stop(0)
+            await jobs.close()
             await context.close()
+
+
+def _with(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:
+    tree = config.msgspec.to_builtins(settings)
+    for name, section in sections.items():
+        tree[name] = {**tree[name], **section}
+    return config.msgspec.convert(tree, config.Settings)
 
 
 __all__ = ["BLOCK_SIZE", "CT", "Intake", "intake"]
