@@ -20,6 +20,7 @@ from gateway.archive.ingest import Ingest, collect_garbage
 from gateway.archive.recovery import recover
 from gateway.database.sqlite import SQLite
 from gateway.errors import ConfigurationError
+from gateway.index.rebuild import unfinished
 from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.layout import Layout, new_key
@@ -38,17 +39,31 @@ class DataFolder:
 
 
 @asynccontextmanager
-async def open_folder(settings: config.Storage, *, create: bool = True) -> AsyncIterator[DataFolder]:
+async def open_folder(
+    settings: config.Storage, *, create: bool = True, rebuilding: bool = False
+) -> AsyncIterator[DataFolder]:
     """Open a data folder, finish or undo what a crash left, and close it in the end.
 
-    Raises ConfigurationError when it cannot be used, or is not there and `create` is false; DatabaseError.
+    Raises ConfigurationError when it cannot be used, or is not there and `create` is false; DatabaseError. Only who is
+    `rebuilding` the index may open a store whose index is missing or half made: recovery would take what it does not
+    find there for what was never acknowledged.
     """
     layout = Layout(Path(settings.path))
     if not create and not layout.database.exists():
         raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")
     await asyncio.to_thread(_prepare, layout)
+    if not rebuilding and not layout.database.exists() and any(layout.store.iterdir()):
+        raise ConfigurationError(
+            f"{settings.path}: there are instances here, but {layout.database.name} is missing; bring it back from a "
+            "backup, or make it anew with `dicom-gateway reindex`"
+        )
     database = await SQLite.open(layout.database, lock_path=layout.write_lock)
     try:
+        if not rebuilding and await unfinished(database):
+            raise ConfigurationError(
+                f"{settings.path}: the index is half made, because a reindex was broken off; "
+                "run `dicom-gateway reindex` again"
+            )
         store = FileStore(layout)
         await recover(layout, store, database)
         yield DataFolder(settings, layout, store, database, Health())

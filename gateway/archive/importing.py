@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
-import os
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
 from gateway import config
+from gateway.archive.files import HEAD, Files, read_meta
 from gateway.archive.folder import open_folder, open_ingest
+from gateway.archive.heading import Heading
 from gateway.archive.ingest import Ingest, Taken
-from gateway.dicom import part10, uids
+from gateway.dicom import uids
 from gateway.errors import DataSetError, InstanceRefused, UnsupportedTransferSyntax
 from gateway.index.store import Origin
 
 _AT_ONCE = 8
 """Files in progress at a time."""
 _CHUNK = 1 << 20
-_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,14 +36,6 @@ class ImportReport:
     """(file, reason) of DICOM files that could not be taken in."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Source:
-    """A file, or a member of a zip."""
-
-    name: str
-    open: Callable[[], IO[bytes]]
-
-
 async def import_paths(
     settings: config.Storage, paths: Iterable[Path], progress: Callable[[ImportReport], None] = lambda report: None
 ) -> ImportReport:
@@ -54,7 +45,8 @@ async def import_paths(
     what is wrong with a single file goes into the report.
     """
     report = ImportReport()
-    sources = _sources(paths)
+    files = Files(paths)
+    sources = iter(files)
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def work(name: str, file: IO[bytes]) -> None:
@@ -70,7 +62,6 @@ async def import_paths(
             async with asyncio.TaskGroup() as group:
                 while (source := await asyncio.to_thread(next, sources, None)) is not None:
                     await room.acquire()
-                    # A member must be open before the iterator goes on and closes its zip.
                     try:
                         file = await asyncio.to_thread(source.open)
                     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
@@ -80,28 +71,9 @@ async def import_paths(
                     group.create_task(work(source.name, file))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        finally:
+            files.close()
     return report
-
-
-def _sources(paths: Iterable[Path]) -> Iterator[_Source]:
-    for path in paths:
-        if path.is_dir():
-            for folder, below, names in os.walk(path):
-                below.sort()
-                for name in sorted(names):
-                    yield from _file(Path(folder) / name)
-        else:
-            yield from _file(path)
-
-
-def _file(path: Path) -> Iterator[_Source]:
-    if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if not member.is_dir():
-                    yield _Source(f"{path}:{member.filename}", functools.partial(archive.open, member))
-    else:
-        yield _Source(str(path), lambda: path.open("rb"))
 
 
 async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportReport) -> None:
@@ -119,18 +91,23 @@ async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportRepo
 
 async def _take_in(ingest: Ingest, file: IO[bytes]) -> Taken | None:
     """Stream one Part 10 file into the ingest; None for what is not one, or is a DICOMDIR."""
-    head = await asyncio.to_thread(file.read, _CHUNK)
-    if head[128:132] != b"DICM":
-        return None
-    meta = part10.read_header(lambda offset, length: head[offset : offset + length])
-    if meta.sop_class_uid == _MEDIA_STORAGE_DIRECTORY:
+    head = await asyncio.to_thread(file.read, HEAD)
+    meta = read_meta(head)
+    if meta is None:
         return None
     if meta.transfer_syntax_uid not in uids.TRANSFER_SYNTAXES:
         raise UnsupportedTransferSyntax(f"transfer syntax {meta.transfer_syntax_uid} is not known here")
+    sop_class_uid, sop_instance_uid = meta.sop_class_uid, meta.sop_instance_uid
+    # Where the file's own meta information says otherwise, the data set is right.
+    heading = Heading(meta.transfer_syntax_uid, HEAD)
+    heading.look([head[meta.data_set_offset :]], complete=len(head) < HEAD)
+    if heading.found:
+        record = heading.record()
+        sop_class_uid, sop_instance_uid = record.sop_class_uid, record.sop_instance_uid
     reception = ingest.begin(
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        sop_class_uid=meta.sop_class_uid,
-        sop_instance_uid=meta.sop_instance_uid,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
         origin=Origin(calling_aet="", called_aet="", peer="", received_at=time.time(), via="import"),
     )
     try:

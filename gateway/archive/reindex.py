@@ -56,7 +56,7 @@ async def reindex(settings: config.Storage, *, progress: Progress = lambda done,
         raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")
     if not layout.database.exists():
         await asyncio.to_thread(_keep_what_is_placed, layout)
-    async with open_folder(settings) as folder:
+    async with open_folder(settings, rebuilding=True) as folder:
         if workers := await asyncio.to_thread(os.listdir, layout.incoming):
             raise ConfigurationError(
                 f"{settings.path}: a gateway or an import works on it ({workers[0]}); stop it first"
