@@ -45,6 +45,9 @@ _BY_NAME: Final = {"GB18030": "gb18030", "GBK": "gbk", "ISO 2022 GBK": "gbk", "U
 _STAND_ALONE: Final = frozenset({"utf_8", "gb18030", "gbk"})
 """Sets without code extensions (PS3.5 §6.1.2.5.4 d)."""
 
+_WITHOUT_ESCAPES: Final = frozenset({"gb2312", "euc_kr"})
+"""Sets of two bytes in G1, which are known for what they are even where they are not designated."""
+
 # Escape sequences that designate G1, to a codec for its bytes beside ASCII in G0 (PS3.3 Tables C.12-3, C.12-4).
 _G1: Final = {
     b"-A": "latin_1",
@@ -92,7 +95,11 @@ def character_set(terms: bytes | str | None) -> CharacterSet:
     An unknown or misspelt term falls back to the default repertoire.
     """
     text = terms.decode("ascii", "replace") if isinstance(terms, bytes) else terms or ""
-    codec = _codec(text.split("\\")[0])
+    first, *others = text.split("\\")
+    codec = _codec(first)
+    if others and codec == _DEFAULT and "100" not in first:
+        # Some writers, pydicom among them, leave out the escape sequence that designates G1 (PS3.5 §6.1.2.5.3).
+        codec = next((each for each in map(_codec, others) if each in _WITHOUT_ESCAPES), codec)
     return CharacterSet(codec, codec not in _STAND_ALONE)
 
 

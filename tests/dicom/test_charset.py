@@ -145,3 +145,15 @@ class TestAgainstPydicom:
                 assert text.rstrip("=") == str(theirs.PatientName).rstrip(), path.name
                 seen += 1
         assert seen > 120
+
+
+@pytest.mark.parametrize(
+    ("terms", "value", "text"),
+    [
+        ("\\ISO 2022 IR 58", "Zhang=张".encode("gb2312"), "Zhang=张"),
+        ("ISO 2022 IR 6\\ISO 2022 IR 149", "Hong=홍".encode("euc_kr"), "Hong=홍"),
+        ("ISO 2022 IR 100\\ISO 2022 IR 149", "Müller".encode("latin_1"), "Müller"),
+    ],
+)
+def test_two_byte_sets_that_were_not_designated(terms, value, text):
+    assert decode(value, terms, "PN") == text

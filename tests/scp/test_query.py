@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dimse import messages, status
 from gateway.net.requestor import Requestor, associate
 from gateway.scp.query import PATIENT_ROOT_FIND, PATIENT_STUDY_ONLY_FIND, STUDY_ROOT_FIND
+from gateway.ul.items import ExtendedNegotiation
 from tests.support.datasets import BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, decode, encode, instance
 from tests.support.index import data_set, fill
 from tests.support.intake import Intake, intake
@@ -386,3 +387,44 @@ async def test_an_empty_archive(gateway: Intake) -> None:
 def test_identifiers_are_read_as_they_are_written() -> None:
     keys = {0x00080052: Attribute("CS", ["STUDY"])}
     assert decode_data_set(encode_data_set(keys, EXPLICIT), EXPLICIT) == keys
+
+
+class TestExtendedNegotiation:
+    """§C.5.1.1: what is offered and taken changes what a query may ask and what it finds."""
+
+    @staticmethod
+    def offering(gateway: Intake, flags: bytes) -> AbstractAsyncContextManager[Requestor]:
+        extended = [ExtendedNegotiation(model, flags) for model in MODELS]
+        return associate(gateway.call(*[(model, [EXPLICIT]) for model in MODELS], extended=extended))
+
+    async def test_relational(self, hospital: Intake) -> None:
+        async with self.offering(hospital, b"\1") as association:
+            keys = {"PatientName": "doe*", "Modality": "CT", "SeriesInstanceUID": ""}
+            answer = await find(association, keys, "SERIES")
+            assert answer.values("SeriesInstanceUID") == ["1.1.1", "1.1.2"]
+            assert answer.values("PatientName") == ["Doe^John", "Doe^John"]
+            answer = await find(association, {"SOPInstanceUID": ""}, "IMAGE", PATIENT_ROOT_FIND)
+            assert len(answer.found) == 6
+        async with self.offering(hospital, b"\0\1\1") as association:
+            answer = await find(association, {"SeriesInstanceUID": ""}, "SERIES")
+            assert answer.status == status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+
+    async def test_fuzzy_names(self, gateway: Intake) -> None:
+        names = ["Meier^Hans", "Mayer^Johann", "Smith^John"]
+        sources = [data_set(f"1.{n}", PatientName=name, PatientID=f"P{n}") for n, name in enumerate(names)]
+        await fill(gateway.folder.database, sources)
+        async with self.offering(gateway, b"\0\0\1") as association:
+            answer = await find(association, {"PatientName": "MEYER"})
+            assert answer.values("PatientName") == ["Mayer^Johann", "Meier^Hans"]
+        async with self.offering(gateway, b"\1\1\0\1\1\1\1") as association:
+            assert not (await find(association, {"PatientName": "MEYER"})).found
+
+    async def test_combined_date_time(self, gateway: Intake) -> None:
+        moments = [("20260101", "1100"), ("20260101", "1300"), ("20260102", "0900")]
+        sources = [data_set(f"1.{n}", StudyDate=day, StudyTime=time) for n, (day, time) in enumerate(moments)]
+        await fill(gateway.folder.database, sources)
+        keys = {"StudyDate": "20260101-20260102", "StudyTime": "1200-1000", "StudyInstanceUID": ""}
+        async with self.offering(gateway, b"\1\1") as association:
+            assert (await find(association, keys)).values("StudyInstanceUID") == ["1.1", "1.2"]
+        async with self.offering(gateway, b"\1") as association:
+            assert (await find(association, keys)).values("StudyInstanceUID") == []
