@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import backup, check_config, echo, hash_password, import_, reindex, restore, serve, status
+from gateway.cli import (
+    backup,
+    check_config,
+    echo,
+    find,
+    get,
+    hash_password,
+    import_,
+    move,
+    reindex,
+    restore,
+    send,
+    serve,
+    status,
+)
 from gateway.errors import ConfigurationError, GatewayError
 
 app = typer.Typer(
@@ -32,6 +46,10 @@ app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("reindex")(reindex.reindex)
 app.command("echo")(echo.echo)
+app.command("send")(send.send)
+app.command("find")(find.find)
+app.command("move")(move.move)
+app.command("get")(get.get)
 
 
 def _version(wanted: bool) -> None:

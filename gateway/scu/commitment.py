@@ -71,14 +71,10 @@ async def request_commitment(
         response = await association.request(context, command, [data], timeout=node.response_timeout)
         if status.category(response.status) is status.Category.FAILURE:
             raise _failure(str(node), "the request", response.status, response.error_comment)
-        try:
-            async with asyncio.timeout(wait):
-                outcome = await arrived
-        except TimeoutError:
-            outcome = None
+        await asyncio.wait([arrived], timeout=wait)
         if tasks:
             await asyncio.wait(tasks)  # A report is answered before we release.
-        return arrived.result() if arrived.done() else outcome
+    return arrived.result() if arrived.done() else None
 
 
 async def report_commitment(node: Node, outcome: Outcome, retrieve_aet: str = "") -> None:

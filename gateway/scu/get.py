@@ -16,7 +16,7 @@ from gateway.dicom import uids
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_STORE_RQ, Command
-from gateway.errors import DatabaseError, InstanceRefused, StorageError
+from gateway.errors import AssociationRefused, DatabaseError, DataSetError, InstanceRefused, RequestFailed, StorageError
 from gateway.net.buffers import Block, BlockPool
 from gateway.net.exchange import Receiver, Unserved
 from gateway.net.requestor import Requestor
@@ -110,6 +110,24 @@ async def get(
                     yield progress
     finally:
         await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def fetch(node: Node, level: str, keys: DataSet, sink: Sink) -> AsyncGenerator[Progress, None]:
+    """`get` at one of `find.LEVELS`, knowing what comes: the node is asked for the SOP classes first.
+
+    `keys` hold the unique keys down to `level` (PS3.4 C.4.3.1.3). Where the node does not say which classes, the
+    common ones are proposed.
+    """
+    wanted = find.identifier(level, keys)
+    at_patient = level == "patient"
+    try:
+        classes = await classes_of(node, wanted, model=find.PATIENT_ROOT if at_patient else find.STUDY_ROOT)
+    except (RequestFailed, AssociationRefused, DataSetError):
+        classes = []  # It may give although it does not find; what is really wrong will be heard below.
+    model = PATIENT_ROOT if at_patient else STUDY_ROOT
+    async with aclosing(get(node, wanted, sink, model=model, classes=classes or COMMON_CLASSES)) as responses:
+        async for progress in responses:
+            yield progress
 
 
 async def classes_of(node: Node, wanted: DataSet, *, model: str = find.STUDY_ROOT) -> list[str]:

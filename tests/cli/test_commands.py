@@ -19,7 +19,8 @@ from pydicom.data import get_testdata_file
 from gateway.access import passwords
 from tests.support.processes import ROOT, Gateway, free_port, wait_until
 
-COMMANDS = ("serve", "status", "check-config", "hash-password", "import", "backup", "restore", "reindex", "echo")
+COMMANDS = ("serve", "status", "check-config", "hash-password", "import", "backup", "restore", "reindex")
+COMMANDS += ("echo", "send", "find", "move", "get")
 
 
 def run(*arguments: str, code: int = 0, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -228,16 +229,82 @@ class TestBackup:
 
 class TestEcho:
     def test_answers(self, gateway: Gateway):
-        text = run("echo", "127.0.0.1", str(gateway.port), "--aec", "GATEWAY").stdout
-        assert "answers" in text
-        answer = json.loads(run("echo", "127.0.0.1", str(gateway.port), "--json").stdout)
-        assert answer["status"] == "0000"
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        assert f"{node} answers" in run("echo", node).stdout
+        assert json.loads(run("echo", node, "--json").stdout)["status"] == "0000"
+
+    def test_a_modality_by_name(self, gateway: Gateway, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text(f'[modalities.ours]\naet = "GATEWAY"\nhost = "localhost"\nport = {gateway.port}\n')
+        assert "ours (GATEWAY@localhost:" in run("echo", "ours", "--config", str(file)).stdout
+        assert "ours" in one_line(run("echo", "theirs", "--config", str(file), code=2))
 
     def test_nobody_there(self):
         began = time.monotonic()
-        assert "127.0.0.1" in one_line(run("echo", "127.0.0.1", str(free_port()), code=1))
+        assert "connection refused" in one_line(run("echo", f"ANY@127.0.0.1:{free_port()}", code=1))
         assert time.monotonic() - began < 10
 
     def test_somebody_else_there(self, gateway: Gateway):
         http = gateway.url.rpartition(":")[2]
-        one_line(run("echo", "127.0.0.1", http, "--timeout", "2", code=1))
+        one_line(run("echo", f"ANY@127.0.0.1:{http}", "--timeout", "2", code=1))
+
+    @pytest.mark.parametrize(
+        "text", ["", "nobody", "A@b", "A@b:0", "A@b:70000", "@b:104", "A" * 17 + "@b:104", "A@:104"]
+    )
+    def test_no_node(self, text: str):
+        assert "is no modality" in one_line(run("echo", text, code=2))
+
+
+class TestSendAndFind:
+    def test_files_folders_zips_and_what_is_none(self, gateway: Gateway, tmp_path: Path):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        (folder / "CT.dcm").write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
+        (folder / "note.txt").write_text("no image")
+        with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+            for name in ("rtplan.dcm", "JPEG2000.dcm"):
+                archive.write(get_testdata_file(name), name)
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        done = run("send", node, str(folder), str(tmp_path / "more.zip"))
+        assert done.stdout == f"{node}: 3 instances stored, 0 failed, 1 not DICOM\n"
+        report = json.loads(run("send", node, str(folder), "--json").stdout)
+        assert (report["sent"], report["failed"], report["skipped"]) == (1, 0, 1)
+        assert report["instances"][0]["status"] == "0000"
+
+    def test_what_is_not_stored_is_named(self, gateway: Gateway, tmp_path: Path):
+        good = Path(get_testdata_file("CT_small.dcm")).read_bytes()
+        (tmp_path / "cut.dcm").write_bytes(good[:1000])
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        done = run("send", node, str(tmp_path / "cut.dcm"), code=1)
+        assert "cut.dcm: C000H" in one_line(done)
+        assert "0 instances stored, 1 failed" in done.stdout
+
+    def test_nothing_to_send(self, gateway: Gateway, tmp_path: Path):
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        assert "0 instances stored" in run("send", node, str(tmp_path), code=1).stdout
+        assert "nowhere" in one_line(run("send", node, str(tmp_path / "nowhere"), code=2))
+
+    def test_nobody_to_send_to(self):
+        line = one_line(run("send", f"ANY@127.0.0.1:{free_port()}", get_testdata_file("CT_small.dcm"), code=1))
+        assert "CT_small.dcm: ANY@127.0.0.1:" in line
+        assert "connection refused" in line
+
+    def test_find(self, gateway: Gateway):
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        shown = run("find", node, "PatientName=CompressedSamples^CT*").stdout
+        assert "CompressedSamples^CT1" in shown
+        assert "1 match" in shown
+        (match,) = json.loads(run("find", node, "PatientID=1CT1", "--json").stdout)
+        assert match["00100010"]["Value"] == [{"Alphabetic": "CompressedSamples^CT1"}]
+        assert run("find", node, "PatientID=NOBODY", "--json").stdout == "[]\n"
+        assert "0 matches" in run("find", node, "PatientID=NOBODY").stdout
+
+    @pytest.mark.parametrize("key", ["Nonsense=1", "PatientID.StudyDate=1", "Rows=many", "PixelData=1"])
+    def test_keys_that_are_none(self, key: str):
+        assert key.partition("=")[0].partition(".")[0] in run("find", "A@127.0.0.1:104", key, code=2).stderr
+
+    def test_a_retrieval_needs_to_know_what_and_where(self, tmp_path: Path):
+        node = "A@127.0.0.1:104"
+        assert "StudyInstanceUID" in run("move", node, "StudyDate=2026", "--to", "B", code=2).stderr
+        assert "--out" in run("get", node, "StudyInstanceUID=1.2", code=2).stderr
+        assert "--level" in run("get", node, "StudyInstanceUID=1.2", "--out", str(tmp_path), "-l", "x", code=2).stderr

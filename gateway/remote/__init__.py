@@ -1,0 +1,1 @@
+"""Other systems: send to them, query them, fetch from them. One file for each kind."""
