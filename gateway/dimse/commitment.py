@@ -136,9 +136,9 @@ def _references(data_set: DataSet, tag: int) -> list[Reference]:
 
 def _uid(data_set: DataSet, tag: int) -> str:
     values = data_set.get(tag, _NOTHING).values
-    text = values[0] if values else ""
+    text = values[0] if len(values) == 1 else ""
     if not isinstance(text, str) or not (is_valid_uid(text) or _lenient(text)):
-        raise DataSetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no UID: {str(text)[:64]!r}")
+        raise DataSetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not one UID: {str(text)[:64]!r}")
     return text
 
 
