@@ -169,6 +169,19 @@ class Query(_Section, frozen=True):
     more, a query that matches on such a key is answered A700, and one that only asks for its value gets none (FF01)."""
 
 
+class Retrieve(_Section, frozen=True):
+    """C-MOVE and C-GET (PS3.4 C.4.2, C.4.3): what we send when asked."""
+
+    window: int = 8
+    """Instances on their way at once on an association, where asynchronous operations are negotiated."""
+    threads: int = 8
+    """Threads that read stored files for them; each instance on its way holds at most some 2 MiB."""
+    decode_threads: int = 2
+    """Threads that decode pixels for peers that take only uncompressed transfer syntaxes; each holds a frame."""
+    progress_interval: float = 1.0
+    """Seconds between the pending responses (FF00) that say how far it is."""
+
+
 class Commitment(_Section, frozen=True):
     """Storage commitment (PS3.4 Annex J): what we promise to those who delete what they have sent."""
 
@@ -225,6 +238,7 @@ class Settings(_Section, frozen=True):
     http: Http = Http()
     storage: Storage = Storage()
     query: Query = Query()
+    retrieve: Retrieve = Retrieve()
     commitment: Commitment = Commitment()
     worklist: Worklist = Worklist()
     mpps: Mpps = Mpps()
@@ -343,6 +357,10 @@ def _check(settings: Settings) -> None:
         "dicom.response_timeout": dicom.response_timeout,
         "http.max_results": http.max_results,
         "http.read_threads": http.read_threads,
+        "retrieve.window": settings.retrieve.window,
+        "retrieve.threads": settings.retrieve.threads,
+        "retrieve.decode_threads": settings.retrieve.decode_threads,
+        "retrieve.progress_interval": settings.retrieve.progress_interval,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
         "commitment.patience": settings.commitment.patience,

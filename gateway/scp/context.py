@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway.archive import commitment, performed
 from gateway.archive.commitment import Commitments
 from gateway.archive.ingest import Ingest
 from gateway.archive.performed import PerformedSteps
+from gateway.archive.retrieve import Retrieval
 from gateway.archive.worklist import Worklists
 from gateway.config import Settings
 from gateway.database.database import Database
@@ -33,13 +35,21 @@ class Context:
     commitments: Commitments = field(init=False)
     worklists: Worklists = field(init=False)
     steps: PerformedSteps = field(init=False)
+    retrieval: Retrieval = field(init=False)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What `close` awaits."""
+    _threads: list[ThreadPoolExecutor] = field(init=False)
 
     def __post_init__(self) -> None:
         def wake() -> None:
             self.wake()
 
+        retrieve = self.settings().retrieve
+        self._threads = [
+            ThreadPoolExecutor(retrieve.threads, thread_name_prefix="retrieve"),
+            ThreadPoolExecutor(retrieve.decode_threads, thread_name_prefix="decode"),
+        ]
+        self.retrieval = Retrieval(self.database, self.store, *self._threads)
         self.commitments = Commitments(self.database, self.store, self.settings, wake=wake)
         self.worklists = Worklists(self.database, self.settings)
         self.steps = PerformedSteps(self.database, self.settings, wake=wake)
@@ -62,3 +72,5 @@ class Context:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.authenticator.close()
+        for threads in self._threads:
+            await asyncio.to_thread(threads.shutdown)

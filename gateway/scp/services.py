@@ -17,6 +17,8 @@ from gateway.dimse.command import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
     C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     N_ACTION_RQ,
     N_CREATE_RQ,
@@ -27,8 +29,9 @@ from gateway.dimse.command import (
 from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.buffers import Block
 from gateway.net.session import Receiver, Refusal, Session
-from gateway.scp import admission, commitment, mpps, query, worklist
+from gateway.scp import admission, commitment, mpps, query, retrieve_keys, worklist
 from gateway.scp.context import Context
+from gateway.scp.retrieve import Get, Move
 from gateway.scp.storage import Store
 from gateway.scp.verification import Echo
 from gateway.telemetry import ASSOCIATIONS_TOTAL
@@ -41,10 +44,13 @@ log = logging.getLogger(__name__)
 
 
 _WORKFLOW = frozenset({commitment.SOP_CLASS, worklist.SOP_CLASS, mpps.SOP_CLASS})
-_NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS, *_WORKFLOW})
-_AS_SCU = frozenset({commitment.SOP_CLASS})
-"""Where who calls us may be the SCP: to report what became of a request of ours."""
-_EXTENSIONS = dict.fromkeys(query.MODELS, query.EXTENSIONS)
+_NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS, *retrieve_keys.MODELS, *_WORKFLOW})
+_AS_SCU = frozenset({commitment.SOP_CLASS, *uids.STORAGE_CLASSES})
+"""Where who calls us may be the SCP: to report what became of a request of ours, to take what it asks for by C-GET."""
+_EXTENSIONS = {
+    **dict.fromkeys(query.MODELS, query.EXTENSIONS),
+    **dict.fromkeys(retrieve_keys.MODELS, retrieve_keys.EXTENSIONS),
+}
 """What we take of SOP Class Extended Negotiation, by SOP class (PS3.4 §C.5)."""
 
 
@@ -71,7 +77,7 @@ class Offer:
         """Abstract syntax to transfer syntaxes."""
         self.contexts[uids.VERIFICATION] = frozenset(syntax.uid for syntax in plain)
         with_deflated = self.contexts[uids.VERIFICATION] | {uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.uid}
-        self.contexts.update(dict.fromkeys(query.MODELS, with_deflated))
+        self.contexts.update(dict.fromkeys((*query.MODELS, *retrieve_keys.MODELS), with_deflated))
         self.contexts.update(dict.fromkeys(_WORKFLOW, self.contexts[uids.VERIFICATION]))
         self._of_unknown = storage if settings.accept_unknown_sop_classes else None
 
@@ -121,7 +127,9 @@ class GatewayServices:
             UserInformation(
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
-                operations=negotiation.answer_operations(proposed.operations, settings.dicom.max_operations, 1),
+                operations=negotiation.answer_operations(
+                    proposed.operations, settings.dicom.max_operations, settings.retrieve.window
+                ),
                 roles=negotiation.answer_roles(request, results, as_scu=_AS_SCU),
                 extended=extended,
                 # "a zero-length server response" says that it was accepted (PS3.7 D.3.3.7.2).
@@ -144,6 +152,11 @@ class GatewayServices:
             return Echo(session, context, command)
         if field == C_FIND_RQ and context.abstract_syntax in query.MODELS:
             return query.Find(self._context, session, context, command)
+        if (model := retrieve_keys.MODELS.get(context.abstract_syntax)) is not None:
+            if field == C_MOVE_RQ and model.moves:
+                return Move(self._context, session, context, command)
+            if field == C_GET_RQ and not model.moves:
+                return Get(self._context, session, context, command)
         if context.abstract_syntax in _WORKFLOW:
             if field == C_FIND_RQ and context.abstract_syntax == worklist.SOP_CLASS:
                 return worklist.FindWorklist(self._context, session, context, command)
