@@ -53,11 +53,10 @@ async def recognize(settings: Settings, origin: Origin) -> Caller:
     dicom, modalities = settings.dicom, settings.modalities
     known = [(name, modality) for name, modality in modalities.items() if modality.aet == origin.aet]
     if not known:
-        if dicom.allow_any_caller:
+        nobody_named = not modalities and is_loopback(dicom.host)
+        if dicom.allow_any_caller or nobody_named:
             _check_bound_aet(settings, origin, None)
-            return Caller("", None, frozenset(dicom.any_caller_may))
-        if not modalities and is_loopback(dicom.host):
-            return Caller("", None, frozenset(SERVICES))
+            return Caller("", None, frozenset(SERVICES if nobody_named else dicom.any_caller_may))
         raise NotRecognized(
             f"{origin.aet!r} at {origin.host} is no modality; to let it in, add\n"
             f'[modalities.NAME]\naet = "{origin.aet}"\nhost = "{origin.host}"'.replace("\n", " ")

@@ -179,28 +179,28 @@ class Acceptor:
 
     async def _serve(self, connection: socket.socket, host: str, number: int, port: TlsPort | None) -> None:
         session = Session(self._services, self._limits, host, number, self._max_operations)
-        patience, link = self._limits.artim_timeout, None
+        patience, link, connected = self._limits.artim_timeout, session.connect(self._blocks), False
         try:
             if port is not None and not await self._speaks_tls(session, connection, patience):
                 return
-            _, link = await self._loop.connect_accepted_socket(
-                lambda: session.connect(self._blocks),
+            await self._loop.connect_accepted_socket(
+                lambda: link,
                 connection,
                 ssl=port.context() if port is not None else None,
                 ssl_handshake_timeout=patience if port is not None else None,
             )
+            connected = True
             self._sessions[number] = session
             ASSOCIATIONS.inc()
             await asyncio.shield(link.closed)
         except OSError as error:
-            if port is not None and link is None:
+            if port is not None and not connected:
                 log.warning("%s: no TLS with it: %s", session, tls.describe(error))
             else:
                 log.info("%s: %s", session, error)
         finally:
-            if link is not None:
-                link.disconnect()
-            else:
+            link.disconnect()
+            if not connected:
                 connection.close()
             if self._sessions.pop(number, None) is not None:
                 ASSOCIATIONS.dec()

@@ -73,7 +73,7 @@ class AssociationStatus:
 
 
 class Session(Exchange):
-    """One association, from connection to close. Its link is made in `connect`, as the loop wants it."""
+    """One association, from connection to close."""
 
     def __init__(self, services: Services, limits: Limits, host: str, number: int, max_operations: int) -> None:
         super().__init__(Association.acceptor(limits), max_operations)

@@ -84,8 +84,13 @@ class TestBothSides:
             assert response.status != status.SUCCESS
             assert await association.echo() == status.SUCCESS
             assert gateway.acceptor.established()["TEST"] == 1
+            assert [one.state for one in gateway.acceptor.associations()] == ["Sta6"]
             assert gateway.blocks.available == 32, "an idle association holds no block"
+            await association.release()
+            while gateway.acceptor.associations():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
         assert "over TLSv1.3" in caplog.text
+        assert "ERROR" not in caplog.text
 
     @pytest.mark.parametrize("suite", tls.SUITES_1_2)
     async def test_tls_1_2(self, tmp_path: Path, authority: Authority, suite: str) -> None:
