@@ -129,12 +129,12 @@ def look_into(source: Source) -> Found | None:
             meta = read_meta(head)
         if meta is None:
             return None
-        sop_class_uid, sop_instance_uid = _identity(head, meta)
+        sop_class_uid, sop_instance_uid = identity(head, meta)
         size = os.fstat(file.fileno()).st_size if source.size is None else source.size
         return Found(source, meta, sop_class_uid, sop_instance_uid, size)
 
 
-def _identity(head: bytes, meta: FileMeta) -> tuple[str, str]:
+def identity(head: bytes, meta: FileMeta) -> tuple[str, str]:
     """SOP class and instance. The header of a file that somebody has edited is often that of the original."""
     found: dict[int, Element] = {}
     start = meta.data_set_offset

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from gateway import config
-from gateway.archive.files import HEAD, Files, read_meta
+from gateway.archive.files import HEAD, Files, identity, read_meta
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.heading import Heading
 from gateway.archive.ingest import Ingest, Taken
@@ -104,6 +104,7 @@ async def _take_in(ingest: Ingest, file: IO[bytes]) -> Taken | None:
     if heading.found:
         record = heading.record()
         sop_class_uid, sop_instance_uid = record.sop_class_uid, record.sop_instance_uid
+    sop_class_uid, sop_instance_uid = identity(head, meta)
     reception = ingest.begin(
         transfer_syntax_uid=meta.transfer_syntax_uid,
         sop_class_uid=sop_class_uid,

@@ -105,8 +105,11 @@ def tag_of(name: str) -> int | None:
     """The tag of a keyword, or of `ggggeeee`, `gggg,eeee`; None where there is none."""
     from pydicom.datadict import tag_for_keyword
 
-    match = _TAG.fullmatch(name.strip())
-    return int(match[1] + match[2], 16) if match else tag_for_keyword(name.strip())
+    name = name.strip()
+    match = _TAG.fullmatch(name)
+    if match:
+        return int(match[1] + match[2], 16)
+    return tag_for_keyword(name) if name else None  # Retired attributes have empty keywords.
 
 
 def retrieve_level(keys: DataSet, level: str | None) -> str:

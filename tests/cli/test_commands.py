@@ -248,12 +248,6 @@ class TestEcho:
         http = gateway.url.rpartition(":")[2]
         one_line(run("echo", f"ANY@127.0.0.1:{http}", "--timeout", "2", code=1))
 
-    @pytest.mark.parametrize(
-        "text", ["", "nobody", "A@b", "A@b:0", "A@b:70000", "@b:104", "A" * 17 + "@b:104", "A@:104"]
-    )
-    def test_no_node(self, text: str):
-        assert "is no modality" in one_line(run("echo", text, code=2))
-
 
 class TestSendAndFind:
     def test_files_folders_zips_and_what_is_none(self, gateway: Gateway, tmp_path: Path):
@@ -299,9 +293,8 @@ class TestSendAndFind:
         assert run("find", node, "PatientID=NOBODY", "--json").stdout == "[]\n"
         assert "0 matches" in run("find", node, "PatientID=NOBODY").stdout
 
-    @pytest.mark.parametrize("key", ["Nonsense=1", "PatientID.StudyDate=1", "Rows=many", "PixelData=1"])
-    def test_keys_that_are_none(self, key: str):
-        assert key.partition("=")[0].partition(".")[0] in run("find", "A@127.0.0.1:104", key, code=2).stderr
+    def test_a_key_that_is_none(self):
+        assert "Nonsense" in run("find", "A@127.0.0.1:104", "Nonsense=1", code=2).stderr
 
     def test_a_retrieval_needs_to_know_what_and_where(self, tmp_path: Path):
         node = "A@127.0.0.1:104"

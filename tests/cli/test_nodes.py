@@ -33,10 +33,10 @@ class TestKeys:
         assert parse_keys([step]) == {0x00400100: Attribute("SQ", [])}
 
     @pytest.mark.parametrize(
-        "text", ["Nonsense=1", "PatientID.StudyDate=1", "Rows=many", "PixelData=1", "RequestAttributesSequence=1", "="]
+        "text", ["Nonsense=1", "PatientID.StudyDate=1", "Rows=many", "PixelData=1", "RequestAttributesSequence=1", "=1"]
     )
     def test_what_is_no_key(self, text: str):
-        with pytest.raises(typer.BadParameter, match=text.partition("=")[0].partition(".")[0]):
+        with pytest.raises(typer.BadParameter, match=text[:4]):
             parse_keys([text])
 
     def test_a_value_may_hold_what_parts_others(self):

@@ -1,0 +1,99 @@
+"""Whom a person means, and how it is called."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from gateway import config
+from gateway.dicom import uids
+from gateway.errors import AssociationLost, AssociationRefused, ConfigurationError
+from gateway.net.session import Refusal
+from gateway.scu.echo import echo
+from gateway.scu.node import Node, find_node
+from gateway.ul import negotiation
+from tests.support.nodes import EXPLICIT, asked_node
+
+
+def settings(**modality: object) -> config.Settings:
+    known = {"archive": config.msgspec.convert(modality, config.Modality)} if modality else {}
+    return config.Settings(dicom=config.Dicom(aet="OURS", response_timeout=7), modalities=known)
+
+
+class TestWho:
+    def test_a_modality_by_name(self):
+        node = find_node(settings(aet="PACS", host="pacs.example", port=104), "archive")
+        assert (node.aet, node.host, node.port, node.calling_aet) == ("PACS", "pacs.example", 104, "OURS")
+        assert node.response_timeout == 7
+        assert str(node) == "archive (PACS@pacs.example:104)"
+
+    def test_with_timeouts_and_a_name_of_its_own_for_us(self):
+        modality = {"aet": "PACS", "host": "10.1.1.1", "port": 104, "our_aet": "SPECIAL", "response_timeout": 90.0}
+        node = find_node(settings(**modality), "archive")
+        assert (node.calling_aet, node.response_timeout) == ("SPECIAL", 90)
+
+    def test_one_that_only_calls_us(self):
+        with pytest.raises(ConfigurationError, match=r"modalities\.archive\.port"):
+            find_node(settings(aet="CT"), "archive")
+
+    @pytest.mark.parametrize(
+        ("text", "aet", "host", "port"),
+        [
+            ("PACS@10.1.2.3:104", "PACS", "10.1.2.3", 104),
+            ("MY PACS@name.example:11112", "MY PACS", "name.example", 11112),
+            ("P@[::1]:104", "P", "::1", 104),
+        ],
+    )
+    def test_an_address(self, text: str, aet: str, host: str, port: int):
+        node = find_node(settings(), text)
+        assert (node.aet, node.host, node.port, str(node)) == (aet, host, port, text)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "nobody", "A@b", "A@b:0", "A@b:70000", "@b:104", "A" * 17 + "@b:104", "A@:104", " @b:1", "A@::1:104"],
+    )
+    def test_nobody(self, text: str):
+        with pytest.raises(ConfigurationError, match="is no modality"):
+            find_node(settings(), text)
+
+
+class TestEcho:
+    async def test_it_answers(self):
+        async with asked_node({uids.VERIFICATION: [EXPLICIT]}) as asked:
+            assert await echo(asked.node) == 0
+
+    async def test_it_does_not_do_that(self):
+        async with asked_node({}) as asked:
+            with pytest.raises(AssociationRefused, match="PEER accepted no context"):
+                await echo(asked.node)
+
+    async def test_it_refuses_us(self):
+        async with asked_node({}) as asked:
+            asked.refusal = Refusal(negotiation.CALLING_AE_TITLE_NOT_RECOGNIZED, "unknown")
+            with pytest.raises(AssociationRefused, match="PEER: rejected permanently: calling AE title not recognized"):
+                await echo(asked.node)
+
+    async def test_nobody_is_there(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            with pytest.raises(AssociationLost, match=r"NONE@127\.0\.0\.1:\d+: no connection: connection refused"):
+                await echo(Node("NONE", *free.getsockname()))
+
+    async def test_the_name_is_unknown(self):
+        with pytest.raises(AssociationLost, match="no connection"):
+            await echo(Node("NONE", "name.invalid", 104))
+
+    async def test_it_accepts_connections_and_says_nothing(self):
+        gone = asyncio.Event()
+
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await gone.wait()
+            writer.close()
+
+        async with asyncio.timeout(10), await asyncio.start_server(hold, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            with pytest.raises(AssociationLost, match=r"MUTE did not answer within 0\.1 s"):
+                await echo(Node("MUTE", host, port, association_timeout=0.1))
+            gone.set()
