@@ -84,7 +84,8 @@ def read_level(sop_class_uid: str, identifier: DataSet, relational: bool) -> str
     """The Query/Retrieve Level of an identifier, its keys checked against the information model.
 
     Raises IdentifierError (A900) where the level is missing or not of this model, and, unless queries may be
-    relational, where a level above has no single value in its unique key (§C.4.1.2.2.1).
+    relational, where a level above has no single value in its unique key (§C.4.1.2.2.1). `*` is not a value of a UID,
+    and UIDs have no wild cards (§C.2.2.2.4); for all of them there is the empty key.
     """
     levels = MODELS[sop_class_uid]
     given = identifier.get(QUERY_RETRIEVE_LEVEL)
@@ -94,6 +95,10 @@ def read_level(sop_class_uid: str, identifier: DataSet, relational: bool) -> str
         raise IdentifierError(mismatch, "Query/Retrieve Level is missing", QUERY_RETRIEVE_LEVEL)
     if level not in levels:
         raise IdentifierError(mismatch, f"no level {level[:16]!r} here: {' '.join(levels)}", QUERY_RETRIEVE_LEVEL)
+    for name in levels[: levels.index(level) + 1]:
+        tag = UNIQUE_KEYS[name]
+        if tag in identifier and tag != tags.PATIENT_ID and set(identifier[tag].text) & {"*", "?"}:
+            raise IdentifierError(mismatch, f"{_place(tag)}: there are no wild cards for UIDs", tag)
     if relational:
         return level
     for above in levels[: levels.index(level)]:
@@ -101,9 +106,12 @@ def read_level(sop_class_uid: str, identifier: DataSet, relational: bool) -> str
         key = identifier.get(tag)
         values = [str(value) for value in key.values] if key is not None else []
         if len(values) != 1 or not values[0].strip() or set(values[0]) & {"*", "?"}:
-            place = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-            raise IdentifierError(mismatch, f"{place} needs one value at level {level}", tag)
+            raise IdentifierError(mismatch, f"{_place(tag)} needs one value at level {level}", tag)
     return level
+
+
+def _place(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 class Find(Operation):

@@ -187,7 +187,7 @@ class TestLevels:
         async with asking(hospital) as association:
             answer = await find(association, {"StudyInstanceUID": ["1.2", "2.1", "9.9"]})
             assert answer.values("StudyInstanceUID") == ["1.2", "2.1"]
-            answer = await find(association, {"StudyInstanceUID": "*"})
+            answer = await find(association, {"StudyInstanceUID": ""})
             assert len(answer.found) == 3
 
 
@@ -201,6 +201,8 @@ class TestHierarchy:
             (STUDY_ROOT_FIND, "SERIES", {"StudyInstanceUID": ""}, 0x0020000D),
             (STUDY_ROOT_FIND, "SERIES", {"StudyInstanceUID": "*"}, 0x0020000D),
             (STUDY_ROOT_FIND, "SERIES", {"StudyInstanceUID": ["1.1", "1.2"]}, 0x0020000D),
+            (STUDY_ROOT_FIND, "STUDY", {"StudyInstanceUID": "*"}, 0x0020000D),
+            (STUDY_ROOT_FIND, "STUDY", {"StudyInstanceUID": "1.1*"}, 0x0020000D),
             (STUDY_ROOT_FIND, "IMAGE", {"StudyInstanceUID": "1.1"}, 0x0020000E),
             (PATIENT_ROOT_FIND, "STUDY", {"StudyInstanceUID": "1.1"}, 0x00100020),
             (PATIENT_ROOT_FIND, "STUDY", {"PatientID": "P*"}, 0x00100020),
