@@ -109,7 +109,7 @@ class Worklists:
         self._scanned_at = float("-inf")
         self._scanning = asyncio.Lock()
         self._unreadable: dict[str, str] = {}
-        self._parsed: OrderedDict[str, tuple[float, DataSet]] = OrderedDict()
+        self._parsed: OrderedDict[str, tuple[int, DataSet]] = OrderedDict()
 
     # Items.
 
@@ -169,9 +169,9 @@ class Worklists:
 
     def _item(self, row: Row) -> Item:
         number, public_id, source, _fingerprint, created_at, changed_at, text = row
-        cached = self._parsed.get(public_id)
-        if cached is None or cached[0] != changed_at:
-            cached = self._parsed[public_id] = changed_at, from_json(msgspec.json.decode(text))
+        cached, version = self._parsed.get(public_id), hash(text)
+        if cached is None or cached[0] != version:
+            cached = self._parsed[public_id] = version, from_json(msgspec.json.decode(text))
             if len(self._parsed) > _CACHED:
                 self._parsed.popitem(last=False)
         return Item(number, public_id, source, created_at, changed_at, cached[1])
