@@ -1,0 +1,213 @@
+"""C-MOVE and C-GET with real peers: DCMTK and pynetdicom asking, storescp, pynetdicom and Orthanc as destinations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    MRImageStorage,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from tests.support import peers
+from tests.support.datasets import EXPLICIT, read_sample, sample
+from tests.support.processes import Gateway, free_port, orthanc, storescp
+
+pytestmark = pytest.mark.interop
+
+CT = "CT_small.dcm"
+RLE = "MR_small_RLE.dcm"
+JPEG = "SC_rgb_jpeg_dcmtk.dcm"
+FILES = {CT: [], RLE: ["-xr"], JPEG: ["-xy"]}
+"""What the gateway holds, and storescu's option that sends it as it is."""
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def study_of(name: str) -> str:
+    return str(read_sample(sample(name)).StudyInstanceUID)
+
+
+@contextmanager
+def gateway_with(folder: Path, **modalities: int) -> Iterator[Gateway]:
+    """A gateway that holds FILES and knows these modalities (AE title to port) and the callers below."""
+    callers = dict.fromkeys(("GETSCU", "MOVESCU", "STORESCU", "PYNETDICOM"), 0)
+    lines = [
+        f'[modalities.{aet.lower()}]\naet = "{aet}"\nhost = "127.0.0.1"\nport = {port}\nresponse_timeout = 5.0\n'
+        for aet, port in {**callers, **modalities}.items()
+    ]
+    file = folder / "gateway.toml"
+    file.write_text("\n".join(lines))
+    with Gateway(folder / "data", "--config", str(file)) as gateway:
+        storescu = peers.need("storescu")
+        for name, options in FILES.items():
+            run(storescu, *options, "-aec", gateway.aet, gateway.host, gateway.port, sample(name))
+        yield gateway
+
+
+def files_in(folder: Path) -> list[Dataset]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+
+
+def check_same(found: Dataset, name: str) -> None:
+    """As uncompressed in either syntax: the same attributes, the same pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = read_sample(sample(name))
+        assert found.SOPInstanceUID == before.SOPInstanceUID
+        assert found.PatientName == before.PatientName
+        assert (found.pixel_array == before.pixel_array).all()
+
+
+class TestDcmtk:
+    @pytest.mark.parametrize("name", list(FILES))
+    @pytest.mark.parametrize("option", [[], ["+xi"]])
+    def test_getscu(self, tmp_path: Path, name: str, option: list[str]) -> None:
+        """It takes uncompressed transfer syntaxes only, so the compressed files come decoded."""
+        getscu = peers.need("getscu")
+        target = tmp_path / "got"
+        target.mkdir()
+        with gateway_with(tmp_path) as gateway:
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_of(name)}"]
+            log = run(getscu, "-v", "-S", *option, *keys, "-od", target, gateway.host, gateway.port)
+            assert "Success" in log, log
+            (found,) = files_in(target)
+            if name != JPEG:
+                check_same(found, name)
+            else:
+                assert found.PhotometricInterpretation == "RGB"
+                assert len(found.PixelData) == found.Rows * found.Columns * 3
+            assert gateway.stop() == 0
+
+    def test_getscu_finds_nothing_and_asks_wrongly(self, tmp_path: Path) -> None:
+        getscu = peers.need("getscu")
+        with gateway_with(tmp_path) as gateway:
+            command = [getscu, "-v", "-S", "-k", "QueryRetrieveLevel=STUDY", "-od", str(tmp_path)]
+            address = [gateway.host, str(gateway.port)]
+            assert "Success" in run(*command, "-k", "StudyInstanceUID=1.2.3", *address)
+            done = subprocess.run([*command, *address], capture_output=True, text=True, timeout=20, check=False)
+            text = done.stdout + done.stderr
+            assert "A900" in text or "DoesNotMatchSOPClass" in text, text
+
+    def test_movescu_to_storescp(self, tmp_path: Path) -> None:
+        movescu = peers.need("movescu")
+        with storescp(tmp_path) as peer, gateway_with(tmp_path, STORESCP=peer.port) as gateway:
+            for name in FILES:
+                keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_of(name)}"]
+                command = [movescu, "-v", "-S", *keys, "-aem", "STORESCP", gateway.host, gateway.port]
+                assert "Success" in run(*command)
+            found = {each.SOPInstanceUID: each for each in files_in(peer.folder)}
+            # "+xa": it takes everything, so everything comes as it is.
+            for name in FILES:
+                before = read_sample(sample(name))
+                after = found[before.SOPInstanceUID]
+                assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID or name == CT
+                assert after.PixelData == before.PixelData or name == CT
+
+    def test_movescu_to_nobody(self, tmp_path: Path) -> None:
+        movescu = peers.need("movescu")
+        with gateway_with(tmp_path, GONE=free_port()) as gateway:
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_of(CT)}"]
+            for aet, answer in (("GONE", "OutOfResourcesSubOperations"), ("OTHER", "MoveDestinationUnknown")):
+                command = [movescu, "-v", "-S", *keys, "-aem", aet, gateway.host, str(gateway.port)]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+                assert answer in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+class TestPynetdicom:
+    def identifier(self, name: str) -> Dataset:
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel = "STUDY"
+        wanted.StudyInstanceUID = study_of(name)
+        return wanted
+
+    def test_get(self, tmp_path: Path) -> None:
+        received: list[Dataset] = []
+
+        def store(event: evt.Event) -> int:
+            received.append(event.dataset)
+            return 0x0000
+
+        with gateway_with(tmp_path) as gateway:
+            ae = AE("PYNETDICOM")
+            ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+            roles = []
+            for sop_class in (CTImageStorage, MRImageStorage):
+                ae.add_requested_context(sop_class, EXPLICIT)
+                roles.append(build_role(sop_class, scp_role=True))
+            handlers = [(evt.EVT_C_STORE, store)]
+            peer = ae.associate(gateway.host, gateway.port, ext_neg=roles, evt_handlers=handlers)
+            assert peer.is_established
+            for name in (CT, RLE):
+                *_, (last, _) = peer.send_c_get(self.identifier(name), StudyRootQueryRetrieveInformationModelGet)
+                assert (last.Status, last.NumberOfCompletedSuboperations) == (0, 1)
+            # It proposed no context for secondary captures.
+            *_, (last, failed) = peer.send_c_get(self.identifier(JPEG), StudyRootQueryRetrieveInformationModelGet)
+            assert (last.Status, last.NumberOfFailedSuboperations) == (0xA702, 1)
+            assert failed.FailedSOPInstanceUIDList == read_sample(sample(JPEG)).SOPInstanceUID
+            peer.release()
+        assert [each.SOPInstanceUID for each in received] == [read_sample(sample(n)).SOPInstanceUID for n in (CT, RLE)]
+
+    def test_move(self, tmp_path: Path) -> None:
+        received: list[tuple[str, int]] = []
+
+        def store(event: evt.Event) -> int:
+            request = event.request
+            received.append((request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID))
+            return 0xB000
+
+        destination = AE("DESTINATION")
+        destination.add_supported_context(CTImageStorage)
+        server = destination.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+        try:
+            with gateway_with(tmp_path, DESTINATION=server.server_address[1]) as gateway:
+                ae = AE("PYNETDICOM")
+                ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+                peer = ae.associate(gateway.host, gateway.port)
+                model = StudyRootQueryRetrieveInformationModelMove
+                *_, (last, _) = peer.send_c_move(self.identifier(CT), "DESTINATION", model, msg_id=77)
+                assert (last.Status, last.NumberOfWarningSuboperations) == (0xB000, 1)
+                peer.release()
+        finally:
+            server.shutdown()
+        assert received == [("PYNETDICOM", 77)]
+
+
+class TestOrthanc:
+    def test_as_destination_and_as_the_one_who_asks(self, tmp_path: Path) -> None:
+        """Its own query and retrieve, over its REST API."""
+        with orthanc(tmp_path / "orthanc") as peer, gateway_with(tmp_path, ORTHANC=peer.port) as gateway:
+
+            def ask(path: str, body: object) -> object:
+                request = urllib.request.Request(
+                    peer.url + path, json.dumps(body).encode(), method="PUT" if path == "/modalities/g" else "POST"
+                )
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return json.loads(answer.read() or b"null")
+
+            ask("/modalities/g", {"AET": gateway.aet, "Host": gateway.host, "Port": gateway.port})
+            for name in FILES:
+                level, keys = "Study", {"StudyInstanceUID": study_of(name)}
+                found = ask("/modalities/g/query", {"Level": level, "Query": keys})
+                ask(f"{found['Path']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})  # type: ignore[index]
+            with urllib.request.urlopen(f"{peer.url}/statistics", timeout=5) as answer:
+                assert json.loads(answer.read())["CountInstances"] == len(FILES)
+            assert gateway.stop() == 0
