@@ -26,6 +26,7 @@ from tests.support import peers
 
 ROOT = Path(__file__).parents[2]
 DICOM_LINE = re.compile(r"^DICOM  (?P<aet>.+)@(?P<host>\S+):(?P<port>\d+)   ")
+TLS_LINE = re.compile(r"^TLS    .+@\S+:(?P<port>\d+)$")
 WEB_LINE = re.compile(r"^Web\s+(?P<base>https?://\S+?)/ui/")
 
 
@@ -88,6 +89,12 @@ class Gateway:
                 return self
         self.kill()
         raise NotStarted(f"the gateway did not come up in {timeout:g} s: {self.lines}\n{self.log[-4000:]}")
+
+    @property
+    def tls_port(self) -> int:
+        """The port of DICOM over TLS."""
+        (match,) = (match for line in self.lines if (match := TLS_LINE.match(line)))
+        return int(match["port"])
 
     @property
     def log(self) -> str:
@@ -268,3 +275,22 @@ def storescp(folder: Path, *arguments: str, tuned: bool = True) -> Iterator[Peer
     command = [path, "--fork", "--aetitle", "STORESCP", "-od", str(output), "+xa", *arguments, str(port)]
     with program(command, [port], folder / "storescp.log", tuned=tuned) as pid:
         yield Peer("STORESCP", port, "", pid, output)
+
+
+@contextlib.contextmanager
+def dcmqrscp(folder: Path, destinations: Mapping[str, int] | None = None, *, tuned: bool = True) -> Iterator[Peer]:
+    """DCMTK's archive, which stores, finds, moves and gives; `destinations` are AE titles with ports on this host."""
+    path = peers.need("dcmqrscp")
+    archive = folder / "archive"
+    archive.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    hosts = [
+        f"host{number} = ({aet}, 127.0.0.1, {at})" for number, (aet, at) in enumerate((destinations or {}).items())
+    ]
+    lines = [f"NetworkTCPPort = {port}", "MaxPDUSize = 131072", "MaxAssociations = 16"]
+    lines += ["HostTable BEGIN", *hosts, "HostTable END", "VendorTable BEGIN", "VendorTable END"]
+    lines += ["AETable BEGIN", f"DCMQRSCP {archive} RW (100, 1024mb) ANY", "AETable END"]
+    (folder / "dcmqrscp.cfg").write_text("\n".join(lines) + "\n")
+    command = [path, "-c", str(folder / "dcmqrscp.cfg")]
+    with program(command, [port], folder / "dcmqrscp.log", tuned=tuned) as pid:
+        yield Peer("DCMQRSCP", port, "", pid, archive)
