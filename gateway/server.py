@@ -138,6 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
                         associations=gateway.acceptor.associations,
                         readiness=gateway.readiness,
                         ports=lambda: (gateway.acceptor.address[1], gateway.web.port),
+                        wake=runner.notify,
                     )
                 )
             )

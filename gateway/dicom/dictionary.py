@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -43,6 +43,9 @@ VRS: Final[dict[int, str]] = {
 }
 """Tag to VR for every public element without wildcards."""
 
+KEYWORDS: Final[dict[str, int]] = {entry[4]: tag for tag, entry in _table.DicomDictionary.items() if entry[4]}
+"""Keyword to tag, in tag order: `PatientName` to 0x00100010."""
+
 PIXEL_SIGNED: Final[frozenset[int]] = frozenset(
     tag for tag, entry in _table.DicomDictionary.items() if entry[0] == "US or SS"
 )
@@ -62,6 +65,16 @@ del _table
 def implicit_vr(tag: int) -> str:
     """The VR of an element that was encoded without one; 'UN' where the dictionary does not know it."""
     return VRS.get(tag) or _rare_vr(tag)
+
+
+@cache
+def _names() -> dict[int, str]:
+    return {tag: keyword for keyword, tag in KEYWORDS.items()}
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of a tag; '' where the dictionary has none."""
+    return _names().get(tag, "")
 
 
 @lru_cache(1024)

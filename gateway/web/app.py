@@ -12,10 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 
 from gateway.access.users import Authenticator
+from gateway.archive.performed import PerformedSteps
 from gateway.archive.retrieve import Retrieval
+from gateway.archive.worklist import Worklists
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
 from gateway.web.dicomweb.wado import RETRIEVAL
+from gateway.web.rest.mpps import STEPS
+from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
 from gateway.web.ui.live import close_live, run_live
 from gateway.web.ui.page import ENVIRONMENT, make_environment
@@ -36,6 +40,8 @@ def create_app(context: Context) -> web.Application:
         handler_args=_SERVER,
     )
     app[CONTEXT] = context
+    app[WORKLISTS] = Worklists(context.database, context.settings)
+    app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
     app[ENVIRONMENT] = make_environment()
     app[middlewares.OPEN_TO_ALL] = OPEN
     app.on_response_prepare.append(middlewares.add_headers)

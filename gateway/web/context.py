@@ -39,6 +39,8 @@ class Context:
     """Whether the gateway can do its work, and in words what is in the way."""
     ports: Callable[[], tuple[int, int]]
     """The DICOM and the HTTP port listened on (the settings may say 0)."""
+    wake: Callable[[], None] = lambda: None
+    """Tells the runner of jobs that there is something to do."""
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.web import health
 from gateway.web.dicomweb import qido, wado
-from gateway.web.rest import changes, system
+from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
 
 _STATIC = Path(__file__).with_name("ui") / "static"
@@ -53,6 +53,22 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/statistics", system.statistics)
     router.add_get("/changes", changes.changes)
     router.add_get("/associations", system.associations)
+
+    router.add_get("/jobs", jobs.all_jobs)
+    router.add_get("/jobs/{id}", jobs.one)
+    router.add_post("/jobs/{id}/cancel", jobs.cancel)
+    router.add_post("/jobs/{id}/pause", jobs.pause)
+    router.add_post("/jobs/{id}/resume", jobs.resume)
+    router.add_post("/jobs/{id}/resubmit", jobs.resubmit)
+    router.add_get("/worklists", worklists.all_items)
+    router.add_get("/worklists/", worklists.all_items)
+    router.add_post("/worklists/create", worklists.create)
+    router.add_get("/worklists/{id}", worklists.one)
+    router.add_put("/worklists/{id}", worklists.change)
+    router.add_delete("/worklists/{id}", worklists.remove)
+    router.add_get("/mpps", mpps.all_steps)
+    router.add_get("/mpps/{uid}", mpps.one)
+    router.add_delete("/mpps/{uid}", mpps.remove)
 
     router.add_get("/", page.to_home)
     router.add_get("/ui", page.to_home)

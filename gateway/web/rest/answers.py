@@ -1,7 +1,8 @@
-"""How the management API writes JSON: indented, for people with curl, in UTF-8."""
+"""How the management API writes JSON: indented, for people with curl, in UTF-8; and reads numbers."""
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import msgspec
@@ -11,3 +12,14 @@ from aiohttp import web
 def json_answer(value: Any) -> web.Response:
     text = msgspec.json.format(msgspec.json.encode(value), indent=3) + b"\n"
     return web.Response(body=text, content_type="application/json", charset="utf-8")
+
+
+def timestamp(at: float) -> str:
+    """Seconds since 1970 as Orthanc writes a moment, in UTC: `20261122T093000`."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def number(request: web.Request, name: str, default: int) -> int:
+    """A parameter of the query; what is no number counts as not given."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-
 from aiohttp import web
 
 from gateway.events.changes import Change, changes_since, last_change
 from gateway.web.context import CONTEXT
-from gateway.web.rest.answers import json_answer
+from gateway.web.rest.answers import json_answer, number, timestamp
 
 _DEFAULT_LIMIT, _MOST = 100, 1000
 _RESOURCES = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
@@ -17,7 +15,7 @@ _RESOURCES = {"Patient": "patients", "Study": "studies", "Series": "series", "In
 async def changes(request: web.Request) -> web.Response:
     """`since` (exclusive), `limit`, or `last` for the latest alone. What is no number counts as not given, as there."""
     database = request.app[CONTEXT].database
-    since, limit = _number(request, "since", 0), _number(request, "limit", 0)
+    since, limit = number(request, "since", 0), number(request, "limit", 0)
     limit = min(limit or _DEFAULT_LIMIT, _MOST)
     if "last" in request.query:
         since, limit = max(await last_change(database) - 1, 0), 1
@@ -32,16 +30,10 @@ async def changes(request: web.Request) -> web.Response:
     )
 
 
-def _number(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
-
-
 def _as_json(change: Change) -> dict[str, str | int]:
-    at = datetime.datetime.fromtimestamp(change.at, datetime.UTC)
     return {
         "ChangeType": change.kind,
-        "Date": at.strftime("%Y%m%dT%H%M%S"),
+        "Date": timestamp(change.at),
         "ID": change.public_id,
         "Path": f"/{_RESOURCES[change.level]}/{change.public_id}",
         "ResourceType": change.level,
