@@ -29,13 +29,14 @@ from gateway.storage.store import Store
 
 log = logging.getLogger(__name__)
 
-PAGE: Final = 100
-"""Matches that are fetched at once where they are streamed."""
+PAGE: Final = 500
+"""Matches that are fetched at once where they are streamed. The first page is a tenth of it."""
 MAX_HEADER: Final = 16 << 20
 """Bytes of a file within which an attribute is looked for."""
 MAX_VALUE: Final = 64 << 10
 """Bytes of a value that is matched or returned from a file; a longer one counts as absent."""
-_FILES: Final = 50
+_CHUNK: Final = 50
+"""Matches that are handed on at once, and instances whose files are looked at in one visit to a thread."""
 _ATTEMPTS: Final = 3
 _FIRST_READ: Final = 64 << 10
 _PIXELS: Final = 0x7FE00000
@@ -128,7 +129,7 @@ class Finder:
             level,
             [*filters, *_request_ids(keys)],
             study_uid=_single(keys.get(tags.STUDY_INSTANCE_UID)) if level != "patient" else None,
-            limit=PAGE,
+            limit=PAGE // 10,
             include=frozenset(keys),
             below=True,
             fuzzy=fuzzy,
@@ -155,13 +156,14 @@ class Finder:
                         continue
                     attributes.update(more)
                 found.append(attributes)
-                if len(found) >= _FILES and read:
+                if len(found) >= _CHUNK:
                     yield found
                     found = []
+                    await asyncio.sleep(0)  # others have their turn
             yield found
             if not page.more:
                 return
-            wanted = replace(wanted, after=page.matches[-1].position)
+            wanted = replace(wanted, after=page.matches[-1].position, limit=PAGE)
 
     async def _decide_to_read(self) -> bool:
         """Whether files are read: where a key stands there alone, and few enough are left."""
@@ -193,7 +195,7 @@ class Finder:
         query = INSTANCES_UNDER[self._level]
         for attempt in range(_ATTEMPTS):
             try:
-                while rows := await self._database.fetch(query, row, after, _FILES):
+                while rows := await self._database.fetch(query, row, after, _CHUNK):
                     found = await asyncio.to_thread(self._first_match, rows)
                     if found is not None:
                         return found

@@ -6,6 +6,7 @@ are queried with C-FIND too, and are not here.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import aclosing
 from typing import Final, NamedTuple
@@ -172,13 +173,24 @@ class Find(Operation):
                     answer = {tag: requested(key, found.get(tag)) for tag, key in keys.items()} | always
                     self.send_pending(pending, self._encode(answer, charset.text))
                     count += 1
-                    await self.session.drain()
+                    if not await self._taken(settings.dicom.response_timeout):
+                        return
                 if self.cancelled.is_set():
                     log.info("%s: a query at level %s was cancelled after %d matches", self.session, level, count)
                     self.respond(messages.c_find_response(self.command, status.CANCEL))
                     return
         log.info("%s: a query at level %s found %d", self.session, level, count)
         self.respond(messages.c_find_response(self.command, status.SUCCESS))
+
+    async def _taken(self, timeout: float) -> bool:
+        """Whether the peer has taken most of the answers; an association whose peer takes none is aborted."""
+        try:
+            async with asyncio.timeout(timeout or None):
+                await self.session.drain()
+        except TimeoutError:
+            self.session.abort(detail=f"it has taken no answers for {timeout:g} s")
+            return False
+        return True
 
     def _encode(self, answer: DataSet, charset: str) -> bytes:
         return encode_data_set(answer, self.presentation.transfer_syntax, prefer=charset.partition("\\")[0].strip())

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dimse import messages, status
+from gateway.errors import AssociationLost
 from gateway.net.requestor import Requestor, associate
 from gateway.scp.query import PATIENT_ROOT_FIND, PATIENT_STUDY_ONLY_FIND, STUDY_ROOT_FIND
 from gateway.ul.items import ExtendedNegotiation
@@ -378,6 +379,33 @@ class TestStreams:
                 break
         async with asking(gateway) as association:
             assert len((await find(association, {"StudyInstanceUID": "1.1"})).found) == 1
+
+
+async def dawdle(gateway: Intake, keys: DataSet) -> None:
+    """Take one answer, then none for a while, then the rest."""
+    async with associate(gateway.call((STUDY_ROOT_FIND, [EXPLICIT]))) as association:
+        context = association.context_for(STUDY_ROOT_FIND)
+        command = messages.c_find_request(association.next_message_id(), STUDY_ROOT_FIND)
+        responses = association.requests(context, command, [encode_data_set(keys, EXPLICIT)])
+        await anext(responses)
+        await asyncio.sleep(0.8)
+        async for _response in responses:
+            pass
+
+
+async def test_a_peer_that_takes_no_answers(tmp_path: Path) -> None:
+    """It holds its own association for a while, and nothing else."""
+    long = dict.fromkeys(("PatientComments", "AdditionalPatientHistory", "Occupation"), "x" * 8000)
+    keys = {0x00080052: Attribute("CS", ["STUDY"]), 0x0020000D: Attribute("UI", [])}
+    keys |= {tag: Attribute("LT", []) for tag in (0x00104000, 0x001021B0, 0x00102180)}
+    async with asyncio.timeout(30), intake(tmp_path, dicom={"response_timeout": 0.2}) as gateway:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            await fill(gateway.folder.database, [data_set(f"1.{n}", **long) for n in range(600)])
+        with pytest.raises(AssociationLost, match="aborted"):
+            await dawdle(gateway, keys)
+        async with asking(gateway) as other:
+            assert len((await find(other, {"StudyInstanceUID": "1.1"})).found) == 1
 
 
 async def test_an_empty_archive(gateway: Intake) -> None:
