@@ -7,6 +7,7 @@ is answered with is decided here.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import aclosing
@@ -28,11 +29,18 @@ from gateway.ul.negotiation import PresentationContext
 
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.3"
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_SOP_CLASS = 0x00080016
+_HIERARCHY = {"patient": 0x00100020, "study": 0x0020000D, "series": 0x0020000E, "instance": 0x00080018}
+"""Levels from above, and their unique keys."""
+_NONE = Attribute("UI")
 _BLOCKS = 8
-_RARE = ("Trial", "Retired", "Non-Patient", "Template")
-COMMON_CLASSES = tuple(uid for uid, name in uids.STORAGE_CLASSES.items() if not any(word in name for word in _RARE))
-"""Storage SOP classes that are proposed where it is not known which ones will come; the first 127 of them fit."""
+_RARE = re.compile(
+    "Trial|Retired|Non-Patient|Template|DICOS|Eddy|Standalone|Legacy|Radiation (?!Dose)|Instruction|Protocol|"
+    "Preparation|Intent|Annotation|Structured Display|Refract|Kerato|Lenso|Acuity|Cornea|Lens|Tracto|Stereo|"
+    "Coherence|Perimetry|Thickness"
+)
+COMMON_CLASSES = tuple(sorted(uids.STORAGE_CLASSES, key=lambda uid: bool(_RARE.search(uids.STORAGE_CLASSES[uid]))))
+"""Storage SOP classes to propose where it is not known which ones will come; the first 127 of them fit."""
 COMPRESSED = tuple(s.uid for s in uids.TRANSFER_SYNTAXES.values() if s.encapsulated and not s.retired)
 
 
@@ -119,27 +127,49 @@ async def fetch(node: Node, level: str, keys: DataSet, sink: Sink) -> AsyncGener
     common ones are proposed.
     """
     wanted = find.identifier(level, keys)
-    at_patient = level == "patient"
     try:
-        classes = await classes_of(node, wanted, model=find.PATIENT_ROOT if at_patient else find.STUDY_ROOT)
+        classes = await classes_of(node, "instance" if level == "image" else level, keys)
     except (RequestFailed, AssociationRefused, DataSetError):
         classes = []  # It may give although it does not find; what is really wrong will be heard below.
-    model = PATIENT_ROOT if at_patient else STUDY_ROOT
+    model = PATIENT_ROOT if level == "patient" else STUDY_ROOT
     async with aclosing(get(node, wanted, sink, model=model, classes=classes or COMMON_CLASSES)) as responses:
         async for progress in responses:
             yield progress
 
 
-async def classes_of(node: Node, wanted: DataSet, *, model: str = find.STUDY_ROOT) -> list[str]:
-    """The SOP classes of what `wanted` identifies, asked by C-FIND; the most frequent first. Errors as of `find`."""
-    keys = {tag: attribute for tag, attribute in wanted.items() if tag not in (find.QUERY_LEVEL, _SOP_CLASS)}
-    asked = find.identifier("instance", {_SOP_INSTANCE: Attribute("UI"), **keys, _SOP_CLASS: Attribute("UI")})
+async def classes_of(node: Node, level: str, keys: DataSet) -> list[str]:
+    """The SOP classes of what `keys` identify, the most frequent first, asked by C-FIND down the hierarchy.
+
+    One level after the other, because few nodes answer relational queries (PS3.4 C.4.1.1.3.2). Errors as of `find`.
+    """
+    model = find.PATIENT_ROOT if level == "patient" else find.STUDY_ROOT
+    unique = {tag: attribute for tag, attribute in keys.items() if tag in _HIERARCHY.values() and attribute.values}
+    below = list(_HIERARCHY)[list(_HIERARCHY).index(level) + 1 :] or [level]
     counts: Counter[str] = Counter()
-    async with aclosing(find.find(node, asked, model=model)) as matches:
-        async for match in matches:
-            attribute = match.attributes().get(_SOP_CLASS)
-            counts.update(map(str, attribute.values) if attribute is not None else ())
+    async with associate(node, [(model, PLAIN_SYNTAXES)]) as association:
+        above = _each(unique)
+        for each in below:
+            tag, found = _HIERARCHY[each], list[DataSet]()
+            wanted = {tag: Attribute("UI")} | ({_SOP_CLASS: Attribute("UI")} if each == "instance" else {})
+            for parent in above:
+                asked = find.identifier(each, {**wanted, **parent})
+                async with aclosing(find.find_on(association, asked, model=model)) as matches:
+                    async for match in matches:
+                        attributes = match.attributes()
+                        if each == "instance":
+                            counts.update(map(str, attributes.get(_SOP_CLASS, _NONE).values))
+                        elif (uid := attributes.get(tag, _NONE)).values:
+                            found.append({**parent, tag: uid})
+            above = found
     return [uid for uid, _ in counts.most_common()]
+
+
+def _each(keys: DataSet) -> list[DataSet]:
+    """Lists of UIDs taken apart: what may be listed for a retrieval may not be so for every query."""
+    each: list[DataSet] = [{}]
+    for tag, attribute in keys.items():
+        each = [{**one, tag: Attribute(attribute.vr, [value])} for one in each for value in attribute.values]
+    return each
 
 
 class _Store:

@@ -235,19 +235,38 @@ class TestGet:
         assert kept.data == {}
 
     async def test_the_classes_are_asked_for_first(self):
+        """From above to below, one level after the other."""
+        below = {
+            "SERIES": [{0x0020000E: Attribute("UI", [uid])} for uid in ("2.1", "2.2")],
+            "IMAGE": [{0x00080016: Attribute("UI", [CT]), SOP_INSTANCE: Attribute("UI", ["1.1"])}],
+        }
+        asked_for: list[tuple[str, ...]] = []
+        offered: list[str] = []
+
         def answer(message: Message) -> None:
             if message.context.abstract_syntax == find.STUDY_ROOT:
-                one = {0x00080016: Attribute("UI", [CT]), SOP_INSTANCE: Attribute("UI", ["1.1"])}
-                answer_with(one, one)(message)
+                keys = decode_data_set(message.data, EXPLICIT)
+                level = keys[find.QUERY_LEVEL].text
+                asked_for.append((level, keys[STUDY].text, keys[0x0020000E].text))
+                answer_with(*below[level])(message)
             else:
                 offered.extend({c.abstract_syntax for c in message.session.contexts.values() if c.as_scu})
                 message.respond()
 
-        offered: list[str] = []
         async with asked_node(GET) as asked:
             asked.answer = answer
             assert (await everything(get.fetch(asked.node, "study", WANTED, Kept())))[-1].status == 0
         assert offered == [CT]
+        assert asked_for == [("SERIES", "1.2.3", ""), ("IMAGE", "1.2.3", "2.1"), ("IMAGE", "1.2.3", "2.2")]
+        assert asked.associations == 2
+
+    async def test_where_it_does_not_say_common_ones_are_proposed(self):
+        def answer(message: Message) -> None:
+            message.respond(0xC000 if message.context.abstract_syntax == find.STUDY_ROOT else 0)
+
+        async with asked_node(GET) as asked:
+            asked.answer = answer
+            assert (await everything(get.fetch(asked.node, "study", WANTED, Kept())))[-1].status == 0
 
     async def test_into_a_folder(self, tmp_path: Path):
         data_set = instance()

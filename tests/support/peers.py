@@ -63,7 +63,7 @@ PEERS: dict[str, Peer] = {
     **{
         name: Peer(_program(name), _DCMTK)
         for name in (
-            *("storescu", "storescp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu"),
+            *("storescu", "storescp", "dcmqrscp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu"),
             *("dcmdjpeg", "dcmdjpls", "dcmdrle"),
         )
     },
