@@ -7,6 +7,7 @@ made from these; it is copied (recode.py). Reading identifiers into attributes i
 from __future__ import annotations
 
 import binascii
+import math
 import re
 import struct
 import zlib
@@ -250,7 +251,7 @@ def _json_value(vr: str, value: Any, place: str) -> Any:
         if vr == "AT":
             return int(value, 16)
         if vr in ("FL", "FD"):
-            return float(value)
+            return math.nan if value is None else float(value)  # JSON has no number for it
         if vr in NUMBERS:
             return int(value)
     except (TypeError, ValueError):

@@ -179,6 +179,10 @@ class TestJson:
         with pytest.raises(DataSetError):
             from_json(model)
 
+    def test_a_number_that_json_cannot_say(self) -> None:
+        (number,) = from_json({"00186020": {"vr": "FL", "Value": [None]}})[0x00186020].values
+        assert math.isnan(number)
+
     def test_nesting_is_bounded(self) -> None:
         model: dict[str, Any] = {}
         for _ in range(100):

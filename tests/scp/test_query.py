@@ -238,6 +238,42 @@ class TestHierarchy:
             assert "yesterday" in (answer.final.error_comment or "")
 
 
+class TestHostileIdentifiers:
+    """Whatever a key holds: one answer, nothing outside the rules, and the association goes on."""
+
+    KEYS: tuple[DataSet, ...] = (
+        {0x0020000D: Attribute("UI", ["../x"])},
+        {0x0020000D: Attribute("UI", ["/abs"])},
+        {0x0020000D: Attribute("UI", ["1" * 65])},
+        {0x0020000D: Attribute("UI", ["1.2\0.3"])},
+        {0x0020000D: Attribute("UI", [f"1.{n}" for n in range(3000)])},
+        {0x0020000D: Attribute("SQ", [{0x00080100: Attribute("SH", ["x"])}])},
+        {0x00100020: Attribute("OB", [b"P1"])},
+        {0x00100020: Attribute("LO", ["x" * 5000])},
+        {0x00100020: Attribute("LO", ["x"] * 500)},
+        {0x00100010: Attribute("PN", ["*" * 2000])},
+        {0x00100010: Attribute("PN", ["=" * 2000])},
+        {0x00100010: Attribute("PN", ["\ud800"])},
+        {0x00200011: Attribute("IS", ["9" * 30])},
+        {0x00080020: Attribute("DA", ["--"])},
+        {0x00080030: Attribute("TM", ["99999999"])},
+        {0x0008002A: Attribute("DT", ["2026-2027-2028"])},
+        {0x00400275: Attribute("SQ", [{0x00400009: Attribute("SQ", [{}])}, {}])},
+        {0x00080005: Attribute("SQ", [{0x00080100: Attribute("SH", ["x"])}])},
+        {0x7FE00010: Attribute("OW", [b"x"]), 0xFFFCFFFC: Attribute("OB", [b"x"])},
+        {0x00280010: Attribute("US", [1]), 0x00080001: Attribute("UL", [2]), 0x00200000 + 1: Attribute("UN", [b"y"])},
+        {tag: Attribute("LO", ["?"]) for tag in range(0x00090010, 0x00090400)},
+    )
+
+    @pytest.mark.parametrize("keys", KEYS, ids=range(len(KEYS)))
+    async def test_one_answer(self, hospital: Intake, keys: DataSet) -> None:
+        async with asking(hospital) as association:
+            answer = await find(association, keys)
+            assert status.category(answer.status) in (status.Category.SUCCESS, status.Category.FAILURE)
+            assert answer.status != status.PROCESSING_FAILURE, answer.final.error_comment
+            assert len((await find(association, {"StudyInstanceUID": "1.1"})).found) == 1
+
+
 class TestKeysTheIndexDoesNotHave:
     @pytest.fixture(autouse=True)
     async def files(self, gateway: Intake) -> None:
