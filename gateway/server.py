@@ -38,7 +38,7 @@ _UNASSOCIATED = 200
 """Connections beyond the limit on associations, so that those past it can be told why they are rejected."""
 _DESCRIPTORS = 65536
 """Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
-_LOOK = 2.0
+_LOOK = 1.0
 """Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
 _AT_START = ("dicom.host", "dicom.port", "dicom.tls_port", "http.host", "http.port", "storage.path")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from gateway.dimse import status
 from gateway.errors import AssociationLost, AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Call, Requestor, associate
+from gateway.net.tls import names_in
+from tests.support.certificates import Authority, needs_openssl
 from tests.support.processes import Gateway, NotStarted, is_listening, wait_until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -90,6 +95,62 @@ async def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
                     pass
             async with associate(call(gateway, "KNOWN")) as association:
                 assert await association.echo() == status.SUCCESS
+
+
+async def test_a_changed_file_is_read_by_itself(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("")
+    with Gateway(tmp_path / "data", "--config", str(file)) as gateway:
+        async with asyncio.timeout(10), associate(call(gateway)):
+            pass
+        wrong = '[dicom]\nrefused_transfer_syntaxes = ["Nonsense"]\n[modalities.known]\naet = "KNOWN"\n'
+        file.write_text(wrong)
+        await asyncio.to_thread(wait_until, lambda: "'Nonsense'" in gateway.log or "Nonsense is no" in gateway.log, 10)
+        assert gateway.log.count("is not used") == 1
+        async with asyncio.timeout(10), associate(call(gateway)):
+            pass  # Nothing of it has taken effect.
+        file.write_text('[dicom]\ncheck_called_aet = true\naets = ["ARCHIVE"]\n[modalities.known]\naet = "KNOWN"\n')
+        await asyncio.to_thread(wait_until, lambda: "has been read again" in gateway.log, 10)
+        assert "modalities.known has changed" in gateway.log
+        async with asyncio.timeout(10):
+            with pytest.raises(AssociationRefused, match="calling AE title"):
+                async with associate(call(gateway)):
+                    pass
+            async with associate(dataclasses.replace(call(gateway, "KNOWN"), called_aet="ARCHIVE")):
+                pass
+
+
+@needs_openssl
+async def test_certificates_are_replaced_while_it_runs(tmp_path: Path) -> None:
+    """Another file in the settings, by SIGHUP; a bad one changes nothing."""
+    authority = Authority(tmp_path)
+    first, second = (authority.issue(name, "IP:127.0.0.1") for name in ("first", "second"))
+    file = tmp_path / "gateway.toml"
+
+    def write(certificate: str, key: str) -> None:
+        file.write_text(f'[dicom]\ntls_port = 0\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n')
+
+    write(first.certificate, first.key)
+    with Gateway(tmp_path / "data", "--config", str(file)) as gateway:
+        assert shown(gateway, authority) == "first"
+        write(second.certificate, first.key)
+        gateway.signal(signal.SIGHUP)
+        await asyncio.to_thread(wait_until, lambda: "is not used: dicom.tls_certificate" in gateway.log, 10)
+        assert shown(gateway, authority) == "first"
+        write(second.certificate, second.key)
+        gateway.signal(signal.SIGHUP)
+        await asyncio.to_thread(wait_until, lambda: "has been read again" in gateway.log, 10)
+        assert shown(gateway, authority) == "second"
+
+
+def shown(gateway: Gateway, authority: Authority) -> str:
+    """The common name in the certificate on the TLS port."""
+    context = ssl.create_default_context(cafile=authority.certificate)
+    with (
+        socket.create_connection((gateway.host, gateway.tls_port), 5) as connection,
+        context.wrap_socket(connection, server_hostname="127.0.0.1") as over_tls,
+    ):
+        return next(iter(names_in(over_tls.getpeercert())))
 
 
 def test_the_data_of_a_stopped_gateway_is_served_by_the_next(tmp_path: Path) -> None:

@@ -178,6 +178,23 @@ class TestConfiguration:
         assert "ann" in line
         assert "hash-password" in line
 
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ('[dicom]\nrefused_transfer_syntaxes = ["Nonsense"]', "Nonsense"),
+            ('[dicom]\ntls_port = 0\ntls_certificate = "no.pem"\ntls_key = "no.key"', "dicom.tls_certificate no.pem"),
+            ('[http]\ncertificate = "no.pem"\nkey = "no.key"', "http.certificate no.pem"),
+            (
+                '[dicom]\ntls_ca = "no.pem"\n[modalities.ct]\naet = "CT"\nhost = "ct"\nport = 104\ntls = true',
+                "dicom.tls_ca no.pem",
+            ),
+        ],
+    )
+    def test_what_only_the_rooms_can_see(self, tmp_path: Path, text: str, words: str):
+        file = tmp_path / "gateway.toml"
+        file.write_text(text)
+        assert words in one_line(run("check-config", str(file), code=1))
+
     def test_hash_password(self):
         stored = run("hash-password", stdin="secret\n").stdout.strip()
         assert passwords.verify("secret", passwords.parse(stored))

@@ -72,7 +72,7 @@ def run(*command: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("profile", ["+py", "+px"])
 def test_echoscu_in_each_profile(tmp_path: Path, trust: Trust, profile: str) -> None:
-    """BCP 195 and its extended profile. Debian's 3.6.7 offers a suite without encryption (0002H) for +pn, and no other."""
+    """BCP 195 and its extended profile. For +pn, Debian's 3.6.7 offers one suite, without encryption (0002H)."""
     echoscu = peers.need("echoscu")
     with serving(tmp_path, trust) as gateway:
         where = [gateway.host, str(gateway.tls_port)]
