@@ -25,7 +25,7 @@ from gateway.index import store as index
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Exists, Origin, Placement
 from gateway.storage.incoming import abandoned, incoming_keys
-from gateway.storage.layout import Layout, key_time
+from gateway.storage.layout import Layout
 from gateway.storage.store import StoredObject
 
 _PAGE = 200
@@ -128,10 +128,15 @@ class _Rebuild:
                 self._report.instances += replaces is None
                 self._report.superseded += replaces is not None
                 return
-            if known is not None or answer.key > placement.key:
+            if known is not None or not await asyncio.to_thread(self._is_newer, placement.key, answer.key):
                 self._report.superseded += 1
                 return
-            replaces = answer.key  # Keys are times: ours is the newer one.
+            replaces = answer.key
+
+    def _is_newer(self, key: str, other: str) -> bool:
+        """Keys do not tell: they are made before they are needed."""
+        store = self._folder.store
+        return (store.written_at(key), key) > (store.written_at(other), other)
 
     def _read(self, key: str) -> _Read:
         """What the file says. Raises DataSetError, StorageError."""
@@ -144,7 +149,7 @@ class _Rebuild:
             stored.close()
         sender, receiver = (_text(meta, tag) for tag in (0x00020016, 0x00020018))
         via: index.Via = "dimse" if sender else "import"
-        return record, placement, Origin(sender, receiver, "", key_time(key) / 1000, via)
+        return record, placement, Origin(sender, receiver, "", self._folder.store.written_at(key), via)
 
     def _read_record(self, stored: StoredObject, meta: part10.FileMeta) -> InstanceRecord:
         heading = Heading(meta.transfer_syntax_uid, self._folder.settings.max_header)

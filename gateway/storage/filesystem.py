@@ -70,6 +70,10 @@ class FileStore:
             pass
         return folder
 
+    def written_at(self, key: str) -> float:
+        """When the object got its last byte, seconds since 1970. Blocks. Raises OSError."""
+        return os.stat(self._layout.stored(key)).st_mtime_ns / 1e9
+
     def remove(self, key: str) -> None:
         """Take an object's name away; readers that have it open keep it. Nothing happens when it is gone."""
         try:

@@ -9,9 +9,10 @@ A data folder holds:
     rejected/<key>.dcm, .json  what could not be read, with the reason
     backup.json                in a backup alone: that it is whole, and what it holds
 
-Keys are ULIDs: 48 bits of milliseconds and 80 of chance, 26 characters of Crockford's base 32. They are ours; no
-string of a peer's ever gets here. What is written together lies together: a folder of the store covers 33 seconds,
-so that one fsync of it serves everything of that time, and none grows past what a file system likes.
+Keys are ULIDs: 48 bits of milliseconds, when the key was made, and 80 of chance, 26 characters of Crockford's base 32.
+They are ours; no string of a peer's ever gets here. What is written together lies together: a folder of the store
+covers 33 seconds of keys, so that one fsync of it serves everything of that time, and none grows past what a file
+system likes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,6 @@ def new_key(milliseconds: int) -> str:
 
 def is_key(text: str) -> bool:
     return len(text) == KEY_LENGTH and _DIGITS.issuperset(text)
-
-
-def key_time(key: str) -> int:
-    """When the key was made: milliseconds since 1970."""
-    number = 0
-    for digit in key[:10]:
-        number = number << 5 | _ALPHABET.index(digit)
-    return number
 
 
 class Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 from pathlib import Path
@@ -103,6 +104,7 @@ async def test_an_old_version_that_is_still_there(tmp_path: Path, lost: bool):
         await traffic.send_item(association, newer)
     # As if the gateway had been killed before it deleted the file.
     first.write_bytes(kept)
+    os.utime(first, (1, 1))
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "database.sqlite")) as connection:
         connection.execute("INSERT INTO garbage VALUES (?, 0) ON CONFLICT DO NOTHING", (first.name,))
         connection.commit()
