@@ -188,7 +188,10 @@ class Exchange:
                 try:
                     await self._send_request(context.id, command, data_set, timeout)
                 except BaseException:
+                    stuck = not self._link.writable
                     self._give_up("a message was not sent to its end")
+                    if stuck:
+                        self._link.disconnect()  # It takes nothing, so A-ABORT would not reach it either.
                     raise
             sent = True
             while True:

@@ -33,6 +33,9 @@ from gateway.ul.items import (
 from gateway.ul.negotiation import PresentationContext, describe_rejection
 from gateway.ul.pdu import AssociateRQ
 
+_ABORT_GRACE = 2.0
+"""Seconds for an A-ABORT to leave and the peer to close, before the connection is dropped."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
@@ -151,12 +154,14 @@ class Requestor(Exchange):
         if self._ended is None:
             self.association.release(self._loop.time())
             self._link.flush()
-        await self._closed()
+            await self._closed(self.call.timeout)
+        else:
+            await self._closed(_ABORT_GRACE)
 
     async def abort(self) -> None:
         """A-ABORT from the service-user, and wait until the connection is closed."""
         self._give_up("we aborted the association")
-        await self._closed()
+        await self._closed(_ABORT_GRACE)
 
     @property
     def _peer(self) -> str:
@@ -172,8 +177,8 @@ class Requestor(Exchange):
             self._end(AssociationLost(why))
             self._link.flush()
 
-    async def _closed(self) -> None:
-        await asyncio.wait([self._link.closed], timeout=self.call.timeout)
+    async def _closed(self, timeout: float) -> None:
+        await asyncio.wait([self._link.closed], timeout=timeout)
         self._link.disconnect()
 
     def _handle(self, event: events.Event) -> None:

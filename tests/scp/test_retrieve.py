@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,20 @@ async def gateway_and(
         async with asyncio.timeout(30), intake(path, **sections) as gateway:
             yield gateway
             assert not gateway.services._context.tasks
+            while still_open(path):  # noqa: ASYNC110 - a read that has begun ends by itself
+                await asyncio.sleep(0.001)
     finally:
         if target is not None:
             await target.acceptor.stop(0)
+
+
+def still_open(path: Path) -> list[str]:
+    """Stored files that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if link.startswith(f"{path}/store")]
 
 
 async def responses_to(association: Requestor, model: str, data: bytes, to: str = "DEST") -> list[Response]:
@@ -448,6 +459,30 @@ class TestTroubledDestinations:
             assert (completed or 0) + (bad or 0) == 12
             assert completed == 4
             assert len(set(failed(last))) == bad
+
+    @pytest.mark.parametrize("reads", [True, False])
+    async def test_many_that_are_stuck_hold_up_no_other(self, tmp_path: Path, reads: bool) -> None:
+        """More of them than there are threads: they answer nothing, or do not even read."""
+        stuck, good = Destination(window=4), Destination()
+        stuck.reads = reads
+        stuck.answer = lambda message: None
+        modalities = {
+            "stuck": {"aet": "STUCK", "host": "127.0.0.1", "port": stuck.port, "response_timeout": 1.0},
+            "good": {"aet": "DEST", "host": "127.0.0.1", "port": good.port},
+            "test": {"aet": "TEST"},
+        }
+        threads = {"threads": 2, "progress_interval": 0.01}
+        async with gateway_and(tmp_path, good, modalities=modalities, retrieve=threads) as gateway:
+            sent = await store(gateway, instances(4, rows=2048, columns=2048))
+            moves = [asyncio.ensure_future(move(gateway, "STUCK", level="STUDY", study="1.1")) for _ in range(6)]
+            while len(stuck.acceptor.associations()) < 6:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            *_, last = await move(gateway, level="STUDY", study="1.1")
+            assert numbers(last) == (status.SUCCESS, None, 4, 0, 0)
+            assert good.received == sent
+            for responses in await asyncio.gather(*moves):
+                assert numbers(responses[-1]) == (0xA702, None, 0, 4, 0)
+        await stuck.acceptor.stop(0)
 
     async def test_one_that_is_slow(self, tmp_path: Path) -> None:
         target = Destination()

@@ -89,6 +89,8 @@ class Destination(Taking):
         self.window = window
         self.refusal: Refusal | None = None
         self.silent = False
+        self.reads = True
+        """Once False, an instance that begins is not read any further."""
         self.requests: list[AssociateRQ] = []
         limits, pool = Limits(), BlockPool(16)
         listener = listen("127.0.0.1", 0)
@@ -111,4 +113,6 @@ class Destination(Taking):
         return AssociateAC(request.called_aet, request.calling_aet, results, user)
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Message:
+        if not self.reads:
+            session._link.hold_back(True)
         return self.handler(session, context, command)
