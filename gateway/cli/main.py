@@ -15,6 +15,7 @@ import typer
 from gateway.cli import (
     backup,
     check_config,
+    commit,
     echo,
     find,
     get,
@@ -50,6 +51,7 @@ app.command("send")(send.send)
 app.command("find")(find.find)
 app.command("move")(move.move)
 app.command("get")(get.get)
+app.command("commit")(commit.commit)
 
 
 def _version(wanted: bool) -> None:
