@@ -103,8 +103,10 @@ async def _user(
 def permitted(session: Session, request: AssociateRQ, results: list[ContextResult]) -> list[ContextResult]:
     """The answers to the proposed contexts, those rejected (user-rejection) whose service this caller may not ask for.
 
-    A context in which it offers to be the SCP stays: there it is we who ask.
+    A context in which it offers to be the SCP stays: there it is we who ask. So do those for storage where it may and
+    can ask for C-GET: not all that do propose the role.
     """
+    gets = "get" in session.allowed and any(service_of(each.abstract_syntax) == "get" for each in request.contexts)
     serves = {role.sop_class_uid for role in request.user_information.roles if role.scp}
     proposed = {context.id: context.abstract_syntax for context in request.contexts}
     denied: dict[Service, None] = {}
@@ -112,7 +114,8 @@ def permitted(session: Session, request: AssociateRQ, results: list[ContextResul
     for result in results:
         sop_class = proposed[result.id]
         service = service_of(sop_class)
-        if result.result == negotiation.ACCEPTANCE and service not in session.allowed and sop_class not in serves:
+        ours = sop_class in serves or (gets and service == "store")
+        if result.result == negotiation.ACCEPTANCE and service not in session.allowed and not ours:
             denied[service] = None
             result = replace(result, result=negotiation.USER_REJECTION)
         answers.append(result)

@@ -15,6 +15,7 @@ from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, encode_data_set
 from gateway.dimse import messages, status
+from gateway.errors import AssociationLost
 from gateway.index.selection import Group
 from gateway.net.exchange import Response
 from gateway.net.requestor import Requestor, associate
@@ -464,8 +465,9 @@ class TestTroubledDestinations:
     async def test_many_that_are_stuck_hold_up_no_other(self, tmp_path: Path, reads: bool) -> None:
         """More of them than there are threads: they answer nothing, or do not even read."""
         stuck, good = Destination(window=4), Destination()
-        stuck.reads = reads
         stuck.answer = lambda message: None
+        if not reads:
+            stuck.begin = lambda on: on._link.hold_back(True)
         modalities = {
             "stuck": {"aet": "STUCK", "host": "127.0.0.1", "port": stuck.port, "response_timeout": 1.0},
             "good": {"aet": "DEST", "host": "127.0.0.1", "port": good.port},
@@ -514,6 +516,21 @@ class TestGet:
         assert numbers(last) == (status.SUCCESS, None, 6, 0, 0)
         assert taking.received == sent
 
+    @pytest.mark.parametrize("roles", [True, False])
+    async def test_who_may_get_but_not_store(self, tmp_path: Path, roles: bool) -> None:
+        taking = Taking()
+        reader = {"aet": "READER", "allow": ["get"]}
+        async with gateway_and(tmp_path, None, modalities={"reader": reader, "test": {"aet": "TEST"}}) as gateway:
+            await store(gateway, instances(2))
+            selection = [RoleSelection(CT, scu=False, scp=True)] if roles else ()
+            call = gateway.call((STUDY_GET, [EXPLICIT]), (CT, [EXPLICIT]), roles=selection, calling_aet="READER")
+            async with associate(call, handler=taking.handler) as association:
+                *_, last = await responses_to(association, STUDY_GET, identifier(level="STUDY", study="1.1"))
+                assert numbers(last) == (status.SUCCESS, None, 2, 0, 0)
+                (context,) = (c for c in association.contexts.values() if c.abstract_syntax == CT)
+                refused = await association.store(context, "1.2.3", [encode(instance())])
+                assert refused.status == status.NOT_AUTHORIZED
+
     async def test_what_the_peer_takes_no_context_for(self, tmp_path: Path) -> None:
         taking = Taking()
         async with gateway_and(tmp_path, None) as gateway:
@@ -561,13 +578,22 @@ class TestGet:
         assert (remaining or 0) + (completed or 0) == 20
         assert 3 <= (completed or 0) < 20
 
-    async def test_a_peer_that_never_answers(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("reads", [True, False])
+    async def test_a_peer_that_never_answers(self, tmp_path: Path, reads: bool) -> None:
         taking = Taking()
         taking.answer = lambda message: None
+        if not reads:
+            taking.begin = lambda on: on._link.hold_back(True)
         async with gateway_and(tmp_path, None, dicom={"response_timeout": 0.2}) as gateway:
-            await store(gateway, instances(3))
-            with pytest.raises(Exception, match="abort"):
-                await get(gateway, taking, level="STUDY", study="1.1")
+            await store(gateway, instances(3, rows=2048, columns=2048))
+            asking = asyncio.ensure_future(get(gateway, taking, level="STUDY", study="1.1"))
+            while not taking.begun:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            while gateway.acceptor.associations():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            asking.cancel()
+            (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+            assert isinstance(outcome, (AssociationLost, asyncio.CancelledError))
             while gateway.services._context.tasks:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 

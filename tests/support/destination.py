@@ -71,8 +71,13 @@ class Taking:
         self.open = 0
         self.most_open = 0
         self.answer: Callable[[Message], None] = Message.respond
+        self.begun = 0
+        self.begin: Callable[[Exchange], None] = lambda on: None
+        """Called when an instance begins."""
 
     def handler(self, on: Exchange, context: PresentationContext, command: Command) -> Message:
+        self.begun += 1
+        self.begin(on)
         return Message(self, on, context, command)
 
     @property
@@ -89,8 +94,6 @@ class Destination(Taking):
         self.window = window
         self.refusal: Refusal | None = None
         self.silent = False
-        self.reads = True
-        """Once False, an instance that begins is not read any further."""
         self.requests: list[AssociateRQ] = []
         limits, pool = Limits(), BlockPool(16)
         listener = listen("127.0.0.1", 0)
@@ -113,6 +116,4 @@ class Destination(Taking):
         return AssociateAC(request.called_aet, request.calling_aet, results, user)
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Message:
-        if not self.reads:
-            session._link.hold_back(True)
         return self.handler(session, context, command)
