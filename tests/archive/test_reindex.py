@@ -113,7 +113,8 @@ async def test_an_old_version_that_is_still_there(tmp_path: Path, lost: bool):
     report = await reindex(storage(tmp_path / "data"))
     assert (report.instances, report.superseded) == (1, 1)
     ((key, version),) = rows(tmp_path / "data", "instances", "key, version")
-    assert (key != first.name, version) == (True, 2)
+    assert key != first.name
+    assert lost or version == 2  # No file tells how many came before it.
     assert rows(tmp_path / "data", "garbage", "key") == [(first.name,)]
 
 
