@@ -54,10 +54,14 @@ def _jpeg(data: bytes, image: Image) -> bytes:
 
 
 def _jpeg_lossless(data: bytes, image: Image) -> bytes:
+    """By libjpeg-turbo: imagecodecs' other decoder, `ljpeg`, crashes on broken streams."""
     import imagecodecs
 
     stream = _checked(parse_jpeg(data), image)
-    return _native(imagecodecs.ljpeg_decode(data), stream, image)
+    if stream.samples != 3:
+        return _native(imagecodecs.jpeg8_decode(data), stream, image)
+    # Said to be RGB on both sides, so that nothing is converted: lossless is lossless.
+    return _native(imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"), stream, image)
 
 
 def _jpeg_ls(data: bytes, image: Image) -> bytes:
