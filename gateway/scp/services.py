@@ -45,9 +45,9 @@ log = logging.getLogger(__name__)
 
 _WORKFLOW = frozenset({commitment.SOP_CLASS, worklist.SOP_CLASS, mpps.SOP_CLASS})
 _NOT_STORED = frozenset({uids.VERIFICATION, *query.MODELS, *retrieve_keys.MODELS, *_WORKFLOW})
-_AS_SCU = frozenset({commitment.SOP_CLASS, *uids.STORAGE_CLASSES})
+AS_SCU = frozenset({commitment.SOP_CLASS, *uids.STORAGE_CLASSES})
 """Where who calls us may be the SCP: to report what became of a request of ours, to take what it asks for by C-GET."""
-_EXTENSIONS = {
+EXTENSIONS = {
     **dict.fromkeys(query.MODELS, query.EXTENSIONS),
     **dict.fromkeys(retrieve_keys.MODELS, retrieve_keys.EXTENSIONS),
 }
@@ -115,10 +115,10 @@ class GatewayServices:
         if rejection is not None:
             return rejection
         proposed = request.user_information
-        results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown, as_scu=_AS_SCU)
+        results = negotiation.negotiate(request, offer.contexts, on_unknown=offer.unknown, as_scu=AS_SCU)
         results = admission.permitted(session, request, results)
         identity = proposed.identity if session.user else None
-        extended = negotiation.answer_extended(request, results, _EXTENSIONS)
+        extended = negotiation.answer_extended(request, results, EXTENSIONS)
         session.extensions = {each.sop_class_uid: each.information for each in extended}
         return AssociateAC(
             request.called_aet,
@@ -130,7 +130,7 @@ class GatewayServices:
                 operations=negotiation.answer_operations(
                     proposed.operations, settings.dicom.max_operations, settings.retrieve.window
                 ),
-                roles=negotiation.answer_roles(request, results, as_scu=_AS_SCU),
+                roles=negotiation.answer_roles(request, results, as_scu=AS_SCU),
                 extended=extended,
                 # "a zero-length server response" says that it was accepted (PS3.7 D.3.3.7.2).
                 identity_response=b"" if identity is not None and identity.response_requested else None,

@@ -1,0 +1,325 @@
+"""The DICOM Conformance Statement (PS3.2), made from the tables that the code goes by.
+
+`python -m gateway.scp.conformance >deploy/CONFORMANCE.md` writes it anew; a test compares the two. What is said here in
+words is what no table holds; what a table holds must not be said here again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+import pydicom
+
+from gateway.archive import ingest
+from gateway.config import SERVICES, Dicom, Service, Settings
+from gateway.dicom import charset, uids
+from gateway.dimse import status
+from gateway.net.tls import SUITES_1_2
+from gateway.scp import (
+    admission,
+    commitment,
+    mpps,
+    operation,
+    query,
+    retrieve,
+    retrieve_keys,
+    services,
+    storage,
+    suboperations,
+    verification,
+    worklist,
+)
+from gateway.scu import find, get, move
+from gateway.scu import mpps as mpps_scu
+from gateway.scu.node import PLAIN_SYNTAXES
+from gateway.ul.association import Limits
+from gateway.ul.items import APPLICATION_CONTEXT_NAME
+
+_WORDS: dict[Service, tuple[str, str]] = {
+    "echo": ("Verification", "C-ECHO"),
+    "store": ("Storage", "C-STORE"),
+    "find": ("Query", "C-FIND"),
+    "move": ("Retrieve", "C-MOVE"),
+    "get": ("Retrieve", "C-GET"),
+    "commit": ("Storage Commitment, push model", "N-ACTION, N-EVENT-REPORT"),
+    "worklist": ("Modality Worklist", "C-FIND"),
+    "mpps": ("Modality Performed Procedure Step", "N-CREATE, N-SET"),
+}
+_MODULES: dict[Service, tuple[ModuleType, ...]] = {
+    "echo": (verification,),
+    "store": (storage, ingest),
+    "find": (operation, query),
+    "move": (operation, retrieve, retrieve_keys, suboperations),
+    "get": (operation, retrieve, retrieve_keys, suboperations),
+    "commit": (operation, commitment),
+    "worklist": (operation, worklist),
+    "mpps": (operation, mpps),
+}
+"""The files that name the statuses which a service answers."""
+_ASKED: dict[str, str] = {
+    uids.VERIFICATION: "`echo`",
+    find.PATIENT_ROOT: "`find`",
+    find.STUDY_ROOT: "`find`",
+    find.WORKLIST: "`find`",
+    move.PATIENT_ROOT: "`move`",
+    move.STUDY_ROOT: "`move`",
+    get.PATIENT_ROOT: "`get`",
+    get.STUDY_ROOT: "`get`",
+    commitment.SOP_CLASS: "`commit`, and reports of our own commitments",
+    mpps_scu.SOP_CLASS: "forwarding of performed procedure steps",
+}
+"""What we are SCU of besides storage, and when."""
+
+
+def statement(settings: Settings | None = None) -> str:
+    """The whole document, Markdown, for these settings (the defaults where none are given)."""
+    settings = settings or Settings()
+    parts = [_overview, _introduction, _networking, _acceptance, _initiation, _interfaces, _configuration, _rest]
+    return "\n".join(line for part in parts for line in part(settings)) + "\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    names = list(head)
+    yield f"| {' | '.join(names)} |"
+    yield "|---" * len(names) + "|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _by_service(settings: Settings) -> dict[Service, list[str]]:
+    """The SOP classes on offer, in the order of the services, by name."""
+    offered = services.Offer(settings.dicom).contexts
+    found: dict[Service, list[str]] = {service: [] for service in SERVICES}
+    for uid in sorted(offered, key=uids.name_of):
+        found[admission.service_of(uid)].append(uid)
+    return {service: classes for service, classes in found.items() if classes}
+
+
+def _overview(settings: Settings) -> Iterator[str]:
+    yield "# DICOM Conformance Statement"
+    yield ""
+    yield "Made by `python -m gateway.scp.conformance` from the tables of the program; in the form of PS3.2."
+    yield ""
+    yield "## 1 Overview"
+    yield ""
+    yield "DICOM Gateway takes in composite instances from modalities and other systems, keeps them, and answers"
+    yield "queries and retrievals over DIMSE and DICOMweb. It asks the same services of others. This statement is"
+    yield "about DIMSE."
+    yield ""
+    offered = _by_service(settings)
+    yield from _table(
+        ("network service", "messages", "SOP classes", "user (SCU)", "provider (SCP)"),
+        (
+            (*_WORDS[service], f"{len(classes)}", _yes(_is_scu(service, classes)), "yes")
+            for service, classes in offered.items()
+        ),
+    )
+
+
+def _is_scu(service: Service, classes: Iterable[str]) -> bool:
+    return service == "store" or any(uid in _ASKED for uid in classes)
+
+
+def _introduction(settings: Settings) -> Iterator[str]:
+    yield "## 3 Introduction"
+    yield ""
+    yield "For integrators who connect a system to the gateway. Terms are those of the standard. Conformance does not"
+    yield "guarantee interoperation; test what you depend on. SOP classes and transfer syntaxes are those of PS3.6 as"
+    yield f"pydicom {pydicom.__version__} has them. Media are neither written nor read as such (section 5)."
+    yield ""
+
+
+def _networking(settings: Settings) -> Iterator[str]:
+    dicom = settings.dicom
+    yield "## 4 Networking"
+    yield ""
+    yield "### 4.1 Implementation model"
+    yield ""
+    yield f"One application entity, `{dicom.aet}` by default, may have further titles (`dicom.aets`). It accepts"
+    yield "associations for as long as it runs, and opens them for its users, its rules and its own reports."
+    yield ""
+    yield "### 4.2 AE specification"
+    yield ""
+    yield "#### 4.2.1 SOP classes"
+    yield ""
+    for service, classes in _by_service(settings).items():
+        name, messages = _WORDS[service]
+        yield f"{name} ({messages}); permission `{service}`:"
+        yield ""
+        yield from _table(
+            ("SOP class", "UID", "SCU", "SCP"),
+            ((uids.name_of(uid), uid, _yes(service == "store" or uid in _ASKED), "yes") for uid in classes),
+        )
+    yield "#### 4.2.2 Association policies"
+    yield ""
+    yield from _table(
+        ("policy", "value"),
+        (
+            ("application context name", APPLICATION_CONTEXT_NAME),
+            ("implementation class UID", uids.IMPLEMENTATION_CLASS_UID),
+            ("implementation version name", uids.IMPLEMENTATION_VERSION_NAME),
+            ("maximum length received", f"{dicom.max_pdu} bytes (`dicom.max_pdu`)"),
+            ("A-ASSOCIATE-RQ and -AC", f"{Limits().max_associate_length} bytes at most"),
+            ("associations accepted at once", f"{dicom.max_associations} (`dicom.max_associations`)"),
+            ("of one calling AE title", f"{dicom.max_associations_per_aet} (`dicom.max_associations_per_aet`)"),
+            ("asynchronous operations performed", f"up to {dicom.max_operations}, where negotiated"),
+            ("ARTIM", f"{dicom.artim_timeout:g} s (`dicom.artim_timeout`)"),
+            ("idle time until A-ABORT", f"{dicom.idle_timeout:g} s (`dicom.idle_timeout`, of a modality too)"),
+            ("answer to an association request of ours", f"{dicom.association_timeout:g} s, of a modality too"),
+            ("answer to a message of ours", f"{dicom.response_timeout:g} s, of a modality too"),
+        ),
+    )
+
+
+def _acceptance(settings: Settings) -> Iterator[str]:
+    yield "#### 4.2.3 Association acceptance"
+    yield ""
+    yield "Known callers are the modalities of the configuration: by calling AE title, address, and certificate. The"
+    yield "called AE title is checked where `dicom.check_called_aet` says so. Rejections (result, source, reason):"
+    yield ""
+    yield from _table(
+        ("when", "A-ASSOCIATE-RJ"),
+        (
+            ("the application context is another", "1, 1, 2"),
+            ("the caller is not known, or calls from elsewhere, or shows another certificate", "1, 1, 3"),
+            ("the called AE title is not ours", "1, 1, 7"),
+            ("the user identity that is required is missing or wrong", "1, 1, 1"),
+            ("the protocol version is another", "1, 2, 2"),
+            ("the gateway stops, or could not find out who calls", "2, 3, 1"),
+            ("as many associations are open as there may be", "2, 3, 2"),
+        ),
+    )
+    yield "A context whose service the caller may not ask for is rejected (user-rejection); a request for it on a"
+    yield f"context that stands for another reason is answered {status.describe(status.NOT_AUTHORIZED)}. Of the"
+    yield "transfer syntaxes proposed for a context, the first that we accept is taken: the proposer's order decides."
+    yield ""
+    offer = services.Offer(settings.dicom)
+    sets: dict[frozenset[str], list[str]] = {}
+    for service, classes in _by_service(settings).items():
+        for uid in classes:
+            names = sets.setdefault(frozenset(offer.contexts[uid]), [])
+            if service not in names:
+                names.append(service)
+    for syntaxes, names in sets.items():
+        yield f"Transfer syntaxes accepted for {', '.join(names)}:"
+        yield ""
+        yield from _table(
+            ("transfer syntax", "UID"),
+            ((one.name, uid) for uid, one in uids.TRANSFER_SYNTAXES.items() if uid in syntaxes),
+        )
+    unknown = "accepted" if settings.dicom.accept_unknown_sop_classes else "not accepted"
+    yield f"SOP classes that PS3.6 does not name are {unknown} for storage (`dicom.accept_unknown_sop_classes`)."
+    yield ""
+    yield "Roles (PS3.7 D.3.3.4): the caller may be SCP of the storage SOP classes, to be sent what it asks for by"
+    commitments = [uids.name_of(uid) for uid in sorted(services.AS_SCU) if uid not in uids.STORAGE_CLASSES]
+    yield f"C-GET, and of {', '.join(commitments)}, to report what became of a request of ours."
+    yield ""
+    yield "SOP class extended negotiation (PS3.4 C.5):"
+    yield ""
+    yield from _table(
+        ("SOP class", "service class application information accepted"),
+        ((uids.name_of(uid), value.hex(" ")) for uid, value in sorted(services.EXTENSIONS.items())),
+    )
+    yield "#### 4.2.4 Statuses of our responses"
+    yield ""
+    yield "By the errors that a service can meet; any may also be answered"
+    general = (status.NOT_AUTHORIZED, status.UNRECOGNIZED_OPERATION)
+    yield f"{', '.join(map(status.describe, general))}."
+    yield ""
+    for service in _by_service(settings):
+        named = {code for module in _MODULES[service] for code in _statuses(module)}
+        found = sorted({status.SUCCESS, *named} - set(general))
+        words = (status.describe(code).partition(" ") for code in found)
+        yield from _table((_WORDS[service][1], "meaning"), ((code, meaning) for code, _, meaning in words))
+
+
+def _statuses(module: ModuleType) -> Iterator[int]:
+    """The statuses that a service's source names."""
+    for name in re.findall(r"\bstatus\.([A-Z][A-Z_]+)\b", inspect.getsource(module)):
+        value = getattr(status, name)
+        if isinstance(value, int):
+            yield value
+    yield from (value for name, value in vars(module).items() if name.startswith("STATUS_"))
+
+
+def _initiation(settings: Settings) -> Iterator[str]:
+    yield "#### 4.2.5 Association initiation"
+    yield ""
+    yield "Opened on demand, released when its work is done. The calling AE title is `dicom.aet`, or the modality's"
+    yield "`our_aet`. For messages whose data sets we make ourselves we propose:"
+    yield ""
+    yield from _table(
+        ("transfer syntax", "UID"),
+        ((uids.transfer_syntax(uid).name, uid) for uid in PLAIN_SYNTAXES),
+    )
+    yield from _table(("SOP class that we ask for", "when"), ((uids.name_of(u), when) for u, when in _ASKED.items()))
+    yield "For storage we propose the SOP classes of what is to be sent, each in the transfer syntax in which it is"
+    yield "kept; where it can be decoded, in Explicit and Implicit VR Little Endian too."
+    yield ""
+
+
+def _interfaces(settings: Settings) -> Iterator[str]:
+    yield "### 4.3 Network interfaces"
+    yield ""
+    yield "TCP/IP, IPv4 and IPv6, by the operating system. Host names of modalities are resolved at each use."
+    yield ""
+
+
+def _configuration(settings: Settings) -> Iterator[str]:
+    dicom = settings.dicom
+    yield "### 4.4 Configuration"
+    yield ""
+    yield "A remote AE is a modality of the configuration: AE title, host, port, what it may ask for, TLS, timeouts."
+    yield ""
+    default = Dicom()
+    yield from _table(
+        ("parameter", "default"),
+        (
+            ("local AE title (`dicom.aet`)", f"`{dicom.aet}`"),
+            ("address (`dicom.host`)", f"`{dicom.host}`"),
+            ("port (`dicom.port`)", f"{dicom.port}"),
+            ("port for TLS (`dicom.tls_port`)", "none" if dicom.tls_port is None else f"{dicom.tls_port}"),
+            ("services of callers that are none of the modalities", ", ".join(default.any_caller_may)),
+        ),
+    )
+
+
+def _rest(settings: Settings) -> Iterator[str]:
+    yield "## 5 Media interchange"
+    yield ""
+    yield "None. PS3.10 files can be imported and exported one by one."
+    yield ""
+    yield "## 6 Character sets"
+    yield ""
+    yield "Data sets are kept byte for byte. For the index, queries and DICOMweb, text is decoded from:"
+    yield ""
+    numbered = [f"ISO_IR {number} / ISO 2022 IR {number}" for number in sorted(charset._BY_NUMBER)]
+    yield f"{', '.join(('default repertoire', *numbered, *sorted(charset._BY_NAME)))}."
+    yield ""
+    yield "## 7 Security"
+    yield ""
+    yield "BCP 195 TLS Secure Transport Connection Profile (PS3.15 B.12, RFC 9325), acceptor and requestor: TLS 1.3,"
+    yield f"and TLS 1.2 with {', '.join(SUITES_1_2)}."
+    yield f"Client certificates: `{settings.dicom.tls_client_certificates}`; `none`, `optional` or `required` can be set,"
+    yield "and bound to the calling AE title."
+    yield ""
+    yield "User identity negotiation (PS3.7 D.3.3.7), acceptor: types 1 (name) and 2 (name and passcode), checked where"
+    yield "configured; a positive response is sent when asked for. Kerberos, SAML and JWT are not understood."
+    yield ""
+    yield "## 8 Annexes"
+    yield ""
+    yield "No private attributes, SOP classes or transfer syntaxes are defined. Instances are not changed: the preamble"
+    yield "and group 0002 of stored files are the gateway's own, with the AE titles in (0002,0016) to (0002,0018)."
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(statement())
