@@ -29,9 +29,6 @@ ASKED_OF = Query(
     "asked_of: the last request to a destination that a commitment has caused",
     f"{_COMMITMENT} WHERE cause = $1 AND destination = $2 ORDER BY id DESC LIMIT 1",
 )
-LIST_COMMITMENTS = Query(
-    "list_commitments: a page, newest first", f"{_COMMITMENT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
-)
 COMMITMENT_ITEMS = Query(
     "commitment_items: of one, with what was decided",
     "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_items WHERE commitment = $1"
@@ -48,17 +45,6 @@ DECIDE_COMMITMENT = Query(
 END_COMMITMENT = Query(
     "end_commitment: the outcome is told, or cannot be",
     "UPDATE commitments SET state = $2, reported_at = $3 WHERE id = $1 AND state = 'open' RETURNING id",
-)
-FORGET_COMMITMENT_ITEMS = Query(
-    "forget_commitment_items: of requests from before then that promise nothing any more",
-    """
-    DELETE FROM commitment_items WHERE commitment IN (
-        SELECT id FROM commitments WHERE state <> 'open' AND requested_at < $1 AND kept_until < $2)
-    """,
-)
-FORGET_COMMITMENTS = Query(
-    "forget_commitments: those, after their items",
-    "DELETE FROM commitments WHERE state <> 'open' AND requested_at < $1 AND kept_until < $2",
 )
 PROMISED = Query(
     "promised: until when an instance is to be kept by what was committed",
