@@ -84,6 +84,7 @@ class Dicom(_Section, frozen=True):
     tls_certificate: str = ""
     """PEM file with our certificate chain, for those who call us over TLS and those whom we call."""
     tls_key: str = ""
+    """Its private key, PEM without a passphrase. All three files are read again when they change."""
     tls_ca: str = ""
     """PEM file with the certificate authorities that we trust; empty: the system's, and no client certificates."""
     tls_client_certificates: Literal["none", "optional", "required"] = "none"

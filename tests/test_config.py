@@ -144,6 +144,18 @@ class TestErrors:
         assert settings.modalities["ct"].host == "10.0.0.0/8"
 
 
+def test_modalities_from_the_environment():
+    settings = load(environment={"GATEWAY_MODALITIES__CT__AET": "CT", "GATEWAY_MODALITIES__CT__ALLOW": "echo, store"})
+    assert settings.modalities["ct"].allow == ("echo", "store")
+
+
+def test_changes_between_two_snapshots(tmp_path: Path):
+    before = load(written(tmp_path, '[modalities.a]\naet = "A"\n[modalities.b]\naet = "B"\n[dicom]\nport = 1\n'), {})
+    after = load(written(tmp_path, '[modalities.a]\naet = "A"\n[modalities.c]\naet = "B"\n[dicom]\nport = 2\n'), {})
+    assert config.changes(before, after) == ["dicom.port", "modalities.b", "modalities.c"]
+    assert config.changes(after, after) == []
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [

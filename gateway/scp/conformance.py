@@ -305,7 +305,7 @@ def _rest(settings: Settings) -> Iterator[str]:
     yield ""
     yield "BCP 195 TLS Secure Transport Connection Profile (PS3.15 B.12, RFC 9325), acceptor and requestor: TLS 1.3,"
     yield f"and TLS 1.2 with {', '.join(SUITES_1_2)}."
-    yield f"Client certificates: `{settings.dicom.tls_client_certificates}`; `none`, `optional` or `required` can be set,"
+    yield f"Client certificates: `{settings.dicom.tls_client_certificates}`; none, optional or required can be set,"
     yield "and bound to the calling AE title."
     yield ""
     yield "User identity negotiation (PS3.7 D.3.3.7), acceptor: types 1 (name) and 2 (name and passcode), checked where"

@@ -397,6 +397,15 @@ class TestMisuse:
 class TestPS38_9_2_3_Violations:
     """What a peer may not do, and the A-ABORT that it gets."""
 
+    @pytest.mark.parametrize("step", [1, 100])
+    def test_tls_where_an_association_was_to_begin(self, step: int) -> None:
+        """It is closed at once, and without an A-ABORT: who speaks TLS reads none."""
+        association, hello = waiting(), b"\x16\x03\x01\x02\x00\x01\x00\x01"
+        events = [event for at in range(0, 8, step) for event in association.receive(hello[at : at + step], 0.0)]
+        assert events == [Closed("it speaks TLS, and this is the port for plain DICOM")]
+        assert association.close_transport
+        assert sent(association) == b""
+
     @pytest.mark.parametrize(
         ("wire", "reason"),
         [
