@@ -44,12 +44,14 @@ LANES = Query(
     FROM lanes l WHERE l.lane IS NOT NULL
     """,
 )
+# The plus keeps SQLite from the index on due_at, by which it would sort all that is due for the few that are taken:
+# 11 ms instead of 1 with 50 000 due in one lane.
 CLAIM = Query(
     "claim_jobs: takes what is due in a lane, unless something before it in its chain is not over",
     f"""
     UPDATE jobs SET state = 'running', owner = $4, lease_until = $5, attempts = attempts + 1
     WHERE id IN (
-        SELECT j.id FROM jobs j WHERE j.state = 'waiting' AND j.lane = $1 AND j.due_at <= $2
+        SELECT j.id FROM jobs j WHERE j.state = 'waiting' AND j.lane = $1 AND +j.due_at <= $2
             AND (j.chain = '' OR NOT EXISTS (
                 SELECT 1 FROM jobs e
                 WHERE e.chain = j.chain AND e.id < j.id AND e.state IN ('waiting', 'running', 'held')))
