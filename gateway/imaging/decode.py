@@ -6,7 +6,6 @@ a frame has is `frames.py`'s, what becomes of the data set around it `native.py`
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,17 +71,11 @@ def _jpeg_ls(data: bytes, image: Image) -> bytes:
 
 
 def _jpeg2000(data: bytes, image: Image) -> bytes:
+    """High-throughput streams too: imagecodecs' other decoder, `htj2k`, swallows errors and gives what it has."""
     import imagecodecs
 
     stream = _checked(parse_jpeg2000(data), image)
     return _native(imagecodecs.jpeg2k_decode(data, numthreads=1), stream, image)
-
-
-def _htj2k(data: bytes, image: Image) -> bytes:
-    import imagecodecs
-
-    stream = _checked(parse_jpeg2000(data), image)
-    return _native(imagecodecs.htj2k_decode(data), stream, image)
 
 
 def _rle(data: bytes, image: Image) -> bytes:
@@ -101,15 +94,6 @@ def _rle(data: bytes, image: Image) -> bytes:
     return bytes(planes.T.tobytes())
 
 
-def _deflated(data: bytes, image: Image) -> bytes:
-    """PS3.5 A.4.13: each frame a raw deflate stream."""
-    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    pixels = inflate.decompress(data, image.frame_size + 1)
-    if image.frame_size < len(pixels) <= image.frame_size + 1 and image.frame_size % 2:
-        pixels = pixels[: image.frame_size]
-    return pixels
-
-
 _DECODERS: Final[dict[str, Callable[[bytes, Image], bytes]]] = {
     "1.2.840.10008.1.2.4.50": _jpeg,
     "1.2.840.10008.1.2.4.51": _jpeg,
@@ -119,11 +103,10 @@ _DECODERS: Final[dict[str, Callable[[bytes, Image], bytes]]] = {
     "1.2.840.10008.1.2.4.81": _jpeg_ls,
     "1.2.840.10008.1.2.4.90": _jpeg2000,
     "1.2.840.10008.1.2.4.91": _jpeg2000,
-    "1.2.840.10008.1.2.4.201": _htj2k,
-    "1.2.840.10008.1.2.4.202": _htj2k,
-    "1.2.840.10008.1.2.4.203": _htj2k,
+    "1.2.840.10008.1.2.4.201": _jpeg2000,
+    "1.2.840.10008.1.2.4.202": _jpeg2000,
+    "1.2.840.10008.1.2.4.203": _jpeg2000,
     "1.2.840.10008.1.2.5": _rle,
-    "1.2.840.10008.1.2.8.1": _deflated,
 }
 DECODABLE: Final = frozenset(_DECODERS)
 """Transfer syntaxes whose frames can be decoded. Video is not, nor what JPIP leaves with its provider."""

@@ -15,7 +15,7 @@ from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, encode_data_set
 from gateway.dimse import messages, status
-from gateway.errors import AssociationLost
+from gateway.errors import AssociationLost, DatabaseError
 from gateway.index.selection import Group
 from gateway.net.exchange import Response
 from gateway.net.requestor import Requestor, associate
@@ -268,6 +268,17 @@ class TestIdentifiers:
             *_, last = await move(gateway, extended=extended, level="SERIES", series="1.1.2")
             assert last.status == expected
             assert len(target.messages) == (2 if expected == 0 else 0)
+
+
+async def test_an_index_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise DatabaseError("disk I/O error")
+
+    target = Destination()
+    async with gateway_and(tmp_path, target) as gateway:
+        monkeypatch.setattr("gateway.scp.retrieve.outline", broken)
+        (response,) = await move(gateway, level="STUDY", study="1.1")
+        assert response.status == status.OUT_OF_RESOURCES_MATCHES
 
 
 class TestMove:
