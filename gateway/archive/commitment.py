@@ -22,7 +22,7 @@ from gateway.config import Settings
 from gateway.database.database import Database, Row, Script
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
-from gateway.errors import ConfigurationError, NoSuchObject, StorageError
+from gateway.errors import ConfigurationError, GatewayError, NoSuchObject, StorageError
 from gateway.jobs.runner import Kind, Later
 from gateway.jobs.table import Job, add_job, hurry_jobs
 from gateway.scu.commitment import report_commitment, request_commitment
@@ -43,6 +43,7 @@ ASK_AGAIN = 300.0
 SILENCE = 3600.0
 """Seconds before a destination that did not report is asked again."""
 _AT_ONCE = 200
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Commitments:
     @property
     def kind(self) -> Kind:
         """How jobs of our kind are done: for four days, then the peer has to ask again."""
-        return Kind(self.work, attempts=100)
+        return Kind(self.work, attempts=_ATTEMPTS)
 
     async def open(self, transaction_uid: str, references: Sequence[Reference], peer_aet: str, our_aet: str) -> int:
         """Take a request. Once this returns, it will be worked on and its outcome told, whatever happens."""
@@ -195,10 +196,18 @@ class Commitments:
         outcome = await self.outcome(number)
         if outcome is None:
             raise Later(60.0, "a destination has not committed yet")
+        try:
+            await self._tell(found, outcome)
+        except GatewayError:
+            if job.attempts >= _ATTEMPTS:
+                await self._database.write(lambda: _end(number, "failed", self._clock()))
+            raise
+
+    async def _tell(self, found: Commitment, outcome: Outcome) -> None:
         node = await asyncio.to_thread(_node_by_aet, self._settings(), found.peer_aet, found.our_aet)
         await report_commitment(node, outcome, found.our_aet)
         log.info("commitment %s: reported to %s", found.transaction_uid, found.peer_aet)
-        await self._database.write(lambda: _end(number, "reported", self._clock()))
+        await self._database.write(lambda: _end(found.id, "reported", self._clock()))
 
     # Deciding.
 
@@ -286,7 +295,13 @@ class Commitments:
         decided = dict.fromkeys(references, COMMITTED)
         late = self._clock() > found.requested_at + settings.patience
         for name in settings.destinations:
-            answers = await self._answers(found, name, references)
+            try:
+                answers = await self._answers(found, name, references)
+            except GatewayError as error:
+                if not late:
+                    raise
+                log.error("commitment %s: %s has not been asked: %s", found.transaction_uid, name, error)
+                answers = {}
             for reference in references:
                 reason = answers.get(reference, UNDECIDED)
                 if reason != COMMITTED and decided[reference] in (COMMITTED, UNDECIDED):
@@ -303,7 +318,9 @@ class Commitments:
             answers = dict(await self._items(last.id))
             if all(answers.get(reference) == COMMITTED for reference in references):
                 return answers
-            if self._clock() < last.requested_at + (SILENCE if last.state == "open" else ASK_AGAIN):
+            # One that did not get through is made again with the next attempt of the job.
+            pause = {"open": SILENCE, "reported": ASK_AGAIN}.get(last.state, 0.0)
+            if self._clock() < last.requested_at + pause:
                 return answers
         outcome = await self.ask(name, references, cause=found.id)
         if outcome is None:
@@ -319,14 +336,18 @@ class Commitments:
         """
         node = await asyncio.to_thread(find_node, self._settings(), name)
         transaction_uid, now = f"2.25.{uuid.uuid4().int}", self._clock()
-        await self._database.write(
+        number = await self._database.write(
             lambda: _add("SCU", transaction_uid, references, node.aet, node.calling_aet, name, cause, now, UNDECIDED)
         )
 
         async def take(outcome: Outcome) -> int:
             return await self.take(outcome, node.aet)
 
-        return await request_commitment(node, transaction_uid, references, wait=WAIT_ON_ASSOCIATION, take=take)
+        try:
+            return await request_commitment(node, transaction_uid, references, wait=WAIT_ON_ASSOCIATION, take=take)
+        except GatewayError:
+            await self._database.write(lambda: _end(number, "failed", self._clock()))
+            raise
 
     async def take(self, outcome: Outcome, calling_aet: str) -> int:
         """A report has come, on whichever association; the status to answer it with.

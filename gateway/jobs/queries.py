@@ -71,9 +71,11 @@ FINISH = Query(
     """,
 )
 POSTPONE = Query(
-    "postpone_job: it waits until $3, having had $4 attempts, where the owner still has it",
+    "postpone_job: it waits until $3, having had $4 attempts, where the owner still has it; not longer where it was"
+    " hurried since it was claimed, due at $6",
     """
-    UPDATE jobs SET state = 'waiting', due_at = $3, attempts = $4, error = $5, owner = '', lease_until = 0
+    UPDATE jobs SET state = 'waiting', due_at = CASE WHEN due_at = $6 THEN $3 ELSE due_at END,
+        attempts = $4, error = $5, owner = '', lease_until = 0
     WHERE id = $1 AND owner = $2 AND state = 'running' RETURNING id
     """,
 )
@@ -113,8 +115,8 @@ SETTLE = Query(
     """,
 )
 HURRY = Query(
-    "hurry_jobs: those of a chain that wait are due now",
-    "UPDATE jobs SET due_at = $2 WHERE chain = $1 AND state = 'waiting'",
+    "hurry_jobs: those of a chain are due now; one that runs, once more if it is postponed",
+    "UPDATE jobs SET due_at = $2 WHERE chain = $1 AND state IN ('waiting', 'running')",
 )
 GET = Query("get_job: one", f"SELECT {_COLUMNS} FROM jobs WHERE id = $1")
 LIST = Query("list_jobs: a page, newest first", f"SELECT {_COLUMNS} FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT $2")

@@ -91,7 +91,7 @@ def finish_job(job: Job, state: Literal["done", "failed"], now: float, error: st
 def postpone_job(job: Job, due_at: float, error: str, *, counted: bool = True) -> Script[bool]:
     """Let a claimed job wait; where it is not `counted`, as if this attempt had not been made."""
     attempts = job.attempts if counted else job.attempts - 1
-    return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error)))
+    return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error, job.due_at)))
 
 
 def give_back_jobs(owner: str, now: float) -> Script[None]:
@@ -120,7 +120,7 @@ def release_job(number: int, now: float) -> Script[bool]:
 
 
 def hurry_jobs(chain: str, now: float) -> Script[None]:
-    """What waits in a chain is due now."""
+    """What waits in a chain is due now; what runs, as soon as it wants to wait, since it may not know the news."""
     yield queries.HURRY, (chain, now)
 
 

@@ -25,8 +25,8 @@ from gateway.ul.negotiation import PresentationContext
 log = logging.getLogger(__name__)
 
 _CONTEXT = (commitment.SOP_CLASS, PLAIN_SYNTAXES)
-MAX_REPORT = 16 << 20
-"""Bytes of one report, at most: 100 000 instances fit."""
+MAX_REPORT = 4 << 20
+"""Bytes of one request or report, at most: some 30 000 instances fit."""
 
 Take = Callable[[Outcome], Awaitable[int]]
 """Takes a report that has come; the status to answer it with, once it is safe."""

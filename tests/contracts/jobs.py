@@ -138,6 +138,20 @@ class JobsContract:
         assert await desk.run(lambda: table.postpone_job(job, 140.0, "not yet", counted=False))
         assert (await desk.claim(now=140.0))[0].attempts == 2
 
+    async def test_hurried(self, desk: Desk) -> None:
+        await desk.add(chain="c", due_at=900.0)
+        await desk.add(chain="other", due_at=900.0)
+        await desk.run(lambda: table.hurry_jobs("c", 100.0))
+        assert len(await desk.claim()) == 1
+
+    async def test_hurried_while_it_runs(self, desk: Desk) -> None:
+        """What it waited for came while it looked: it does not wait out its time."""
+        await desk.add(chain="c")
+        (job,) = await desk.claim()
+        await desk.run(lambda: table.hurry_jobs("c", 101.0))
+        assert await desk.run(lambda: table.postpone_job(job, 900.0, "not there yet", counted=False))
+        assert len(await desk.claim(now=101.0)) == 1
+
     async def test_given_back_as_if_not_begun(self, desk: Desk) -> None:
         await desk.add()
         await desk.claim()

@@ -19,6 +19,7 @@ from gateway.scu.node import Node
 from gateway.ul.items import RoleSelection
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance
 from tests.support.intake import CT, Intake, intake
+from tests.support.processes import free_port
 from tests.support.workflow import Peer, modality, peer, read_report, store, until
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -282,6 +283,21 @@ class TestAsking:
                     await asking.commit(TRANSACTION, references)
                     outcome = await asking.report()
                 assert outcome.failed == [(references[0], commitment.NO_SUCH_INSTANCE)]
+
+    async def test_a_destination_that_is_not_there(self, tmp_path: Path) -> None:
+        """Tried again until patience is over; then the modality is told that nothing is committed."""
+        modalities = {"pacs": {"aet": "PACS", "host": "127.0.0.1", "port": free_port()}}
+        settings = {"modalities": {"ct": {"aet": "TEST"}, **modalities}, "commitment": {"destinations": ["pacs"]}}
+        async with asyncio.timeout(30), intake(tmp_path, **settings) as gateway:
+            references = await store(gateway)
+            async with modality(gateway) as asking:
+                await asking.commit(TRANSACTION, references)
+                await the_job(gateway, "waiting", "no connection")
+                gateway.configure(commitment={"destinations": ["pacs"], "patience": 1e-6})
+                await asking.commit("1.2.3.4.6", references)
+                outcome = await asking.report()
+                assert outcome.transaction_uid == "1.2.3.4.6"
+                assert outcome.failed == [(references[0], commitment.PROCESSING_FAILURE)]
 
     async def test_a_report_on_an_association_of_the_archive(self, tmp_path: Path) -> None:
         async with asyncio.timeout(30), intake(tmp_path / "archive", commitment={"report": "new"}) as behind:
