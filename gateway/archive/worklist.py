@@ -136,7 +136,7 @@ class Worklists:
         return self._item(rows[0])
 
     async def remove(self, public_id: str) -> None:
-        """Remove an item. One that came from a file comes back when its file changes, or with the next start."""
+        """Remove an item. One whose file is still there comes back when the folder is looked at next."""
         if not await self._database.write(lambda: _remove(public_id)):
             raise NotFound(f"there is no worklist item {public_id}")
 
