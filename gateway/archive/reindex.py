@@ -129,6 +129,7 @@ class _Rebuild:
                 self._report.superseded += replaces is not None
                 return
             if known is not None or not await asyncio.to_thread(self._is_newer, placement.key, answer.key):
+                await database.write(functools.partial(rebuild.supersede, placement.key, time.time()))
                 self._report.superseded += 1
                 return
             replaces = answer.key

@@ -58,6 +58,11 @@ def store_again(
     return result
 
 
+def supersede(key: str, at: float) -> Script[None]:
+    """A file that holds an older version of an instance that is entered: it is to be deleted."""
+    yield queries.ADD_GARBAGE, (key, at)
+
+
 def finish() -> Script[None]:
     """The rebuild is complete; forget what was put aside."""
     yield queries.FORGET_ORIGINS, ()
