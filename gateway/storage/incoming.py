@@ -24,7 +24,7 @@ from gateway.storage.layout import Layout, is_key, new_key
 
 Buffer = bytes | bytearray | memoryview
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
-_STOCK = 64
+STOCK = 64
 """Empty files that are kept ready."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -193,11 +193,11 @@ class IncomingFolder:
     @property
     def is_low(self) -> bool:
         """It is time to `restock`."""
-        return len(self._stock) < _STOCK // 2
+        return len(self._stock) < STOCK // 2
 
     def restock(self) -> None:
         """Create empty files, and make their names durable with one sync. Raises OutOfSpace, StorageFailed."""
-        files = [self._make() for _ in range(_STOCK - len(self._stock))]
+        files = [self._make() for _ in range(STOCK - len(self._stock))]
         try:
             for file in files:
                 file.create()
