@@ -14,7 +14,6 @@ from typing import IO
 from gateway import config
 from gateway.archive.files import HEAD, Files, identity, read_meta
 from gateway.archive.folder import open_folder, open_ingest
-from gateway.archive.heading import Heading
 from gateway.archive.ingest import Ingest, Taken
 from gateway.dicom import uids
 from gateway.errors import DataSetError, InstanceRefused, UnsupportedTransferSyntax
@@ -97,13 +96,6 @@ async def _take_in(ingest: Ingest, file: IO[bytes]) -> Taken | None:
         return None
     if meta.transfer_syntax_uid not in uids.TRANSFER_SYNTAXES:
         raise UnsupportedTransferSyntax(f"transfer syntax {meta.transfer_syntax_uid} is not known here")
-    sop_class_uid, sop_instance_uid = meta.sop_class_uid, meta.sop_instance_uid
-    # Where the file's own meta information says otherwise, the data set is right.
-    heading = Heading(meta.transfer_syntax_uid, HEAD)
-    heading.look([head[meta.data_set_offset :]], complete=len(head) < HEAD)
-    if heading.found:
-        record = heading.record()
-        sop_class_uid, sop_instance_uid = record.sop_class_uid, record.sop_instance_uid
     sop_class_uid, sop_instance_uid = identity(head, meta)
     reception = ingest.begin(
         transfer_syntax_uid=meta.transfer_syntax_uid,

@@ -100,7 +100,7 @@ class Session(Exchange):
         return f"association {self.number} {self.calling_aet or '?'}@{self.host}"
 
     def connect(self, blocks: BlockPool) -> Link:
-        """The protocol for this session's connection."""
+        """The protocol of the connection that this association runs on."""
         self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
         return self._link
 
