@@ -1,4 +1,4 @@
-"""The table of settings in README.md, made from gateway/config.py.
+"""The table of settings in README.md, made from gateway/config/sections.py.
 
 `python -m tests.support.settings` writes it anew; tests/test_config.py fails while the two differ.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "gateway" / "config.py"
+CONFIG = ROOT / "gateway" / "config" / "sections.py"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
 

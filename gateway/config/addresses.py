@@ -1,0 +1,29 @@
+"""Addresses as settings write them: hosts, networks, loopback. Nothing is resolved here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def as_network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network that `host` writes, one address being a network too; None for a name."""
+    try:
+        return ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return None
+
+
+def is_host_name(text: str) -> bool:
+    return _HOST_NAME.fullmatch(text) is not None

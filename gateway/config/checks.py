@@ -1,0 +1,131 @@
+"""What no single field of the settings shows: ranges, and what belongs together.
+
+Only what the settings say by themselves; a file that is not there or a user's hash that is none is found by the room
+that uses it (`check-config` asks them too).
+"""
+
+from __future__ import annotations
+
+from gateway.config.addresses import as_network, is_host_name, is_loopback
+from gateway.config.sections import Dicom, KiB, MiB, Modality, Settings
+from gateway.errors import ConfigurationError
+
+
+def check(settings: Settings) -> None:
+    """What no single field shows. Each text says what to do."""
+    dicom, http, storage = settings.dicom, settings.http, settings.storage
+    _check_aet("dicom.aet", dicom.aet)
+    for aet in dicom.aets:
+        _check_aet("dicom.aets", aet)
+    for name, port in (("dicom.port", dicom.port), ("dicom.tls_port", dicom.tls_port or 0), ("http.port", http.port)):
+        _check_port(name, port)
+    for name, modality in settings.modalities.items():
+        _check_modality(f"modalities.{name}", modality, dicom)
+    _check_tls(dicom)
+    for place, names in (
+        ("commitment.destinations", settings.commitment.destinations),
+        ("mpps.forward", settings.mpps.forward),
+    ):
+        _check_destinations(place, names, settings)
+    if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:
+        raise ConfigurationError(
+            f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit"
+        )
+    positive = {
+        "dicom.max_associations": dicom.max_associations,
+        "dicom.max_associations_per_aet": dicom.max_associations_per_aet,
+        "dicom.max_operations": dicom.max_operations,
+        "dicom.artim_timeout": dicom.artim_timeout,
+        "dicom.association_timeout": dicom.association_timeout,
+        "dicom.response_timeout": dicom.response_timeout,
+        "http.max_results": http.max_results,
+        "http.read_threads": http.read_threads,
+        "retrieve.window": settings.retrieve.window,
+        "retrieve.threads": settings.retrieve.threads,
+        "retrieve.decode_threads": settings.retrieve.decode_threads,
+        "retrieve.progress_interval": settings.retrieve.progress_interval,
+        "storage.sync_threads": storage.sync_threads,
+        "storage.max_header": storage.max_header,
+        "commitment.patience": settings.commitment.patience,
+        "worklist.max_results": settings.worklist.max_results,
+        "jobs.slots": settings.jobs.slots,
+        "jobs.per_destination": settings.jobs.per_destination,
+        "jobs.keep_days": settings.jobs.keep_days,
+    }
+    for name, number in positive.items():
+        if number <= 0:
+            raise ConfigurationError(f"{name}: {number} must be more than 0")
+    for name, number in {
+        "dicom.idle_timeout": dicom.idle_timeout,
+        "dicom.drain_timeout": dicom.drain_timeout,
+        "storage.min_free": storage.min_free,
+        "query.max_instances_read": settings.query.max_instances_read,
+        "storage.rejected_quota": storage.rejected_quota,
+        "commitment.keep_days": settings.commitment.keep_days,
+    }.items():
+        if number < 0:
+            raise ConfigurationError(f"{name}: {number} must not be negative")
+    if storage.buffer_memory < 4 * MiB:
+        raise ConfigurationError(f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes")
+    if not is_loopback(dicom.host) and not settings.modalities and not dicom.allow_any_caller:
+        raise ConfigurationError(
+            f"dicom.host: listening on {dicom.host} needs known callers: add [modalities.NAME] with their aet, "
+            "or set dicom.allow_any_caller = true to take images from anybody who can reach the port"
+        )
+    if not is_loopback(http.host) and not http.users and not http.allow_anonymous:
+        raise ConfigurationError(
+            f"http.host: listening on {http.host} needs users: add [[http.users]] with a name and a password from "
+            "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
+        )
+    if bool(http.certificate) != bool(http.key):
+        raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
+
+
+def _check_aet(name: str, aet: str) -> None:
+    if not 1 <= len(aet.strip()) <= 16 or not (aet.isascii() and aet.isprintable()) or "\\" in aet:
+        raise ConfigurationError(f"{name}: {aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash")
+
+
+def _check_port(name: str, port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"{name}: {port} is not a port: 0 to 65535")
+
+
+def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
+    _check_aet(f"{place}.aet", modality.aet)
+    if modality.our_aet:
+        _check_aet(f"{place}.our_aet", modality.our_aet)
+    _check_port(f"{place}.port", modality.port)
+    network = as_network(modality.host)
+    if network is None and modality.host and not is_host_name(modality.host):
+        raise ConfigurationError(f"{place}.host: {modality.host!r} is not a host name, an IP address or a network")
+    if modality.port and (not modality.host or (network is not None and network.num_addresses > 1)):
+        raise ConfigurationError(f"{place}.port: to be called at it, host must be one address or name")
+    if modality.tls_name and not modality.tls:
+        raise ConfigurationError(f"{place}.tls_name: needs {place}.tls = true")
+    for name in ("association_timeout", "response_timeout"):
+        seconds = getattr(modality, name)
+        if seconds is not None and seconds <= 0:
+            raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
+    if modality.idle_timeout is not None and modality.idle_timeout < 0:
+        raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+
+
+def _check_destinations(place: str, names: tuple[str, ...], settings: Settings) -> None:
+    for name in names:
+        modality = settings.modalities.get(name)
+        if modality is None or not modality.port:
+            raise ConfigurationError(f"{place}: {name!r} needs [modalities.{name}] with aet, host and port")
+
+
+def _check_tls(dicom: Dicom) -> None:
+    if bool(dicom.tls_certificate) != bool(dicom.tls_key):
+        raise ConfigurationError("dicom.tls_certificate and dicom.tls_key belong together: set both, or neither")
+    if dicom.tls_port is not None and not dicom.tls_certificate:
+        raise ConfigurationError("dicom.tls_port: needs dicom.tls_certificate and dicom.tls_key")
+    if dicom.tls_port and dicom.tls_port == dicom.port:
+        raise ConfigurationError("dicom.tls_port: is dicom.port already; TLS has a port of its own")
+    if dicom.tls_client_certificates != "none" and not dicom.tls_ca:
+        raise ConfigurationError("dicom.tls_client_certificates: needs dicom.tls_ca, which signs them")
+    if dicom.tls_bind_aet and dicom.tls_client_certificates == "none":
+        raise ConfigurationError('dicom.tls_bind_aet: needs dicom.tls_client_certificates = "required" or "optional"')

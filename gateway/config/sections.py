@@ -1,0 +1,233 @@
+"""The structure of every section of the settings, and its defaults.
+
+Every bound of the gateway is named here, with its unit. What no single field shows is `checks.py`'s.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Literal
+
+import msgspec
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
+SERVICES: tuple[Service, ...] = typing.get_args(Service)
+
+
+class Modality(Section, frozen=True):
+    """A remote application entity that we know: it may call us, and where it has a port, we can call it."""
+
+    aet: str
+    host: str = ""
+    """Where it calls from: an address, a network (`10.1.0.0/16`), or a name, resolved afresh; empty: anywhere.
+    To be called it needs an address or a name."""
+    port: int = 0
+    """Where it listens; 0: it cannot be called."""
+    allow: tuple[Service, ...] = SERVICES
+    """What it may ask of us."""
+    our_aet: str = ""
+    """What we call ourselves when we call it; empty: `dicom.aet`."""
+    tls: bool = False
+    """We call it over TLS, and it must call us on `dicom.tls_port`."""
+    tls_name: str = ""
+    """Name (common name or subject alternative name) that its certificate must carry; empty: when we call it, its
+    host; `*`: any name that `dicom.tls_ca` signed."""
+    user_identity: Literal["", "ignored", "optional", "required"] = ""
+    """As `dicom.user_identity`, for this one; empty: as there."""
+    association_timeout: float | None = None
+    """Seconds for the connection and the answer to our association request. Unset: as in `[dicom]`, like the others."""
+    response_timeout: float | None = None
+    """Seconds for the answer to a message or a release of ours."""
+    idle_timeout: float | None = None
+    """Seconds of silence on an association that it opened. 0: for ever."""
+
+
+class Dicom(Section, frozen=True):
+    """The DICOM listener (PS3.8) and what it accepts."""
+
+    aet: str = "GATEWAY"
+    aets: tuple[str, ...] = ()
+    """Further AE titles that are ours."""
+    host: str = "127.0.0.1"
+    port: int = 4242
+    """0 lets the system choose; the log names the choice."""
+    allow_any_caller: bool = False
+    """Take associations from those that are no modality of ours. Without it they are rejected (1/1/3), unless no
+    modality is named and the listener is on loopback."""
+    any_caller_may: tuple[Service, ...] = ("echo", "store")
+    """What `allow_any_caller` allows them."""
+    check_called_aet: bool = False
+    """Reject (1/1/7) an association that calls us by another name than `aet` or one of `aets`."""
+    tls_port: int | None = None
+    """Port for DICOM over TLS, beside the plain one; 0 lets the system choose. Unset: none."""
+    tls_certificate: str = ""
+    """PEM file with our certificate chain, for those who call us over TLS and those whom we call."""
+    tls_key: str = ""
+    """Its private key, PEM without a passphrase. All three files are read again when they change."""
+    tls_ca: str = ""
+    """PEM file with the certificate authorities that we trust; empty: the system's, and no client certificates."""
+    tls_client_certificates: Literal["none", "optional", "required"] = "none"
+    """Whether who calls us over TLS must show a certificate that `tls_ca` signed."""
+    tls_bind_aet: bool = False
+    """The certificate must carry the calling AE title, or the `tls_name` of its modality, as one of its names."""
+    user_identity: Literal["ignored", "optional", "required"] = "ignored"
+    """User identity (PS3.7 D.3.3.7) against `[[http.users]]`: checked where offered (`optional`), or needed too."""
+    user_identity_types: tuple[Literal["name", "password"], ...] = ("password",)
+    """What counts as an identity. A mere `name` proves nothing, and is taken only where it is listed."""
+    max_pdu: int = 256 * KiB
+    """Maximum Length Received that we advertise, bytes (PS3.8 Annex D.1)."""
+    max_associations: int = 600
+    max_associations_per_aet: int = 600
+    max_operations: int = 16
+    """Operations in progress that we grant where asynchronous operations are negotiated (PS3.7 D.3.3.3)."""
+    artim_timeout: float = 30.0
+    """Seconds for the A-ASSOCIATE-RQ to arrive, and for the connection to close (PS3.8 §9.1.4)."""
+    idle_timeout: float = 300.0
+    """Seconds of silence from a peer with nothing in progress, then A-ABORT. 0: for ever."""
+    association_timeout: float = 30.0
+    """Seconds for the connection and the answer when we open an association."""
+    response_timeout: float = 30.0
+    """Seconds for the answer to a message or a release of ours."""
+    drain_timeout: float = 20.0
+    """Seconds that open associations are still served after SIGTERM."""
+    accept_unknown_sop_classes: bool = False
+    """Accept storage contexts for abstract syntaxes that no edition of the standard we know names."""
+    refused_transfer_syntaxes: tuple[str, ...] = ()
+    """Transfer syntax UIDs, or their keywords, that are not accepted."""
+
+
+class User(Section, frozen=True):
+    name: str
+    password: str
+    """As printed by `dicom-gateway hash-password`; never the password itself."""
+
+
+class Http(Section, frozen=True):
+    """The HTTP listener: DICOMweb, management, pages."""
+
+    host: str = "127.0.0.1"
+    port: int = 8042
+    users: tuple[User, ...] = ()
+    allow_anonymous: bool = False
+    """Serve everybody although the listener is not on loopback and no user is named."""
+    hosts: tuple[str, ...] = ()
+    """Names under which we are reached, for the Host and Origin checks, besides loopback's own."""
+    certificate: str = ""
+    """PEM file with the certificate chain. With `key` set, HTTPS. Both are read again when they change."""
+    key: str = ""
+    max_results: int = 1000
+    """Most matches in one QIDO-RS answer; more are said in a Warning header."""
+    min_rate: int = 1 * KiB
+    """Bytes a second below which, over a minute, a client that we send to is let go."""
+    read_threads: int = 8
+    """Threads that read stored files for answers; each holds at most some 2 MiB."""
+
+
+class Storage(Section, frozen=True):
+    """The data folder: files, index, and their limits."""
+
+    path: str = "gateway-data"
+    duplicates: Literal["keep", "overwrite", "reject"] = "keep"
+    """What happens to an instance that is here already with other bytes."""
+    min_free: int = 512 * MiB
+    """Free bytes in the file system below which C-STORE is answered A700."""
+    rejected_quota: int = 1 * GiB
+    """Bytes of unreadable objects that are kept aside; the oldest go first."""
+    buffer_memory: int = 128 * MiB
+    """Bytes of receive blocks for all associations together."""
+    sync_threads: int = 12
+    """Threads that write and sync files."""
+    max_header: int = 4 * MiB
+    """Bytes of a data set within which the attributes for the index must stand."""
+
+
+class Query(Section, frozen=True):
+    """C-FIND (PS3.4 Annex C)."""
+
+    max_instances_read: int = 1000
+    """Instances that the indexed keys of a query may leave where another key is to be read from their files; with
+    more, a query that matches on such a key is answered A700, and one that only asks for its value gets none (FF01)."""
+
+
+class Retrieve(Section, frozen=True):
+    """C-MOVE and C-GET (PS3.4 C.4.2, C.4.3): what we send when asked."""
+
+    window: int = 8
+    """Instances on their way at once on an association, where asynchronous operations are negotiated."""
+    threads: int = 8
+    """Threads that read stored files for them; each instance on its way holds at most some 2 MiB."""
+    decode_threads: int = 2
+    """Threads that decode pixels for peers that take only uncompressed transfer syntaxes; each holds a frame."""
+    progress_interval: float = 1.0
+    """Seconds between the pending responses (FF00) that say how far it is."""
+
+
+class Commitment(Section, frozen=True):
+    """Storage commitment (PS3.4 Annex J): what we promise to those who delete what they have sent."""
+
+    report: Literal["same", "new"] = "same"
+    """Tell the outcome on the association of the request while it is open (`same`), or always on one of our own."""
+    destinations: tuple[str, ...] = ()
+    """Modalities, by name, that must have committed an instance too before we do. None: it suffices that it is stored
+    here."""
+    patience: float = 86400.0
+    """Seconds that those may take; what they have not committed by then fails."""
+    keep_days: int = 3650
+    """Days for which what is committed is kept, whatever else deletes."""
+
+
+class Worklist(Section, frozen=True):
+    """The modality worklist (PS3.4 Annex K)."""
+
+    folder: str = ""
+    """Folder whose files are worklist items: `.wl` (DICOM) and `.json` (DICOM JSON Model). Removing a file removes its
+    item. Empty: none."""
+    show_finished: bool = False
+    """Answer with steps that are completed or discontinued too when a query does not name a status."""
+    max_results: int = 1000
+    """Items in one answer, at most; then A700."""
+
+
+class Mpps(Section, frozen=True):
+    """Modality performed procedure steps (PS3.4 F.7)."""
+
+    forward: tuple[str, ...] = ()
+    """Modalities, by name, that every N-CREATE and N-SET is sent on to."""
+
+
+class Jobs(Section, frozen=True):
+    """Durable work: reports, deliveries and whatever else is tried again until it is done."""
+
+    slots: int = 16
+    """Jobs at once, in one process."""
+    per_destination: int = 4
+    """Of those, to one destination."""
+    keep_days: float = 7.0
+    """Days for which finished jobs stay to be looked at."""
+
+
+class Log(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(Section, frozen=True):
+    dicom: Dicom = Dicom()
+    modalities: dict[str, Modality] = {}
+    """Remote application entities by the name that people call them. With any, all others are rejected."""
+    http: Http = Http()
+    storage: Storage = Storage()
+    query: Query = Query()
+    retrieve: Retrieve = Retrieve()
+    commitment: Commitment = Commitment()
+    worklist: Worklist = Worklist()
+    mpps: Mpps = Mpps()
+    jobs: Jobs = Jobs()
+    log: Log = Log()
