@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import errors
+from gateway.web.conditional import RangeNotSatisfiable
 
 _ORTHANC = {
     400: (8, "Bad request"),
@@ -66,6 +67,8 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 400, str(error))
         case NotAcceptable() | errors.UnsupportedTransferSyntax():
             return error_answer(request, 406, str(error))
+        case RangeNotSatisfiable():
+            return error_answer(request, 416, str(error), headers={"Content-Range": f"bytes */{error.length}"})
         case errors.OutOfSpace():
             return error_answer(request, 507, str(error))
         case errors.DatabaseError():
