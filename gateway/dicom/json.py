@@ -39,7 +39,7 @@ _STRINGS: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST
 """VRs whose values are JSON strings as they are; IS, DS and PN are text too, but become something else."""
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _LARGEST_SAFE: Final = (1 << 53) - 1
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+PERSON_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 # Looking a member up in its Enum takes longer than all else that is done with it.
 _ELEMENT, _FRAGMENTS, _SEQUENCE, _ITEM, _ITEM_END, _ = Kind
@@ -218,7 +218,7 @@ def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax:
             return {"vr": "UN", "InlineBinary": b64encode(value).decode("ascii")}
         numbers: list[Any] = list(unpack(f"{'>' if syntax.big_endian else '<'}{len(value) // size}{code}", value))
         if size == 8 and code in "Qq":
-            numbers = [number if -_LARGEST_SAFE <= number <= _LARGEST_SAFE else str(number) for number in numbers]
+            numbers = [safe_integer(number) for number in numbers]
         elif code in "fd" and not all(map(isfinite, numbers)):
             raise _NotFinite(vr)
         return {"vr": vr, "Value": numbers}
@@ -230,7 +230,7 @@ def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax:
     texts = decode_values(value, charset, vr)
     if len(texts) == 1 and not texts[0]:
         return {"vr": vr}  # padding alone
-    convert = _integer if vr == "IS" else _decimal if vr == "DS" else _person_name
+    convert = integer_number if vr == "IS" else decimal_number if vr == "DS" else _person_name
     return {"vr": vr, "Value": [convert(text) for text in texts]}
 
 
@@ -244,11 +244,17 @@ def _person_name(text: str) -> dict[str, str] | None:
     """The non-empty component groups of a Person Name by their names (PS3.5 §6.2.1, PS3.18 F.2.2)."""
     if "=" not in text:
         return {"Alphabetic": text} if text else None
-    groups = zip(_GROUPS, text.split("="), strict=False)
+    groups = zip(PERSON_NAME_GROUPS, text.split("="), strict=False)
     return {name: group.rstrip(" ") for name, group in groups if group.rstrip(" ")} or None
 
 
-def _integer(text: str) -> int | str | None:
+def safe_integer(number: int) -> int | str:
+    """An integer as JavaScript can hold it (F.2.3)."""
+    return number if -_LARGEST_SAFE <= number <= _LARGEST_SAFE else str(number)
+
+
+def integer_number(text: str) -> int | str | None:
+    """A value of IS: a number where its text is one."""
     if not text:
         return None
     try:
@@ -257,7 +263,8 @@ def _integer(text: str) -> int | str | None:
         return text
 
 
-def _decimal(text: str) -> float | str | None:
+def decimal_number(text: str) -> float | str | None:
+    """A value of DS: a number where nothing is lost by it."""
     if not text:
         return None
     try:
