@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import msgspec
 import pytest
 
 from gateway import config
@@ -18,7 +19,7 @@ from tests.support.nodes import EXPLICIT, asked_node
 
 
 def settings(**modality: object) -> config.Settings:
-    known = {"archive": config.msgspec.convert(modality, config.Modality)} if modality else {}
+    known = {"archive": msgspec.convert(modality, config.Modality)} if modality else {}
     return config.Settings(dicom=config.Dicom(aet="OURS", response_timeout=7), modalities=known)
 
 

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway import config
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.archive.ingest import Ingest
@@ -102,10 +104,10 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
 
 
 def _with(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:
-    tree = config.msgspec.to_builtins(settings)
+    tree = msgspec.to_builtins(settings)
     for name, section in sections.items():
         tree[name] = {**tree[name], **section}
-    return config.msgspec.convert(tree, config.Settings)
+    return msgspec.convert(tree, config.Settings)
 
 
 __all__ = ["BLOCK_SIZE", "CT", "Intake", "intake"]
