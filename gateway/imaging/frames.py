@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.dicom.source import Read, Window
@@ -17,7 +18,7 @@ from gateway.errors import DataSetError
 from gateway.imaging.image import MAX_FRAME
 
 MAX_FRAGMENTS: Final = 1 << 20
-"""Fragments of one element. Each costs 16 bytes while its frames are being read."""
+"""Fragments of one element. Each costs 16 bytes for as long as its frames may be read, each frame another 8."""
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 """How a JPEG, JPEG 2000 or JPEG XL stream begins, bare or in a file format."""
 _RLE: Final = "1.2.840.10008.1.2.5"
@@ -28,20 +29,25 @@ _item = struct.Struct("<HHI").unpack_from
 class Frames:
     """Where the frames of one element are. `read` them by their number, from 0."""
 
-    def __init__(self, read: Read, fragments: list[tuple[array[int], array[int]]]) -> None:
-        self._read = read
-        self._fragments = fragments
+    __slots__ = ("_bounds", "_lengths", "_offsets")
+
+    def __init__(self, offsets: array[int], lengths: array[int], bounds: array[int]) -> None:
+        self._offsets = offsets
+        self._lengths = lengths
+        self._bounds = bounds
+        """The first fragment of each frame, and the number of fragments."""
 
     def __len__(self) -> int:
-        return len(self._fragments)
+        return len(self._bounds) - 1
 
-    def read(self, number: int) -> bytes:
+    def read(self, read: Read, number: int) -> bytes:
         """The fragments of a frame, joined. DataSetError where they are longer than a frame may be."""
-        offsets, lengths = self._fragments[number]
-        if sum(lengths) > MAX_FRAME:
-            raise DataSetError(f"frame {number + 1} has {sum(lengths)} bytes, more than {MAX_FRAME}")
-        data = b"".join([self._read(at, size) for at, size in zip(offsets, lengths, strict=True)])
-        if len(data) < sum(lengths):
+        first, stop = self._bounds[number : number + 2]
+        size = sum(self._lengths[first:stop])
+        if size > MAX_FRAME:
+            raise DataSetError(f"frame {number + 1} has {size} bytes, more than {MAX_FRAME}")
+        data = b"".join([read(self._offsets[each], self._lengths[each]) for each in range(first, stop)])
+        if len(data) < size:
             raise DataSetError(f"frame {number + 1} is cut short")
         return data
 
@@ -56,10 +62,11 @@ def locate(read: Read, value_start: int, end: int, syntax: Syntax, frames: int, 
     count = len(starts)
     if count == 0:
         raise DataSetError("pixel data without a fragment")
+    bounds: Sequence[int]
     if frames == 1:
-        bounds = [0]
+        bounds = (0,)
     elif count == frames:
-        bounds = list(range(count))
+        bounds = range(count)
     else:
         bounds = (
             _by_table(starts, struct.unpack(f"<{len(extended) // 8}Q", extended[: len(extended) // 8 * 8]), frames)
@@ -68,9 +75,7 @@ def locate(read: Read, value_start: int, end: int, syntax: Syntax, frames: int, 
         )
     if len(bounds) != frames:
         raise DataSetError(f"{frames} frames cannot be told apart in {count} fragments (PS3.5 A.4)")
-    values = array("Q", [start + 8 for start in starts])
-    stops = [*bounds[1:], count]
-    return Frames(read, [(values[at:stop], lengths[at:stop]) for at, stop in zip(bounds, stops, strict=True)])
+    return Frames(array("Q", (start + 8 for start in starts)), lengths, array("Q", (*bounds, count)))
 
 
 def _fragments(read: Read, value_start: int, end: int) -> tuple[array[int], array[int], bytes]:

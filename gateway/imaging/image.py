@@ -29,11 +29,18 @@ TAGS: Final = frozenset(
 )
 """What an Image is made from."""
 
+PIXEL_DATA: Final = 0x7FE00010
+FLOAT_PIXEL_DATA: Final = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA: Final = 0x7FE00009
+PIXELS: Final = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
+"""The elements that hold pixels. An object has one of them at most (PS3.3 C.7.6.24)."""
+
 MAX_FRAME: Final = 1 << 30
 """Bytes of one decoded frame, at most: a colour image of 18 900 by 18 900 pixels."""
 MAX_NATIVE: Final = 0xFFFFFFFE
 """Bytes that pixel data which is not encapsulated may have (PS3.5 §7.1.2)."""
 
+_ALLOCATED: Final = {PIXEL_DATA: (1, 8, 16, 32, 64), FLOAT_PIXEL_DATA: (32,), DOUBLE_FLOAT_PIXEL_DATA: (64,)}
 _DCT: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
 
 
@@ -46,20 +53,29 @@ class Image:
     samples: int
     photometric: str
     allocated: int
-    """Bits of one sample: 8, 16 or 32."""
+    """Bits of one sample: 1, 8, 16, 32 or 64."""
     stored: int
     signed: bool
     frames: int
+    """As the data set says, which may be wrong."""
+    planar: bool = False
+    """Uncompressed colours stand plane by plane (Planar Configuration 1)."""
+    floating: bool = False
+    """Samples are IEEE 754 numbers, of Float or Double Float Pixel Data."""
+
+    @property
+    def frame_bits(self) -> int:
+        return self.rows * self.columns * self.samples * self.allocated
 
     @property
     def frame_size(self) -> int:
-        """Bytes of one frame, decoded."""
-        return self.rows * self.columns * self.samples * self.allocated // 8
+        """Bytes of one frame, decoded. With 1 bit allocated 8 pixels a byte, the first in the lowest bit."""
+        return (self.frame_bits + 7) // 8
 
     @property
     def native_size(self) -> int:
-        """Bytes of all frames, decoded."""
-        return self.frame_size * self.frames
+        """Bytes of all frames, decoded and in one value: frames of single bits follow without a gap (PS3.5 §8.1.1)."""
+        return (self.frame_bits * self.frames + 7) // 8
 
     def decoded_photometric(self, syntax: Syntax) -> str:
         """The Photometric Interpretation after decoding from `syntax` (PS3.5 §8.2)."""
@@ -71,8 +87,8 @@ class Image:
         return "YBR_FULL" if self.photometric.startswith("YBR_FULL") else self.photometric
 
 
-def image(values: Mapping[int, bytes]) -> Image:
-    """An Image from the value fields of its attributes, little endian.
+def image(values: Mapping[int, bytes], tag: int = PIXEL_DATA) -> Image:
+    """An Image from the value fields of its attributes, little endian; `tag` is the element that holds its pixels.
 
     DataSetError says which is missing or impossible.
     """
@@ -101,11 +117,13 @@ def image(values: Mapping[int, bytes]) -> Image:
         stored=number(BITS_STORED, allocated),
         signed=number(PIXEL_REPRESENTATION, 0) == 1,
         frames=max(1, int(frames)),  # 0 is written by some for the one frame that there is
+        planar=number(PLANAR_CONFIGURATION, 0) == 1,
+        floating=tag != PIXEL_DATA,
     )
     if not found.rows or not found.columns or found.samples not in (1, 3) or not 0 < found.stored <= found.allocated:
         raise DataSetError(f"pixels cannot be laid out like this: {found}")
-    if found.allocated not in (8, 16, 32):
-        raise DataSetError(f"compressed pixels with {found.allocated} bits allocated are not decoded here")
+    if found.allocated not in _ALLOCATED[tag]:
+        raise DataSetError(f"pixels with {found.allocated} bits allocated are not read here")
     if found.frame_size > MAX_FRAME:
         raise DataSetError(f"a frame of {found.frame_size} bytes is longer than {MAX_FRAME}")
     return found

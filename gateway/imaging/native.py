@@ -60,7 +60,7 @@ def to_native(read: Read, start: int, end: int, transfer_syntax_uid: str, target
     ready: dict[int, bytes] = {}
     for position, (image, frames) in plan.pixels.items():
         for number in range(len(frames)):
-            pixels = decode_frame(frames.read(number), source, image)
+            pixels = decode_frame(frames.read(read, number), source, image)
             if len(frames) == 1:
                 ready[position] = pixels
             else:
@@ -73,7 +73,7 @@ def to_native(read: Read, start: int, end: int, transfer_syntax_uid: str, target
 
     def _pieces(image: Image, frames: Frames, only: bytes | None) -> Iterator[bytes]:
         for number in range(len(frames)):
-            pixels = only if only is not None else decode_frame(frames.read(number), source, image)
+            pixels = only if only is not None else decode_frame(frames.read(read, number), source, image)
             for at in range(0, len(pixels), CHUNK):
                 yield pixels[at : at + CHUNK]
 
