@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import config, telemetry
+from gateway.access.tokens import check_tokens
 from gateway.access.users import check_users
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
@@ -27,6 +28,7 @@ from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
 from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
+from gateway.scu.node import identity_of
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
 from gateway.web.context import Context
@@ -54,8 +56,10 @@ def examine(settings: Settings) -> Secrets:
     """Look at all of a snapshot that only the rooms can judge, files included. Raises ConfigurationError. Blocks."""
     Offer(settings.dicom)
     check_users(settings.http.users)
-    for modality in settings.modalities.values():
+    check_tokens(settings.tokens)
+    for name, modality in settings.modalities.items():
         client_tls(settings.dicom, modality)
+        identity_of(name, modality)
     return Secrets(
         server_certificates(settings.dicom), certificates_of(settings.http) if settings.http.certificate else None
     )

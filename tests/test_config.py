@@ -62,7 +62,9 @@ class TestSources:
             Settings().dicom.port = 1  # type: ignore[misc]
 
     def test_shown_without_passwords(self, tmp_path: Path):
-        file = written(tmp_path, '[[http.users]]\nname = "ann"\npassword = "scrypt$secret"\n')
+        user = '[[http.users]]\nname = "ann"\npassword = "scrypt$secret"\n'
+        ours = '[modalities.ct]\naet = "CT"\nidentity_name = "we"\nidentity_password = "secret"\n'
+        file = written(tmp_path, user + ours)
         assert "secret" not in repr(config.as_builtins(load(file, {})))
 
 
@@ -106,6 +108,11 @@ class TestErrors:
             ('[modalities.ct]\naet = "CT"\nport = 104', ["modalities.ct.port", "host"]),
             ('[modalities.ct]\naet = "CT"\nport = 104\nhost = "10.0.0.0/8"', ["modalities.ct.port", "host"]),
             ('[modalities.ct]\naet = "CT"\nport = 70000', ["modalities.ct.port", "65535"]),
+            ('[modalities.ct]\naet = "CT"\nidentity_password = "x"', ["modalities.ct.identity_name"]),
+            ('[modalities.ct]\naet = "CT"\nidentity_name = "x"\nidentity_token_file = "y"', ["not both"]),
+            ('[modalities.ct]\naet = "CT"\nidentity_confirmed = true', ["modalities.ct.identity_confirmed"]),
+            ('[dicom]\nuser_identity_types = ["token"]', ["tokens.issuer", "user_identity_types"]),
+            ('[tokens]\nkeys = "http://login.example/keys"', ["tokens.keys", "https"]),
             ('[modalities.ct]\naet = "CT"\nallow = ["fetch"]', ["fetch", "allow"]),
             ('[modalities.ct]\naet = "CT"\nour_aet = "seventeen letters"', ["modalities.ct.our_aet"]),
             ('[modalities.ct]\naet = "CT"\nidle_timeout = -1', ["modalities.ct.idle_timeout"]),

@@ -1,18 +1,18 @@
 """User identity negotiation (PS3.7 D.3.3.7): who says to sit at the other end, against the configured users.
 
-Types 1 (user name) and 2 (user name and passcode). Kerberos tickets, SAML assertions and tokens are not understood.
+Types 1 (user name), 2 (user name and passcode) and 5 (JSON Web Token). Kerberos tickets and SAML assertions are not
+understood.
 How it came and what is answered is `scp/admission.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from gateway.access.tokens import TokenRefused, TokenVerifier
 from gateway.access.users import Authenticator, Credentials, TooManyFailures
-from gateway.config import User
+from gateway.config import Settings
 from gateway.ul.items import UserIdentity
 
-_TYPES = {1: "name", 2: "password"}
+_TYPES = {1: "name", 2: "password", 5: "token"}
 """User-Identity-Type (Table D.3-14) to what `dicom.user_identity_types` calls it."""
 
 
@@ -21,15 +21,25 @@ class NotIdentified(Exception):
 
 
 async def identify(
-    identity: UserIdentity | None, types: Sequence[str], users: Sequence[User], authenticator: Authenticator, peer: str
+    identity: UserIdentity | None,
+    settings: Settings,
+    authenticator: Authenticator,
+    tokens: TokenVerifier,
+    peer: str,
 ) -> str:
     """The user's name, or NotIdentified. Hashing is off the loop; failures from one `peer` are slowed down."""
+    types, users = settings.dicom.user_identity_types, settings.http.users
     if identity is None:
         raise NotIdentified("it offers no user identity, which dicom.user_identity requires")
     kind = _TYPES.get(identity.kind)
     if kind not in types:
         listed = ", ".join(types) or "none"
         raise NotIdentified(f"its user identity is of type {identity.kind}; dicom.user_identity_types takes {listed}")
+    if kind == "token":
+        try:
+            return await tokens.verify(identity.primary, settings.tokens)
+        except TokenRefused as error:
+            raise NotIdentified(str(error)) from None
     name = identity.primary.decode("utf-8", "replace")
     if kind == "name":
         if name not in {user.name for user in users}:

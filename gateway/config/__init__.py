@@ -19,6 +19,7 @@ from gateway.config.sections import (
     Service,
     Settings,
     Storage,
+    Tokens,
     User,
     Worklist,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Service",
     "Settings",
     "Storage",
+    "Tokens",
     "User",
     "Worklist",
     "as_builtins",

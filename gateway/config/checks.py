@@ -6,6 +6,8 @@ that uses it (`check-config` asks them too).
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from gateway.config.addresses import as_network, is_host_name, is_loopback
 from gateway.config.sections import Dicom, KiB, MiB, Modality, Settings
 from gateway.errors import ConfigurationError
@@ -22,6 +24,7 @@ def check(settings: Settings) -> None:
     for name, modality in settings.modalities.items():
         _check_modality(f"modalities.{name}", modality, dicom)
     _check_tls(dicom)
+    _check_tokens(settings)
     for place, names in (
         ("commitment.destinations", settings.commitment.destinations),
         ("mpps.forward", settings.mpps.forward),
@@ -103,12 +106,35 @@ def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
         raise ConfigurationError(f"{place}.port: to be called at it, host must be one address or name")
     if modality.tls_name and not modality.tls:
         raise ConfigurationError(f"{place}.tls_name: needs {place}.tls = true")
+    if modality.identity_password and not modality.identity_name:
+        raise ConfigurationError(f"{place}.identity_password: needs {place}.identity_name")
+    if modality.identity_token_file and modality.identity_name:
+        raise ConfigurationError(f"{place}: set identity_name or identity_token_file, not both")
+    if modality.identity_confirmed and not (modality.identity_name or modality.identity_token_file):
+        raise ConfigurationError(f"{place}.identity_confirmed: needs an identity: set {place}.identity_name")
     for name in ("association_timeout", "response_timeout"):
         seconds = getattr(modality, name)
         if seconds is not None and seconds <= 0:
             raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
     if modality.idle_timeout is not None and modality.idle_timeout < 0:
         raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+
+
+def _check_tokens(settings: Settings) -> None:
+    tokens = settings.tokens
+    needed = {
+        "issuer": tokens.issuer,
+        "audience": tokens.audience,
+        "keys": tokens.keys,
+        "user_claim": tokens.user_claim,
+    }
+    if "token" in settings.dicom.user_identity_types:
+        for name, value in needed.items():
+            if not value:
+                raise ConfigurationError(f'tokens.{name}: dicom.user_identity_types with "token" needs it')
+    address = urlsplit(tokens.keys)
+    if address.scheme == "http" and not is_loopback(address.hostname or ""):
+        raise ConfigurationError("tokens.keys: whoever is on the way could change keys over http; use https")
 
 
 def _check_destinations(place: str, names: tuple[str, ...], settings: Settings) -> None:

@@ -41,6 +41,14 @@ class Modality(Section, frozen=True):
     host; `*`: any name that `dicom.tls_ca` signed."""
     user_identity: Literal["", "ignored", "optional", "required"] = ""
     """As `dicom.user_identity`, for this one; empty: as there."""
+    identity_name: str = ""
+    """User name that we show it when we call it (PS3.7 D.3.3.7); empty: none."""
+    identity_password: str = ""
+    """Password that goes with it. Over a connection without TLS everybody on the way can read it."""
+    identity_token_file: str = ""
+    """File with the JSON Web Token that we show it instead, read again for each association."""
+    identity_confirmed: bool = False
+    """Call it only where it confirms to have checked the user; many that do not look at it say nothing."""
     association_timeout: float | None = None
     """Seconds for the connection and the answer to our association request. Unset: as in `[dicom]`, like the others."""
     response_timeout: float | None = None
@@ -78,9 +86,11 @@ class Dicom(Section, frozen=True):
     tls_bind_aet: bool = False
     """The certificate must carry the calling AE title, or the `tls_name` of its modality, as one of its names."""
     user_identity: Literal["ignored", "optional", "required"] = "ignored"
-    """User identity (PS3.7 D.3.3.7) against `[[http.users]]`: checked where offered (`optional`), or needed too."""
-    user_identity_types: tuple[Literal["name", "password"], ...] = ("password",)
-    """What counts as an identity. A mere `name` proves nothing, and is taken only where it is listed."""
+    """User identity (PS3.7 D.3.3.7) against `[[http.users]]` or `[tokens]`: checked where offered (`optional`), or
+    needed too."""
+    user_identity_types: tuple[Literal["name", "password", "token"], ...] = ("password",)
+    """What counts as an identity. A mere `name` proves nothing, and is taken only where it is listed; a `token` is a
+    JSON Web Token, checked as `[tokens]` says."""
     max_pdu: int = 256 * KiB
     """Maximum Length Received that we advertise, bytes (PS3.8 Annex D.1)."""
     max_associations: int = 600
@@ -107,6 +117,21 @@ class User(Section, frozen=True):
     name: str
     password: str
     """As printed by `dicom-gateway hash-password`; never the password itself."""
+
+
+class Tokens(Section, frozen=True):
+    """JSON Web Tokens (RFC 7519) that prove who calls us."""
+
+    issuer: str = ""
+    """`iss` that they must have."""
+    audience: str = ""
+    """`aud` that they must have: we."""
+    keys: str = ""
+    """Public keys of the issuer: a file (JWK Set or PEM), read again when it changes, or an https URL of a JWK Set."""
+    user_claim: str = "sub"
+    """Claim that names the user."""
+    users: tuple[str, ...] = ()
+    """Users that are taken; none named: everybody for whom the issuer makes a token for this audience."""
 
 
 class Http(Section, frozen=True):
@@ -223,6 +248,7 @@ class Settings(Section, frozen=True):
     modalities: dict[str, Modality] = {}
     """Remote application entities by the name that people call them. With any, all others are rejected."""
     http: Http = Http()
+    tokens: Tokens = Tokens()
     storage: Storage = Storage()
     query: Query = Query()
     retrieve: Retrieve = Retrieve()

@@ -113,4 +113,7 @@ def as_builtins(settings: Settings) -> dict[str, Any]:
     tree = cast(dict[str, Any], msgspec.to_builtins(settings))
     for user in tree["http"]["users"]:
         user["password"] = "(set)"
+    for modality in tree["modalities"].values():
+        if modality["identity_password"]:
+            modality["identity_password"] = "(set)"
     return tree

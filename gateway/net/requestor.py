@@ -138,6 +138,12 @@ class Requestor(Exchange):
                 link.disconnect()
         return self
 
+    @property
+    def identity_confirmed(self) -> bool:
+        """The peer has answered to the user identity that we showed (PS3.7 D.3.3.7): it has checked it."""
+        accepted = self.association.accepted
+        return accepted is not None and accepted.user_information.identity_response is not None
+
     async def echo(self) -> int:
         """C-ECHO. The status of the response. The context must be among those called for."""
         context = self.context_for(uids.VERIFICATION)

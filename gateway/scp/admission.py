@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from gateway.access.callers import Caller, NotRecognized, Origin, how_to_allow, recognize
 from gateway.access.identity import NotIdentified, identify
+from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.config import Service, Settings
 from gateway.dicom import uids
@@ -55,6 +56,7 @@ async def admit(
     draining: bool,
     established: Callable[[], Counter[str]],
     authenticator: Authenticator,
+    tokens: TokenVerifier,
 ) -> Refusal | None:
     """Why it is not let in, or None: then the session says what it may. Nothing is awaited after the last check."""
     dicom = settings.dicom
@@ -73,7 +75,7 @@ async def admit(
             f"it calls {request.called_aet!r}, we are {', '.join(ours)}; to answer to that name, add it to dicom.aets",
         )
     try:
-        session.user = await _user(settings, caller, session, request, authenticator)
+        session.user = await _user(settings, caller, session, request, authenticator, tokens)
     except NotIdentified as error:
         return Refusal(negotiation.REJECTED_WITHOUT_REASON, str(error))
     open_now = established()
@@ -90,14 +92,19 @@ async def admit(
 
 
 async def _user(
-    settings: Settings, caller: Caller, session: Session, request: AssociateRQ, authenticator: Authenticator
+    settings: Settings,
+    caller: Caller,
+    session: Session,
+    request: AssociateRQ,
+    authenticator: Authenticator,
+    tokens: TokenVerifier,
 ) -> str:
     """The user that the identity proves; empty where none is asked for."""
     dicom, identity = settings.dicom, request.user_information.identity
     asked = (caller.modality.user_identity if caller.modality is not None else "") or dicom.user_identity
     if asked == "ignored" or (identity is None and asked == "optional"):
         return ""
-    return await identify(identity, dicom.user_identity_types, settings.http.users, authenticator, session.host)
+    return await identify(identity, settings, authenticator, tokens, session.host)
 
 
 def permitted(session: Session, request: AssociateRQ, results: list[ContextResult]) -> list[ContextResult]:

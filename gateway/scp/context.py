@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.archive import commitment, performed
 from gateway.archive.commitment import Commitments
@@ -30,6 +31,7 @@ class Context:
     database: Database
     store: Store
     authenticator: Authenticator = field(default_factory=Authenticator)
+    tokens: TokenVerifier = field(default_factory=TokenVerifier)
     wake: Callable[[], None] = lambda: None
     """Tells the runner of jobs that there is something to do."""
     commitments: Commitments = field(init=False)

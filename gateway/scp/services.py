@@ -110,6 +110,7 @@ class GatewayServices:
             draining=self.draining,
             established=self._established,
             authenticator=self._context.authenticator,
+            tokens=self._context.tokens,
         )
         ASSOCIATIONS_TOTAL.labels("rejected" if rejection else "accepted").inc()
         if rejection is not None:

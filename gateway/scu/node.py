@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from gateway.config import Modality, Settings
 from gateway.dicom import uids
@@ -19,10 +20,12 @@ from gateway.net.buffers import BlockPool
 from gateway.net.exchange import Unserved
 from gateway.net.requestor import Call, Handler, Requestor
 from gateway.net.tls import ClientTls, client_tls, describe
-from gateway.ul.items import RoleSelection
+from gateway.ul.items import RoleSelection, UserIdentity
 
 PLAIN_SYNTAXES = (uids.EXPLICIT_VR_LITTLE_ENDIAN.uid, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid)
 """What is proposed for messages whose data sets we make ourselves."""
+_LONGEST_IDENTITY = 16 << 10
+"""Bytes of a token: more than any issuer makes, and the field's length has 16 bits."""
 _ADDRESS = re.compile(r"(?P<aet>[^@\\]{1,16})@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):(?P<port>[0-9]{1,5})")
 
 
@@ -43,6 +46,10 @@ class Node:
     max_length: int = 256 * 1024
     """Of a PDU that we want to receive, bytes."""
     tls: ClientTls | None = dataclasses.field(default=None, repr=False)
+    identity: UserIdentity | None = dataclasses.field(default=None, repr=False)
+    """Who we say to be (PS3.7 D.3.3.7)."""
+    identity_confirmed: bool = False
+    """No association without its word that it has checked that."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -68,11 +75,12 @@ class Node:
             response_timeout=self.response_timeout,
             roles=roles,
             tls=self.tls,
+            identity=self.identity,
         )
 
 
 def node_of(settings: Settings, name: str, modality: Modality) -> Node:
-    """How to call a modality. ConfigurationError where it cannot be called. Blocks where it is called over TLS."""
+    """How to call a modality. ConfigurationError where it cannot be called. May block."""
     if not modality.port:
         raise ConfigurationError(
             f"modalities.{name}: it has no port, so it cannot be called; set modalities.{name}.port"
@@ -88,13 +96,32 @@ def node_of(settings: Settings, name: str, modality: Modality) -> Node:
         dicom.response_timeout if modality.response_timeout is None else modality.response_timeout,
         dicom.max_pdu,
         client_tls(dicom, modality),
+        identity_of(name, modality),
+        modality.identity_confirmed,
     )
+
+
+def identity_of(name: str, modality: Modality) -> UserIdentity | None:
+    """The user that we say to be to a modality. ConfigurationError where its token cannot be read. May block."""
+    if modality.identity_token_file:
+        try:
+            token = Path(modality.identity_token_file).read_bytes().strip()
+        except OSError as error:
+            where = f"modalities.{name}.identity_token_file {modality.identity_token_file}"
+            raise ConfigurationError(f"{where}: {error.strerror}") from None
+        if not 0 < len(token) <= _LONGEST_IDENTITY:
+            raise ConfigurationError(f"modalities.{name}.identity_token_file: {len(token)} bytes are no token")
+        return UserIdentity(5, token, response_requested=True)
+    if not modality.identity_name:
+        return None
+    kind = 2 if modality.identity_password else 1
+    return UserIdentity(kind, modality.identity_name.encode(), modality.identity_password.encode(), True)
 
 
 def find_node(settings: Settings, text: str) -> Node:
     """The node that a person means: the name of a modality, or `AET@HOST:PORT`. Raises ConfigurationError.
 
-    Blocks where it is called over TLS.
+    May block.
     """
     modality = settings.modalities.get(text)
     if modality is not None:
@@ -135,6 +162,8 @@ async def associate(
     except OSError as error:
         raise AssociationLost(f"{node}: no connection: {_reason(error)}") from None
     try:
+        if node.identity_confirmed and not requestor.identity_confirmed:
+            raise AssociationLost(f"{node} does not confirm our user identity, as identity_confirmed asks for")
         yield requestor
     except BaseException:
         await requestor.abort()

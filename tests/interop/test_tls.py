@@ -1,23 +1,30 @@
-"""DICOM over TLS with DCMTK's programs and pynetdicom, unmodified, in either direction; and pynetdicom's identity."""
+"""DICOM over TLS with DCMTK's programs and pynetdicom, unmodified, in either direction; and user identity with both."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from gateway.access.passwords import hash_password
-from gateway.config import Dicom, Modality
+from gateway.config import Dicom, Modality, Settings
 from gateway.dicom import uids
+from gateway.errors import AssociationRefused
 from gateway.net.requestor import Call, associate
 from gateway.net.tls import client_tls
+from gateway.scu.echo import echo
+from gateway.scu.node import find_node
 from tests.support import peers
 from tests.support.certificates import Authority, Issued
 from tests.support.datasets import sample
@@ -185,3 +192,56 @@ def test_pynetdicom_names_its_user(tmp_path: Path) -> None:
         assert established(gateway, 2, b"secret")
         assert not established(gateway, 2, b"wrong")
         assert not established(gateway, 1)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["valid", "expired"])
+def test_storescu_shows_a_token(tmp_path: Path, late: bool) -> None:
+    """Type 5, with a positive response asked for."""
+    storescu = peers.need("storescu")
+    key = RSAKey.generate_key(2048, {"kid": "a"})
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    claims = {"iss": "us", "aud": ["gateway"], "sub": "ann", "exp": int(time.time()) + (-120 if late else 60)}
+    (tmp_path / "token").write_text(jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key))
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        '[dicom]\nuser_identity = "required"\nuser_identity_types = ["token"]\n'
+        f'[tokens]\nissuer = "us"\naudience = "gateway"\nkeys = "{tmp_path / "keys.json"}"\n'
+    )
+    with Gateway(tmp_path / "data", "--config", str(file)) as gateway:
+        where = ["-aec", gateway.aet, gateway.host, str(gateway.port), str(sample("CT_small.dcm"))]
+        code, said = run(storescu, "--jwt", str(tmp_path / "token"), "-rsp", *where)
+        assert (code != 0) is late, said
+        wait_until(lambda: ("its token has expired" if late else "1 contexts, user ann") in gateway.log, 5)
+
+
+async def test_pynetdicom_checks_our_user(tmp_path: Path) -> None:
+    from pynetdicom import AE, evt
+
+    seen: list[tuple[int, bytes, bytes]] = []
+
+    def check(event: Any) -> tuple[bool, bytes]:
+        seen.append((event.user_id_type, event.primary_field, event.secondary_field))
+        return event.secondary_field == b"secret", b""
+
+    ae = AE("PEER")
+    ae.add_supported_context(VERIFICATION)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_USER_ID, check)])
+    try:
+        for password in ("secret", "wrong"):
+            peer = Modality(
+                aet="PEER",
+                host="127.0.0.1",
+                port=server.server_address[1],
+                identity_name="ann",
+                identity_password=password,
+                identity_confirmed=True,
+            )
+            node = find_node(Settings(modalities={"peer": peer}), "peer")
+            if password == "secret":
+                assert await echo(node) == 0
+            else:
+                with pytest.raises(AssociationRefused, match="rejected permanently"):
+                    await echo(node)
+    finally:
+        server.shutdown()
+    assert seen == [(2, b"ann", b"secret"), (2, b"ann", b"wrong")]

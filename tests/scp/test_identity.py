@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from gateway.access.passwords import hash_password
 from gateway.dimse import status
@@ -113,3 +116,29 @@ async def test_the_log_names_the_user(tmp_path: Path, caplog: pytest.LogCaptureF
         await answer(gateway, password(b"wrong"))
     assert "accepted, 2 contexts, user ann" in caplog.text
     assert "rejected: wrong user name or password for 'ann'" in caplog.text
+
+
+async def test_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Type 5: what a token proves is tests/access/test_tokens.py's."""
+    caplog.set_level("INFO")
+    key = ECKey.generate_key("P-256")
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.as_pem(private=False))
+    claims = {"iss": "us", "aud": "gateway", "sub": "ann", "exp": int(time.time()) + 60}
+
+    def token(**changes: Any) -> UserIdentity:
+        return UserIdentity(5, jwt.encode({"alg": "ES256"}, {**claims, **changes}, key).encode(), b"", True)
+
+    sections: dict[str, Any] = {
+        "dicom": {"user_identity": "required", "user_identity_types": ["token"]},
+        "tokens": {"issuer": "us", "audience": "gateway", "keys": str(file)},
+    }
+    async with asyncio.timeout(20), intake(tmp_path / "data", **sections) as gateway:
+        assert await answer(gateway, token()) == b""
+        assert await answer(gateway, token(exp=int(time.time()) - 120)) == REFUSED
+        assert await answer(gateway, password(b"secret")) == REFUSED
+        gateway.configure(dicom={"user_identity_types": ["password"]})
+        assert await answer(gateway, token()) == REFUSED
+    assert "accepted, 2 contexts, user ann" in caplog.text
+    assert "rejected: its token has expired" in caplog.text
+    assert "of type 5; dicom.user_identity_types takes password" in caplog.text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +17,7 @@ from gateway.net.session import Refusal
 from gateway.scu.echo import echo
 from gateway.scu.node import Node, find_node
 from gateway.ul import negotiation
+from gateway.ul.items import UserIdentity
 from tests.support.nodes import EXPLICIT, asked_node
 
 
@@ -58,6 +61,49 @@ class TestWho:
     def test_nobody(self, text: str):
         with pytest.raises(ConfigurationError, match="is no modality"):
             find_node(settings(), text)
+
+
+class TestIdentity:
+    """PS3.7 D.3.3.7, as the one who asks."""
+
+    def modality(self, **fields: object) -> Node:
+        return find_node(settings(aet="PEER", host="127.0.0.1", port=104, **fields), "archive")
+
+    def test_none_unless_configured(self):
+        assert self.modality().identity is None
+
+    def test_a_name_a_password_a_token(self, tmp_path: Path):
+        assert self.modality(identity_name="ann").identity == UserIdentity(1, b"ann", b"", True)
+        node = self.modality(identity_name="änn", identity_password="secret")
+        assert node.identity == UserIdentity(2, "änn".encode(), b"secret", True)
+        assert "secret" not in repr(node)
+        file = tmp_path / "token"
+        file.write_text("a.b.c\n")
+        assert self.modality(identity_token_file=str(file)).identity == UserIdentity(5, b"a.b.c", b"", True)
+        file.write_text("d.e.f")
+        assert self.modality(identity_token_file=str(file)).identity == UserIdentity(5, b"d.e.f", b"", True)
+
+    def test_a_token_that_is_not_there(self, tmp_path: Path):
+        with pytest.raises(ConfigurationError, match=r"modalities\.archive\.identity_token_file .*No such file"):
+            self.modality(identity_token_file=str(tmp_path / "none"))
+        (tmp_path / "empty").write_text("\n")
+        with pytest.raises(ConfigurationError, match="0 bytes are no token"):
+            self.modality(identity_token_file=str(tmp_path / "empty"))
+
+    @pytest.mark.parametrize(("response", "needed"), [(b"", True), (b"ticket", True), (None, False), (b"", False)])
+    async def test_it_is_shown(self, response: bytes | None, needed: bool):
+        identity = UserIdentity(2, b"ann", b"secret", True)
+        async with asked_node({uids.VERIFICATION: [EXPLICIT]}) as asked:
+            asked.identity_response = response
+            assert await echo(replace(asked.node, identity=identity, identity_confirmed=needed)) == 0
+            assert asked.identities == [identity]
+
+    async def test_no_association_where_it_is_not_confirmed(self):
+        node = UserIdentity(1, b"ann", b"", True)
+        async with asked_node({uids.VERIFICATION: [EXPLICIT]}) as asked:
+            with pytest.raises(AssociationLost, match=r"PEER@.* does not confirm our user identity"):
+                await echo(replace(asked.node, identity=node, identity_confirmed=True))
+            assert not asked.messages
 
 
 class TestEcho:

@@ -15,7 +15,7 @@ from gateway.net.session import Refusal, Session
 from gateway.scu.node import Node
 from gateway.ul import negotiation
 from gateway.ul.association import Limits
-from gateway.ul.items import UserInformation
+from gateway.ul.items import UserIdentity, UserInformation
 from gateway.ul.negotiation import PresentationContext
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 
@@ -71,6 +71,8 @@ class AskedNode:
         self.most_at_once = 0
         self.answer: Callable[[Message], Awaitable[object] | None] = Message.respond
         self.refusal: Refusal | None = None
+        self.identities: list[UserIdentity | None] = []
+        self.identity_response: bytes | None = None
         self._contexts, self._window = contexts, window
         self.acceptor = Acceptor(
             listen("127.0.0.1", 0), self, BlockPool(64), limits=Limits(), max_connections=50, max_operations=100
@@ -79,6 +81,7 @@ class AskedNode:
         self.node = Node("PEER", *self.acceptor.address, association_timeout=5, response_timeout=5)
 
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
+        self.identities.append(request.user_information.identity)
         if self.refusal is not None:
             return self.refusal
         self.associations += 1
@@ -89,6 +92,7 @@ class AskedNode:
             implementation_class_uid="1.2.3",
             operations=negotiation.answer_operations(request.user_information.operations, self._window, 1),
             roles=negotiation.answer_roles(request, results, as_scu=storage),
+            identity_response=self.identity_response,
         )
         return AssociateAC(request.called_aet, request.calling_aet, results, user)
 
