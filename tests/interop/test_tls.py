@@ -211,7 +211,7 @@ def test_storescu_shows_a_token(tmp_path: Path, late: bool) -> None:
         where = ["-aec", gateway.aet, gateway.host, str(gateway.port), str(sample("CT_small.dcm"))]
         code, said = run(storescu, "--jwt", str(tmp_path / "token"), "-rsp", *where)
         assert (code != 0) is late, said
-        wait_until(lambda: ("its token has expired" if late else "1 contexts, user ann") in gateway.log, 5)
+        wait_until(lambda: ("its token has expired" if late else "user ann") in gateway.log, 5)
 
 
 async def test_pynetdicom_checks_our_user(tmp_path: Path) -> None:
@@ -220,28 +220,27 @@ async def test_pynetdicom_checks_our_user(tmp_path: Path) -> None:
     seen: list[tuple[int, bytes, bytes]] = []
 
     def check(event: Any) -> tuple[bool, bytes]:
-        seen.append((event.user_id_type, event.primary_field, event.secondary_field))
-        return event.secondary_field == b"secret", b""
+        seen.append((event.user_id_type, event.primary_field, event.secondary_field or b""))
+        return b"wrong" not in (event.primary_field, event.secondary_field), b""
 
     ae = AE("PEER")
     ae.add_supported_context(VERIFICATION)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_USER_ID, check)])
     try:
-        for password in ("secret", "wrong"):
-            peer = Modality(
-                aet="PEER",
-                host="127.0.0.1",
-                port=server.server_address[1],
-                identity_name="ann",
-                identity_password=password,
-                identity_confirmed=True,
-            )
+        token = tmp_path / "token"
+        # It confirms tokens only.
+        for shown, proof in ((2, "secret"), (2, "wrong"), (5, "good"), (5, "wrong")):
+            token.write_text(proof)
+            fields: dict[str, Any] = {"identity_token_file": str(token), "identity_confirmed": True}
+            if shown == 2:
+                fields = {"identity_name": "ann", "identity_password": proof}
+            peer = Modality(aet="PEER", host="127.0.0.1", port=server.server_address[1], **fields)
             node = find_node(Settings(modalities={"peer": peer}), "peer")
-            if password == "secret":
-                assert await echo(node) == 0
-            else:
+            if proof == "wrong":
                 with pytest.raises(AssociationRefused, match="rejected permanently"):
                     await echo(node)
+            else:
+                assert await echo(node) == 0
     finally:
         server.shutdown()
-    assert seen == [(2, b"ann", b"secret"), (2, b"ann", b"wrong")]
+    assert seen == [(2, b"ann", b"secret"), (2, b"ann", b"wrong"), (5, b"good", b""), (5, b"wrong", b"")]
