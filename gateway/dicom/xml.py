@@ -114,7 +114,9 @@ def _write_values(member: Mapping[str, Any], parts: list[str]) -> None:
         elif value is None:
             parts.append(f'<Value number="{number}"/>')
         else:
-            parts.append(f'<Value number="{number}">{_escaped(str(value))}</Value>')
+            # 1.0 as 1: JSON numbers are read as floats, and DS of 16 characters has none to lose.
+            text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+            parts.append(f'<Value number="{number}">{_escaped(text)}</Value>')
 
 
 def _person_name(groups: Mapping[str, str]) -> Iterator[str]:

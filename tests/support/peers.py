@@ -64,7 +64,7 @@ PEERS: dict[str, Peer] = {
         name: Peer(_program(name), _DCMTK)
         for name in (
             *("storescu", "storescp", "dcmqrscp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu"),
-            *("dcmdjpeg", "dcmdjpls", "dcmdrle"),
+            *("dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2xml"),
         )
     },
     "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
