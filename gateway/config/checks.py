@@ -45,7 +45,7 @@ def check(settings: Settings) -> None:
         "http.read_threads": http.read_threads,
         "retrieve.window": settings.retrieve.window,
         "retrieve.threads": settings.retrieve.threads,
-        "retrieve.decode_threads": settings.retrieve.decode_threads,
+        "imaging.threads": settings.imaging.threads,
         "retrieve.progress_interval": settings.retrieve.progress_interval,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
@@ -65,6 +65,7 @@ def check(settings: Settings) -> None:
         "query.max_instances_read": settings.query.max_instances_read,
         "storage.rejected_quota": storage.rejected_quota,
         "commitment.keep_days": settings.commitment.keep_days,
+        "imaging.cache_memory": settings.imaging.cache_memory,
     }.items():
         if number < 0:
             raise ConfigurationError(f"{name}: {number} must not be negative")

@@ -188,10 +188,17 @@ class Retrieve(Section, frozen=True):
     """Instances on their way at once on an association, where asynchronous operations are negotiated."""
     threads: int = 8
     """Threads that read stored files for them; each instance on its way holds at most some 2 MiB."""
-    decode_threads: int = 2
-    """Threads that decode pixels for peers that take only uncompressed transfer syntaxes; each holds a frame."""
     progress_interval: float = 1.0
     """Seconds between the pending responses (FF00) that say how far it is."""
+
+
+class Imaging(Section, frozen=True):
+    """Pixels: decoding, encoding, rendering."""
+
+    threads: int = 2
+    """Threads that decode and encode pixels, for DICOM and for the web each; each holds a frame or two."""
+    cache_memory: int = 128 * MiB
+    """Bytes of frames that are kept for whoever asks for them again. 0: none."""
 
 
 class Commitment(Section, frozen=True):
@@ -252,6 +259,7 @@ class Settings(Section, frozen=True):
     storage: Storage = Storage()
     query: Query = Query()
     retrieve: Retrieve = Retrieve()
+    imaging: Imaging = Imaging()
     commitment: Commitment = Commitment()
     worklist: Worklist = Worklist()
     mpps: Mpps = Mpps()

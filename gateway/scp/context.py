@@ -49,7 +49,7 @@ class Context:
         retrieve = self.settings().retrieve
         self._threads = [
             ThreadPoolExecutor(retrieve.threads, thread_name_prefix="retrieve"),
-            ThreadPoolExecutor(retrieve.decode_threads, thread_name_prefix="decode"),
+            ThreadPoolExecutor(self.settings().imaging.threads, thread_name_prefix="decode"),
         ]
         self.retrieval = Retrieval(self.database, self.store, *self._threads)
         self.commitments = Commitments(self.database, self.store, self.settings, wake=wake)
