@@ -1,24 +1,30 @@
-"""Small data sets out of bytes: the identifiers of requests and answers, as the attributes that encode.py writes.
+"""Small data sets out of bytes, as the attributes that encode.py writes: identifiers of requests and answers, and of a
+stored instance those attributes that somebody wants to understand.
 
-The whole data set is in memory by then, bounded by whoever received it. Headers of stored instances are picked by
-elements.py; JSON comes from json.py.
+An identifier is in memory by then, bounded by whoever received it; of an instance only what is kept is read. The few
+attributes that every received instance is looked at for are picked by elements.py; JSON comes from json.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import unpack
 from typing import Any, Final
 
 from gateway.dicom.charset import TEXT_VRS, decode_values
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.recode import WORD_SIZES, swapped
-from gateway.dicom.source import Window, inflate
+from gateway.dicom.source import Inflater, Read, Window, inflate
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_syntax
 from gateway.dicom.walk import Kind, walk
+from gateway.errors import DataSetError
 
 INFLATE_LIMIT: Final = 16 << 20
 """Bytes to which a deflated identifier may inflate."""
 _CHARSET: Final = 0x00080005
+
+Keep = Callable[[int, int], bool]
+"""Whether an attribute is wanted, by its tag and length; of a sequence the length may be UNDEFINED."""
 
 
 def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
@@ -32,31 +38,65 @@ def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
         data, syntax = inflate(data, INFLATE_LIMIT), EXPLICIT_VR_LITTLE_ENDIAN
-    window = Window.over(data)
+    return _decode(Window.over(data), 0, syntax, lambda _tag, _length: True, stop=1 << 32, most=1 << 32)
+
+
+def read_data_set(
+    read: Read, start: int, end: int, transfer_syntax_uid: str, keep: Keep, *, stop: int, most: int, inflate_limit: int
+) -> DataSet:
+    """The attributes that `keep` wants of the data set that `read` gives from `start` to `end`, up to the tag `stop`.
+
+    A sequence that is not wanted is passed over with all that is in it; in one that is, `keep` is asked again. Errors
+    as `decode_data_set`, and DataSetError where more than `most` attributes are wanted.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax.deflated:
+        window = Window(Inflater(read, start, end, inflate_limit), 0, None)
+        return _decode(window, 0, EXPLICIT_VR_LITTLE_ENDIAN, keep, stop=stop, most=most)
+    return _decode(Window(read, start, end), start, syntax, keep, stop=stop, most=most)
+
+
+def _decode(window: Window, start: int, syntax: Syntax, keep: Keep, *, stop: int, most: int) -> DataSet:
     current: DataSet = {}
     charset: bytes | None = None
     # Of the containers around: the sequence and its items so far, and the data set it is in with its character set.
     sequences: list[tuple[int, list[DataSet]]] = []
     outer: list[tuple[DataSet, bytes | None]] = []
-    for kind, tag, vr, _start, value_start, length, coding in walk(window, 0, syntax):
+    unwanted = count = 0  # sequences inside one that is passed over, it included; attributes so far
+    for kind, tag, vr, _start, value_start, length, coding in walk(window, start, syntax):
         if kind is Kind.ELEMENT:
-            if not tag & 0xFFFF:
+            if unwanted or not tag & 0xFFFF or not keep(tag, length):
+                if tag >= stop and not unwanted and not outer:
+                    break
                 continue
             value = window.read(value_start, length)
             if tag == _CHARSET:
                 charset = value
             current[tag] = _attribute(vr, value, charset, coding)
+            count += 1
         elif kind is Kind.SEQUENCE:
-            sequences.append((tag, []))
+            if unwanted or not keep(tag, length):
+                unwanted += 1
+            else:
+                sequences.append((tag, []))
+        elif kind is Kind.SEQUENCE_END and unwanted:
+            unwanted -= 1
+        elif unwanted:
+            continue
         elif kind is Kind.ITEM:
             outer.append((current, charset))
             current = {}
+            count += 1
         elif kind is Kind.ITEM_END:
             sequences[-1][1].append(current)
             current, charset = outer.pop()
         elif kind is Kind.SEQUENCE_END:
             tag, items = sequences.pop()
             current[tag] = Attribute("SQ", items)
+        elif tag >= stop and not outer:
+            break
+        if count > most:
+            raise DataSetError(f"more than {most} attributes")
     return current
 
 

@@ -1,0 +1,229 @@
+"""Monochrome images: from stored values to what a display shows (PS3.4 Annex N.2, PS3.3 C.11).
+
+Modality LUT, VOI LUT, Presentation LUT and inversion come to one table that is indexed with the word as it is stored,
+so that a pixel costs one look-up. Words of more than 16 bits and floating point are calculated pixel by pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from gateway.imaging.header import Header
+from gateway.imaging.lut import Lut, lut
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+WINDOW_CENTER: Final = 0x00281050
+WINDOW_WIDTH: Final = 0x00281051
+VOI_LUT_FUNCTION: Final = 0x00281056
+RESCALE_INTERCEPT: Final = 0x00281052
+RESCALE_SLOPE: Final = 0x00281053
+MODALITY_LUT_SEQUENCE: Final = 0x00283000
+VOI_LUT_SEQUENCE: Final = 0x00283010
+PRESENTATION_LUT_SEQUENCE: Final = 0x20500010
+PRESENTATION_LUT_SHAPE: Final = 0x20500020
+PIXEL_VALUE_TRANSFORMATION_SEQUENCE: Final = 0x00289145
+FRAME_VOI_LUT_SEQUENCE: Final = 0x00289132
+PIXEL_PADDING_VALUE: Final = 0x00280120
+PIXEL_PADDING_RANGE_LIMIT: Final = 0x00280121
+MAXIMUM_FRACTIONAL_VALUE: Final = 0x0062000E
+
+Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Window Center and Window Width, in the units that the Modality LUT gives."""
+
+    center: float
+    width: float
+    function: Function = "LINEAR"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Where the value stands in a word of pixel data (PS3.5 §8.1.1)."""
+
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+
+    def values(self, words: Array) -> Array:
+        """The stored values of words, which are unsigned integers, in a type that holds them."""
+        import numpy as np
+
+        if self.allocated > 32:
+            return words.view("<i8").astype("f8") if self.signed else words.astype("f8")
+        low = self.high_bit + 1 - self.stored
+        values = words.astype("i8" if self.allocated > 16 else "i4")
+        if low or self.stored < self.allocated:
+            values = (values >> low) & ((1 << self.stored) - 1)
+        if self.signed:
+            half = 1 << (self.stored - 1)
+            values = (values ^ half) - half
+        return np.asarray(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """The Modality LUT: a table, or slope and intercept."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    table: Lut | None = None
+
+    def __call__(self, values: Array) -> Array:
+        if self.table is not None:
+            return _look_up(self.table, values)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return values
+        return values * self.slope + self.intercept
+
+
+@dataclass(frozen=True, slots=True)
+class Grey:
+    """All that happens to a stored value until it is 0 (black) to 255."""
+
+    modality: Modality
+    voi: Window | Lut
+    presentation: Lut | None = None
+    inverse: bool = False
+
+    def __call__(self, values: Array) -> Array:
+        """uint8 for stored values, by calculation."""
+        import numpy as np
+
+        shown = _normalised(self.voi, self.modality(values))
+        if self.presentation is not None:
+            entries = self.presentation.entries
+            index = np.rint(shown * (len(entries) - 1)).astype("i4")
+            shown = entries[index] / ((1 << self.presentation.bits) - 1)
+        if self.inverse:
+            shown = 1.0 - shown
+        return np.rint(np.clip(shown, 0.0, 1.0) * 255.0).astype("u1")
+
+
+@lru_cache(64)
+def table(grey: Grey, words: Words) -> Array:
+    """What every word of 8 or 16 bits becomes: uint8. Images of a series mostly share one."""
+    import numpy as np
+
+    if words.stored < words.allocated:  # fewer values than words: calculate each once
+        low = words.high_bit + 1 - words.stored
+        values = grey(
+            Words(words.stored, words.stored, words.stored - 1, words.signed).values(np.arange(1 << words.stored))
+        )
+        return np.asarray(values[(np.arange(1 << words.allocated) >> low) & ((1 << words.stored) - 1)])
+    return grey(words.values(np.arange(1 << words.allocated)))
+
+
+def show(grey: Grey, words: Words, pixels: Array) -> Array:
+    """uint8 for pixels: words of unsigned type, or floating point numbers."""
+    import numpy as np
+
+    if pixels.dtype.kind == "f":
+        return grey(np.nan_to_num(pixels.astype("f8"), posinf=np.inf, neginf=-np.inf))
+    if words.allocated > 16:
+        return grey(words.values(pixels))
+    return np.asarray(np.take(table(grey, words), pixels))
+
+
+def pipeline(
+    header: Header, frame: int, words: Words, pixels: Array, *, inverse: bool, window: Window | None = None
+) -> Grey:
+    """What the header wants done with the pixels of a frame; `window` goes before its own.
+
+    A window of the data set goes before a VOI LUT. With neither, what is there of values is spread over the greys,
+    padding aside, except where 8 bits are meant as they are.
+    """
+    modality = _modality(header.group(PIXEL_VALUE_TRANSFORMATION_SEQUENCE, frame), words)
+    voi = window or _voi(header.group(FRAME_VOI_LUT_SEQUENCE, frame)) or _whole(header, words, modality)
+    if voi is None:
+        voi = _extent(header, words, modality, pixels)
+    item = header.item(PRESENTATION_LUT_SEQUENCE)
+    shape = header.text(PRESENTATION_LUT_SHAPE)
+    return Grey(modality, voi, lut(item, signed=False) if item else None, inverse or shape == "INVERSE")
+
+
+def _modality(group: Header, words: Words) -> Modality:
+    item = group.item(MODALITY_LUT_SEQUENCE)
+    found = lut(item, signed=words.signed) if item else None
+    if found is not None:
+        return Modality(table=found)
+    slope, intercept = group.number(RESCALE_SLOPE), group.number(RESCALE_INTERCEPT)
+    return Modality(slope or 1.0, intercept or 0.0)  # a slope of 0 would leave nothing to see
+
+
+def _voi(group: Header) -> Window | Lut | None:
+    """The first window of a data set or frame, otherwise its first VOI LUT."""
+    center, width = group.number(WINDOW_CENTER), group.number(WINDOW_WIDTH)
+    function = group.text(VOI_LUT_FUNCTION).upper()
+    known: Function = "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT" if function == "LINEAR_EXACT" else "LINEAR"
+    if center is not None and width is not None and (width >= 1 if known == "LINEAR" else width > 0):
+        return Window(center, width, known)
+    item = group.item(VOI_LUT_SEQUENCE)
+    return lut(item, signed=False) if item else None
+
+
+def _whole(header: Header, words: Words, modality: Modality) -> Window | None:
+    """The window of all values, for images of 8 bits and less that nobody measured anything with."""
+    if words.stored > 8 or words.signed or modality != Modality():
+        return None
+    return _between(0, header.integer(MAXIMUM_FRACTIONAL_VALUE, (1 << words.stored) - 1))
+
+
+def _extent(header: Header, words: Words, modality: Modality, pixels: Array) -> Window:
+    """From the least to the greatest value of the frame, Pixel Padding Value (PS3.3 C.7.5.1.1.2) not counted."""
+    import numpy as np
+
+    values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else words.values(pixels)
+    padding = header.number(PIXEL_PADDING_VALUE)
+    if padding is not None:
+        limit = header.number(PIXEL_PADDING_RANGE_LIMIT)
+        ends = sorted((padding, padding if limit is None else limit))
+        if words.signed:  # US and SS are mixed up
+            half = float(1 << (words.stored - 1))
+            ends = sorted(end - 2 * half if end >= half else end for end in ends)
+        left = values[(values < ends[0]) | (values > ends[1])]
+        values = left if len(left) else values
+    if not values.size:
+        return _between(0, 1)
+    found = modality(np.array([values.min(), values.max()]))
+    return _between(float(found.min()), float(found.max()))
+
+
+def _between(low: float, high: float) -> Window:
+    return Window((low + high) / 2, max(high - low, 1e-300), "LINEAR_EXACT")
+
+
+def _normalised(voi: Window | Lut, values: Array) -> Array:
+    """PS3.3 C.11.2.1: 0.0 for the darkest to 1.0."""
+    import numpy as np
+
+    if isinstance(voi, Lut):
+        return _look_up(voi, values) / ((1 << voi.bits) - 1)
+    center, width = voi.center, voi.width
+    if voi.function == "SIGMOID":
+        return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700.0, 700.0))))
+    if voi.function == "LINEAR":
+        center, width = center - 0.5, width - 1.0
+        if width <= 0.0:
+            return np.asarray(values > center).astype("f8")
+    return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+
+
+def _look_up(found: Lut, values: Array) -> Array:
+    import numpy as np
+
+    entries = found.entries
+    first = found.first
+    if first > 0x7FFF and values.size and values.min() < 0:
+        first -= 0x10000  # a negative first value in a US
+    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype("i4")
+    return np.asarray(entries[index], "f8")

@@ -1,0 +1,138 @@
+"""What the header of an instance says about how its pixels are shown: read once, asked by tag and by frame.
+
+Values are taken as they are meant: a DS that is no number is none. What they do to pixels is in the files beside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+from gateway.dicom.decode import read_data_set
+from gateway.dicom.encode import Attribute, DataSet
+from gateway.dicom.source import Read
+
+LARGEST: Final = 16 << 20
+"""Bytes of a value that is read. A mask of 1 bit for an image of 11 500 by 11 500 pixels is as long."""
+MOST: Final = 300_000
+"""Attributes that are kept of a header: the functional groups of some 30 000 frames."""
+INFLATE_LIMIT: Final = 1 << 30
+_AFTER: Final = 0x7FE00000
+"""Pixels begin here, and nothing that is wanted stands behind them."""
+
+SHARED_GROUPS: Final = 0x52009229
+PER_FRAME_GROUPS: Final = 0x52009230
+
+_SEQUENCES: Final = frozenset(
+    (
+        *(SHARED_GROUPS, PER_FRAME_GROUPS),
+        0x00283000,  # Modality LUT
+        0x00283010,  # VOI LUT
+        0x20500010,  # Presentation LUT
+        0x00289145,  # Pixel Value Transformation
+        0x00289132,  # Frame VOI LUT
+        0x00289110,  # Pixel Measures
+        0x00480105,  # Optical Path, for its ICC profile
+    )
+)
+_LEAVES: Final = frozenset(
+    (
+        *(0x00080005, 0x00080016, 0x00080018, 0x00080020, 0x00080060, 0x00080070, 0x00082144, 0x0008103E),
+        *(0x00100010, 0x00100020, 0x00100030, 0x00100040),
+        *(0x00180040, 0x00180050, 0x00180060, 0x00180081, 0x00181063, 0x00181065, 0x00181151, 0x00181164, 0x00182010),
+        *(0x00200011, 0x00200013, 0x00620001, 0x0062000E, 0x20500020),
+        *(0x00420010, 0x00420011, 0x00420012),
+    )
+)
+
+
+class Header:
+    """A data set, or an item of one, that answers questions about single attributes."""
+
+    __slots__ = ("_data_set",)
+
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._data_set and bool(self._data_set[tag].values)
+
+    def _values(self, tag: int) -> Iterable[Any]:
+        return self._data_set.get(tag, _NONE).values
+
+    def texts(self, tag: int) -> list[str]:
+        return [str(value).strip() for value in self._values(tag) if not isinstance(value, (bytes, dict))]
+
+    def text(self, tag: int) -> str:
+        """The first value; "" where there is none."""
+        return next(iter(self.texts(tag)), "")
+
+    def numbers(self, tag: int) -> list[float]:
+        """The values that are finite numbers, whether text (DS, IS) or binary."""
+        found = []
+        for value in self._values(tag):
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                continue
+            if math.isfinite(number):
+                found.append(number)
+        return found
+
+    def number(self, tag: int) -> float | None:
+        return next(iter(self.numbers(tag)), None)
+
+    def integer(self, tag: int, default: int) -> int:
+        found = self.number(tag)
+        return default if found is None else int(found)
+
+    def data(self, tag: int) -> bytes:
+        """A binary value, little endian; that of US and SS as words."""
+        attribute = self._data_set.get(tag, _NONE)
+        if not attribute.values:
+            return b""
+        if isinstance(attribute.values[0], bytes):
+            return attribute.values[0]
+        if isinstance(attribute.values[0], int):
+            return b"".join((value & 0xFFFF).to_bytes(2, "little") for value in attribute.values)
+        return b""
+
+    def items(self, tag: int) -> list[Header]:
+        attribute = self._data_set.get(tag, _NONE)
+        return [Header(item) for item in attribute.values] if attribute.vr == "SQ" else []
+
+    def item(self, tag: int) -> Header | None:
+        """The first item of a sequence."""
+        return next(iter(self.items(tag)), None)
+
+    def group(self, macro: int, frame: int) -> Header:
+        """Where the attributes of a functional group macro stand for a frame, from 0 (PS3.3 C.7.6.16).
+
+        In the item of the frame, in the shared one, or in the data set itself, where single-frame images have them.
+        """
+        frames = self._data_set.get(PER_FRAME_GROUPS, _NONE)
+        places = [Header(frames.values[frame])] if frames.vr == "SQ" and frame < len(frames.values) else []
+        for place in (*places, *self.items(SHARED_GROUPS)):
+            found = place.item(macro)
+            if found is not None:
+                return found
+        return self
+
+
+_NONE: Final = Attribute("UN", ())
+
+
+def _wanted(tag: int, length: int) -> bool:
+    group = tag >> 16
+    if tag in _SEQUENCES:
+        return True
+    return (tag in _LEAVES or group == 0x0028 or 0x6000 <= group <= 0x60FF) and length <= LARGEST
+
+
+def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Header:
+    """The header of the data set that `read` gives from `start` to `end`. Blocking. DataSetError where it is broken."""
+    wanted = read_data_set(
+        *(read, start, end, transfer_syntax_uid, _wanted), stop=_AFTER, most=MOST, inflate_limit=INFLATE_LIMIT
+    )
+    return Header(wanted)

@@ -1,0 +1,89 @@
+"""Overlay planes (PS3.3 C.9.2): graphics of one bit a pixel, beside the pixels or in their unused bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.imaging.grey import Words
+from gateway.imaging.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+_GROUPS: Final = range(0x6000, 0x6020, 2)
+_ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN, _FRAME_ORIGIN = 0x10, 0x11, 0x15, 0x40, 0x50, 0x51
+_BITS_ALLOCATED, _BIT_POSITION, _DATA = 0x100, 0x102, 0x3000
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One plane for one frame: where it is drawn, `(rows, columns)` of bool at the size of the image."""
+
+    mask: Array
+    is_region: bool
+    """A region of interest, not graphics."""
+
+
+def overlays(header: Header, frame: int, words: Words, pixels: Array) -> Iterator[Overlay]:
+    """The planes that apply to a frame, from 0. What is malformed is left out: it is not the image."""
+    for group in _GROUPS:
+        base = group << 16
+        if base | _TYPE not in header and base | _DATA not in header:
+            continue
+        data = header.data(base | _DATA)
+        if data:
+            mask = _from_data(header, base, frame, data, pixels.shape[0], pixels.shape[1])
+        elif pixels.dtype.kind == "u" and words.allocated > 1:
+            mask = _from_pixels(header, base, words, pixels)
+        else:
+            mask = None
+        if mask is not None and mask.any():
+            yield Overlay(mask, header.text(base | _TYPE) == "R")
+
+
+def draw(shown: Array, plane: Overlay) -> None:
+    """Into `(rows, columns[, 3])` uint8: graphics in white, a region as what is against it, as DCMTK does."""
+    import numpy as np
+
+    if plane.is_region and shown.ndim == 2:
+        shown[plane.mask] = np.where(shown[plane.mask] > 127, 0, 255)
+    else:
+        shown[plane.mask] = 255
+
+
+def _from_data(header: Header, base: int, frame: int, data: bytes, rows: int, columns: int) -> Array | None:
+    import numpy as np
+
+    height, width = header.integer(base | _ROWS, 0), header.integer(base | _COLUMNS, 0)
+    first = header.integer(base | _FRAME_ORIGIN, 1) - 1
+    number = frame - first
+    if height <= 0 or width <= 0 or not 0 <= number < max(1, header.integer(base | _FRAMES, 1)):
+        return None
+    start, count = number * height * width, height * width
+    if (start + count + 7) // 8 > len(data):
+        return None
+    bits = np.unpackbits(np.frombuffer(data[start // 8 : (start + count + 7) // 8], "u1"), bitorder="little")
+    plane = bits[start % 8 : start % 8 + count].reshape(height, width).astype(bool)
+    origin = [int(value) - 1 for value in header.numbers(base | _ORIGIN)] or [0, 0]
+    if len(origin) != 2:
+        return None
+    mask = np.zeros((rows, columns), bool)
+    top, left = max(origin[0], 0), max(origin[1], 0)
+    part = plane[top - origin[0] :, left - origin[1] :][: max(rows - top, 0), : max(columns - left, 0)]
+    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return mask
+
+
+def _from_pixels(header: Header, base: int, words: Words, pixels: Array) -> Array | None:
+    """In a bit that no stored value uses (retired; PS3.5-2004 §8.1.2)."""
+    import numpy as np
+
+    bit = header.integer(base | _BIT_POSITION, 0)
+    used = range(words.high_bit + 1 - words.stored, words.high_bit + 1)
+    if pixels.ndim != 2 or not 0 < bit < words.allocated or bit in used:
+        return None
+    return np.asarray(pixels >> bit & 1).astype(bool)

@@ -1,0 +1,179 @@
+"""Pictures as files: JPEG, PNG and GIF from arrays of 8 bits, with a colour profile and text drawn in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.imaging.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+JPEG: Final = "image/jpeg"
+PNG: Final = "image/png"
+GIF: Final = "image/gif"
+QUALITY: Final = 90
+"""Of a JPEG picture, where nobody says."""
+LARGEST_JPEG_SIDE: Final = 65535
+
+_FRAME_TIME: Final = 0x00181063
+_FRAME_TIME_VECTOR: Final = 0x00181065
+_CINE_RATE: Final = 0x00180040
+_DISPLAY_RATE: Final = 0x00082144
+_ICC_PROFILE: Final = 0x00282000
+_OPTICAL_PATH_SEQUENCE: Final = 0x00480105
+
+
+def encode(shown: Array, media_type: str, *, quality: int = QUALITY, profile: bytes = b"") -> bytes:
+    """A file of `media_type` for uint8 of `(rows, columns)` or `(rows, columns, 3)`."""
+    return _encode(_image(shown), media_type, quality, profile)
+
+
+def cine(pictures: Iterator[Array], milliseconds: Sequence[float]) -> bytes:
+    """A GIF that repeats for ever, each picture shown for its time (browsers take less than 20 ms for 100)."""
+    images = (_image(each) for each in pictures)
+    first = next(images)
+    durations = [max(20, round(each / 10) * 10) for each in milliseconds]
+    target = io.BytesIO()
+    first.save(target, "GIF", save_all=True, append_images=images, duration=durations, loop=0, optimize=False)
+    return target.getvalue()
+
+
+def _image(shown: Array) -> Image:
+    import numpy as np
+    from PIL import Image as Pillow
+
+    return Pillow.fromarray(np.ascontiguousarray(shown))
+
+
+def _encode(image: Image, media_type: str, quality: int, profile: bytes) -> bytes:
+    target = io.BytesIO()
+    if media_type == JPEG:
+        image.save(target, "JPEG", quality=quality, icc_profile=profile or None)
+    elif media_type == PNG:
+        image.save(target, "PNG", compress_level=3, icc_profile=profile or None)
+    else:
+        image.save(target, "GIF")
+    return target.getvalue()
+
+
+def frame_times(header: Header, frames: int) -> list[float]:
+    """Milliseconds that each frame is to be shown (PS3.3 C.7.6.5); 100 where nothing is said."""
+    vector = [each for each in header.numbers(_FRAME_TIME_VECTOR)[1:] if each > 0]
+    if len(vector) == frames - 1 and vector:
+        return [*vector, vector[-1]]
+    time = header.number(_FRAME_TIME) or 0.0
+    if time <= 0:
+        rate = header.number(_CINE_RATE) or header.number(_DISPLAY_RATE) or 10.0
+        time = 1000.0 / rate if rate > 0 else 100.0
+    return [min(time, 10_000.0)] * frames
+
+
+def own_profile(header: Header) -> bytes:
+    """The ICC profile of the data set; b"" without one."""
+    path = header.item(_OPTICAL_PATH_SEQUENCE)
+    return header.data(_ICC_PROFILE) or (path.data(_ICC_PROFILE) if path is not None else b"")
+
+
+@cache
+def srgb_profile() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def to_srgb(shown: Array, profile: bytes) -> Array:
+    """RGB in the colours of `profile` as sRGB; unchanged where the profile is none for RGB."""
+    import numpy as np
+    from PIL import ImageCms
+
+    if shown.ndim != 3 or not profile:
+        return shown
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+        changed = ImageCms.profileToProfile(_image(shown), source, target)
+    except (ImageCms.PyCMSError, OSError):
+        return shown
+    return shown if changed is None else np.asarray(changed)
+
+
+_PATIENT: Final = (0x00100010, 0x00100020, 0x00100030, 0x00100040)
+_TECHNIQUE: Final = (
+    (0x00080060, "", ""),
+    (0x0008103E, "", ""),
+    (0x00080020, "", ""),
+    (0x00180060, "", " kV"),
+    (0x00181151, "", " mA"),
+    (0x00180081, "TE ", " ms"),
+    (0x00180050, "", " mm"),
+    (0x00200011, "Series ", ""),
+    (0x00200013, "Image ", ""),
+)
+"""What stands in the corner, and what around it."""
+_LONGEST: Final = 64
+
+
+def annotate(shown: Array, header: Header, *, patient: bool, technique: bool) -> Array:
+    """With text drawn in: who it is at the top left, how it was made at the bottom left (PS3.18 §8.3.5.1.1).
+
+    With the font that Pillow brings, which knows Latin letters only; of a name all groups are drawn.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    image = _image(shown)
+    draw = ImageDraw.Draw(image)
+    size = min(max(10, image.height // 40), 48)
+    if patient:
+        _write(draw, size, 0, (_shortened(header.text(tag).replace("^", " ")) for tag in _PATIENT))
+    if technique:
+        lines = [
+            f"{before}{_shortened(header.text(tag))}{after}" for tag, before, after in _TECHNIQUE if header.text(tag)
+        ]
+        _write(draw, size, image.height - (len(lines) * (size + 3) + 3), lines)
+    assert isinstance(image, Pillow.Image)
+    return np.asarray(image)
+
+
+def _shortened(text: str) -> str:
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _write(draw: Any, size: int, top: int, lines: Iterable[str]) -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size)
+    white, black = (255, 0) if draw.mode == "L" else ((255, 255, 255), (0, 0, 0))
+    for number, line in enumerate(line for line in lines if line):
+        place = (4, top + 3 + number * (size + 3))
+        draw.text(place, line, font=font, fill=white, stroke_width=1, stroke_fill=black)
+
+
+def placeholder(words: Sequence[str], width: int, height: int) -> Array:
+    """A grey card with a few words in its middle, for what has no pixels."""
+    import numpy as np
+    from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
+
+    side = min(width, height)
+    image = Pillow.new("L", (side, side), 48)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, side - 1, side - 1), outline=96)
+    size = max(8, side // 10)
+    for number, word in enumerate(words):
+        font = ImageFont.load_default(size if number == 0 else max(8, size * 2 // 3))
+        line = _shortened(word)
+        while len(line) > 1 and draw.textlength(line, font=font) > side - 8:
+            line = line[: -2 if line.endswith("…") else -1].rstrip("… ") + "…"
+        y = side / 2 + (number - (len(words) - 1) / 2) * size * 1.4
+        draw.text((side / 2, y), line, font=font, fill=220, anchor="mm")
+    return np.asarray(image)

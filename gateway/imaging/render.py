@@ -1,0 +1,97 @@
+"""One decoded frame and its header to a picture: the pipeline of PS3.4 Annex N, from stored values to 8 bits.
+
+Pure: bytes and attributes in, an array of grey or RGB out. Decoding is `pixels.py`'s, files of pictures `picture.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import DataSetError
+from gateway.imaging import colour, grey
+from gateway.imaging.grey import Window, Words
+from gateway.imaging.header import Header
+from gateway.imaging.image import Image
+from gateway.imaging.overlay import Overlay, draw, overlays
+from gateway.imaging.viewport import Cut, Viewport, cut, pixel_aspect
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+HIGH_BIT: Final = 0x00280102
+_MONOCHROME: Final = {"MONOCHROME1": True, "MONOCHROME2": False}
+"""Whether the least value is white."""
+
+
+def render(
+    header: Header,
+    image: Image,
+    photometric: str,
+    frame: int,
+    data: bytes,
+    *,
+    window: Window | None = None,
+    viewport: Viewport | None = None,
+) -> Array:
+    """uint8 of `(rows, columns)` or `(rows, columns, 3)` for the `image.frame_size` bytes of a frame, from 0.
+
+    `photometric` is that of `data`. DataSetError for pixels that cannot be understood, BadRequest for a viewport that
+    does not fit the image.
+    """
+    pixels = samples(image, data)
+    words = _words(header, image)
+    part = cut(viewport, image.rows, image.columns, pixel_aspect(header, frame))
+    shown = _shown(header, photometric, frame, words, pixels, part, window)
+    planes = [Overlay(part.of(plane.mask), plane.is_region) for plane in overlays(header, frame, words, pixels)]
+    if planes:
+        shown = shown.copy()
+        for plane in planes:
+            draw(shown, plane)
+    return _scaled(shown, part)
+
+
+def samples(image: Image, data: bytes) -> Array:
+    """`(rows, columns[, 3])` of a frame as unsigned words, or floating point."""
+    import numpy as np
+
+    shape = (image.rows, image.columns) if image.samples == 1 else (image.rows, image.columns, image.samples)
+    if image.allocated == 1:
+        return np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")[: image.rows * image.columns].reshape(shape)
+    kind = "f" if image.floating else "u"
+    return np.frombuffer(data, f"<{kind}{image.allocated // 8}").reshape(shape)
+
+
+def _words(header: Header, image: Image) -> Words:
+    high_bit = header.integer(HIGH_BIT, image.stored - 1)
+    if not image.stored - 1 <= high_bit < image.allocated:
+        high_bit = image.stored - 1
+    return Words(image.allocated, image.stored, high_bit, image.signed)
+
+
+def _shown(
+    header: Header, photometric: str, frame: int, words: Words, pixels: Array, part: Cut, window: Window | None
+) -> Array:
+    if pixels.ndim == 3:
+        return colour.to_rgb(photometric, words, part.of(pixels))
+    if photometric == colour.PALETTE:
+        return colour.from_palette(header, words, part.of(pixels))
+    if photometric not in _MONOCHROME:
+        raise DataSetError(f"one sample of {photometric[:20] or 'no photometric interpretation'} is not shown here")
+    pipeline = grey.pipeline(header, frame, words, pixels, inverse=_MONOCHROME[photometric], window=window)
+    return grey.show(pipeline, words, part.of(pixels))
+
+
+def _scaled(shown: Array, part: Cut) -> Array:
+    import numpy as np
+    from PIL import Image as Pillow
+
+    if part.mirrored:
+        shown = shown[:, ::-1]
+    if part.upside_down:
+        shown = shown[::-1]
+    if shown.shape[:2] == (part.height, part.width):
+        return shown
+    picture = Pillow.fromarray(np.ascontiguousarray(shown))
+    return np.asarray(picture.resize((part.width, part.height), Pillow.Resampling.BILINEAR))

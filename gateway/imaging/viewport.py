@@ -1,0 +1,102 @@
+"""Which part of an image is shown, how large, and turned which way (PS3.18 §8.3.5.1.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import BadRequest
+from gateway.imaging.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+LARGEST_SIDE: Final = 8192
+"""Pixels that a viewport may be wide or high."""
+LARGEST_OUTPUT: Final = 1 << 27
+"""Pixels of a picture that is not scaled; a whole slide scanner's largest frames stay far below."""
+_PIXEL_ASPECT_RATIO: Final = 0x00280034
+_SPACINGS: Final = (0x00280030, 0x00181164, 0x00182010)
+"""Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing: between rows, between columns."""
+_PIXEL_MEASURES_SEQUENCE: Final = 0x00289110
+
+
+@dataclass(frozen=True, slots=True)
+class Viewport:
+    """The size that a picture is fitted into, and the region of the image that it shows; a None is "all there is"."""
+
+    width: int
+    height: int
+    x: float = 0.0
+    y: float = 0.0
+    region_width: float | None = None
+    """Negative: turned left to right."""
+    region_height: float | None = None
+    """Negative: turned upside down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A viewport, made out for one image: its region in whole pixels, and the size of the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
+    mirrored: bool = False
+    upside_down: bool = False
+
+    @property
+    def step(self) -> int:
+        """Every how many pixels are enough for what is left after scaling: two for each of the picture's."""
+        return max(1, min((self.right - self.left) // self.width, (self.bottom - self.top) // self.height) // 2)
+
+    def of(self, pixels: Array) -> Array:
+        """The region, thinned by `step`."""
+        return pixels[self.top : self.bottom : self.step, self.left : self.right : self.step]
+
+
+def cut(viewport: Viewport | None, rows: int, columns: int, aspect: float) -> Cut:
+    """The region is kept in shape: pixels that are `aspect` times as high as wide come out square.
+
+    BadRequest where the region is not in the image, or the picture would be too large.
+    """
+    left, top, right, bottom = 0, 0, columns, rows
+    if viewport is not None:
+        width = viewport.region_width if viewport.region_width is not None else columns - viewport.x
+        height = viewport.region_height if viewport.region_height is not None else rows - viewport.y
+        left, top = int(viewport.x), int(viewport.y)
+        right, bottom = round(viewport.x + abs(width)), round(viewport.y + abs(height))
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        if right > columns or bottom > rows:
+            raise BadRequest(
+                f"viewport: the region from {left},{top} to {right},{bottom} is not inside of "
+                f"an image of {columns} by {rows} pixels"
+            )
+    wide, high = float(right - left), float(bottom - top)
+    wide, high = (wide, high * aspect) if aspect >= 1.0 else (wide / aspect, high)
+    scale = min(viewport.width / wide, viewport.height / high) if viewport is not None else 1.0
+    size = max(1, round(wide * scale)), max(1, round(high * scale))
+    if size[0] * size[1] > LARGEST_OUTPUT:
+        raise BadRequest(f"a picture of {size[0]} by {size[1]} pixels is too large; ask for a viewport")
+    return Cut(
+        *(left, top, right, bottom, *size),
+        mirrored=viewport is not None and (viewport.region_width or 0) < 0,
+        upside_down=viewport is not None and (viewport.region_height or 0) < 0,
+    )
+
+
+def pixel_aspect(header: Header, frame: int) -> float:
+    """How many times as high as wide a pixel is; 1.0 where nothing is said, or nothing that can be meant."""
+    pairs = [header.numbers(_PIXEL_ASPECT_RATIO)]
+    pairs += [header.group(_PIXEL_MEASURES_SEQUENCE, frame).numbers(_SPACINGS[0])]
+    pairs += [header.numbers(tag) for tag in _SPACINGS[1:]]
+    for pair in pairs:
+        if len(pair) == 2 and min(pair) > 0:
+            ratio = pair[0] / pair[1]
+            return ratio if 0.1 <= ratio <= 10.0 and abs(ratio - 1.0) > 0.01 else 1.0
+    return 1.0
