@@ -21,6 +21,7 @@ from gateway.cli import (
     get,
     hash_password,
     import_,
+    install_ohif,
     move,
     reindex,
     restore,
@@ -45,6 +46,7 @@ app.command("hash-password")(hash_password.hash_password)
 app.command("import")(import_.import_)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
+app.command("install-ohif")(install_ohif.install_ohif)
 app.command("reindex")(reindex.reindex)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)

@@ -153,6 +153,8 @@ class Http(Section, frozen=True):
     """Bytes a second below which, over a minute, a client that we send to is let go."""
     read_threads: int = 8
     """Threads that read stored files for answers; each holds at most some 2 MiB."""
+    ohif: str = ""
+    """Folder of the OHIF viewer, which `dicom-gateway install-ohif` fills; empty: `ohif` in the data folder."""
 
 
 class Storage(Section, frozen=True):

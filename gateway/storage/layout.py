@@ -7,6 +7,7 @@ A data folder holds:
     store/<5>/<2>/<key>        instances; the folders are the leading characters of the key, which is a time
     incoming/<worker>/<key>    instances on their way in; `<worker>/lock` says that the worker lives
     rejected/<key>.dcm, .json  what could not be read, with the reason
+    ohif/                      the OHIF viewer, where it is installed; see gateway/web/ohif/release.py
     backup.json                in a backup alone: that it is whole, and what it holds
 
 Keys are ULIDs: 48 bits of milliseconds, when the key was made, and 80 of chance, 26 characters of Crockford's base 32.
@@ -51,6 +52,7 @@ class Layout:
         self.store = base / "store"
         self.incoming = base / "incoming"
         self.rejected = base / "rejected"
+        self.ohif = base / "ohif"
         self.manifest = base / "backup.json"
         self._store = str(self.store)
 

@@ -18,11 +18,12 @@ from gateway.archive.worklist import Worklists
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
 from gateway.web.dicomweb.wado import RETRIEVAL
+from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
+from gateway.web.ui.environment import ENVIRONMENT, make_environment
 from gateway.web.ui.live import close_live, run_live
-from gateway.web.ui.page import ENVIRONMENT, make_environment
 
 _SERVER = {
     "access_log": None,  # it would write PatientName= into the log
@@ -42,6 +43,7 @@ def create_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[WORKLISTS] = Worklists(context.database, context.settings)
     app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
+    app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()
     app[middlewares.OPEN_TO_ALL] = OPEN
     app.on_response_prepare.append(middlewares.add_headers)

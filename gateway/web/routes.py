@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.web import health
 from gateway.web.dicomweb import qido, wado
+from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
 
@@ -76,3 +77,9 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/ui/rows", page.rows, name="rows")
     router.add_get("/ui/events", live.events, name="events")
     router.add_static("/ui/static", _STATIC, name="static")
+
+    router.add_get("/ohif", viewer.to_page)
+    router.add_get("/ohif/", viewer.page, name="ohif")
+    router.add_get("/ohif/app-config.js", viewer.configuration, name="ohif-config")
+    router.add_get("/ohif/files/{release}/{path:.+}", viewer.file, name="ohif-file")
+    router.add_get("/ohif/{page:.+}", viewer.page, name="ohif-page")

@@ -20,7 +20,7 @@ from gateway.access import passwords
 from tests.support.processes import ROOT, Gateway, free_port, wait_until
 
 COMMANDS = ("serve", "status", "check-config", "hash-password", "import", "backup", "restore", "reindex")
-COMMANDS += ("echo", "send", "find", "move", "get", "commit")
+COMMANDS += ("echo", "send", "find", "move", "get", "commit", "install-ohif")
 
 
 def run(*arguments: str, code: int = 0, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,25 +1,24 @@
 """The first page: studies received, newest first, with a search. Rendered here, kept fresh by `static/page.js`.
 
-Templates escape whatever comes from images. Reading the index is in `recent.py`; moving figures are in `live.py`.
+Reading the index is in `recent.py`; moving figures are in `live.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import jinja2
 from aiohttp import web
 
 from gateway import __version__
 from gateway.access.hosts import host_name
 from gateway.config import is_loopback
 from gateway.web.context import CONTEXT
+from gateway.web.ohif.viewer import study_url
+from gateway.web.ui.environment import ENVIRONMENT
 from gateway.web.ui.recent import Asked, read_studies
 from gateway.web.ui.totals import read_totals
-from gateway.web.ui.words import FILTERS
 
 _MODALITIES = [
     "CR",
@@ -45,20 +44,6 @@ _MODALITIES = [
     "XA",
     "XC",
 ]
-
-ENVIRONMENT: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
-
-
-def make_environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    return environment
 
 
 async def to_home(request: web.Request) -> web.StreamResponse:
@@ -97,6 +82,7 @@ async def _render(request: web.Request, template: str, totals: Mapping[str, int]
         "static": router["static"].canonical,
         "system_url": router["system"].canonical,
         "totals": totals,
+        "viewer_url": await study_url(request),
         "version": __version__,
     }
     text = request.app[ENVIRONMENT].get_template(template).render(values)

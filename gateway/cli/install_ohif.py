@@ -1,0 +1,90 @@
+"""`dicom-gateway install-ohif`: the OHIF viewer for `/ohif/`. Putting it in place: `web/ohif/install.py`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.common import ConfigOption, DataOption, JsonOption, load_settings, print_json, print_line, progress_bar
+
+_PATIENCE = 600.0
+"""Seconds for npm to fetch 50 MB."""
+
+
+def install_ohif(
+    config_file: ConfigOption = None,
+    data: DataOption = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="The package as `npm pack` saves it, instead of fetching it."),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Another version than the one this gateway is tested with.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Install the OHIF viewer, or replace the one that is there. A running gateway serves it at once.
+
+    Fetched by npm, from the registry that npm is set up for. Without a network, fetch it elsewhere with
+    `npm pack @ohif/app@VERSION` and name the file with --from. OHIF is under the MIT license, which is kept beside it.
+    """
+    settings = load_settings(config_file, data)
+
+    from gateway.web.ohif.install import VERSION, install
+    from gateway.web.ohif.release import viewer_folder
+
+    folder = viewer_folder(settings)
+    with tempfile.TemporaryDirectory(prefix="dicom-gateway-") as scratch:
+        integrity = None
+        if source is None:
+            with progress_bar("fetching", quiet=as_json):
+                source, integrity = fetch(version or VERSION, Path(scratch))
+        with progress_bar("unpacking", quiet=as_json) as progress:
+            installed = install(source, folder, integrity=integrity, progress=progress)
+    if as_json:
+        print_json({"version": installed, "folder": str(folder)})
+        return
+    print_line(f"{folder}: OHIF {installed}")
+    if installed != VERSION:
+        print_line(f"This gateway is tested with {VERSION}: look whether it works.")
+
+
+def fetch(version: str, scratch: Path) -> tuple[Path, str]:
+    """Have npm save the package in `scratch`; the file, and the integrity that the registry gives for it.
+
+    Raises InstallFailed with what npm said.
+    """
+    import msgspec
+
+    from gateway.web.ohif.install import PACKAGE, InstallFailed
+
+    offline = "fetch the package on another machine and name the file with --from"
+    command = ["npm", "pack", f"{PACKAGE}@{version}", "--json", "--ignore-scripts", "--loglevel=error"]
+    try:
+        done = subprocess.run(
+            command, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except FileNotFoundError:
+        raise InstallFailed(f"npm is not here: install it, or {offline}") from None
+    except subprocess.TimeoutExpired:
+        raise InstallFailed(f"npm did not fetch {PACKAGE} in {_PATIENCE:.0f} s; try again, or {offline}") from None
+    if done.returncode != 0:
+        raise InstallFailed(f"npm could not fetch {PACKAGE} {version}: {_reason(done.stderr)}; or {offline}")
+    try:
+        ((answer),) = msgspec.json.decode(done.stdout, type=list[dict[str, msgspec.Raw]])
+        integrity = msgspec.json.decode(answer["integrity"], type=str)
+        (archive,) = scratch.glob("*.tgz")
+    except (msgspec.MsgspecError, KeyError, ValueError):
+        raise InstallFailed(f"npm answered what cannot be read: {done.stdout[:200]!r}") from None
+    return archive, integrity
+
+
+def _reason(text: str) -> str:
+    """The lines of npm's that say what is wrong."""
+    lines = [re.sub(r"npm (error|ERR!)|code E\w+", "", line).strip() for line in text.splitlines()]
+    return "; ".join(line for line in lines if line and "complete log" not in line)[:500] or "it does not say why"
