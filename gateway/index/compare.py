@@ -92,14 +92,21 @@ def _test(vr: str, text: str, fuzzy: bool) -> Callable[[str], bool]:
     alternatives = [part.strip() for part in text.split("\\")]
     if vr not in WILD_VRS:
         return lambda value: value.strip() in alternatives
-    patterns = [_pattern(part) for part in alternatives if part]
+    patterns = [wild_pattern(part) for part in alternatives if part]
     return lambda value: any(pattern.fullmatch(value.strip()) for pattern in patterns)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    wild = {"*": ".*", "?": "."}
-    collapsed = re.sub(r"\*+", "*", text)
-    return re.compile("".join([wild.get(letter) or re.escape(letter) for letter in collapsed]), re.DOTALL)
+def wild_pattern(text: str) -> re.Pattern[str]:
+    """What a text with `*` and `?` means, for `fullmatch`.
+
+    Each run but the last takes the least that lets what follows it match, and never gives it back (as in `fnmatch`):
+    the same is matched, and time does not grow with the power of the asterisks, which are a peer's.
+    """
+    first, *others = [re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", text)]
+    if not others:
+        return re.compile(first, re.DOTALL)
+    middle = "".join([f"(?>.*?{part})" for part in others[:-1]])
+    return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL)
 
 
 def _name(text: str) -> Callable[[str], bool]:
@@ -119,16 +126,16 @@ def _groups(text: str) -> Sequence[str]:
 
 
 def _name_pattern(group: str) -> re.Pattern[str]:
-    pattern = _pattern(group)
+    pattern = wild_pattern(group)
     bare = group.rstrip("*").rstrip("^")
     if group.endswith("*") and bare != group.rstrip("*"):
-        return re.compile(f"{pattern.pattern}|{_pattern(bare).pattern}", re.DOTALL)  # as in `matching.py`
+        return re.compile(f"{pattern.pattern}|{wild_pattern(bare).pattern}", re.DOTALL)  # as in `matching.py`
     return pattern
 
 
 def _fuzzy_name(text: str) -> Callable[[str], bool]:
     literal = _name(text)
-    words = [_pattern(f"* {word} *") for word in sounding(text).split() if word.strip("*")]
+    words = [wild_pattern(f"* {word} *") for word in sounding(text).split() if word.strip("*")]
 
     def test(value: str) -> bool:
         heard = sounding(value)

@@ -113,3 +113,9 @@ class TestSequences:
         assert requested(key, self.STORED).values == [expected]
         assert requested(Attribute("SQ", []), self.STORED) == self.STORED
         assert requested(Attribute("LO", ["x"]), None) == Attribute("LO", [])
+
+
+def test_many_asterisks_take_no_time() -> None:
+    assert not matches(Attribute("LO", ["*a" * 20 + "b"]), Attribute("LO", ["a" * 60_000]))
+    assert matches(Attribute("LO", ["a*b?d*d"]), Attribute("LO", ["aXXbbbcd-d"]))
+    assert not matches(Attribute("LO", ["a*b*b"]), Attribute("LO", ["ab"]))
