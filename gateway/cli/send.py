@@ -14,7 +14,8 @@ from gateway.cli.nodes import AetOption, NodeArgument, TimeoutOption, node_of
 
 if TYPE_CHECKING:
     from gateway.archive.files import Files
-    from gateway.scu.store import Item, Sent
+    from gateway.scu.sending import Sent
+    from gateway.scu.store import Item
 
 
 def send(

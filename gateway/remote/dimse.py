@@ -15,6 +15,7 @@ from gateway.scu import echo, find, get, move, store
 from gateway.scu.get import Sink
 from gateway.scu.move import Progress
 from gateway.scu.node import Node, find_node
+from gateway.scu.sending import Instance, Sent
 
 
 class DimseNode:
@@ -39,13 +40,13 @@ class DimseNode:
 
     async def send(
         self,
-        items: Iterable[store.Item],
+        instances: Iterable[Instance],
         *,
         associations: int = 1,
-        report: Callable[[store.Sent], None] = lambda sent: None,
-    ) -> list[store.Sent]:
+        report: Callable[[Sent], None] = lambda sent: None,
+    ) -> list[Sent]:
         """Store everything; what became of each, in the order of their ends. See `scu.store.send`."""
-        return await store.send(await self.node(), items, associations=associations, report=report)
+        return await store.send(await self.node(), instances, associations=associations, report=report)
 
     async def query(self, level: str, keys: DataSet, *, patient_root: bool = False) -> AsyncGenerator[find.Match, None]:
         """Matches of a C-FIND at one of `scu.find.LEVELS`. Raises RequestFailed too."""

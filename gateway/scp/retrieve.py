@@ -10,9 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from gateway.archive.retrieve import DECODED
 from gateway.config import Settings
-from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dimse import messages, status
 from gateway.errors import (
@@ -27,9 +25,9 @@ from gateway.index.selection import Group, Selection, outline, selected
 from gateway.net.buffers import BlockPool
 from gateway.scp.operation import Operation
 from gateway.scp.retrieve_keys import MODELS, IdentifierRefused, read_selection
-from gateway.scp.suboperations import Origin, Tally, Transfer, by_class, fail_all
+from gateway.scp.suboperations import Suboperations, Tally, fail_all
 from gateway.scu.node import Node, associate, node_of
-from gateway.ul.items import MAX_CONTEXTS
+from gateway.scu.sending import Origin, Proposal, plan
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +37,6 @@ _CANCEL_GRACE = 5.0
 """Seconds after a C-CANCEL in which a move destination may still answer what is on its way."""
 _BLOCKS = 4
 """Receive blocks for an association to a move destination: what comes back is only responses."""
-_TARGETS = (uids.EXPLICIT_VR_LITTLE_ENDIAN.uid, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid)
-
-Proposal = tuple[str, Sequence[str]]
 
 
 class Retrieve(Operation):
@@ -140,9 +135,9 @@ class Get(Retrieve):
         accepted = session.association.accepted
         operations = accepted.user_information.operations if accepted is not None else None
         granted = operations.performed if operations is not None else 1
-        transfer = Transfer(
+        suboperations = Suboperations(
             session,
-            by_class(usable),
+            usable,
             self.context.retrieval,
             tally,
             Origin(self.command.priority or 0),
@@ -150,7 +145,7 @@ class Get(Retrieve):
             timeout=settings.dicom.response_timeout,
         )
         classes = {group.sop_class_uid for group in groups}
-        await transfer.run(self._instances(selection, classes), self.cancelled.is_set)
+        await suboperations.run(self._instances(selection, classes), self.cancelled.is_set)
 
 
 class Move(Retrieve):
@@ -168,7 +163,11 @@ class Move(Retrieve):
         return True
 
     async def _send(self, selection: Selection, groups: Sequence[Group], tally: Tally) -> None:
-        for proposals, classes in plan(groups):
+        stored: dict[str, list[str]] = {}
+        for group in groups:
+            stored.setdefault(group.sop_class_uid, []).append(group.transfer_syntax_uid)
+        for proposals in plan(stored):
+            classes = {uid for uid, _ in proposals}
             if self.cancelled.is_set():
                 return
             sending = asyncio.ensure_future(self._send_over_one(selection, proposals, classes, tally))
@@ -193,41 +192,20 @@ class Move(Retrieve):
             async with associate(
                 self._node, proposals, max_operations=window, blocks=BlockPool(_BLOCKS)
             ) as association:
-                transfer = Transfer(
+                suboperations = Suboperations(
                     association,
-                    by_class(context for context in association.contexts.values() if context.as_scu),
+                    (context for context in association.contexts.values() if context.as_scu),
                     self.context.retrieval,
                     tally,
                     Origin(self.command.priority or 0, self.session.calling_aet, self.command.message_id),
                     window=min(association.max_operations or window, window),
                     timeout=self._node.response_timeout,
                 )
-                await transfer.run(instances, self.cancelled.is_set)
+                await suboperations.run(instances, self.cancelled.is_set)
         except (AssociationLost, AssociationRefused) as error:
             log.warning("%s: %s to %s: %s", self.session, self.command.name, self._node, error)
             if not self.cancelled.is_set():
                 await fail_all(instances, tally, str(error))
-
-
-def plan(groups: Sequence[Group]) -> list[tuple[list[Proposal], set[str]]]:
-    """The contexts to propose, and the SOP classes that go with them: an association for each entry.
-
-    Each SOP class gets a context for every transfer syntax in which there are instances of it, so that a peer can take
-    one and refuse another, and where they can be decoded, one for each uncompressed syntax, the default among them
-    (PS3.5 §10.1). More than 128 contexts go to several associations.
-    """
-    syntaxes: dict[str, dict[str, None]] = {}
-    for group in groups:
-        syntaxes.setdefault(group.sop_class_uid, {})[group.transfer_syntax_uid] = None
-    entries: list[tuple[list[Proposal], set[str]]] = [([], set())]
-    for sop_class, stored in syntaxes.items():
-        targets = dict.fromkeys(_TARGETS) if not DECODED.isdisjoint(stored) else {}
-        proposals: list[Proposal] = [(sop_class, (uid,)) for uid in {**stored, **targets}]
-        if len(entries[-1][0]) + len(proposals) > MAX_CONTEXTS:
-            entries.append(([], set()))
-        entries[-1][0].extend(proposals)
-        entries[-1][1].add(sop_class)
-    return entries
 
 
 def _destination(settings: Settings, aet: str) -> Node:

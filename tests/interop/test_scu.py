@@ -23,7 +23,7 @@ from gateway.scu import get, move
 from gateway.scu.find import Match
 from gateway.scu.folder import FolderSink
 from gateway.scu.store import Item
-from tests.support.datasets import read_sample, sample
+from tests.support.datasets import IMPLICIT, read_sample, sample
 from tests.support.processes import ROOT, Gateway, Peer, dcmqrscp, orthanc, storescp
 
 pytestmark = pytest.mark.interop
@@ -191,8 +191,14 @@ class TestStorescp:
 
     async def test_a_syntax_that_it_does_not_take(self, tmp_path: Path) -> None:
         with storescp(tmp_path, "+xi") as peer:
-            sent = await node(peer).send(items("CT_small.dcm", "JPEG2000.dcm"))
-        assert {Path(one.item.name).name: one.ok for one in sent} == {"CT_small.dcm": True, "JPEG2000.dcm": False}
+            sent = await node(peer).send(items("CT_small.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm"))
+        assert [one.ok for one in sent] == [True, True, True]
+        arrived = {str(each.SOPInstanceUID): each for each in map(pydicom.dcmread, peer.folder.iterdir())}
+        for name in ("JPEG2000.dcm", "MR_small_RLE.dcm"):
+            original = read_sample(sample(name))
+            after = arrived[str(original.SOPInstanceUID)]
+            assert after.file_meta.TransferSyntaxUID == IMPLICIT
+            assert (after.pixel_array == original.pixel_array).all()
 
     async def test_one_that_refuses_everybody(self, tmp_path: Path) -> None:
         with storescp(tmp_path, "--refuse") as peer:

@@ -16,11 +16,9 @@ from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, encode_data_set
 from gateway.dimse import messages, status
 from gateway.errors import AssociationLost, DatabaseError
-from gateway.index.selection import Group
 from gateway.net.exchange import Response
 from gateway.net.requestor import Requestor, associate
 from gateway.net.session import Refusal
-from gateway.scp.retrieve import plan
 from gateway.scp.suboperations import Tally
 from gateway.ul.items import ExtendedNegotiation, RoleSelection
 from gateway.ul.negotiation import CALLED_AE_TITLE_NOT_RECOGNIZED
@@ -190,20 +188,6 @@ class TestTally:
         pending = tally.pending(request)
         assert (pending.remaining_suboperations, pending.failed_suboperations) == (30_000, 65_535)
         assert len(failed(Response(*tally.final(request, EXPLICIT, cancelled=False)))) == 70_000
-
-
-class TestPlan:
-    def test_what_is_stored_and_what_it_can_become(self) -> None:
-        groups = [Group(CT, RLE, 1, 1), Group(CT, EXPLICIT, 1, 1), Group("1.2.3", MPEG2, 1, 1)]
-        ((contexts, classes),) = plan(groups)
-        assert contexts == [(CT, (RLE,)), (CT, (EXPLICIT,)), (CT, (IMPLICIT,)), ("1.2.3", (MPEG2,))]
-        assert classes == {CT, "1.2.3"}
-
-    def test_more_contexts_than_an_association_has(self) -> None:
-        groups = [Group(f"1.2.{number}", EXPLICIT, 1, 1) for number in range(150)]
-        entries = plan(groups)
-        assert [len(contexts) for contexts, _ in entries] == [128, 128, 44]
-        assert sum(len(classes) for _, classes in entries) == 150
 
 
 class TestIdentifiers:

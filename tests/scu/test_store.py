@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from io import BytesIO
 
+import pydicom
 import pytest
 
+from gateway.archive.files import Source, look_into
 from gateway.dicom import uids
 from gateway.net.session import Refusal
-from gateway.scu.store import Item, Originator, Sent, plan, send
+from gateway.scu.sending import Origin, Sent, plan
+from gateway.scu.store import Item, send
 from gateway.storage.memory import MemoryStore
 from gateway.ul import negotiation
-from tests.support.datasets import encode, instance
+from tests.support.datasets import encode, instance, sample
 from tests.support.nodes import CT, EXPLICIT, IMPLICIT, Message, asked_node
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 JPEG = "1.2.840.10008.1.2.4.50"
 BIG = "1.2.840.10008.1.2.2"
+MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
 def item(uid: str, data: bytes = b"some bytes", sop_class: str = CT, syntax: str = EXPLICIT, before: int = 0) -> Item:
@@ -35,21 +40,22 @@ def outcomes(sent: list[Sent]) -> Counter[int | None]:
 
 
 class TestPlan:
-    def test_each_syntax_as_it_is_and_where_possible_the_plain_ones(self):
-        ((contexts, chosen),) = plan([item("1", syntax=BIG), item("2", sop_class=MR, syntax=JPEG), item("3")])
-        assert contexts == [(CT, [BIG]), (CT, [EXPLICIT]), (CT, [IMPLICIT]), (MR, [JPEG])]
-        assert [one.name for one in chosen] == ["1", "3", "2"]
+    def test_each_syntax_as_it_is_and_what_it_can_become(self):
+        assert plan({CT: [BIG, EXPLICIT, BIG], MR: [MPEG2], "1.2.3": [JPEG]}) == [
+            [
+                *[(CT, (BIG,)), (CT, (EXPLICIT,)), (CT, (IMPLICIT,)), (MR, (MPEG2,))],
+                *[("1.2.3", (JPEG,)), ("1.2.3", (EXPLICIT,)), ("1.2.3", (IMPLICIT,))],
+            ]
+        ]
 
     def test_no_more_than_an_association_can_have(self):
-        many = [item(str(n), sop_class=f"1.2.{n}") for n in range(200)]
-        plans = plan(many)
-        assert all(len(contexts) <= 128 for contexts, _ in plans)
-        assert [len(chosen) for _, chosen in plans] == [64, 64, 64, 8]
-        for contexts, chosen in plans:
-            assert {one.sop_class_uid for one in chosen} == {uid for uid, _ in contexts}
+        plans = plan({f"1.2.{n}": [EXPLICIT] for n in range(150)})
+        assert [len(proposals) for proposals in plans] == [128, 128, 44]
+        classes = [uid for proposals in plans for uid in dict.fromkeys(uid for uid, _ in proposals)]
+        assert classes == [f"1.2.{n}" for n in range(150)]
 
     def test_nothing(self):
-        assert plan([]) == []
+        assert plan({}) == []
 
 
 class TestSending:
@@ -88,11 +94,25 @@ class TestSending:
 
     async def test_what_is_not_accepted_is_said_and_the_rest_goes(self):
         async with asked_node({CT: [EXPLICIT]}) as asked:
-            sent = await send(asked.node, [item("1", syntax=JPEG), item("2"), item("3", sop_class=MR)])
+            sent = await send(asked.node, [item("1", syntax=MPEG2), item("2"), item("3", sop_class=MR)])
         by_name = {one.item.name: one for one in sent}
         assert by_name["2"].ok
-        assert "does not accept CT Image Storage in JPEG Baseline" in by_name["1"].detail
-        assert "does not accept MR Image Storage" in by_name["3"].detail
+        assert "the peer does not accept CT Image Storage in MPEG2 Main Profile" in by_name["1"].detail
+        assert by_name["3"].detail == "the peer does not accept MR Image Storage"
+
+    async def test_decoded_where_only_that_is_accepted(self):
+        file = sample("MR_small_RLE.dcm")
+        before = pydicom.dcmread(file)
+        found = look_into(Source("it", lambda: file.open("rb")))
+        assert found is not None
+        meta = found.meta
+        one = Item("it", MR, "1.1", meta.transfer_syntax_uid, found.open, meta.data_set_offset, found.size)
+        async with asked_node({MR: [IMPLICIT]}) as asked:
+            sent = await send(asked.node, [one])
+        assert outcomes(sent) == {0: 1}
+        after = pydicom.dcmread(BytesIO(asked.messages[0].data), force=True)
+        after.file_meta.TransferSyntaxUID = IMPLICIT
+        assert (after.pixel_array == before.pixel_array).all()
 
     async def test_the_status_and_its_comment(self):
         async with asked_node({CT: [EXPLICIT]}) as asked:
@@ -105,9 +125,9 @@ class TestSending:
 
     async def test_on_behalf_of_a_move(self):
         async with asked_node({CT: [EXPLICIT]}) as asked:
-            await send(asked.node, items(1), originator=Originator("MOVER", 7))
+            await send(asked.node, items(1), origin=Origin(1, "MOVER", 7))
         command = asked.messages[0].command
-        assert (command.move_originator_aet, command.move_originator_message_id) == ("MOVER", 7)
+        assert (command.priority, command.move_originator_aet, command.move_originator_message_id) == (1, "MOVER", 7)
 
     async def test_what_cannot_be_read_is_said_and_the_rest_goes(self):
         def missing() -> None:
