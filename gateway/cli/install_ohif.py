@@ -35,7 +35,7 @@ def install_ohif(
     """
     settings = load_settings(config_file, data)
 
-    from gateway.web.ohif.install import VERSION, install
+    from gateway.web.ohif.install import PACKAGE, VERSION, install
     from gateway.web.ohif.release import viewer_folder
 
     folder = viewer_folder(settings)
@@ -43,7 +43,7 @@ def install_ohif(
         integrity = None
         if source is None:
             with progress_bar("fetching", quiet=as_json):
-                source, integrity = fetch(version or VERSION, Path(scratch))
+                source, integrity = fetch(PACKAGE, version or VERSION, Path(scratch))
         with progress_bar("unpacking", quiet=as_json) as progress:
             installed = install(source, folder, integrity=integrity, progress=progress)
     if as_json:
@@ -54,17 +54,17 @@ def install_ohif(
         print_line(f"This gateway is tested with {VERSION}: look whether it works.")
 
 
-def fetch(version: str, scratch: Path) -> tuple[Path, str]:
-    """Have npm save the package in `scratch`; the file, and the integrity that the registry gives for it.
+def fetch(package: str, version: str, scratch: Path) -> tuple[Path, str]:
+    """Have npm save a package in `scratch`; the file, and the integrity that the registry gives for it.
 
     Raises InstallFailed with what npm said.
     """
     import msgspec
 
-    from gateway.web.ohif.install import PACKAGE, InstallFailed
+    from gateway.web.ohif.install import InstallFailed
 
     offline = "fetch the package on another machine and name the file with --from"
-    command = ["npm", "pack", f"{PACKAGE}@{version}", "--json", "--ignore-scripts", "--loglevel=error"]
+    command = ["npm", "pack", f"{package}@{version}", "--json", "--ignore-scripts", "--loglevel=error"]
     try:
         done = subprocess.run(
             command, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE
@@ -72,9 +72,9 @@ def fetch(version: str, scratch: Path) -> tuple[Path, str]:
     except FileNotFoundError:
         raise InstallFailed(f"npm is not here: install it, or {offline}") from None
     except subprocess.TimeoutExpired:
-        raise InstallFailed(f"npm did not fetch {PACKAGE} in {_PATIENCE:.0f} s; try again, or {offline}") from None
+        raise InstallFailed(f"npm did not fetch {package} in {_PATIENCE:.0f} s; try again, or {offline}") from None
     if done.returncode != 0:
-        raise InstallFailed(f"npm could not fetch {PACKAGE} {version}: {_reason(done.stderr)}; or {offline}")
+        raise InstallFailed(f"npm could not fetch {package} {version}: {_reason(done.stderr)}; or {offline}")
     try:
         ((answer),) = msgspec.json.decode(done.stdout, type=list[dict[str, msgspec.Raw]])
         integrity = msgspec.json.decode(answer["integrity"], type=str)

@@ -1,4 +1,4 @@
-"""OHIF as npm publishes it, fetched once a run, and packages like it that are made here."""
+"""Small packages that are laid out as npm publishes OHIF, good ones and bad ones."""
 
 from __future__ import annotations
 

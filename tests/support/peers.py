@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -71,6 +72,8 @@ PEERS: dict[str, Peer] = {
     "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
+    "npm": Peer(_program("npm"), "apt-get install npm"),
+    "npm-registry": Peer(lambda: None, "let npm reach its registry: `npm ping` tells"),  # seen when it is asked
     "curl": Peer(_program("curl"), "apt-get install curl"),
     "openssl": Peer(_program("openssl"), "apt-get install openssl"),
     "strace": Peer(_program("strace"), "apt-get install strace"),
@@ -92,8 +95,11 @@ def in_ci() -> bool:
 def need(name: str) -> str:
     """Where the peer is. Without it: skip the test, loudly; in CI: fail it."""
     where = find(name)
-    if where is not None:
-        return where
+    return where if where is not None else lack(name)
+
+
+def lack(name: str) -> NoReturn:
+    """Say that a peer is not here, which some only show when they are tried, and end the test."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
     missing.setdefault(name, set()).add(test)
     text = f"{name} is not here: {PEERS[name].install}"

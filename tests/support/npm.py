@@ -1,0 +1,28 @@
+"""Packages that tests fetch from npm: once a run, and never silently missing."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from gateway.cli.install_ohif import fetch
+from gateway.web.ohif.install import InstallFailed
+from tests.support import peers
+
+
+def packed(name: str, version: str, folder: Path) -> Path:
+    """The archive of a package as npm fetches it into `folder`; skips or fails where it cannot."""
+    peers.need("npm")
+    try:
+        archive, _integrity = fetch(name, version, folder)
+    except InstallFailed:
+        peers.lack("npm-registry")
+    return archive
+
+
+def member(archive: Path, name: str) -> str:
+    """One file of a package, as text."""
+    with tarfile.open(archive) as tar:
+        content = tar.extractfile(f"package/{name}")
+        assert content is not None, name
+        return content.read().decode()
