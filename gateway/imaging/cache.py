@@ -35,6 +35,15 @@ class Cache(Generic[T]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def peek(self, key: Hashable) -> T | None:
+        """The value of `key` where it is kept. Never waits for one that is being made, so it may be asked anywhere."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None:
+                return None
+            self._kept.move_to_end(key)
+            return kept[0]
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of `key`, from `make` unless it is kept or being made. Raises what `make` raises.
 

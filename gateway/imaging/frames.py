@@ -40,13 +40,18 @@ class Frames:
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
+    def pieces(self, number: int) -> list[tuple[int, int]]:
+        """Offset and length of each fragment of a frame."""
+        first, stop = self._bounds[number : number + 2]
+        return list(zip(self._offsets[first:stop], self._lengths[first:stop], strict=True))
+
     def read(self, read: Read, number: int) -> bytes:
         """The fragments of a frame, joined. DataSetError where they are longer than a frame may be."""
-        first, stop = self._bounds[number : number + 2]
-        size = sum(self._lengths[first:stop])
+        pieces = self.pieces(number)
+        size = sum(length for _, length in pieces)
         if size > MAX_FRAME:
             raise DataSetError(f"frame {number + 1} has {size} bytes, more than {MAX_FRAME}")
-        data = b"".join([read(self._offsets[each], self._lengths[each]) for each in range(first, stop)])
+        data = b"".join([read(offset, length) for offset, length in pieces])
         if len(data) < size:
             raise DataSetError(f"frame {number + 1} is cut short")
         return data

@@ -21,6 +21,9 @@ INFLATE_LIMIT: Final = 1 << 30
 _AFTER: Final = 0x7FE00000
 """Pixels begin here, and nothing that is wanted stands behind them."""
 
+_COST: Final = 400
+"""Bytes that an attribute takes besides its value, about."""
+
 SHARED_GROUPS: Final = 0x52009229
 PER_FRAME_GROUPS: Final = 0x52009230
 
@@ -50,10 +53,12 @@ _LEAVES: Final = frozenset(
 class Header:
     """A data set, or an item of one, that answers questions about single attributes."""
 
-    __slots__ = ("_data_set",)
+    __slots__ = ("_data_set", "size")
 
-    def __init__(self, data_set: DataSet) -> None:
+    def __init__(self, data_set: DataSet, size: int = 0) -> None:
         self._data_set = data_set
+        self.size = size
+        """About how many bytes of memory it takes, of a whole header."""
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._data_set and bool(self._data_set[tag].values)
@@ -132,7 +137,16 @@ def _wanted(tag: int, length: int) -> bool:
 
 def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Header:
     """The header of the data set that `read` gives from `start` to `end`. Blocking. DataSetError where it is broken."""
-    wanted = read_data_set(
-        *(read, start, end, transfer_syntax_uid, _wanted), stop=_AFTER, most=MOST, inflate_limit=INFLATE_LIMIT
+    size = 0
+
+    def keep(tag: int, length: int) -> bool:
+        nonlocal size
+        if not _wanted(tag, length):
+            return False
+        size += _COST + (length if tag not in _SEQUENCES else 0)
+        return True
+
+    found = read_data_set(
+        *(read, start, end, transfer_syntax_uid, keep), stop=_AFTER, most=MOST, inflate_limit=INFLATE_LIMIT
     )
-    return Header(wanted)
+    return Header(found, size)

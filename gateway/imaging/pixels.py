@@ -68,6 +68,10 @@ class PixelData:
             read = Inflater(read, *self._deflated, INFLATE_LIMIT)
         return layout.cut(self._value(read), self._bits, number)
 
+    def stream(self) -> list[tuple[int, int]]:
+        """Offset and length of each fragment, in order: what video is, joined. Empty where there are no fragments."""
+        return [] if self._frames is None else [each for n in range(self._count) for each in self._frames.pieces(n)]
+
     def native(self, read: Read, number: int) -> bytes:
         """The frame decoded: `image.frame_size` bytes, little endian, colour by pixel.
 

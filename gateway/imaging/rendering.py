@@ -57,6 +57,11 @@ class Subject:
         return len(self.pixels)
 
     @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self.header.size + 32 * len(self.pixels)
+
+    @property
     def representative(self) -> int:
         """The frame, from 0, that stands for all of them: the one that the object names, or the first."""
         frame = self.header.integer(_REPRESENTATIVE_FRAME, 1) - 1

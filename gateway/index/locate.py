@@ -68,6 +68,15 @@ async def located_page(
     return [Located(*[*row[:10], (*row[10:13], row[0])]) for row in rows]
 
 
+async def representative(database: Database, study_uid: str, series_uid: str | None = None) -> Located | None:
+    """The instance in the middle of a series, or of a study's first series with pictures; None without any."""
+    if series_uid is None:
+        rows = await database.fetch(queries.LOCATE_MIDDLE_OF_STUDY, study_uid)
+    else:
+        rows = await database.fetch(queries.LOCATE_MIDDLE_OF_SERIES, study_uid, series_uid)
+    return Located(*[*rows[0][:10], (*rows[0][10:13], rows[0][0])]) if rows else None
+
+
 async def located(
     database: Database, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
 ) -> AsyncIterator[Located]:

@@ -169,6 +169,24 @@ LOCATE_INSTANCE = Query(
     _LOCATED + " AND s.uid = $7 AND i.uid = $8" + _AFTER,
 )
 
+# Kinds of series that have nothing to look at, or not what a study is recognised by (PS3.3 C.7.3.1.1.1).
+_NOT_PICTURES = (
+    "'SR', 'PR', 'KO', 'DOC', 'RTSTRUCT', 'RTPLAN', 'RTRECORD', 'RTDOSE', 'REG', 'FID', 'SEG', 'ECG', 'AU', 'PLAN'"
+)
+_MIDDLE = f"""
+    AND s.id = (SELECT s.id FROM studies t JOIN series s ON s.study = t.id WHERE t.uid = $1 {{series}}
+        ORDER BY CASE WHEN s.modality IN ({_NOT_PICTURES}) THEN 1 ELSE 0 END, s.number, s.id LIMIT 1)
+    ORDER BY i.number, i.id LIMIT 1 OFFSET COALESCE((SELECT s.instance_count / 2
+        FROM studies t JOIN series s ON s.study = t.id WHERE t.uid = $1 {{series}}
+        ORDER BY CASE WHEN s.modality IN ({_NOT_PICTURES}) THEN 1 ELSE 0 END, s.number, s.id LIMIT 1), 0)"""
+LOCATE_MIDDLE_OF_STUDY = Query(
+    "locate_middle_of_study: the instance that stands for a study, of its first series with pictures",
+    _LOCATED + _MIDDLE.format(series=""),
+)
+LOCATE_MIDDLE_OF_SERIES = Query(
+    "locate_middle_of_series: the instance that stands for a series", _LOCATED + _MIDDLE.format(series="AND s.uid = $2")
+)
+
 _SELECTED = {
     "outline": ("SELECT i.sop_class_uid, i.transfer_syntax_uid, COUNT(*), SUM(i.size)", " GROUP BY 1, 2 ORDER BY 1, 2"),
     "series": ("SELECT s.id", " ORDER BY t.id, s.number, s.id"),

@@ -13,11 +13,14 @@ from aiohttp import web
 
 from gateway.access.users import Authenticator
 from gateway.archive.performed import PerformedSteps
+from gateway.archive.pictures import Pictures
 from gateway.archive.retrieve import Retrieval
 from gateway.archive.worklist import Worklists
+from gateway.imaging.cache import FrameCache
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
-from gateway.web.dicomweb.wado import RETRIEVAL
+from gateway.web.dicomweb.documents import PICTURES
+from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.worklists import WORKLISTS
@@ -55,11 +58,15 @@ def create_app(context: Context) -> web.Application:
 
 
 async def _threads(app: web.Application) -> AsyncIterator[None]:
-    """Threads for reading files and checking passwords."""
+    """Threads for reading files, making pictures and checking passwords."""
     context = app[CONTEXT]
-    readers = ThreadPoolExecutor(context.settings().http.read_threads, thread_name_prefix="read")
+    settings = context.settings()
+    readers = ThreadPoolExecutor(settings.http.read_threads, thread_name_prefix="read")
+    painters = ThreadPoolExecutor(settings.imaging.threads, thread_name_prefix="picture")
     authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
     app[RETRIEVAL] = Retrieval(context.database, context.store, readers)
+    app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
     yield
     authenticator.close()
-    readers.shutdown(wait=False, cancel_futures=True)
+    for threads in (readers, painters):
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.web import health
-from gateway.web.dicomweb import qido, wado
+from gateway.web.dicomweb import qido, rendered, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
@@ -48,6 +48,14 @@ def add_routes(app: web.Application) -> None:
     router.add_get(_STUDY + "/metadata", wado.metadata)
     router.add_get(_SERIES + "/metadata", wado.metadata)
     router.add_get(_INSTANCE + "/metadata", wado.metadata)
+    router.add_get(_STUDY + "/rendered", rendered.instances)
+    router.add_get(_SERIES + "/rendered", rendered.instances)
+    router.add_get(_INSTANCE + "/rendered", rendered.instance)
+    router.add_get(_INSTANCE + "/frames/{frames}/rendered", rendered.frames)
+    router.add_get(_STUDY + "/thumbnail", rendered.thumbnail)
+    router.add_get(_SERIES + "/thumbnail", rendered.thumbnail)
+    router.add_get(_INSTANCE + "/thumbnail", rendered.thumbnail)
+    router.add_get(_INSTANCE + "/frames/{frames}/thumbnail", rendered.thumbnail)
     router.add_get(_INSTANCE + "/bulkdata/{path:.+}", wado.bulk_data, name="bulkdata")
 
     router.add_get("/system", system.system, name="system")

@@ -20,6 +20,7 @@ from gateway.errors import NotFound
 from gateway.index.locate import Located
 from gateway.storage.store import StoredObject
 from gateway.web.accept import DICOM_JSON, JSON, MediaRange, choose, listed, wanted
+from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import NotAcceptable, error_answer
 from gateway.web.streaming import stream
 from gateway.web.urls import url_template
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 DICOM = "application/dicom"
 MULTIPART = "multipart/related"
-RETRIEVAL: web.AppKey[Retrieval] = web.AppKey("retrieval", Retrieval)
+
 _METADATA_AT_ONCE = 16
 """Instances whose metadata is made in one visit to a thread."""
 

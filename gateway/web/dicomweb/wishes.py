@@ -1,0 +1,105 @@
+"""The query parameters of rendered resources (PS3.18 §8.3.5): text to `Wishes`, or BadRequest that says what is wrong.
+
+WADO-URI's names for them (§9.4) are not here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import BadRequest
+from gateway.imaging.grey import Function, Window
+from gateway.imaging.picture import QUALITY
+from gateway.imaging.rendering import Profile, Wishes
+from gateway.imaging.viewport import LARGEST_SIDE, Viewport
+
+FUNCTIONS: Final[dict[str, Function]] = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
+_PROFILES: Final[tuple[Profile, ...]] = ("no", "yes", "srgb")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
+_LARGEST: Final = 1e12
+"""Of a window's numbers: beyond what 32 bits and any slope come to."""
+THUMBNAIL: Final = Viewport(256, 256)
+
+
+def read_wishes(query: Mapping[str, str], media_type: str) -> Wishes:
+    """What a rendered resource is asked to be like; a parameter that is not given is as the object has it."""
+    annotation = _annotation(query.get("annotation", ""))
+    return Wishes(
+        media_type=media_type,
+        quality=_quality(query.get("quality", "")),
+        window=_window(query["window"]) if "window" in query else None,
+        viewport=_viewport(query["viewport"]) if "viewport" in query else None,
+        patient="patient" in annotation,
+        technique="technique" in annotation,
+        profile=_profile(query.get("iccprofile", "no")),
+    )
+
+
+def read_thumbnail_wishes(query: Mapping[str, str], media_type: str) -> Wishes:
+    """Of a thumbnail only the size can be asked for: `viewport=vw,vh`."""
+    text = query.get("viewport")
+    if text is not None and text.count(",") > 1:
+        raise BadRequest("viewport: of a thumbnail only the size can be chosen: viewport=vw,vh")
+    return Wishes(media_type=media_type, viewport=THUMBNAIL if text is None else _viewport(text), quality=80)
+
+
+def _window(text: str) -> Window:
+    center, width, *rest = (part.strip() for part in f"{text},".split(","))
+    name = rest[0] if rest else ""
+    function = FUNCTIONS.get(name.lower().replace("_", "-") or "linear")
+    if len(rest) > 2 or function is None or not center or not width:
+        raise BadRequest(
+            f"window: {text[:80]!r} is not center,width,function with a function of {', '.join(FUNCTIONS)}"
+        )
+    window = Window(_number("window", center), _number("window", width), function)
+    if window.width < 1 if function == "LINEAR" else window.width <= 0:
+        raise BadRequest(f"window: a width of {width} cannot be; linear wants 1 or more, the others more than 0")
+    return window
+
+
+def _viewport(text: str) -> Viewport:
+    parts = [part.strip() for part in text.split(",")]
+    if not 2 <= len(parts) <= 6:
+        raise BadRequest(f"viewport: {text[:80]!r} is not vw,vh,sx,sy,sw,sh; the last four may be left out")
+    width, height = (_whole("viewport", part, LARGEST_SIDE) for part in parts[:2])
+    x, y, region_width, region_height = (
+        _number("viewport", part) if part else None for part in (*parts[2:], *[""] * (6 - len(parts)))
+    )
+    if (x or 0) < 0 or (y or 0) < 0 or region_width == 0 or region_height == 0:
+        raise BadRequest("viewport: sx and sy begin at 0, and sw and sh may be negative but not 0")
+    return Viewport(width, height, x or 0.0, y or 0.0, region_width, region_height)
+
+
+def _quality(text: str) -> int:
+    return _whole("quality", text.strip(), 100) if text else QUALITY
+
+
+def _annotation(text: str) -> set[str]:
+    words = {word.strip().lower() for word in text.split(",")} - {""}
+    if not words <= {"patient", "technique"}:
+        raise BadRequest(f"annotation: {text[:80]!r} is not patient, technique, or both with a comma between them")
+    return words
+
+
+def _profile(text: str) -> Profile:
+    for profile in _PROFILES:
+        if text.lower() == profile:
+            return profile
+    raise BadRequest(f"iccprofile: {text[:80]!r} cannot be had; there are {', '.join(_PROFILES)}")
+
+
+def _number(name: str, text: str) -> float:
+    number = float(text) if len(text) <= 40 and _NUMBER.fullmatch(text) else math.nan
+    if not abs(number) <= _LARGEST:
+        raise BadRequest(f"{name}: {text[:40]!r} is not a number that can be used here")
+    return number
+
+
+def _whole(name: str, text: str, most: int) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+    if not 1 <= number <= most:
+        raise BadRequest(f"{name}: {text[:40]!r} is not a whole number from 1 to {most}")
+    return number
