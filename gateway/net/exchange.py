@@ -1,119 +1,52 @@
 """Messages on one association, whichever side opened it: requests and responses, both ways.
 
-Here: our requests and the answers to them, the peer's requests handed to whoever serves them, and the rule that one
-message is sent to its end before the next begins. Not here: how an association begins and ends (`session.py`,
-`requestor.py`), sockets and timers (`link.py`), what a message asks for.
+Here: our requests and which of them a response answers, and the peer's requests handed to whoever serves them
+(`receiver.py`). Not here: the order of sending (`sender.py`), responses that wait to be taken (`requests.py`), how an
+association begins and ends (`session.py`, `requestor.py`), sockets and timers (`link.py`), what a message asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import NamedTuple, Protocol
 
 from gateway.dimse import messages
 from gateway.dimse.assembler import Assembler, DataSetFragment, MessageStarted
 from gateway.dimse.command import C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, Command
-from gateway.dimse.status import UNRECOGNIZED_OPERATION, Category, category
 from gateway.errors import AssociationLost, AssociationRefused, GatewayError, ProtocolError
-from gateway.net.buffers import Block
-from gateway.net.link import Link
+from gateway.net.receiver import Operation, Receiver
+from gateway.net.requests import Answer, Request, Response
+from gateway.net.sender import Chunks, Sender
 from gateway.ul import events
 from gateway.ul.association import Association
 from gateway.ul.negotiation import PresentationContext
-from gateway.ul.states import State
 
-MAX_RESPONSE = 16 << 20
-"""Bytes of the data set of one response, at most: a list of 250 000 failed instances fits."""
 RESPONSE_TIMEOUT = 60.0
 """Seconds until the next response, and for the peer to take the next part of a request."""
-_WRITE_CHUNK = 1 << 20
-"""Data set bytes that are queued before we wait for the peer to take them."""
-_MOST_WAITING = 64
-_MOST_BYTES_WAITING = 1 << 20
-"""Responses that nobody has taken yet, and their bytes, past which the association is not read."""
 _CANCELLABLE = frozenset((C_FIND_RQ, C_GET_RQ, C_MOVE_RQ))
 
-Chunks = Iterable[bytes | memoryview] | AsyncIterable[bytes | memoryview]
-"""A data set in pieces of any size. Asynchronous where making a piece may block, as reading files does."""
 
-
-class Receiver(Protocol):
-    """Takes one message whose command has come. Nothing here blocks or awaits."""
-
-    def write(self, data: memoryview, block: Block) -> None:
-        """Bytes of the data set. They are valid during the call, and for as long as `block` is held."""
-
-    def end(self) -> None:
-        """The message is complete; answer with `Exchange.respond`, now or later."""
-
-    def flush(self) -> None:
-        """Blocks have run short: let go of what is held as soon as may be."""
-
-    def lost(self) -> None:
-        """The association ended before the message did."""
-
-
-class Operation(Protocol):
-    """A request that is being worked on and can be told to stop: C-CANCEL, or its association has ended."""
-
-    def cancel(self) -> None: ...
-    def lost(self) -> None: ...
-
-
-class Response(NamedTuple):
-    """One response to a request of ours. The data set is in the transfer syntax of the request's context."""
-
-    command: Command
-    data_set: bytes | None
-
-    @property
-    def status(self) -> int:
-        return self.command.status or 0
-
-    @property
-    def is_pending(self) -> bool:
-        return category(self.status) is Category.PENDING
-
-    @property
-    def error_comment(self) -> str:
-        """What the peer says about the status; often nothing."""
-        return self.command.error_comment or ""
-
-
-class Exchange:
+class Exchange(Sender):
     """The messages of one association. The side that owns it feeds `_fragment` and calls `_begin` and `_end`."""
 
     def __init__(self, association: Association, max_operations: int) -> None:
         """`max_operations`: requests of the peer that may be in progress; past it the association is not read."""
-        self.association = association
+        super().__init__(association)
         self._max_operations = max_operations
-        self._link: Link
         self._assembler: Assembler | None = None
         self._receiver: Receiver | None = None
         self._receiving: set[Receiver] = set()
         self._operations: dict[int, Operation] = {}
-        self._ended: GatewayError | None = None
-        """Why there is no association any more."""
         self._refused: GatewayError | None = None
         """Why no further request of ours can be answered."""
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, Request] = {}
         self._message_id = 0
         self._heard = False
         """Something has come since whoever set it to false."""
         self._window: asyncio.Semaphore | None = None
-        self._sending = asyncio.Lock()
-        self._midway = False
-        self._deferred: list[tuple[int, bytes, list[bytes]]] = []
 
     # What may be asked.
-
-    @property
-    def established(self) -> bool:
-        """The association is accepted and data may still be sent on it (PS3.8 Sta6, Sta8)."""
-        return self.association.state in (State.Sta6, State.Sta8)
 
     @property
     def contexts(self) -> dict[int, PresentationContext]:
@@ -181,7 +114,7 @@ class Exchange:
             if self._window is not None:
                 self._window.release()  # The next one shall hear of it too.
             raise over
-        request = self._requests[message_id] = _Request(self, context.id, command)
+        request = self._requests[message_id] = Request(self, context.id, command)
         sent = False
         try:
             async with self._sending:  # Messages must not be mixed on one association (PS3.7 §6.3.1).
@@ -220,84 +153,12 @@ class Exchange:
         if request is not None and request.command.command_field in _CANCELLABLE:
             self.send(request.context_id, messages.c_cancel_request(message_id).encode())
 
-    async def _send_request(self, context_id: int, command: Command, data_set: Chunks | None, timeout: float) -> None:
-        self._put(context_id, True, command.encode(), True)
-        if data_set is not None:
-            self._midway = True
-            previous: bytes | memoryview | None = None
-            queued = 0
-            if isinstance(data_set, AsyncIterable):
-                async for chunk in data_set:
-                    if previous is not None:
-                        self._put(context_id, False, previous, False)
-                        queued = await self._after(queued + len(previous), timeout)
-                    previous = chunk
-            else:
-                for chunk in data_set:
-                    if previous is not None:
-                        self._put(context_id, False, previous, False)
-                        queued = await self._after(queued + len(previous), timeout)
-                    previous = chunk
-            self._put(context_id, False, previous or b"", True)
-            self._midway = False
-            for message in self._deferred:
-                self._send_now(*message)
-            self._deferred.clear()
-        self._link.flush()
-        await self._drain(timeout)
-
-    async def _after(self, queued: int, timeout: float) -> int:
-        """Bytes queued since we last waited, once we have perhaps waited."""
-        if queued < _WRITE_CHUNK:
-            return queued
-        self._link.flush()
-        await self._drain(timeout)
-        return 0
-
-    async def _drain(self, timeout: float) -> None:
-        if self._link.writable:
-            return
-        try:
-            async with asyncio.timeout(timeout or None):
-                await self._link.drain()
-        except TimeoutError:
-            raise AssociationLost(f"{self._peer} has taken nothing for {timeout:g} s") from None
-
-    def _put(self, context_id: int, is_command: bool, data: bytes | memoryview, last: bool) -> None:
-        if self._ended is not None:
-            raise self._ended
-        self.association.send_data(context_id, is_command, data, last)
-
     # Answers to the peer's requests.
 
     def respond(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None:
         """Send a final response. After the association has ended it goes nowhere, and that is no error."""
         self.send(context_id, command, data_set)
         self.done()
-
-    def send(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None:
-        """Send a message that ends no operation, such as a pending response; behind a request that is being sent."""
-        if self._ended is not None or not self.established:
-            return
-        if self._midway:
-            self._deferred.append((context_id, command, list(data_set)))
-            return
-        self._send_now(context_id, command, data_set)
-        self._link.flush()
-
-    def _send_now(self, context_id: int, command: bytes, data_set: Iterable[bytes]) -> None:
-        self.association.send_data(context_id, True, command, True)
-        chunks = list(data_set)
-        for index, chunk in enumerate(chunks):
-            self.association.send_data(context_id, False, chunk, index == len(chunks) - 1)
-
-    async def drain(self) -> None:
-        """Wait until the peer has taken most of what was sent to it."""
-        if self._midway:
-            async with self._sending:
-                pass
-        if self._ended is None:
-            await self._link.drain()
 
     def begin_operation(self, message_id: int, operation: Operation) -> None:
         """From now on `operation` hears of a C-CANCEL of this message, and of the end of the association."""
@@ -325,11 +186,6 @@ class Exchange:
             receiver.flush()
 
     # What the owner provides.
-
-    @property
-    def _peer(self) -> str:
-        """The other side, as errors name it."""
-        raise NotImplementedError
 
     def _serve(self, context: PresentationContext, command: Command) -> Receiver:
         """Who takes a request of the peer. Raises ProtocolError for one that this context does not allow."""
@@ -375,7 +231,7 @@ class Exchange:
 
     def _complete(self, receiver: Receiver) -> None:
         self._receiver = None
-        if type(receiver) is _Answer:
+        if type(receiver) is Answer:
             receiver.end()
             return
         self._receiving.discard(receiver)
@@ -384,7 +240,7 @@ class Exchange:
         if self.association.operations > self._max_operations:
             self._hold_back()
 
-    def _answer(self, context_id: int, command: Command) -> _Answer:
+    def _answer(self, context_id: int, command: Command) -> Answer:
         message_id = command.message_id_being_responded_to or 0
         request = self._requests.get(message_id)
         if request is None:
@@ -393,7 +249,7 @@ class Exchange:
             raise ProtocolError(
                 f"{command.name} in context {context_id} answers {request.command.name} in context {request.context_id}"
             )
-        return _Answer(request, command)
+        return Answer(request, command)
 
     def _hold_back(self) -> None:
         """Read no further while more is in progress, or waits to be taken, than may be."""
@@ -424,113 +280,6 @@ class Exchange:
         for request in tuple(self._requests.values()):
             request.fail(error)
 
-    def _finish(self, request: _Request) -> None:
+    def _finish(self, request: Request) -> None:
         if self._requests.pop(request.command.message_id or 0, None) is not None and self._window is not None:
             self._window.release()
-
-
-class _Request:
-    """A request of ours: responses that have come and not been taken, or who waits for the next."""
-
-    def __init__(self, exchange: Exchange, context_id: int, command: Command) -> None:
-        self.context_id = context_id
-        self.command = command
-        self._exchange = exchange
-        self._responses: deque[Response] = deque()
-        self._bytes = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._error: GatewayError | None = None
-        self._abandoned = False
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._responses) > _MOST_WAITING or self._bytes > _MOST_BYTES_WAITING
-
-    async def next(self) -> Response:
-        while not self._responses:
-            if self._error is not None:
-                raise self._error
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        was_full = self.is_full
-        response = self._responses.popleft()
-        self._bytes -= len(response.data_set or b"")
-        if was_full and not self.is_full and self._exchange._ended is None:
-            self._exchange._hold_back()
-        return response
-
-    def put(self, response: Response) -> None:
-        if not response.is_pending:
-            self._exchange._finish(self)
-        if self._abandoned:
-            return
-        self._responses.append(response)
-        self._bytes += len(response.data_set or b"")
-        self._wake()
-        if self.is_full:
-            self._exchange._hold_back()
-
-    def fail(self, error: GatewayError) -> None:
-        self._error = error
-        self._exchange._finish(self)
-        self._wake()
-
-    def abandon(self) -> None:
-        """Nobody takes responses any more. Asks the peer to stop, where there is something to stop."""
-        self._abandoned = True
-        was_full = self.is_full
-        self._responses.clear()
-        self._bytes = 0
-        if self._exchange._ended is None:
-            if was_full:
-                self._exchange._hold_back()
-            self._exchange.cancel_request(self.command.message_id or 0)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-class _Answer:
-    """Receives one response to a request of ours."""
-
-    def __init__(self, request: _Request, command: Command) -> None:
-        self._request = request
-        self._command = command
-        self._data = bytearray()
-
-    def write(self, data: memoryview, block: Block) -> None:
-        if len(self._data) + len(data) > MAX_RESPONSE:
-            raise ProtocolError(f"the data set of {self._command.name} is longer than {MAX_RESPONSE} bytes")
-        self._data += data
-
-    def end(self) -> None:
-        self._request.put(Response(self._command, bytes(self._data) if self._command.has_data_set else None))
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-
-class Unserved:
-    """Receives a request that nobody here serves, and says so (PS3.7 §C.5.22)."""
-
-    def __init__(self, exchange: Exchange, context: PresentationContext, command: Command) -> None:
-        self._exchange = exchange
-        self._context = context
-        self._command = command
-
-    def write(self, data: memoryview, block: Block) -> None:
-        pass
-
-    def end(self) -> None:
-        response = messages.response(self._command, UNRECOGNIZED_OPERATION)
-        self._exchange.respond(self._context.id, response.encode())
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass

@@ -17,8 +17,11 @@ from gateway.dimse import messages
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, AssociationRefused, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
-from gateway.net.exchange import RESPONSE_TIMEOUT, Chunks, Exchange, Receiver, Response, Unserved
+from gateway.net.exchange import RESPONSE_TIMEOUT, Exchange
 from gateway.net.link import Link
+from gateway.net.receiver import Receiver, Unserved
+from gateway.net.requests import Response
+from gateway.net.sender import Chunks
 from gateway.net.tls import ClientTls
 from gateway.ul import events
 from gateway.ul.association import Association, Limits

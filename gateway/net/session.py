@@ -15,8 +15,9 @@ from typing import Protocol
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
-from gateway.net.exchange import Exchange, Operation, Receiver
+from gateway.net.exchange import Exchange
 from gateway.net.link import Link
+from gateway.net.receiver import Operation, Receiver
 from gateway.net.tls import Peer
 from gateway.ul import events
 from gateway.ul.association import Association, Limits

@@ -16,7 +16,8 @@ from gateway.dimse.command import N_EVENT_REPORT_RQ, Command
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.errors import AssociationRefused, DataSetError, GatewayError
 from gateway.net.buffers import Block
-from gateway.net.exchange import Exchange, Receiver, Unserved
+from gateway.net.exchange import Exchange
+from gateway.net.receiver import Receiver, Unserved
 from gateway.net.requestor import Requestor
 from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 from gateway.ul.items import RoleSelection

@@ -19,7 +19,7 @@ from gateway.dimse import messages, status
 from gateway.dimse.command import C_STORE_RQ, Command
 from gateway.errors import AssociationRefused, DatabaseError, DataSetError, InstanceRefused, RequestFailed, StorageError
 from gateway.net.buffers import Block, BlockPool
-from gateway.net.exchange import Receiver, Unserved
+from gateway.net.receiver import Receiver, Unserved
 from gateway.net.requestor import Requestor
 from gateway.scu import find
 from gateway.scu.move import Progress, retrieve_on

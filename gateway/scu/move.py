@@ -12,8 +12,8 @@ from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.dimse.status import Category
 from gateway.errors import DataSetError
-from gateway.net.exchange import Response
 from gateway.net.requestor import Requestor
+from gateway.net.requests import Response
 from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 from gateway.ul.negotiation import PresentationContext
 

@@ -17,7 +17,7 @@ from gateway.config import Modality, Settings
 from gateway.dicom import uids
 from gateway.errors import AssociationLost, ConfigurationError
 from gateway.net.buffers import BlockPool
-from gateway.net.exchange import Unserved
+from gateway.net.receiver import Unserved
 from gateway.net.requestor import Call, Handler, Requestor
 from gateway.net.tls import ClientTls, client_tls, describe
 from gateway.ul.items import RoleSelection, UserIdentity

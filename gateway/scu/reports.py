@@ -15,7 +15,7 @@ from gateway.dimse.command import N_EVENT_REPORT_RQ, Command
 from gateway.errors import ConfigurationError
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import BlockPool
-from gateway.net.exchange import Receiver, Unserved
+from gateway.net.receiver import Receiver, Unserved
 from gateway.net.session import Refusal, Session
 from gateway.scu.commitment import Report, Take
 from gateway.scu.node import PLAIN_SYNTAXES

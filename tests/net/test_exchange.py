@@ -13,11 +13,12 @@ from gateway.dimse import command as c
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost
-from gateway.net import exchange
+from gateway.net import requests
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
-from gateway.net.exchange import Exchange, Response
+from gateway.net.exchange import Exchange
 from gateway.net.requestor import Call, Requestor, associate
+from gateway.net.requests import Response
 from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
 from gateway.ul.association import Limits
@@ -205,7 +206,7 @@ class TestManyResponses:
     async def test_a_data_set_without_end_ends_the_association(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(exchange, "MAX_RESPONSE", 1000)
+        monkeypatch.setattr(requests, "MAX_RESPONSE", 1000)
         server.take = answer_with(bytes(1001))
         with pytest.raises(AssociationLost, match="longer than 1000 bytes"):
             async with associate(server.call()) as association:

@@ -16,8 +16,8 @@ from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, encode_data_set
 from gateway.dimse import messages, status
 from gateway.errors import AssociationLost, DatabaseError
-from gateway.net.exchange import Response
 from gateway.net.requestor import Requestor, associate
+from gateway.net.requests import Response
 from gateway.net.session import Refusal
 from gateway.scp.suboperations import Tally
 from gateway.ul.items import ExtendedNegotiation, RoleSelection

@@ -18,8 +18,9 @@ from gateway.dimse.command import Command
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
-from gateway.net.exchange import Exchange, Response
+from gateway.net.exchange import Exchange
 from gateway.net.requestor import Requestor, associate
+from gateway.net.requests import Response
 from gateway.net.session import Refusal, Session
 from gateway.scu.mpps import SOP_CLASS as MPPS
 from gateway.ul import negotiation
