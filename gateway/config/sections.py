@@ -103,8 +103,8 @@ class Dicom(Section, frozen=True):
     """Seconds of silence from a peer with nothing in progress, then A-ABORT. 0: for ever."""
     association_timeout: float = 30.0
     """Seconds for the connection and the answer when we open an association."""
-    response_timeout: float = 30.0
-    """Seconds for the answer to a message or a release of ours."""
+    response_timeout: float = 60.0
+    """Seconds for the answer to a message or a release of ours. Archives that are busy take half a minute."""
     drain_timeout: float = 20.0
     """Seconds that open associations are still served after SIGTERM."""
     accept_unknown_sop_classes: bool = False

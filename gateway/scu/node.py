@@ -41,7 +41,7 @@ class Node:
     """Of the modality; empty for a bare address."""
     association_timeout: float = 30.0
     """Seconds to connect, to be accepted or rejected, to be released."""
-    response_timeout: float = 30.0
+    response_timeout: float = 60.0
     """Seconds until the next response to a request."""
     max_length: int = 256 * 1024
     """Of a PDU that we want to receive, bytes."""

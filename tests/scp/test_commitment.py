@@ -14,9 +14,11 @@ from gateway.dimse.commitment import Outcome, Reference
 from gateway.jobs import table
 from gateway.jobs.table import Job
 from gateway.net.requestor import associate
+from gateway.net.session import Refusal
 from gateway.scu.commitment import report_commitment, request_commitment
 from gateway.scu.node import Node
 from gateway.ul.items import RoleSelection
+from gateway.ul.negotiation import TEMPORARY_CONGESTION
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance
 from tests.support.intake import CT, Intake, intake
 from tests.support.processes import free_port
@@ -298,6 +300,40 @@ class TestAsking:
                 outcome = await asking.report()
                 assert outcome.transaction_uid == "1.2.3.4.6"
                 assert outcome.failed == [(references[0], commitment.PROCESSING_FAILURE)]
+
+    @pytest.mark.parametrize(
+        ("trouble", "why"),
+        [
+            ("refuses", "rejected for now"),
+            ("never accepts", "did not answer within 0.1 s"),
+            ("never answers", "did not answer N-ACTION-RQ within 0.1 s"),
+            ("aborts", "PACS: "),
+        ],
+    )
+    async def test_a_destination_in_trouble(self, tmp_path: Path, trouble: str, why: str) -> None:
+        """Nobody waits for it, nothing is left of it, and in the end the modality hears that nothing is committed."""
+        async with asyncio.timeout(30), peer() as pacs:
+            pacs.refusal = Refusal(TEMPORARY_CONGESTION, "busy") if trouble == "refuses" else None
+            pacs.silent = trouble == "never accepts"
+            pacs.status = None
+            pacs.aborts = trouble == "aborts"
+            modalities = {
+                "ct": {"aet": "TEST"},
+                "pacs": pacs.modality("PACS", association_timeout=0.1, response_timeout=0.1),
+            }
+            settings = {"modalities": modalities, "commitment": {"destinations": ["pacs"]}}
+            async with intake(tmp_path, **settings) as gateway, modality(gateway) as asking:
+                references = await store(gateway)
+                assert (await asking.commit(TRANSACTION, references)).status == status.SUCCESS
+                await store(gateway, 3)
+                await the_job(gateway, "waiting", why)
+                gateway.configure(commitment={"destinations": ["pacs"], "patience": 1e-6})
+                await asking.commit("1.2.3.4.6", references)
+                outcome = await asking.report()
+                assert outcome.transaction_uid == "1.2.3.4.6"
+                assert outcome.failed == [(references[0], commitment.PROCESSING_FAILURE)]
+            while pacs.acceptor.associations():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
     async def test_a_report_on_an_association_of_the_archive(self, tmp_path: Path) -> None:
         async with asyncio.timeout(30), intake(tmp_path / "archive", commitment={"report": "new"}) as behind:

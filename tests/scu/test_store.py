@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 
 import pydicom
@@ -160,11 +161,45 @@ class TestTroubles:
     async def test_it_never_answers(self):
         async with asked_node({CT: [EXPLICIT]}) as asked:
             asked.answer = lambda message: None
-            asked.node = asked.node.__class__("PEER", asked.node.host, asked.node.port, response_timeout=0.1)
+            asked.node = replace(asked.node, response_timeout=0.1)
             sent = await send(asked.node, items(20), associations=2)
         assert outcomes(sent) == {None: 20}
         assert {one.detail for one in sent} == {"PEER did not answer C-STORE-RQ within 0.1 s"}
         assert asked.associations == 2  # Who did not answer once is not asked twenty times.
+
+    async def test_it_never_accepts(self):
+        async with asked_node({CT: [EXPLICIT]}) as asked:
+            asked.silent = True
+            asked.node = replace(asked.node, association_timeout=0.1)
+            sent = await send(asked.node, items(5), associations=2)
+        assert outcomes(sent) == {None: 5}
+        assert {one.detail for one in sent} == {"PEER did not answer within 0.1 s"}
+
+    async def test_it_takes_nothing(self):
+        """More than the kernel buffers, to somebody who reads no further once the first instance begins."""
+        many = [item(f"1.{number}", bytes(6 << 20)) for number in range(3)]
+        async with asked_node({CT: [EXPLICIT]}) as asked:
+            asked.begin = lambda session: session._link.hold_back(True)
+            asked.node = replace(asked.node, response_timeout=0.2)
+            sent = await send(asked.node, many, associations=1)
+        assert outcomes(sent) == {None: 3}
+
+    async def test_it_is_slow_and_others_are_not(self):
+        """With a timeout of ten times what it takes for each: every one arrives. Nobody else waits for it."""
+
+        async def later(message: Message) -> None:
+            await asyncio.sleep(0.1)
+            message.respond()
+
+        async with asked_node({CT: [EXPLICIT]}) as slow, asked_node({CT: [EXPLICIT]}) as quick:
+            slow.answer = later
+            slow.node = replace(slow.node, response_timeout=1.0)
+            sending = asyncio.ensure_future(send(slow.node, items(12), associations=1))
+            while not slow.messages:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            assert outcomes(await send(quick.node, items(50))) == {0: 50}
+            assert not sending.done()
+            assert outcomes(await sending) == {0: 12}
 
     @pytest.mark.parametrize("associations", [1, 3])
     async def test_it_aborts_now_and_then(self, associations: int):

@@ -70,7 +70,11 @@ class AskedNode:
         self.associations = 0
         self.most_at_once = 0
         self.answer: Callable[[Message], Awaitable[object] | None] = Message.respond
+        self.begin: Callable[[Session], None] = lambda session: None
+        """Called when a message begins."""
         self.refusal: Refusal | None = None
+        self.silent = False
+        """It never answers an association request."""
         self.identities: list[UserIdentity | None] = []
         self.identity_response: bytes | None = None
         self._contexts, self._window = contexts, window
@@ -82,6 +86,8 @@ class AskedNode:
 
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         self.identities.append(request.user_information.identity)
+        if self.silent:
+            await asyncio.Event().wait()
         if self.refusal is not None:
             return self.refusal
         self.associations += 1
@@ -97,6 +103,7 @@ class AskedNode:
         return AssociateAC(request.called_aet, request.calling_aet, results, user)
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Message:
+        self.begin(session)
         return Message(self, session, context, command)
 
 

@@ -51,7 +51,10 @@ class Message:
 
     def end(self) -> None:
         self.peer.messages.put_nowait(self)
-        if self.peer.status is not None:
+        if self.peer.aborts:
+            assert isinstance(self.on, Session)
+            self.on.abort(detail="enough")
+        elif self.peer.status is not None:
             answer = messages.n_response(self.command, self.peer.status)
             self.on.respond(self.context.id, answer.encode())
 
@@ -65,9 +68,15 @@ class Message:
 class Peer:
     """A node that listens, accepts everything of the workflow services, and notes what it is asked."""
 
+    aborts = False
+    """It aborts instead of an answer."""
+
     def __init__(self) -> None:
         self.status: int | None = 0
         """What everything is answered with; None for no answer."""
+        self.refusal: Refusal | None = None
+        self.silent = False
+        """It never answers an association request."""
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.requests: list[AssociateRQ] = []
         self.acceptor = Acceptor(
@@ -82,6 +91,10 @@ class Peer:
 
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         self.requests.append(request)
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.refusal is not None:
+            return self.refusal
         plain = [EXPLICIT, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid]
         classes = {commitment.SOP_CLASS: plain, MPPS: plain}
         results = negotiation.negotiate(request, classes, as_scu=classes)
