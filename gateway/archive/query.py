@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from gateway.archive.stored_attributes import Members, may_be_stored, read_attributes
 from gateway.database.database import Database, Row
-from gateway.dicom import elements, uids
-from gateway.dicom.encode import Attribute, DataSet, from_json
-from gateway.dicom.json import encode_elements
-from gateway.errors import BadRequest, DataSetError, NoSuchObject, TruncatedDataSet
+from gateway.dicom.encode import DataSet, from_json
+from gateway.errors import BadRequest, DataSetError, NoSuchObject
 from gateway.index import attributes as tags
 from gateway.index.attributes import AT_LEVEL, Level
-from gateway.index.compare import all_match, is_universal
+from gateway.index.compare import Rules, all_match, is_universal
 from gateway.index.queries import INSTANCES_UNDER
 from gateway.index.search import Match, Search, decode, search, total, unsupported
 from gateway.storage.store import Store
@@ -31,15 +30,9 @@ log = logging.getLogger(__name__)
 
 PAGE: Final = 500
 """Matches that are fetched at once where they are streamed. The first page is a tenth of it."""
-MAX_HEADER: Final = 16 << 20
-"""Bytes of a file within which an attribute is looked for."""
-MAX_VALUE: Final = 64 << 10
-"""Bytes of a value that is matched or returned from a file; a longer one counts as absent."""
 _CHUNK: Final = 50
 """Matches that are handed on at once, and instances whose files are looked at in one visit to a thread."""
 _ATTEMPTS: Final = 3
-_FIRST_READ: Final = 64 << 10
-_PIXELS: Final = 0x7FE00000
 
 
 @dataclass(slots=True)
@@ -103,59 +96,109 @@ class Finder:
         keys: DataSet,
         *,
         most_read: int,
+        include: frozenset[int] | Literal["all"] = frozenset(),
+        study_uid: str | None = None,
+        series_uid: str | None = None,
         fuzzy: bool = False,
         combined: bool = False,
+        empty: bool = False,
     ) -> None:
-        """`most_read` is how many instances the other keys may leave where files are to be read."""
+        """`most_read` is how many instances the other keys may leave where files are to be read to match; `include`
+        is returned too, `all` being all that the index has; the rest is as in Search."""
         self._database = database
         self._store = store
         self._level = level
         self._keys = keys
-        self._fuzzy = fuzzy
+        self._rules = Rules(fuzzy=fuzzy, empty=empty)
         self._most_read = most_read
         matched = {tag: key for tag, key in keys.items() if not is_universal(key)}
         filters = [(tag, key.text) for tag, key in matched.items() if key.vr != "SQ" and not unsupported([(tag, "")])]
         held = AT_LEVEL[level] | _MADE[level]
         done = {tag for tag, _ in filters if not unsupported([(tag, "")], level)}
+        stored = {tag for tag in (*keys, *(() if include == "all" else include)) if tag not in held}
+        self._from_files = frozenset(filter(_may_be_in_files, stored))
+        self._extra = self._from_files & (frozenset() if include == "all" else include)
         self._in_rows = {tag: key for tag, key in matched.items() if tag in AT_LEVEL[level] and tag not in done}
-        self._in_files = {tag: key for tag, key in matched.items() if tag not in held and _may_be_in_files(tag)}
-        self._from_files = frozenset(tag for tag in keys if tag not in held and _may_be_in_files(tag))
+        self._in_files = {tag: key for tag, key in matched.items() if tag in self._from_files}
         self._needs_files = any(unsupported([(tag, "")]) or keys[tag].vr == "SQ" for tag in self._in_files)
-        self.complete = not any(tag not in held and not _may_be_in_files(tag) for tag in keys) and not (
-            _PATIENT_COUNTS & matched.keys()
-        )
-        """Whether every key is supported. Known once the first page has been asked for."""
+        self.unknown = stored - self._from_files | (_PATIENT_COUNTS & matched.keys())
+        """What can be neither matched nor returned."""
+        self.unread: frozenset[int] = frozenset()
+        """What is not returned since too many files would have to be read for it. Known once the first page has been
+        asked for."""
         self._search = Search(
             level,
             [*filters, *_request_ids(keys)],
-            study_uid=_single(keys.get(tags.STUDY_INSTANCE_UID)) if level != "patient" else None,
+            study_uid=study_uid,
+            series_uid=series_uid,
             limit=PAGE // 10,
-            include=frozenset(keys),
+            include="all" if include == "all" else frozenset(keys) | include,
             below=True,
             fuzzy=fuzzy,
             combined=combined,
+            empty=empty,
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key is supported. Known once the first page has been asked for."""
+        return not self.unknown and not self.unread
 
     async def pages(self) -> AsyncGenerator[list[DataSet], None]:
         """Matches, some at a time, as the attributes found for the keys. Nothing is held open between pages.
 
         Raises TooManyInstances, BadRequest for a value that makes no sense, DatabaseError, StorageError.
         """
-        read = await self._decide_to_read()
-        wanted = self._search
+        read = await self._decide_to_read(self._from_files)
+        names = [f"{tag:08X}" for tag in self._keys]
+        async with aclosing(self._matches(self._from_files if read else None)) as pages:
+            async for page in pages:
+                yield [from_json(_decoded(match.attributes, names)) for match in page]
+
+    async def page(self, offset: int, limit: int) -> Page:
+        """One page of matches, for those who ask again for the next. Raises what `pages` does.
+
+        Returned from files is only what `include` names, besides keys that are matched there: of one file for each
+        match of the page, however many there are in all.
+        """
+        if limit <= 0:
+            return Page([], False)
+        if not self._in_rows and not self._needs_files:
+            page = await search_page(self._database, replace(self._search, limit=limit, offset=offset))
+        else:
+            if self._needs_files:
+                await self._decide_to_read(self._from_files)
+            found: list[Match] = []
+            async with aclosing(self._matches(self._from_files if self._needs_files else None)) as pages:
+                async for some in pages:
+                    found += some[offset:]
+                    offset -= min(offset, len(some))
+                    if len(found) > limit:
+                        break
+            page = Page(found[:limit], len(found) > limit)
+        if self._extra and not self._needs_files:
+            wanted = self._extra | self._in_files.keys()
+            if not self._in_files or await self._decide_to_read(wanted):
+                for match in page.matches:
+                    match.attributes.update(await self._of_files(match.row, wanted) or {})
+        return page
+
+    async def _matches(self, wanted: frozenset[int] | None) -> AsyncGenerator[list[Match], None]:
+        """Matches, with the `wanted` attributes of a file among theirs; None: files are left alone."""
+        search = self._search
+        names = [f"{tag:08X}" for tag in self._in_rows]
         while True:
-            page = await search_page(self._database, wanted)
+            page = await search_page(self._database, search)
             found = []
             for match in page.matches:
-                attributes = self._of_row(match)
-                if not all_match(self._in_rows, attributes, fuzzy=self._fuzzy):
+                if names and not all_match(self._in_rows, from_json(_decoded(match.attributes, names)), self._rules):
                     continue
-                if read:
-                    more = await self._of_files(match.row)
+                if wanted is not None:
+                    more = await self._of_files(match.row, wanted)
                     if more is None:
                         continue
-                    attributes.update(more)
-                found.append(attributes)
+                    match.attributes.update(more)
+                found.append(match)
                 if len(found) >= _CHUNK:
                     yield found
                     found = []
@@ -163,11 +206,11 @@ class Finder:
             yield found
             if not page.more:
                 return
-            wanted = replace(wanted, after=page.matches[-1].position, limit=PAGE)
+            search = replace(search, after=page.matches[-1].position, limit=PAGE)
 
-    async def _decide_to_read(self) -> bool:
-        """Whether files are read: where a key stands there alone, and few enough are left."""
-        if not self._from_files:
+    async def _decide_to_read(self, wanted: frozenset[int]) -> bool:
+        """Whether files are read for these: where a key stands there alone, and few enough are left."""
+        if not wanted:
             return False
         query, parameters = total(self._search, self._most_read)
         ((count,),) = await self._database.fetch(query, *parameters)
@@ -178,25 +221,17 @@ class Finder:
             raise TooManyInstances(
                 f"({tag >> 16:04X},{tag & 0xFFFF:04X}): over {self._most_read} files to read; give more keys"
             )
-        self.complete = False
+        self.unread = wanted
         return False
 
-    def _of_row(self, match: Match) -> DataSet:
-        model = {}
-        for tag in self._keys:
-            raw = match.attributes.get(f"{tag:08X}")
-            if raw is not None:
-                model[f"{tag:08X}"] = msgspec.json.decode(raw)
-        return from_json(model)
-
-    async def _of_files(self, row: int) -> DataSet | None:
+    async def _of_files(self, row: int, wanted: frozenset[int]) -> Members | None:
         """Attributes of the first instance under a row that matches; None where none does."""
         after = -1
         query = INSTANCES_UNDER[self._level]
         for attempt in range(_ATTEMPTS):
             try:
-                while rows := await self._database.fetch(query, row, after, _CHUNK):
-                    found = await asyncio.to_thread(self._first_match, rows)
+                while rows := await self._database.fetch(query, row, after, _CHUNK if self._in_files else 1):
+                    found = await asyncio.to_thread(self._first_match, rows, wanted)
                     if found is not None:
                         return found
                     after = rows[-1][0]
@@ -206,63 +241,26 @@ class Finder:
                     raise
         return None
 
-    def _first_match(self, rows: Sequence[Row]) -> DataSet | None:
+    def _first_match(self, rows: Sequence[Row], wanted: frozenset[int]) -> Members | None:
+        names = [f"{tag:08X}" for tag in self._in_files]
         for _id, key, offset, size, transfer_syntax_uid in rows:
             try:
-                found = read_attributes(self._store, key, offset, size, transfer_syntax_uid, self._from_files)
+                found = read_attributes(self._store, key, offset, size, transfer_syntax_uid, wanted)
             except DataSetError as error:
                 log.warning("instance %s cannot be read for a query: %s", key, error)
                 found = {}
-            if all_match(self._in_files, found, fuzzy=self._fuzzy):
+            if not names or all_match(self._in_files, from_json(_decoded(found, names)), self._rules):
                 return found
         return None
 
 
-def read_attributes(
-    store: Store, key: str, offset: int, size: int, transfer_syntax_uid: str, wanted: frozenset[int]
-) -> DataSet:
-    """Some attributes of a stored instance. Blocking. Raises NoSuchObject, StorageError, DataSetError."""
-    stored = store.open(key)
-    try:
-        length = _FIRST_READ
-        while True:
-            whole = length >= size - offset
-            data = stored.read(offset, min(length, size - offset))
-            try:
-                return _pick(data, transfer_syntax_uid, wanted, final=whole)
-            except TruncatedDataSet:
-                if whole or length >= MAX_HEADER:
-                    raise
-            length *= 8
-    finally:
-        stored.close()
-
-
-def _pick(data: bytes, transfer_syntax_uid: str, wanted: frozenset[int], *, final: bool) -> DataSet:
-    if uids.transfer_syntax(transfer_syntax_uid).deflated:
-        try:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_HEADER)
-        except zlib.error as error:
-            raise DataSetError(f"the deflated data set is corrupt: {error}") from None
-    sought = wanted | {tags.SPECIFIC_CHARACTER_SET}
-    found, end = elements.pick(data, transfer_syntax_uid, sought, max(sought))
-    if end == len(data) and not final:
-        raise TruncatedDataSet("more may follow")
-    charset = found.pop(tags.SPECIFIC_CHARACTER_SET, None)
-    small = {tag: element for tag, element in found.items() if element.length <= MAX_VALUE}
-    return from_json(msgspec.json.decode(encode_elements(small, None if charset is None else charset.value)))
+def _decoded(members: Members, names: Iterable[str]) -> dict[str, Any]:
+    return {name: msgspec.json.decode(members[name]) for name in names if name in members}
 
 
 def _may_be_in_files(tag: int) -> bool:
     """Whether an instance could hold it before its pixels: nothing that is made for answers, no count."""
-    return 0x00080000 <= tag < _PIXELS and tag not in _MADE["instance"] and tag != tags.INSTANCE_AVAILABILITY
-
-
-def _single(key: Attribute | None) -> str | None:
-    """The one value of a UID key."""
-    if key is None or len(key.values) != 1 or is_universal(key):
-        return None
-    return str(key.values[0])
+    return may_be_stored(tag) and tag not in _MADE["instance"]
 
 
 def _request_ids(keys: DataSet) -> list[tuple[int, str]]:

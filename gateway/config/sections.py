@@ -176,11 +176,12 @@ class Storage(Section, frozen=True):
 
 
 class Query(Section, frozen=True):
-    """C-FIND (PS3.4 Annex C)."""
+    """C-FIND (PS3.4 Annex C) and QIDO-RS (PS3.18 §10.6)."""
 
     max_instances_read: int = 1000
     """Instances that the indexed keys of a query may leave where another key is to be read from their files; with
-    more, a query that matches on such a key is answered A700, and one that only asks for its value gets none (FF01)."""
+    more, a query that matches on such a key is answered A700 (413 over HTTP), and one that only asks for its value
+    gets none (FF01)."""
 
 
 class Retrieve(Section, frozen=True):

@@ -9,18 +9,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.errors import BadRequest
-from gateway.index.matching import ends
-from gateway.index.values import comparable_date, comparable_name, comparable_time, sounding
+from gateway.index.matching import EMPTY, ends
+from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, sounding
 
 WILD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """VRs in which `*` and `?` are wild cards (§C.2.2.2.4)."""
 _NUMBERS: Final = frozenset(NUMBERS) | {"IS", "DS"}
 _DATE_TIME: Final = re.compile(r"(\d{4,14}(?:\.\d{1,6})?)(?:[+-]\d{4})?", re.ASCII)
 _DATE_TIME_RANGE: Final = re.compile(rf"(?:{_DATE_TIME.pattern})?-(?:{_DATE_TIME.pattern})?", re.ASCII)
+
+
+class Rules(NamedTuple):
+    """What is agreed on beyond literal matching."""
+
+    fuzzy: bool = False
+    """Person names match by what they sound like (§C.2.2.2.1)."""
+    empty: bool = False
+    """A key of two quotation marks matches what is absent or empty."""
+
+
+LITERAL: Final = Rules()
 
 
 def is_universal(key: Attribute) -> bool:
@@ -30,37 +42,39 @@ def is_universal(key: Attribute) -> bool:
     return all(value in ("", b"") or (isinstance(value, str) and not value.strip("*")) for value in key.values)
 
 
-def matches(key: Attribute, stored: Attribute | None, *, fuzzy: bool = False) -> bool:
+def matches(key: Attribute, stored: Attribute | None, rules: Rules = LITERAL) -> bool:
     """Whether what is stored matches a key; what is absent or empty matches universal keys alone.
 
     Of several stored values one must match. Raises BadRequest for a key that makes no sense for its VR.
     """
     if is_universal(key):
         return True
+    if rules.empty and key.vr not in ("SQ", *BINARY) and key.text.strip() == EMPTY:
+        return stored is None or not any(value not in ("", None) for value in stored.values)
     if stored is None or not stored.values:
         return False
     vr = stored.vr
     if vr == "SQ":
-        return bool(matching_items(key, stored, fuzzy=fuzzy))
+        return bool(matching_items(key, stored, rules))
     if key.vr == "SQ":
         return False
     if vr in BINARY or key.vr in BINARY:
         return list(key.values) == list(stored.values)
-    test = _test(vr, key.text, fuzzy)
+    test = _test(vr, key.text, rules.fuzzy)
     return any(test(str(value)) for value in stored.values)
 
 
-def all_match(keys: DataSet, stored: DataSet, *, fuzzy: bool = False) -> bool:
+def all_match(keys: DataSet, stored: DataSet, rules: Rules = LITERAL) -> bool:
     """Whether every key matches."""
-    return all(matches(key, stored.get(tag), fuzzy=fuzzy) for tag, key in keys.items())
+    return all(matches(key, stored.get(tag), rules) for tag, key in keys.items())
 
 
-def matching_items(key: Attribute, stored: Attribute, *, fuzzy: bool = False) -> list[DataSet]:
+def matching_items(key: Attribute, stored: Attribute, rules: Rules = LITERAL) -> list[DataSet]:
     """The stored items that match the key's one item (§C.2.2.2.6); all of them, where it has none."""
     if not key.values:
         return list(stored.values)
     wanted: DataSet = key.values[0]
-    return [item for item in stored.values if all_match(wanted, item, fuzzy=fuzzy)]
+    return [item for item in stored.values if all_match(wanted, item, rules)]
 
 
 def requested(key: Attribute, stored: Attribute | None) -> Attribute:
@@ -102,6 +116,8 @@ def wild_pattern(text: str) -> re.Pattern[str]:
     Each run but the last takes the least that lets what follows it match, and never gives it back (as in `fnmatch`):
     the same is matched, and time does not grow with the power of the asterisks, which are a peer's.
     """
+    if len(text) > MAX_TEXT:
+        raise BadRequest(f"a value of {len(text)} characters; at most {MAX_TEXT} can be searched for")
     first, *others = [re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", text)]
     if not others:
         return re.compile(first, re.DOTALL)

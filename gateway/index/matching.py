@@ -14,8 +14,16 @@ import re
 from collections.abc import Callable
 
 from gateway.errors import BadRequest
-from gateway.index.queries import NAMED, OF_SOP_CLASS
-from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, like, sounding
+from gateway.index.queries import NAMED, NOT_NAMED, OF_SOP_CLASS
+from gateway.index.values import (
+    MAX_TEXT,
+    NO_NUMBER,
+    comparable_date,
+    comparable_name,
+    comparable_time,
+    like,
+    sounding,
+)
 
 MAX_UIDS = 2000
 """UIDs in one list."""
@@ -23,6 +31,8 @@ MAX_ALTERNATIVES = 100
 """Values in any other list."""
 _LAST = "\U0010ffff"
 ENCLOSED = "%\\{}\\%"
+EMPTY = '""'
+"""The key that matches what is absent or has no value, where empty value matching is on (§C.2.2.2.7)."""
 _WILD = re.compile(r"[*?]")
 
 
@@ -139,6 +149,17 @@ def sop_class(_column: str, value: str, parameters: Parameters) -> str | None:
     """SOP Classes in Study: one instance at least is of one of these."""
     condition = uid("ci.sop_class_uid", value, parameters)
     return None if condition is None else OF_SOP_CLASS.format(condition=condition)
+
+
+def empty(tag: int, column: str, match: Matcher) -> str:
+    """Empty value matching (§C.2.2.2.7). UIDs and counts are never empty; a date that is none counts as absent."""
+    if match in (uid, sop_class):
+        return "false"
+    if match is integer:
+        return f"{column} = {NO_NUMBER}"
+    if match is listed:
+        return f"REPLACE({column}, '\\', '') = ''"
+    return f"{column} = ''" if column else NOT_NAMED.format(tag=tag)
 
 
 def moment(

@@ -291,6 +291,7 @@ INSTANCES_UNDER = {
 }
 NAMED = "t.id IN (SELECT n.study FROM person_names n WHERE n.tag = {tag} AND ({condition}))"
 """Studies with a person name; `condition` is about n.name."""
+NOT_NAMED = "t.id NOT IN (SELECT n.study FROM person_names n WHERE n.tag = {tag})"
 
 # --- summary ------------------------------------------------------------------------------------------------------
 

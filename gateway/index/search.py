@@ -106,6 +106,8 @@ class Search:
     """Person names match by what they sound like (PS3.4 §C.2.2.2.1)."""
     combined: bool = False
     """A date and the time beside it are matched as one range (PS3.4 §C.2.2.2.5)."""
+    empty: bool = False
+    """Two quotation marks match what is absent or has no value (PS3.4 §C.2.2.2.7)."""
 
 
 @dataclass(slots=True)
@@ -191,6 +193,9 @@ def _conditions(wanted: Search, parameters: matching.Parameters) -> list[str]:
         if key is None or not _counts(wanted, key[0]):
             continue
         level, column, match = key
+        if wanted.empty and value.strip() == matching.EMPTY:
+            found[max(_DEPTH[level], 0)].append(matching.empty(tag, column, match))
+            continue
         if wanted.fuzzy:
             match = _FUZZY.get(tag, match)
         try:

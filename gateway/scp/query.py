@@ -20,7 +20,7 @@ from gateway.dimse.command import Command
 from gateway.errors import BadRequest, DatabaseError, DataSetError, StorageError
 from gateway.index import attributes as tags
 from gateway.index.attributes import Level
-from gateway.index.compare import requested
+from gateway.index.compare import is_universal, requested
 from gateway.net.session import Session
 from gateway.scp.context import Context
 from gateway.scp.operation import Operation
@@ -47,9 +47,8 @@ UNIQUE_KEYS: Final = {
     "IMAGE": tags.SOP_INSTANCE_UID,
 }
 QUERY_RETRIEVE_LEVEL: Final = 0x00080052
-RETRIEVE_AE_TITLE: Final = 0x00080054
 _NO_KEYS: Final = frozenset(
-    {tags.SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, tags.INSTANCE_AVAILABILITY}
+    {tags.SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, tags.RETRIEVE_AE_TITLE, tags.INSTANCE_AVAILABILITY}
 )
 """Attributes of an identifier that are about the query or its answer, not about what is searched for."""
 _ONLINE: Final = Attribute("CS", ["ONLINE"])
@@ -111,6 +110,11 @@ def read_level(sop_class_uid: str, identifier: DataSet, relational: bool) -> str
     return level
 
 
+def _single(key: Attribute | None) -> str | None:
+    """The one value of a UID key."""
+    return None if key is None or len(key.values) != 1 or is_universal(key) else str(key.values[0])
+
+
 def _place(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
@@ -153,13 +157,14 @@ class Find(Operation):
             _LEVELS[level],
             keys,
             most_read=settings.query.max_instances_read,
+            study_uid=_single(keys.get(tags.STUDY_INSTANCE_UID)) if level != "PATIENT" else None,
             fuzzy=self._extensions.fuzzy_names,
             combined=self._extensions.combined_date_time,
         )
         charset = identifier.get(tags.SPECIFIC_CHARACTER_SET, Attribute("CS", []))
         always = {
             QUERY_RETRIEVE_LEVEL: Attribute("CS", [level]),
-            RETRIEVE_AE_TITLE: Attribute("AE", [self._our_title(settings.dicom.aet, settings.dicom.aets)]),
+            tags.RETRIEVE_AE_TITLE: Attribute("AE", [self._our_title(settings.dicom.aet, settings.dicom.aets)]),
             tags.INSTANCE_AVAILABILITY: _ONLINE,
         }
         count = 0

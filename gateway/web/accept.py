@@ -21,6 +21,8 @@ _MOST = 100
 
 DICOM_JSON = "application/dicom+json"
 JSON = "application/json"
+DICOM_XML = "application/dicom+xml"
+"""Only ever in parts: an answer of it is multipart/related (PS3.18 §8.7.3.2)."""
 
 
 class MediaRange(NamedTuple):
@@ -34,6 +36,13 @@ class MediaRange(NamedTuple):
         """Whether the range includes the type, parameters aside."""
         main = media_type.partition("/")[0]
         return self.media_type in ("*/*", f"{main}/*", media_type)
+
+    def takes(self, offer: str) -> bool:
+        """The same for something that `choose` offers, which may come in parts. Whoever asks for parts without a
+        type, or for the type without parts, is understood too."""
+        if offer != DICOM_XML or self.media_type == DICOM_XML:
+            return self.covers(offer)
+        return self.media_type == "multipart/related" and self.parameters.get("type", offer).lower() == offer
 
 
 def parse(text: str) -> list[MediaRange]:
@@ -69,7 +78,7 @@ def parse(text: str) -> list[MediaRange]:
 def wanted(request: web.Request) -> list[MediaRange]:
     """What the request says it takes; the query parameter goes before the header. Nothing said is anything."""
     # An unescaped + in a query arrives as a blank.
-    text = ",".join(request.query.getall("accept", [])).replace("dicom json", "dicom+json")
+    text = ",".join(request.query.getall("accept", [])).replace("/dicom ", "/dicom+")
     if not text:
         text = ",".join(request.headers.getall("Accept", []))
     return parse(text) if text.strip() else [MediaRange("*/*", {}, 1.0)]
@@ -82,9 +91,10 @@ def choose(request: web.Request, offers: Sequence[str]) -> str:
     """
     for media_range in wanted(request):
         for offer in offers:
-            if media_range.covers(offer):
+            if media_range.takes(offer):
                 return offer
-    raise NotAcceptable(f"this resource can be had as {listed(offers)}")
+    kinds = (f'multipart/related; type="{offer}"' if offer == DICOM_XML else offer for offer in offers)
+    raise NotAcceptable(f"this resource can be had as {listed(kinds)}")
 
 
 def listed(words: Iterable[str]) -> str:

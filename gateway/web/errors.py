@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import errors
+from gateway.archive.query import TooManyInstances
 from gateway.web.conditional import RangeNotSatisfiable
 
 _ORTHANC = {
@@ -63,6 +64,8 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
     match error:
         case errors.NotFound():
             return error_answer(request, 404, str(error), orthanc=_INEXISTENT_ITEM)
+        case TooManyInstances():
+            return error_answer(request, 413, str(error))
         case errors.BadRequest():
             return error_answer(request, 400, str(error))
         case NotAcceptable() | errors.UnsupportedTransferSyntax():

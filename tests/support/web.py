@@ -14,7 +14,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config import Http, Settings
+from gateway.config import Http, Query, Settings
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
 from gateway.events.feed import Feed
@@ -29,7 +29,7 @@ from tests.support.datasets import EXPLICIT, encode
 
 
 class House:
-    """What the application stands on. Change `http`, `associations` and `reasons` at any time."""
+    """What the application stands on. Change `http`, `query`, `associations` and `reasons` at any time."""
 
     def __init__(self, database: SQLite, store: MemoryStore) -> None:
         self.database = database
@@ -37,13 +37,14 @@ class House:
         self.store: Store = store
         self.feed = Feed(database, poll_seconds=0.05)
         self.http = Http()
+        self.query = Query()
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
         self.client: TestClient[web.Request, web.Application]
 
     def context(self) -> Context:
         return Context(
-            settings=lambda: Settings(http=self.http),
+            settings=lambda: Settings(http=self.http, query=self.query),
             database=self.database,
             store=self.store,
             feed=self.feed,

@@ -1,27 +1,28 @@
-"""Attribute names in URLs (PS3.18 §6.7.1.1.1): `PatientName`, `00100010`, and paths into sequences."""
+"""Attribute IDs in URLs (PS3.18 §8.3.4.1): `PatientName`, `00100010`, `RequestAttributesSequence.00400009`."""
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from gateway.dicom.dictionary import KEYWORDS, implicit_vr
 
-_TAG = re.compile(r"[0-9A-Fa-f]{8}\Z")
+MAX_DEPTH: Final = 8
+"""Attributes in one path."""
+_TAG: Final = re.compile(r"[0-9A-Fa-f]{8}\Z")
 
 
-def tag_of(name: str) -> int | None:
-    """The tag of one attribute name, or None where there is no such attribute.
+def path_of(name: str) -> tuple[int, ...] | None:
+    """The tags of an Attribute ID, the outermost sequence first; None where there is no such attribute.
 
     Eight hexadecimal digits are a tag whether the dictionary has it or not (it may be private).
     """
-    if _TAG.match(name):
-        return int(name, 16)
-    return tag_for_keyword(name) if name.isalnum() else None
+    path = tuple(_tag_of(part) for part in name.split(".", MAX_DEPTH))
+    if None in path or len(path) > MAX_DEPTH:
+        return None
+    tags = tuple(tag for tag in path if tag is not None)
+    return tags if all(implicit_vr(tag) in ("SQ", "UN") for tag in tags[:-1]) else None
 
 
-def is_uid(tag: int) -> bool:
-    """Whether the attribute's VR is UI, so that several values are a list to match (PS3.4 C.2.2.2.2)."""
-    try:
-        return str(dictionary_VR(tag)) == "UI"
-    except KeyError:
-        return False
+def _tag_of(name: str) -> int | None:
+    return int(name, 16) if _TAG.match(name) else KEYWORDS.get(name)

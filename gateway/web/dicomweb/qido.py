@@ -1,146 +1,92 @@
-"""QIDO-RS, the search transaction (PS3.18 §10.6): a URL in, a search, its matches as DICOM JSON out.
+"""QIDO-RS, the search transaction (PS3.18 §10.6): a URL in, a search, its matches as DICOM JSON or XML out.
 
-Here live the query parameters and the shape of the answer. Which rows match is in `index/`.
+Here live the shape of the answer and its warnings. Query parameters are in `search_query.py`; which entities match is
+decided in `archive/query.py`, the same for C-FIND.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+import uuid
 from typing import Literal
 
 import msgspec
 from aiohttp import web
-from multidict import MultiMapping
 
-from gateway.archive.query import search_page
-from gateway.errors import BadRequest
-from gateway.index.search import Match, Search, unsupported
-from gateway.web.accept import DICOM_JSON, JSON, choose
+from gateway.archive.query import Finder, Page
+from gateway.dicom.xml import to_xml
+from gateway.index.search import Match
+from gateway.web.accept import DICOM_JSON, DICOM_XML, JSON, choose
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.attributes import is_uid, tag_of
+from gateway.web.dicomweb.search_query import Asked, key_name, read_query
 from gateway.web.urls import url_template
 
 Level = Literal["study", "series", "instance"]
 _SERVICE = "dicom-gateway"
 _RETRIEVE_URL = "00081190"
-_LONGEST = 10_000_000
-
-
-@dataclass(slots=True)
-class Asked:
-    """What a query string asks for."""
-
-    filters: list[tuple[int, str]] = field(default_factory=list)
-    include: set[int] | None = field(default_factory=set)
-    """None: all."""
-    limit: int | None = None
-    offset: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-
-def read_query(query: MultiMapping[str]) -> Asked:
-    """Raises BadRequest with the parameter that makes no sense; what is merely not supported becomes a warning."""
-    asked = Asked()
-    for name, value in query.items():
-        match name:
-            case "limit":
-                asked.limit = _count(name, value) or None  # 0 is no limit, as in Orthanc
-            case "offset":
-                asked.offset = _count(name, value)
-            case "includefield":
-                _include(asked, value)
-            case "fuzzymatching":
-                if _truth(name, value):
-                    asked.warnings.append(
-                        "The fuzzymatching parameter is not supported. Only literal matching has been performed."
-                    )
-            case "emptyvaluematching" | "multiplevaluematching":
-                if _truth(name, value):
-                    asked.warnings.append(f"The {name} parameter is not supported.")
-            case "accept":
-                pass
-            case _:
-                _filter(asked, name, value)
-    return asked
-
-
-def _filter(asked: Asked, name: str, value: str) -> None:
-    tag = tag_of(name)
-    if tag is None:
-        asked.warnings.append(f"The attribute {_quoted(name)} is not supported and was ignored.")
-        return
-    if "\0" in value:
-        raise BadRequest(f"{name}: the value holds a zero byte")
-    if is_uid(tag):
-        value = value.replace(",", "\\")  # PS3.18 §8.3.4.1 lists with commas, PS3.4 with backslashes
-    if tag in (known for known, _value in asked.filters):
-        raise BadRequest(f"{name}: given twice")
-    asked.filters.append((tag, value))
-
-
-def _include(asked: Asked, value: str) -> None:
-    for name in value.split(","):
-        name = name.strip()
-        tag = tag_of(name)
-        if name == "all":
-            asked.include = None
-        elif tag is None:
-            asked.warnings.append(f"The includefield {_quoted(name)} is not supported and was ignored.")
-        elif asked.include is not None:
-            asked.include.add(tag)
-
-
-def _count(name: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit() or int(value[:20]) > _LONGEST:
-        raise BadRequest(f"{name}: {value[:40]!r} is not a number from 0 to {_LONGEST}")
-    return int(value)
-
-
-def _truth(name: str, value: str) -> bool:
-    if value not in ("true", "false"):
-        raise BadRequest(f"{name}: {value[:40]!r} is neither true nor false")
-    return value == "true"
-
-
-def _quoted(name: str) -> str:
-    """A client's word, made harmless for a header."""
-    return "'" + "".join(c if c.isascii() and c.isprintable() and c not in "\"\\'" else "?" for c in name[:64]) + "'"
 
 
 async def handle(request: web.Request, level: Level) -> web.Response:
-    """One search. The path may name a study and a series to look in."""
+    """One search. The path may name a study and a series to look in.
+
+    A query that would have to read too many files is answered 413: "the query was too broad" (§10.6.3.1).
+    """
     context = request.app[CONTEXT]
-    media_type = choose(request, (DICOM_JSON, JSON))
+    media_type = choose(request, (DICOM_JSON, JSON, DICOM_XML))
     asked = read_query(request.query)
-    most = context.settings().http.max_results
-    limit = most if asked.limit is None else min(asked.limit, most)
-    page = await search_page(
+    settings = context.settings()
+    most = settings.http.max_results
+    finder = Finder(
         context.database,
-        Search(
-            level=level,
-            filters=asked.filters,
-            study_uid=request.match_info.get("study"),
-            series_uid=request.match_info.get("series"),
-            limit=limit,
-            offset=asked.offset,
-            include="all" if asked.include is None else frozenset(asked.include),
-        ),
+        context.store,
+        level,
+        asked.keys,
+        most_read=settings.query.max_instances_read,
+        include="all" if asked.include is None else frozenset(asked.include),
+        study_uid=request.match_info.get("study"),
+        series_uid=request.match_info.get("series"),
+        fuzzy=asked.fuzzy,
+        empty=asked.empty,
     )
-    warnings = asked.warnings + [
-        f"The attribute {tag:08X} is not supported for matching and was ignored."
-        for tag in unsupported(asked.filters, level)
-    ]
-    if page.more and (asked.limit is None or asked.limit > most):
-        warnings.append("There are additional results that can be requested.")
-    url = url_template(request, level)
-    body = msgspec.json.encode([_as_json(match, url) for match in page.matches])
-    response = web.Response(body=body, content_type=media_type)
-    for text in warnings:
+    page = await finder.page(asked.offset, most if asked.limit is None else min(asked.limit, most))
+    response = await _answer(page, url_template(request, level), media_type)
+    for text in _warnings(asked, finder, page, most):
         response.headers.add("Warning", f'299 {_SERVICE} "{text}"')
     return response
+
+
+def _warnings(asked: Asked, finder: Finder, page: Page, most: int) -> list[str]:
+    """What was asked for and not done (§10.6.3.2), each as the text of a Warning header."""
+    for tag in sorted(finder.unknown):
+        asked.warn(f"The attribute {key_name(tag)} is not supported and was ignored.")
+    for tag in sorted(finder.unread):
+        asked.warn(f"The attribute {key_name(tag)} is not returned for so many instances.")
+    if page.more and (asked.limit is None or asked.limit > most):
+        return [*asked.warnings, "There are additional results that can be requested."]
+    return asked.warnings
+
+
+async def _answer(page: Page, url: str, media_type: str) -> web.Response:
+    objects = [_as_json(match, url) for match in page.matches]
+    if media_type != DICOM_XML:
+        return web.Response(body=msgspec.json.encode(objects), content_type=media_type)
+    if not objects:
+        return web.Response(status=204)  # multipart/related has at least one part (RFC 2387)
+    boundary = uuid.uuid4().hex
+    body = await asyncio.to_thread(_as_xml, objects, boundary)
+    content_type = f'multipart/related; type="{DICOM_XML}"; boundary={boundary}'
+    return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 def _as_json(match: Match, url: str) -> dict[str, msgspec.Raw]:
     uri = url.format(study=match.study_uid, series=match.series_uid, instance=match.sop_uid)
     retrieve = msgspec.Raw(msgspec.json.encode({"vr": "UR", "Value": [uri]}))
     return dict(sorted({**match.attributes, _RETRIEVE_URL: retrieve}.items()))
+
+
+def _as_xml(objects: list[dict[str, msgspec.Raw]], boundary: str) -> bytes:
+    head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
+    parts = []
+    for each in objects:
+        parts += [head, to_xml({key: msgspec.json.decode(raw) for key, raw in each.items()}), b"\r\n"]
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
