@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -42,6 +42,12 @@ _FOLLOWED: Final = {IN_PROGRESS: "STARTED", "COMPLETED": "COMPLETED", "DISCONTIN
 """State of the performed step to status of the scheduled one (PS3.3 C.4.10)."""
 _FIXED: Final = frozenset({0x00080005, SCHEDULED_ATTRIBUTES, 0x00100010, 0x00100020, 0x00100030, 0x00100040})
 """What N-SET may not change (Table F.7.2-1): whose step it is and what was scheduled. It is left as it was."""
+
+_AT_FIRST: Final = (SCHEDULED_ATTRIBUTES, 0x00400253, 0x00400241, 0x00400244, 0x00400245, 0x00080060)
+"""Beside the status, what N-CREATE must give a value: Scheduled Step Attributes Sequence, Performed Procedure Step ID,
+Performed Station AE Title, start date and time, Modality (Table F.7.2-1)."""
+_AT_LAST: Final = (0x00400250, 0x00400251, 0x00400340)
+"""What a step must have in its final state: end date and time, Performed Series Sequence."""
 
 
 class StepRefused(GatewayError):
@@ -90,12 +96,17 @@ class PerformedSteps:
         return Kind(self.work, attempts=100)
 
     async def create(self, uid: str, data_set: DataSet, calling_aet: str, called_aet: str) -> None:
-        """N-CREATE (F.7.2.1). StepRefused: 0120H no status, 0106H another one than IN PROGRESS, 0111H there already."""
+        """N-CREATE (F.7.2.1). StepRefused: 0120H no status, 0106H another one than IN PROGRESS, 0111H there already.
+
+        A modality whose step is refused has no way to mend it, and its examination goes on: what else is missing is
+        said in the log, and the step is kept.
+        """
         state = text_of(data_set.get(STATUS))
         if not state:
             raise StepRefused("(0040,0252) Performed Procedure Step Status is missing", status.MISSING_ATTRIBUTE)
         if state != IN_PROGRESS:
             raise StepRefused(f"a step begins IN PROGRESS, not {state[:16]}", status.INVALID_ATTRIBUTE_VALUE)
+        _note_lacking(uid, calling_aet, data_set, _AT_FIRST)
         text, now = to_json(data_set), self._clock()
         destinations = self._settings().mpps.forward
 
@@ -118,7 +129,7 @@ class PerformedSteps:
         text, now = to_json(changes), self._clock()
         destinations = self._settings().mpps.forward
 
-        def script() -> Script[None]:
+        def script() -> Script[Step]:
             rows = yield queries.GET_STEP, (uid,)
             if not rows:
                 raise StepRefused("there is no such step", status.NO_SUCH_SOP_INSTANCE)
@@ -131,9 +142,12 @@ class PerformedSteps:
             if state in FINAL:
                 yield from _follow(step.data_set, state, now)
             yield from _send_on("set", uid, text, destinations, now)
+            return replace(step, data_set=merged)
 
-        await self._database.write(script)
+        step = await self._database.write(script)
         self._wake()
+        if state in FINAL:
+            _note_lacking(uid, step.calling_aet, step.data_set, _AT_LAST)
 
     async def get(self, uid: str) -> Step:
         rows = await self._database.fetch(queries.GET_STEP, uid)
@@ -175,6 +189,16 @@ class PerformedSteps:
         if code in (status.RESOURCE_LIMITATION, status.PROCESSING_FAILURE):
             raise GatewayError(why)
         raise JobGivenUp(why)
+
+
+def _note_lacking(uid: str, calling_aet: str, data_set: DataSet, wanted: tuple[int, ...]) -> None:
+    lacking = [f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in wanted if not _has_value(data_set.get(tag))]
+    if lacking:
+        log.warning("step %s of %s is kept without %s, which it should have", uid, calling_aet, ", ".join(lacking))
+
+
+def _has_value(attribute: Attribute | None) -> bool:
+    return attribute is not None and any(value != "" and value is not None for value in attribute.values)
 
 
 def _follow(data_set: DataSet, state: str, now: float) -> Script[None]:

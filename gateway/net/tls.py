@@ -4,7 +4,7 @@ The web's listener uses the same certificates class with its own files. Which po
 allows, is not here (`acceptor.py`, `access/callers.py`).
 
 The profile is that of PS3.15 B.12 (BCP 195: RFC 8996, RFC 9325 §4.2): TLS 1.2 with forward secrecy and AES-GCM only,
-and 1.3.
+and 1.3. Two suites of B.9 (RFC 7525 §4.2) come last, for devices that have no elliptic curves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ SUITES_1_2 = (
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
+    "DHE-RSA-AES128-GCM-SHA256",
+    "DHE-RSA-AES256-GCM-SHA384",
 )
-"""Cipher suites of TLS 1.2, by OpenSSL's names."""
+"""Cipher suites of TLS 1.2, by OpenSSL's names, in our order. RFC 9325 would rather do without the last two."""
+_GROUP = "ffdhe3072.pem"
+"""The group for DHE (RFC 7919 A.2): one that is known to be safe, and large enough."""
 HANDSHAKE = 0x16
 """First byte of a TLS connection: a record of the handshake (RFC 8446 §5.1). No PDU type is so."""
 
@@ -127,6 +132,8 @@ def server_certificates(dicom: Dicom) -> Certificates | None:
     def make() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _apply_profile(context)
+        with resources.as_file(resources.files("gateway.net") / _GROUP) as group:
+            context.load_dh_params(str(group))
         load_chain(context, dicom.tls_certificate, dicom.tls_key, "dicom", "tls_")
         context.verify_mode = _VERIFY[dicom.tls_client_certificates]
         if context.verify_mode is not ssl.CERT_NONE:

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pydicom
 
+from gateway.access.tokens import ALGORITHMS
 from gateway.archive import ingest
 from gateway.config import SERVICES, Dicom, Service, Settings
 from gateway.dicom import charset, uids
@@ -303,13 +304,16 @@ def _rest(settings: Settings) -> Iterator[str]:
     yield ""
     yield "## 7 Security"
     yield ""
-    yield "BCP 195 TLS Secure Transport Connection Profile (PS3.15 B.12, RFC 9325), acceptor and requestor: TLS 1.3,"
+    yield "BCP 195 TLS Secure Transport Connection Profile (PS3.15 B.12, RFC 9325; the suites of B.9 for devices"
+    yield "without elliptic curves come last), acceptor and requestor: TLS 1.3,"
     yield f"and TLS 1.2 with {', '.join(SUITES_1_2)}."
     yield f"Client certificates: `{settings.dicom.tls_client_certificates}`; none, optional or required can be set,"
     yield "and bound to the calling AE title."
     yield ""
-    yield "User identity negotiation (PS3.7 D.3.3.7), acceptor: types 1 (name) and 2 (name and passcode), checked where"
-    yield "configured; a positive response is sent when asked for. Kerberos, SAML and JWT are not understood."
+    yield "User identity negotiation (PS3.7 D.3.3.7), acceptor: types 1 (name), 2 (name and passcode) and 5 (JSON Web"
+    yield f"Token, signed by {', '.join(ALGORITHMS)}), checked where configured; a positive response is sent when asked"
+    yield "for, with no content. Kerberos and SAML are not understood. Requestor: types 1, 2 and 5 where configured for"
+    yield "a modality, with a positive response requested, and required where configured."
     yield ""
     yield "## 8 Annexes"
     yield ""

@@ -87,6 +87,21 @@ class TestStates:
             assert step.data_set[0x00200010].values == ["7"]
             assert step.data_set[0x00100010].values == ["Müller^Jürgen"]  # not to be changed by N-SET
 
+    async def test_what_a_modality_leaves_out(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Kept all the same, and said: it could not mend it."""
+        async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
+            assert (await at.create("1.1", begun())).status == status.SUCCESS
+            assert "should have" not in caplog.text
+            sloppy = Dataset()
+            sloppy.PerformedProcedureStepStatus = "IN PROGRESS"
+            sloppy.PerformedProcedureStepID = ""
+            assert (await at.create(UID, sloppy)).status == status.SUCCESS
+            lacking = "(0040,0270), (0040,0253), (0040,0241), (0040,0244), (0040,0245), (0008,0060)"
+            assert f"step {UID} of TEST is kept without {lacking}" in caplog.text
+            assert (await at.set(UID, ended())).status == status.SUCCESS
+            assert f"step {UID} of TEST is kept without (0040,0251), (0040,0340)" in caplog.text
+            assert (await gateway.context.steps.get(UID)).state == "COMPLETED"
+
     @pytest.mark.parametrize("final", ["COMPLETED", "DISCONTINUED"])
     async def test_no_change_after_the_end(self, tmp_path: Path, final: str) -> None:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
