@@ -90,11 +90,21 @@ STORAGE_CLASSES: Final[dict[str, str]] = {
 """SOP class UID to name, of all that store an instance of a study by C-STORE, retired ones too."""
 
 _VALID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\Z")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 def is_valid_uid(text: str) -> bool:
     """PS3.5 §9.1: numeric components joined by periods, no leading zeros, 64 characters at most."""
     return len(text) <= 64 and _VALID.match(text) is not None
+
+
+def is_uid(text: str) -> bool:
+    """What we take for a UID: digits and dots, a digit first, 64 at most. Leading zeros and empty components, which
+    `is_valid_uid` does not allow, are out there.
+
+    No path can be made of such a name but one in the folder itself.
+    """
+    return _UID.fullmatch(text) is not None
 
 
 def transfer_syntax(uid: str) -> Syntax:

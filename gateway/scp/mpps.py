@@ -7,6 +7,7 @@ import uuid
 from typing import Final
 
 from gateway.archive.performed import StepRefused
+from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import DataSet
 from gateway.dimse import messages, status
@@ -43,7 +44,7 @@ class PerformedStep(Operation):
             raise StepRefused("there is no data set", status.MISSING_ATTRIBUTE)
         if creates and not uid:
             uid = f"2.25.{uuid.uuid4().int}"  # "the SCP shall assign" (PS3.7 §10.1.5.1.4)
-        if not _is_uid(uid):
+        if not uids.is_uid(uid):
             raise StepRefused("the SOP instance UID is none", status.INVALID_SOP_INSTANCE)
         try:
             data_set: DataSet = decode_data_set(identifier, self.presentation.transfer_syntax)
@@ -58,8 +59,3 @@ class PerformedStep(Operation):
         answer = messages.n_response(self.command)
         answer.affected_sop_instance_uid = uid
         self.respond(answer)
-
-
-def _is_uid(text: str) -> bool:
-    """As lenient as for stored instances."""
-    return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 
 from gateway.archive.ingest import Ingest, Taken
 from gateway.archive.reception import Reception
+from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageFailed
@@ -22,7 +22,6 @@ from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
 
-_UID = re.compile(r"[0-9.]{1,64}")
 """Components with leading zeros are wrong (PS3.5 §9.1) and everywhere; refusing them would lose images."""
 _COMMENT = 64
 """Characters of an Error Comment (LO)."""
@@ -113,6 +112,6 @@ def _objection(context: PresentationContext, command: Command, instance: str) ->
         return status.MISSING_ATTRIBUTE, "a C-STORE request needs a data set"
     if command.affected_sop_class_uid != context.abstract_syntax:
         return status.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context"
-    if not _UID.fullmatch(instance):
+    if not uids.is_uid(instance):
         return status.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID"
     return None

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from gateway.dicom import part10
+from gateway.dicom import part10, uids
 from gateway.dimse import status
 from gateway.errors import InstanceRefused
 from gateway.net.buffers import Block
 
-_UID = re.compile(r"[0-9][0-9.]{0,63}")
-"""No path can be made of such a name but one in the folder itself."""
 _WRITE_AT = 256 * 1024
 _THREADS = 4
 
@@ -35,7 +32,7 @@ class FolderSink:
         folder.mkdir(parents=True, exist_ok=True)
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> _File:
-        if not _UID.fullmatch(sop_instance_uid):
+        if not uids.is_uid(sop_instance_uid):
             raise InstanceRefused("the Affected SOP Instance UID is not a UID", status.INVALID_SOP_INSTANCE)
         header = part10.file_header(
             sop_class_uid=sop_class_uid,
