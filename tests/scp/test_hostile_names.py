@@ -57,7 +57,7 @@ async def test_store(outside: Path, uid: str) -> None:
     async with calling(outside) as (gateway, at):
         for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             for command in (uid, "1.2.3"):
-                made = instance(SOPInstanceUID="1.2.3" + ".4" * 30)
+                made = instance(SOPInstanceUID="1.2.3" + ".4" * 29)
                 before = str(made[keyword].value)
                 data = encode(made, EXPLICIT).replace(
                     before.encode(), uid.encode()[: len(before)].ljust(len(before), b"\0")
