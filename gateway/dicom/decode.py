@@ -7,16 +7,18 @@ attributes that every received instance is looked at for are picked by elements.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from struct import unpack
 from typing import Any, Final
 
 from gateway.dicom.charset import TEXT_VRS, decode_values
+from gateway.dicom.elements import Element
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.recode import WORD_SIZES, swapped
 from gateway.dicom.source import Inflater, Read, Window, inflate
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_syntax
-from gateway.dicom.walk import Kind, walk
+from gateway.dicom.walk import Event, Kind, walk, walk_items
 from gateway.errors import DataSetError
 
 INFLATE_LIMIT: Final = 16 << 20
@@ -25,6 +27,8 @@ _CHARSET: Final = 0x00080005
 
 Keep = Callable[[int, int], bool]
 """Whether an attribute is wanted, by its tag and length; of a sequence the length may be UNDEFINED."""
+Watch = Callable[[Event, Window], bool]
+"""Sees the elements and fragments of the data set itself on the way. True ends the reading."""
 
 
 def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
@@ -38,13 +42,22 @@ def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
         data, syntax = inflate(data, INFLATE_LIMIT), EXPLICIT_VR_LITTLE_ENDIAN
-    return _decode(Window.over(data), 0, syntax, lambda _tag, _length: True, stop=1 << 32, most=1 << 32)
+    window = Window.over(data)
+    return _decode(window, walk(window, 0, syntax), lambda _tag, _length: True, 1 << 32)
 
 
 def read_data_set(
-    read: Read, start: int, end: int, transfer_syntax_uid: str, keep: Keep, *, stop: int, most: int, inflate_limit: int
+    read: Read,
+    start: int,
+    end: int,
+    transfer_syntax_uid: str,
+    keep: Keep,
+    *,
+    most: int,
+    inflate_limit: int,
+    watch: Watch | None = None,
 ) -> DataSet:
-    """The attributes that `keep` wants of the data set that `read` gives from `start` to `end`, up to the tag `stop`.
+    """The attributes that `keep` wants of the data set that `read` gives from `start` to `end`.
 
     A sequence that is not wanted is passed over with all that is in it; in one that is, `keep` is asked again. Errors
     as `decode_data_set`, and DataSetError where more than `most` attributes are wanted.
@@ -52,22 +65,41 @@ def read_data_set(
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
         window = Window(Inflater(read, start, end, inflate_limit), 0, None)
-        return _decode(window, 0, EXPLICIT_VR_LITTLE_ENDIAN, keep, stop=stop, most=most)
-    return _decode(Window(read, start, end), start, syntax, keep, stop=stop, most=most)
+        return _decode(window, walk(window, 0, EXPLICIT_VR_LITTLE_ENDIAN), keep, most, watch)
+    window = Window(read, start, end)
+    return _decode(window, walk(window, start, syntax), keep, most, watch)
 
 
-def _decode(window: Window, start: int, syntax: Syntax, keep: Keep, *, stop: int, most: int) -> DataSet:
+def decode_elements(elements: Mapping[int, Element], keep: Keep, *, most: int) -> DataSet:
+    """The attributes of picked elements, of sequences what `keep` wants of them. Errors as `read_data_set`."""
+    charset = elements[_CHARSET].value if _CHARSET in elements else None
+    found: DataSet = {}
+    for tag, element in elements.items():
+        if element.vr == "SQ":
+            window = Window.over(element.value)
+            around = Event(Kind.SEQUENCE, tag, "SQ", 0, 0, element.length, element.syntax)
+            items = walk_items(element.value, element.syntax)
+            found |= _decode(window, chain((around,), items, (around._replace(kind=Kind.SEQUENCE_END),)), keep, most)
+        else:
+            found[tag] = _attribute(element.vr, element.value, charset, element.syntax)
+    return found
+
+
+def _decode(window: Window, events: Iterable[Event], keep: Keep, most: int, watch: Watch | None = None) -> DataSet:
     current: DataSet = {}
     charset: bytes | None = None
     # Of the containers around: the sequence and its items so far, and the data set it is in with its character set.
     sequences: list[tuple[int, list[DataSet]]] = []
     outer: list[tuple[DataSet, bytes | None]] = []
     unwanted = count = 0  # sequences inside one that is passed over, it included; attributes so far
-    for kind, tag, vr, _start, value_start, length, coding in walk(window, start, syntax):
-        if kind is Kind.ELEMENT:
-            if unwanted or not tag & 0xFFFF or not keep(tag, length):
-                if tag >= stop and not unwanted and not outer:
-                    break
+    for event in events:
+        kind, tag, vr, _start, value_start, length, coding = event
+        if kind is Kind.ELEMENT or kind is Kind.FRAGMENTS:
+            if unwanted:
+                continue
+            if watch is not None and not outer and watch(event, window):
+                break
+            if kind is Kind.FRAGMENTS or not tag & 0xFFFF or not keep(tag, length):
                 continue
             value = window.read(value_start, length)
             if tag == _CHARSET:
@@ -93,8 +125,6 @@ def _decode(window: Window, start: int, syntax: Syntax, keep: Keep, *, stop: int
         elif kind is Kind.SEQUENCE_END:
             tag, items = sequences.pop()
             current[tag] = Attribute("SQ", items)
-        elif tag >= stop and not outer:
-            break
         if count > most:
             raise DataSetError(f"more than {most} attributes")
     return current

@@ -9,18 +9,24 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gateway.dicom.decode import read_data_set
+from gateway.dicom.decode import decode_elements, read_data_set
+from gateway.dicom.dictionary import VRS
+from gateway.dicom.elements import pick
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.source import Read
+from gateway.errors import TruncatedDataSet
+from gateway.imaging.pixels import Finder
 
 LARGEST: Final = 16 << 20
 """Bytes of a value that is read. A mask of 1 bit for an image of 11 500 by 11 500 pixels is as long."""
 MOST: Final = 300_000
 """Attributes that are kept of a header: the functional groups of some 30 000 frames."""
-INFLATE_LIMIT: Final = 1 << 30
-_AFTER: Final = 0x7FE00000
-"""Pixels begin here, and nothing that is wanted stands behind them."""
+INFLATE_LIMIT: Final = 6 << 30
 
+_PIECE: Final = 64 << 10
+"""Bytes within which most headers end: those are picked in one go."""
+_PIXELS: Final = 0x7FE00000
+"""Where pixels begin."""
 _COST: Final = 400
 """Bytes that an attribute takes besides its value, about."""
 
@@ -47,6 +53,15 @@ _LEAVES: Final = frozenset(
         *(0x00200011, 0x00200013, 0x00620001, 0x0062000E, 0x20500020),
         *(0x00420010, 0x00420011, 0x00420012),
     )
+)
+
+
+_OVERLAY: Final = (0x10, 0x11, 0x15, 0x40, 0x50, 0x51, 0x100, 0x102, 0x3000)
+_PICKED: Final = (
+    _SEQUENCES
+    | _LEAVES
+    | {tag for tag in VRS if tag >> 16 == 0x0028}
+    | {group << 16 | tag for group in range(0x6000, 0x6020, 2) for tag in _OVERLAY}
 )
 
 
@@ -135,8 +150,21 @@ def _wanted(tag: int, length: int) -> bool:
     return (tag in _LEAVES or group == 0x0028 or 0x6000 <= group <= 0x60FF) and length <= LARGEST
 
 
-def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Header:
-    """The header of the data set that `read` gives from `start` to `end`. Blocking. DataSetError where it is broken."""
+def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str, finder: Finder) -> Header:
+    """The header of the data set that `read` gives from `start` to `end`, on the way to its pixels. Blocking.
+
+    Raises what `finder` raises, and DataSetError where the data set is broken.
+    """
+    if not finder.syntax.deflated:
+        try:
+            picked, at = pick(read(start, min(_PIECE, end - start)), transfer_syntax_uid, _PICKED, _PIXELS - 1)
+        except TruncatedDataSet:
+            pass  # a longer header, or a broken one: step by step
+        else:
+            size = sum(_COST + 3 * element.length for element in picked.values())
+            header = Header(decode_elements(picked, _wanted, most=MOST), size)
+            finder.resume(picked, start + at, end)
+            return header
     size = 0
 
     def keep(tag: int, length: int) -> bool:
@@ -147,6 +175,6 @@ def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str) -> H
         return True
 
     found = read_data_set(
-        *(read, start, end, transfer_syntax_uid, keep), stop=_AFTER, most=MOST, inflate_limit=INFLATE_LIMIT
+        *(read, start, end, transfer_syntax_uid, keep), most=MOST, inflate_limit=INFLATE_LIMIT, watch=finder
     )
     return Header(found, size)

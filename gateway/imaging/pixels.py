@@ -5,11 +5,12 @@ Not here: what codecs do (`decode.py`), nor the rest of the data set (`native.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.dicom import recode, uids
+from gateway.dicom.elements import Element
 from gateway.dicom.source import Inflater, Read, Window
 from gateway.dicom.uids import Syntax, transfer_syntax
 from gateway.dicom.walk import Event, Kind, walk
@@ -121,6 +122,13 @@ class Level:
             self.values[event.tag] = recode.swapped(value, word) if word > 1 else value
             self.starts[event.tag] = event.start
 
+    def picked(self, elements: Mapping[int, Element]) -> None:
+        """The same for elements that are read already."""
+        for tag in attributes.TAGS & elements.keys():
+            element = elements[tag]
+            word = recode.WORD_SIZES.get(element.vr, 1) if element.syntax.big_endian else 1
+            self.values[tag] = recode.swapped(element.value, word) if word > 1 else element.value
+
     def pixels(self, event: Event, read: Read, end: int | None, syntax: Syntax) -> PixelData:
         """What `event`, the pixel data of this level, holds. `read` and `end` are of what is walked."""
         image = attributes.image(self.values, event.tag)
@@ -150,19 +158,48 @@ def locate_pixels(read: Read, start: int, end: int, transfer_syntax_uid: str) ->
     DataSetError where it cannot be what the attributes say, UnsupportedTransferSyntax for an unknown syntax. Of an
     uncompressed value only the header before it is read, of fragments each one's header too.
     """
-    syntax = transfer_syntax(transfer_syntax_uid)
+    finder = Finder(read, start, end, transfer_syntax_uid)
+    syntax = finder.syntax
     window = Window(read, start, end)
     if syntax.deflated:
         window = Window(Inflater(read, start, end, INFLATE_LIMIT), 0, None)
-    level, depth = Level(), 0
+    depth = 0
     for event in walk(window, 0 if syntax.deflated else start, syntax):
         if event.kind in (Kind.SEQUENCE, Kind.ITEM):
             depth += 1
         elif event.kind in (Kind.SEQUENCE_END, Kind.ITEM_END):
             depth -= 1
-        elif depth == 0:
-            if event.tag in attributes.PIXELS:
-                found = level.pixels(event, read, window.end, syntax)
-                return replace(found, _deflated=(start, end)) if syntax.deflated else found
-            level.take(event, window)
+        elif depth == 0 and finder(event, window):
+            return finder.found
     return None
+
+
+class Finder:
+    """Finds pixel data among the elements of a data set that somebody walks, whatever else they look for.
+
+    Call it with each element and fragments of the data set itself. Errors as `locate_pixels`.
+    """
+
+    def __init__(self, read: Read, start: int, end: int, transfer_syntax_uid: str) -> None:
+        self.syntax = transfer_syntax(transfer_syntax_uid)
+        self.found: PixelData | None = None
+        self._read = read
+        self._deflated = (start, end) if self.syntax.deflated else (0, 0)
+        self._level = Level()
+
+    def resume(self, elements: Mapping[int, Element], at: int, end: int) -> None:
+        """Go on at `at`, after elements that somebody else has picked, to the pixels. Not for deflated data sets."""
+        self._level.picked(elements)
+        window = Window(self._read, at, end)
+        for event in walk(window, at, self.syntax):
+            if event.kind is Kind.SEQUENCE or self(event, window):
+                return
+
+    def __call__(self, event: Event, window: Window) -> bool:
+        """Whether this was it: `found` is set."""
+        if event.tag not in attributes.PIXELS:
+            self._level.take(event, window)
+            return False
+        found = self._level.pixels(event, self._read, window.end, self.syntax)
+        self.found = replace(found, _deflated=self._deflated)
+        return True

@@ -94,4 +94,9 @@ def _scaled(shown: Array, part: Cut) -> Array:
     if shown.shape[:2] == (part.height, part.width):
         return shown
     picture = Pillow.fromarray(np.ascontiguousarray(shown))
-    return np.asarray(picture.resize((part.width, part.height), Pillow.Resampling.BILINEAR))
+    factors = max(1, picture.width // part.width), max(1, picture.height // part.height)
+    if factors != (1, 1):
+        picture = picture.reduce(factors)  # the mean of so many pixels: six times as quick as the rest of the way
+    if picture.size != (part.width, part.height):
+        picture = picture.resize((part.width, part.height), Pillow.Resampling.BILINEAR)
+    return np.asarray(picture)

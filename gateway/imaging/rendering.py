@@ -15,7 +15,7 @@ from gateway.errors import DataSetError
 from gateway.imaging import picture
 from gateway.imaging.grey import Window
 from gateway.imaging.header import Header, read_header
-from gateway.imaging.pixels import VIDEO, PixelData, locate_pixels
+from gateway.imaging.pixels import VIDEO, Finder, PixelData
 from gateway.imaging.render import render
 from gateway.imaging.viewport import Viewport, cut, pixel_aspect
 
@@ -74,12 +74,14 @@ class NothingToShow(DataSetError):
 
 def subject(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Subject:
     """The object whose data set `read` gives from `start` to `end`. Raises DataSetError, NothingToShow."""
-    pixels = locate_pixels(read, start, end, transfer_syntax_uid)
+    finder = Finder(read, start, end, transfer_syntax_uid)
+    header = read_header(read, start, end, transfer_syntax_uid, finder)
+    pixels = finder.found
     if pixels is None:
         raise NothingToShow("it has no pixel data")
     if pixels.syntax.uid in VIDEO:
         raise NothingToShow(f"{pixels.syntax.name} is not decoded here; its stream can be had")
-    return Subject(read_header(read, start, end, transfer_syntax_uid), pixels)
+    return Subject(header, pixels)
 
 
 def shown(of: Subject, read: Read, frame: int, wishes: Wishes) -> bytes:

@@ -52,8 +52,8 @@ class Cut:
 
     @property
     def step(self) -> int:
-        """Every how many pixels are enough for what is left after scaling: two for each of the picture's."""
-        return max(1, min((self.right - self.left) // self.width, (self.bottom - self.top) // self.height) // 2)
+        """Every how many pixels are enough for what is left after scaling: three or so for each of the picture's."""
+        return max(1, min((self.right - self.left) // self.width, (self.bottom - self.top) // self.height) // 3)
 
     def of(self, pixels: Array) -> Array:
         """The region, thinned by `step`."""

@@ -14,6 +14,7 @@ from gateway.imaging.grey import Window
 from gateway.imaging.header import Header, read_header
 from gateway.imaging.image import Image
 from gateway.imaging.lut import palette
+from gateway.imaging.pixels import Finder
 from gateway.imaging.render import render
 from gateway.imaging.viewport import Viewport
 from tests.support.datasets import DEFLATED, EXPLICIT, IMPLICIT, encode
@@ -23,8 +24,14 @@ def header(transfer_syntax: str = EXPLICIT, /, **values: Any) -> Header:
     data_set = Dataset()
     for keyword, value in values.items():
         setattr(data_set, keyword, value)
-    data = encode(data_set, transfer_syntax)
-    return read_header(lambda at, length: data[at : at + length], 0, len(data), transfer_syntax)
+    return read(encode(data_set, transfer_syntax), transfer_syntax)
+
+
+def read(data: bytes, transfer_syntax: str = EXPLICIT) -> Header:
+    def part(at: int, length: int) -> bytes:
+        return data[at : at + length]
+
+    return read_header(part, 0, len(data), transfer_syntax, Finder(part, 0, len(data), transfer_syntax))
 
 
 def item(**values: Any) -> Dataset:
@@ -102,9 +109,8 @@ class TestModalityLut:
 
     def test_what_is_no_number_is_not_there(self):
         data = encode(item(RescaleSlope=12, RescaleIntercept=0)).replace(b"12", b"x ")
-        read = read_header(lambda at, length: data[at : at + length], 0, len(data), EXPLICIT)
-        assert read.number(0x00281053) is None
-        assert read.number(0x00281052) == 0
+        assert read(data).number(0x00281053) is None
+        assert read(data).number(0x00281052) == 0
 
 
 class TestVoiLut:
@@ -285,8 +291,7 @@ class TestOverlays:
         data_set = Dataset()
         for tag, vr, value in elements:
             data_set.add_new(tag, vr, value)
-        data = encode(data_set)
-        return read_header(lambda at, length: data[at : at + length], 0, len(data), EXPLICIT)
+        return read(encode(data_set))
 
     def _show(self, found: Header, pixels: Any = None, stored: int = 8) -> Any:
         pixels = np.zeros((2, 4), "u1") if pixels is None else pixels

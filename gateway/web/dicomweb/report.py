@@ -110,7 +110,6 @@ def read_report(read: Read, start: int, end: int, transfer_syntax_uid: str) -> R
 
     data_set = read_data_set(
         *(read, start, end, transfer_syntax_uid, keep),
-        stop=0x50000000,
         most=MOST_ATTRIBUTES,
         inflate_limit=_INFLATE_LIMIT,
     )
