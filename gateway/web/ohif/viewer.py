@@ -54,6 +54,9 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_WORKER_POLICY = "default-src 'none'; script-src 'self' 'unsafe-eval'; connect-src 'self' blob: data:"
+"""What a script may do where it runs as a worker, which has no page to be tricked into something: its codecs compile
+functions from strings. For scripts in the page, the page's policy holds."""
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Embedder-Policy": "require-corp",  # with COOP: shared memory between its workers
@@ -85,9 +88,10 @@ VIEWER: web.AppKey[Viewer] = web.AppKey("viewer", Viewer)
 
 async def page(request: web.Request) -> web.Response:
     """The viewer's only page, whatever path of its own it shows (PS3.18 knows none of them)."""
-    release = await request.app[VIEWER].release(request)
-    if release is None:
-        raise NotFound("OHIF is not installed here: `dicom-gateway install-ohif` does that")
+    path = request.match_info.get("page", "")
+    if Path(path).suffix in _TYPES:
+        raise NotFound(f"there is no {path} here")  # a page instead of a script would only confuse
+    release = await _installed(request)
     router = request.app.router
     files = functools.partial(_file_url, request, release.name)
     text = (
@@ -109,6 +113,7 @@ async def to_page(request: web.Request) -> web.StreamResponse:
 
 async def configuration(request: web.Request) -> web.Response:
     """The script that OHIF is configured by: `window.config`, and where it stands."""
+    release = await _installed(request)
     router = request.app.router
     base = router["ohif"].canonical
     root = router["studies"].canonical.rpartition("/")[0]
@@ -148,6 +153,7 @@ async def configuration(request: web.Request) -> web.Response:
     text = (
         "console.time('scriptToView');\n"  # which OHIF ends, and its own page begins
         f"window.PUBLIC_URL = {_json(base)};\n"
+        f"window.PUBLIC_LIB_URL = {_json(_file_url(request, release.name, '') + '${component}/')};\n"
         "window.browserImportFunction = (name) => import(name);\n"
         f"window.config = {_json(config)};\n"
     )
@@ -162,7 +168,17 @@ async def file(request: web.Request) -> web.StreamResponse:
     kind = _TYPES.get(Path(name).suffix, "application/octet-stream")
     if path is None:
         raise NotFound(f"the viewer that is installed has no file {name}")
-    return web.FileResponse(path, headers={**_HEADERS, "Content-Type": kind, "Cache-Control": _FOR_EVER})
+    headers = {**_HEADERS, "Content-Type": kind, "Cache-Control": _FOR_EVER}
+    if kind == _TYPES[".js"]:
+        headers["Content-Security-Policy"] = _WORKER_POLICY
+    return web.FileResponse(path, headers=headers)
+
+
+async def _installed(request: web.Request) -> Release:
+    release = await request.app[VIEWER].release(request)
+    if release is None:
+        raise NotFound("OHIF is not installed here: `dicom-gateway install-ohif` does that")
+    return release
 
 
 async def study_url(request: web.Request) -> str | None:

@@ -60,7 +60,9 @@ class TestPage:
         answer = await gateway.client.get("/ohif", allow_redirects=False)
         assert (answer.status, answer.headers["Location"]) == (302, "/ohif/")
 
-    async def test_not_installed(self, gateway: House):
+    @pytest.mark.parametrize("path", ["/ohif/", "/ohif/viewer", "/ohif/app-config.js", "/ohif/files/9.9.9-12345678/a"])
+    async def test_not_installed(self, gateway: House, path: str):
+        assert (await gateway.get(path)).status == 404
         answer = await gateway.get("/ohif/")
         assert answer.status == 404
         assert "install-ohif" in (await answer.json())["Details"]
@@ -81,7 +83,7 @@ class TestPage:
             assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-            assert "'unsafe-eval'" not in answer.headers["Content-Security-Policy"]
+            assert "'unsafe-eval'" not in answer.headers["Content-Security-Policy"] or "/files/" in path
             assert "no-cache" in answer.headers["Cache-Control"] or "/files/" in path
 
     async def test_its_page_has_no_script_of_its_own(self, gateway: House, folder: Path):
@@ -90,11 +92,13 @@ class TestPage:
 
 
 class TestConfiguration:
-    async def test_it_names_this_gateway(self, gateway: House):
+    async def test_it_names_this_gateway(self, gateway: House, folder: Path):
+        release = put(folder)
         answer = await gateway.get("/ohif/app-config.js")
         assert (answer.status, answer.content_type) == (200, "text/javascript")
         script = await answer.text()
         assert 'window.PUBLIC_URL = "/ohif/";' in script
+        assert f'window.PUBLIC_LIB_URL = "/ohif/files/{release}/${{component}}/";' in script
         found = config(script)
         assert found["routerBasename"] == "/ohif"
         (source,) = found["dataSources"]
@@ -136,7 +140,7 @@ class TestFiles:
         "name",
         [
             *("nothing.js", "../release.json", "%2e%2e/release.json", "..%2frelease.json", "%2fetc%2fpasswd"),
-            *("app.bundle.0f61.js.gz", "assets", "app.bundle.0f61.js/", "."),
+            *("../../../app.bundle.0f61.js", "app.bundle.0f61.js.gz", "assets", "app.bundle.0f61.js/", "."),
         ],
     )
     async def test_nothing_else(self, gateway: House, folder: Path, name: str):
