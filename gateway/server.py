@@ -42,7 +42,7 @@ _DESCRIPTORS = 65536
 """Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
 _LOOK = 1.0
 """Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
-_AT_START = ("dicom.host", "dicom.port", "dicom.tls_port", "http.host", "http.port", "storage.path")
+_AT_START = ("dicom.host", "dicom.port", "dicom.tls_port", "http.host", "http.port", "http.prefix", "storage.path")
 
 
 class Secrets(NamedTuple):
@@ -193,7 +193,8 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, asked.set)
         scheme = "https" if settings.http.certificate else "http"
         host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
-        on_listening(gateway.acceptor.address, gateway.acceptor.tls_address, f"{scheme}://{host}:{gateway.web.port}")
+        url = f"{scheme}://{host}:{gateway.web.port}{settings.http.prefix}"
+        on_listening(gateway.acceptor.address, gateway.acceptor.tls_address, url)
         try:
             await stop.wait()
         finally:

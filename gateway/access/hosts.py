@@ -23,7 +23,7 @@ def host_name(authority: str) -> str:
 def is_our_host(authority: str, configured: Sequence[str]) -> bool:
     """Whether a Host header names us: loopback, a literal address, or one of the configured names."""
     name = host_name(authority)
-    if not name or "@" in authority or "/" in authority:
+    if not name or "@" in authority or "/" in authority or _with_port(authority, "http") is None:
         return False
     return name == "localhost" or _is_address(name) or name in {host_name(host) for host in configured}
 

@@ -6,11 +6,16 @@ that uses it (`check-config` asks them too).
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.addresses import as_network, is_host_name, is_loopback
-from gateway.config.sections import Dicom, KiB, MiB, Modality, Settings
+from gateway.config.sections import Dicom, Http, KiB, MiB, Modality, Settings
 from gateway.errors import ConfigurationError
+
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_ORIGIN: Final = re.compile(r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 
 
 def check(settings: Settings) -> None:
@@ -81,8 +86,7 @@ def check(settings: Settings) -> None:
             f"http.host: listening on {http.host} needs users: add [[http.users]] with a name and a password from "
             "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
         )
-    if bool(http.certificate) != bool(http.key):
-        raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
+    _check_http(http)
 
 
 def _check_aet(name: str, aet: str) -> None:
@@ -119,6 +123,22 @@ def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
             raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
     if modality.idle_timeout is not None and modality.idle_timeout < 0:
         raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+
+
+def _check_http(http: Http) -> None:
+    if bool(http.certificate) != bool(http.key):
+        raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
+    if http.prefix and not _PREFIX.fullmatch(http.prefix):
+        raise ConfigurationError(f"http.prefix: {http.prefix!r} is not a path like /gateway, without / at its end")
+    for proxy in http.trusted_proxies:
+        if as_network(proxy) is None:
+            raise ConfigurationError(f"http.trusted_proxies: {proxy!r} is not an IP address or a network")
+    for origin in http.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"http.cors_origins: {origin!r} is not an origin as browsers send it: https://viewer.example.org, with "
+                "its port where that is not the scheme's own, in small letters and without a path"
+            )
 
 
 def _check_tokens(settings: Settings) -> None:

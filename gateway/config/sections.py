@@ -144,6 +144,15 @@ class Http(Section, frozen=True):
     """Serve everybody although the listener is not on loopback and no user is named."""
     hosts: tuple[str, ...] = ()
     """Names under which we are reached, for the Host and Origin checks, besides loopback's own."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins, `https://viewer.example.org`, whose pages may ask us from browsers and read the answers."""
+    prefix: str = ""
+    """Path under which everything is served, `/gateway`; `/livez` and `/readyz` are served without it too."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies in front of us, which are believed what they say of the client, and of the
+    scheme, host and path that it asked for."""
+    forwarded: Literal["x-forwarded", "forwarded"] = "x-forwarded"
+    """How they say it: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). The other is not read."""
     certificate: str = ""
     """PEM file with the certificate chain. With `key` set, HTTPS. Both are read again when they change."""
     key: str = ""

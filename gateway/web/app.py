@@ -40,20 +40,26 @@ _SERVER = {
 def create_app(context: Context) -> web.Application:
     """The application. It brings its server settings along, so any runner will do."""
     app = web.Application(
-        middlewares=[middlewares.answer_errors, middlewares.check_host, middlewares.authenticate],
+        middlewares=[
+            middlewares.as_seen_by_client,
+            middlewares.answer_errors,
+            middlewares.check_host,
+            middlewares.authenticate,
+        ],
         handler_args=_SERVER,
     )
     app[CONTEXT] = context
+    prefix = context.settings().http.prefix
     app[WORKLISTS] = Worklists(context.database, context.settings)
     app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
     app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()
-    app[middlewares.OPEN_TO_ALL] = OPEN
+    app[middlewares.OPEN_TO_ALL] = OPEN | {prefix + path for path in OPEN}
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_threads)
     app.cleanup_ctx.append(run_live)
     app.on_shutdown.append(close_live)
-    add_routes(app)
+    add_routes(app, prefix)
     return app
 
 

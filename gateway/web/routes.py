@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -15,8 +16,11 @@ from gateway.web.ui import live, page
 
 _STATIC = Path(__file__).with_name("ui") / "static"
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 OPEN = frozenset({"/livez", "/readyz"})
-"""Answered without Host check and password: what an orchestrator asks. They tell nothing about patients."""
+"""Answered without Host check and password: what an orchestrator asks, without the prefix too. They tell nothing about
+patients."""
 
 _STUDIES = "/dicom-web/studies"
 _STUDY = _STUDIES + "/{study}"
@@ -26,10 +30,44 @@ _ALL_INSTANCES = _SERIES + "/instances"
 _INSTANCE = _ALL_INSTANCES + "/{instance}"
 
 
-def add_routes(app: web.Application) -> None:
-    router = app.router
+class _Routes:
+    """The router of an application, with a path before every path."""
+
+    def __init__(self, router: web.UrlDispatcher, prefix: str) -> None:
+        self._router = router
+        self._prefix = prefix
+
+    def add_get(self, path: str, handler: Handler, *, name: str | None = None) -> None:
+        self._router.add_get(self._prefix + path, handler, name=name)
+
+    def add_post(self, path: str, handler: Handler, *, name: str | None = None) -> None:
+        self._router.add_post(self._prefix + path, handler, name=name)
+
+    def add_put(self, path: str, handler: Handler, *, name: str | None = None) -> None:
+        self._router.add_put(self._prefix + path, handler, name=name)
+
+    def add_delete(self, path: str, handler: Handler, *, name: str | None = None) -> None:
+        self._router.add_delete(self._prefix + path, handler, name=name)
+
+    def add_route(self, method: str, path: str, handler: Handler, *, name: str | None = None) -> None:
+        self._router.add_route(method, self._prefix + path, handler, name=name)
+
+    def add_static(self, path: str, folder: Path, *, name: str) -> None:
+        self._router.add_static(self._prefix + path, folder, name=name)
+
+
+def add_routes(app: web.Application, prefix: str) -> None:
+    """Put every resource under `prefix`, which is empty or as `http.prefix` has it.
+
+    The first sentence of a handler's docstring is what people read of it at `/openapi.json`.
+    """
+    router = _Routes(app.router, prefix)
     router.add_get("/livez", health.livez)
     router.add_get("/readyz", health.readyz)
+    if prefix:
+        app.router.add_get("/livez", health.livez)
+        app.router.add_get("/readyz", health.readyz)
+        app.router.add_get(prefix, page.to_home)
     router.add_get("/metrics", health.metrics, name="metrics")
 
     # PS3.18 Table 10.6.1-2 (search) and Table 10.4.1-1 (retrieve)

@@ -31,12 +31,12 @@ from tests.support.datasets import EXPLICIT, encode
 class House:
     """What the application stands on. Change `http`, `query`, `associations` and `reasons` at any time."""
 
-    def __init__(self, database: SQLite, store: MemoryStore) -> None:
+    def __init__(self, database: SQLite, store: MemoryStore, http: Http) -> None:
         self.database = database
         self.memory = store
         self.store: Store = store
         self.feed = Feed(database, poll_seconds=0.05)
-        self.http = Http()
+        self.http = http
         self.query = Query()
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
@@ -91,9 +91,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path) -> AsyncIterator[House]:
+async def house(folder: Path, http: Http | None = None) -> AsyncIterator[House]:
+    """`http` is what it starts with, for what is not looked at again."""
     database = await SQLite.open(folder / "index.db")
-    made = House(database, MemoryStore())
+    made = House(database, MemoryStore(), http or Http())
     made.client = TestClient(TestServer(create_app(made.context())))
     try:
         await made.client.start_server()

@@ -18,6 +18,7 @@ from gateway.errors import NotFound
 from gateway.web.context import CONTEXT
 from gateway.web.ohif.release import Release, find_release, viewer_folder
 from gateway.web.ui.environment import ENVIRONMENT
+from gateway.web.urls import path_template, path_to
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -92,13 +93,12 @@ async def page(request: web.Request) -> web.Response:
     if Path(path).suffix in _TYPES:
         raise NotFound(f"there is no {path} here")  # a page instead of a script would only confuse
     release = await _installed(request)
-    router = request.app.router
     files = functools.partial(_file_url, request, release.name)
     text = (
         request.app[ENVIRONMENT]
         .get_template("ohif.html")
         .render(
-            config_url=router["ohif-config"].canonical,
+            config_url=path_template(request, "ohif-config"),
             icon=files("assets/favicon.ico"),
             scripts=[files(name) for name in release.entry.scripts],
             styles=[files(name) for name in release.entry.styles],
@@ -108,15 +108,14 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def to_page(request: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound(request.app.router["ohif"].canonical)
+    raise web.HTTPFound(path_template(request, "ohif"))
 
 
 async def configuration(request: web.Request) -> web.Response:
     """The script that OHIF is configured by: `window.config`, and where it stands."""
     release = await _installed(request)
-    router = request.app.router
-    base = router["ohif"].canonical
-    root = router["studies"].canonical.rpartition("/")[0]
+    base = path_template(request, "ohif")
+    root = path_template(request, "studies").rpartition("/")[0]
     source = {
         "friendlyName": "DICOM Gateway",
         "qidoRoot": root,
@@ -185,11 +184,11 @@ async def study_url(request: web.Request) -> str | None:
     """The URL that shows a study, but for its UID at the end; None where no viewer is installed."""
     if await request.app[VIEWER].release(request) is None:
         return None
-    return f"{request.app.router['ohif-page'].url_for(page='viewer')}?{urlencode({'StudyInstanceUIDs': ''})}"
+    return f"{path_to(request, 'ohif-page', page='viewer')}?{urlencode({'StudyInstanceUIDs': ''})}"
 
 
 def _file_url(request: web.Request, release: str, name: str) -> str:
-    return str(request.app.router["ohif-file"].url_for(release=release, path=name))
+    return path_to(request, "ohif-file", release=release, path=name)
 
 
 def _json(value: object) -> str:

@@ -19,6 +19,7 @@ from gateway.web.ohif.viewer import study_url
 from gateway.web.ui.environment import ENVIRONMENT
 from gateway.web.ui.recent import Asked, read_studies
 from gateway.web.ui.totals import read_totals
+from gateway.web.urls import path_template
 
 _MODALITIES = [
     "CR",
@@ -61,7 +62,7 @@ async def rows(request: web.Request) -> web.Response:
 
 
 async def _render(request: web.Request, template: str, totals: Mapping[str, int]) -> web.Response:
-    context, router = request.app[CONTEXT], request.app.router
+    context = request.app[CONTEXT]
     asked = Asked.of(request.query)
     page = await read_studies(context.database, asked)
     settings = context.settings()
@@ -71,16 +72,16 @@ async def _render(request: web.Request, template: str, totals: Mapping[str, int]
         "asked": asked,
         "dicom_host": _dicom_host(request, settings.dicom.host),
         "dicom_port": context.ports()[0],
-        "dicomweb_url": router["studies"].canonical + "?limit=25",
-        "events_url": router["events"].canonical,
+        "dicomweb_url": path_template(request, "studies") + "?limit=25",
+        "events_url": path_template(request, "events"),
         "home": _home(request),
-        "metrics_url": router["metrics"].canonical,
+        "metrics_url": path_template(request, "metrics"),
         "modalities": _MODALITIES,
         "page": {"studies": page.studies, "older": page.older and f"{_home(request)}?{urlencode(page.older)}"},
-        "rows_url": router["rows"].canonical,
+        "rows_url": path_template(request, "rows"),
         "seq": page.seq,
-        "static": router["static"].canonical,
-        "system_url": router["system"].canonical,
+        "static": path_template(request, "static"),
+        "system_url": path_template(request, "system"),
         "totals": totals,
         "viewer_url": await study_url(request),
         "version": __version__,
@@ -90,7 +91,7 @@ async def _render(request: web.Request, template: str, totals: Mapping[str, int]
 
 
 def _home(request: web.Request) -> str:
-    return request.app.router["home"].canonical
+    return path_template(request, "home")
 
 
 def _dicom_host(request: web.Request, listening: str) -> str:
