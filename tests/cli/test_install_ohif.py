@@ -12,6 +12,7 @@ from gateway.web.ohif.install import VERSION, integrity_of
 from gateway.web.ohif.release import find_release
 from tests.cli.test_commands import one_line, run
 from tests.support.ohif import BUILD, package
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -52,6 +53,10 @@ def test_by_npm(archive: Path, tmp_path: Path):
     path = npm(tmp_path / "bin", script)
     run("install-ohif", "--data", str(tmp_path / "data"), "--version", "9.9.9", PATH=path)
     assert find_release(tmp_path / "data/ohif") is not None
+
+
+def test_the_documents_name_the_version_that_is_tested():
+    assert f"@ohif/app@{VERSION}" in (ROOT / "deploy/README.md").read_text()
 
 
 class TestRefused:

@@ -7,11 +7,13 @@ with pydicom; how a viewer shows them is looked at in tests/interop/test_ohif.py
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -116,6 +118,8 @@ def ultrasound(frames: int = 6, *, jpeg: bool = False) -> Dataset:
         PixelData=data,
     )
     made["PixelData"].VR = "OB"
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID(JPEG_BASELINE if jpeg else EXPLICIT)
     return made
 
 
@@ -125,12 +129,52 @@ def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     return target.getvalue()
 
 
+def compressed() -> list[Dataset]:
+    """A series with every slice in another of ENCODERS' transfer syntaxes, which its File Meta Information names."""
+    made = slices(len(ENCODERS), sop_class=CT, modality="CT", name="Picture^Codecs", bright=1900, dark=100)
+    for data_set, (transfer_syntax, encoder) in zip(made, ENCODERS.items(), strict=True):
+        pixels = np.frombuffer(data_set.PixelData, "<u2").reshape(SIZE, SIZE)
+        data_set.PixelRepresentation = 0
+        data_set.PixelData = encapsulate([encoder(pixels)])
+        data_set.file_meta = FileMetaDataset()
+        data_set.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+    return made
+
+
+ENCODERS: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
+    "1.2.840.10008.1.2.4.70": lambda pixels: imagecodecs.ljpeg_encode(pixels, bitspersample=16),
+    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode,
+    "1.2.840.10008.1.2.4.90": lambda pixels: imagecodecs.jpeg2k_encode(
+        pixels, codecformat="j2k", reversible=True, level=0
+    ),
+    "1.2.840.10008.1.2.4.201": lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True),
+    "1.2.840.10008.1.2.5": lambda pixels: _rle(pixels),
+}
+"""Lossless compression by transfer syntax UID."""
+
+
+def _rle(pixels: NDArray[np.uint16]) -> bytes:
+    """PS3.5 Annex G: a segment for the high bytes, one for the low ones, each as literal runs of two bytes."""
+    planes = [(pixels >> 8).astype(np.uint8), (pixels & 255).astype(np.uint8)]
+    segments = []
+    for plane in planes:
+        pairs = plane.reshape(-1, 2)
+        literal = np.hstack([np.ones((len(pairs), 1), np.uint8), pairs])  # "copy the next two bytes"
+        segments.append(literal.tobytes())
+    first = 64
+    header = struct.pack("<16I", 2, first, first + len(segments[0]), *([0] * 13))
+    return header + b"".join(segments)
+
+
 def saved(data_set: Dataset, folder: Path) -> Path:
-    """The data set as a file in `folder`. JPEG pixel data is told from the photometric interpretation."""
-    jpeg = data_set.PhotometricInterpretation == "YBR_FULL_422"
-    data_set.file_meta = FileMetaDataset()
-    data_set.file_meta.TransferSyntaxUID = UID(JPEG_BASELINE if jpeg else EXPLICIT)
-    data_set["PixelData"].is_undefined_length = jpeg
+    """The data set as a file in `folder`: in the transfer syntax that it names, or else Explicit VR Little Endian."""
+    if not hasattr(data_set, "file_meta"):
+        data_set.file_meta = FileMetaDataset()
+        data_set.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    syntax = data_set.file_meta.TransferSyntaxUID
+    data_set["PixelData"].is_undefined_length = syntax.is_encapsulated
+    if syntax.is_encapsulated:
+        data_set["PixelData"].VR = "OB"
     path = folder / f"{data_set.SOPInstanceUID}.dcm"
     data_set.save_as(path, enforce_file_format=True)
     return path

@@ -62,7 +62,8 @@ def install(archive: Path, folder: Path, *, integrity: str | None = None, progre
     if integrity is not None and found != integrity:
         raise InstallFailed(f"{archive}: is {found}, not {integrity} as it should be; get it again")
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
+    with _only_one(folder), _for_everybody():
+        folder.chmod(0o755)
         chance = secrets.token_hex(4)
         root = folder / f"unpacking-{chance}"
         root.mkdir()
@@ -103,6 +104,16 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _for_everybody() -> Iterator[None]:
+    """Who installs is often not who serves, and nothing in it is secret."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _switch(folder: Path, name: str) -> None:

@@ -71,6 +71,15 @@ class TestInPlace:
         assert {path.name for path in (tmp_path / "viewer").iterdir()} == {"current", second.name, "mine.txt"}
         assert find_release(tmp_path / "viewer", second) is second
 
+    def test_whoever_serves_can_read_it(self, archive: Path, tmp_path: Path):
+        before = os.umask(0o077)
+        try:
+            put(archive, tmp_path / "viewer")
+        finally:
+            os.umask(before)
+        for path in (tmp_path / "viewer", *(tmp_path / "viewer").rglob("*")):
+            assert path.stat().st_mode & 0o044, path
+
     def test_none(self, tmp_path: Path):
         assert find_release(tmp_path / "nowhere") is None
         (tmp_path / "current").symlink_to("/etc")
