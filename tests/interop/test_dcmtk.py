@@ -88,3 +88,13 @@ def test_every_size_of_pdu(tmp_path: Path, max_pdu: str) -> None:
         for name in ("CT_small.dcm", "rtdose.dcm"):
             run(storescu, "--max-send-pdu", max_pdu, gateway.host, str(gateway.port), str(sample(name)))
         assert len(matches(gateway, "instances")) == 2
+
+
+def test_termscu_does_not_end_us(tmp_path: Path) -> None:
+    """It asks DCMTK's own servers to shut down, in a SOP class of its own."""
+    termscu = peers.need("termscu")
+    with Gateway(tmp_path / "data") as gateway:
+        done = subprocess.run([termscu, gateway.host, str(gateway.port)], capture_output=True, text=True, timeout=20)
+        assert "No Acceptable Presentation Contexts" in done.stdout + done.stderr
+        run(peers.need("echoscu"), gateway.host, str(gateway.port))
+        assert gateway.stop() == 0

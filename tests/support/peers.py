@@ -64,10 +64,22 @@ PEERS: dict[str, Peer] = {
     **{
         name: Peer(_program(name), _DCMTK)
         for name in (
-            *("storescu", "storescp", "dcmqrscp", "dcmsend", "echoscu", "dcmdump", "findscu", "movescu", "getscu"),
+            *(
+                "storescu",
+                "storescp",
+                "dcmqrscp",
+                "dcmsend",
+                "echoscu",
+                "dcmdump",
+                "findscu",
+                "movescu",
+                "getscu",
+                "termscu",
+            ),
             *("dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2xml"),
         )
     },
+    "gdcmscu": Peer(_program("gdcmscu"), "apt-get install libgdcm-tools"),
     "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
     "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
