@@ -1,7 +1,7 @@
 """Getting stored instances out again: finding them, opening them, reading them in bounded memory.
 
-What DIMSE and the web share. Which transfer syntax a client may be given is the caller's decision (`Choose`); media
-types, headers and statuses are not here.
+What DIMSE and the web share. Which transfer syntax a client may be given is the caller's decision (`Choose`), in which
+one an instance can be given `imaging.transcode.forms`'s; media types, headers and statuses are not here.
 
 A row may outlive its object for a moment: an overwritten instance gets a new key and the old object goes. So the
 contract of reading is: on NoSuchObject read the row again and try once more with what it says now.
@@ -13,33 +13,28 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway.database.database import Database
 from gateway.dicom import part10, recode, uids
 from gateway.errors import NoSuchObject, NotFound, StorageError
-from gateway.imaging import native
+from gateway.imaging.transcode import forms, transcode
 from gateway.index.locate import PAGE, START, Located, located_page
 from gateway.storage.store import Store, StoredObject
 
 T = TypeVar("T")
 
-CONVERTIBLE = frozenset(
-    syntax.uid
-    for syntax in (
-        uids.IMPLICIT_VR_LITTLE_ENDIAN,
-        uids.EXPLICIT_VR_LITTLE_ENDIAN,
-        uids.EXPLICIT_VR_BIG_ENDIAN,
-        uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    )
-)
-"""What can be handed out as Explicit VR Little Endian without decoding pixels."""
-DECODED = native.SOURCES
-"""What a data set alone can be handed out from as Explicit or Implicit VR Little Endian (`Retrieval.data_set`)."""
 EXPLICIT_VR_LITTLE_ENDIAN = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 CHUNK = 1 << 20
 """Bytes that are read in one visit to a thread: 1.0 to 1.3 GB/s, where 64 KiB gave 0.4 to 0.5."""
 _ATTEMPTS = 3
+
+
+def obtainable(stored: str, target: str) -> bool:
+    """Whether an instance stored in one transfer syntax can be had in the other, as far as that can be known by it."""
+    return target in forms(stored, (target,))
+
 
 Choose = Callable[[str], str]
 """Given the transfer syntax an instance is stored in, the one to hand out. Raises where there is none."""
@@ -81,10 +76,19 @@ class Content:
 class Retrieval:
     """Reads instances. `executor` is where blocking reads run; its size bounds how many do at once.
 
-    `decoders` is where pixels are decoded, which takes long; without it that is done there too.
+    `decoders` is where pixels are decoded and encoded, which takes long; without it that is done there too. `folder`
+    is where they wait that are too many for memory; without it where temporary files are.
     """
 
-    def __init__(self, database: Database, store: Store, executor: Executor, decoders: Executor | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        executor: Executor,
+        decoders: Executor | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._folder = folder
         self._database = database
         self._store = store
         self._executor = executor
@@ -106,27 +110,29 @@ class Retrieval:
             position = page[-1].position
 
     async def open(self, located: Located, choose: Choose) -> Content:
-        """Open one instance in the transfer syntax that `choose` names.
+        """Open one instance as a DICOM file in the transfer syntax that `choose` names.
 
         Raises what `choose` raises, NotFound when the instance has gone meanwhile, DataSetError when it cannot be
-        converted, StorageError.
+        converted, StorageError. What could stand in the way of the last byte is found before the first is given.
         """
-        return await self._open(located, choose, _read, _convert)
+        return await self._open(located, choose, whole=True)
 
     async def data_set(self, located: Located, choose: Choose) -> Content:
-        """The data set alone, as C-STORE sends it: as stored, or from DECODED as one of `recode.TARGETS`.
+        """The data set alone, as C-STORE sends it. As `open` otherwise."""
+        return await self._open(located, choose, whole=False)
 
-        As `open` otherwise. What could stand in the way of the last byte is found before the first is given.
-        """
-        return await self._open(located, choose, _read_data_set, _decode)
-
-    async def _open(self, located: Located, choose: Choose, read: Source, convert: Conversion) -> Content:
+    async def _open(self, located: Located, choose: Choose, *, whole: bool) -> Content:
         for _attempt in range(_ATTEMPTS):
             uid = choose(located.transfer_syntax_uid)
-            as_stored = uid == located.transfer_syntax_uid
-            decodes = not as_stored and located.transfer_syntax_uid not in CONVERTIBLE
-            source = read(self._store, located) if as_stored else convert(self._store, located, uid)
-            pump = Pump(self._decoders if decodes else self._executor, source)
+            offset = 0 if whole else located.data_set_offset
+            if uid == located.transfer_syntax_uid:
+                pump = Pump(self._executor, _read(self._store, located, offset))
+                length = located.size - offset
+            else:
+                easy = {uid, located.transfer_syntax_uid} <= recode.SOURCES
+                source = _convert(self._store, located, uid, whole, self._folder)
+                pump = Pump(self._executor if easy else self._decoders, source)
+                length = None
             try:
                 first = await pump.next()
                 while first == b"":
@@ -137,8 +143,7 @@ class Retrieval:
             except BaseException:
                 pump.close()
                 raise
-            length = located.size - (located.data_set_offset if read is _read_data_set else 0)
-            return Content(located, uid, length if as_stored else None, first or b"", pump)
+            return Content(located, uid, length, first or b"", pump)
         raise StorageError(f"instance {located.sop_uid} keeps moving")
 
     async def opened(self, located: AsyncGenerator[Located, None], choose: Choose) -> AsyncGenerator[Content, None]:
@@ -228,19 +233,7 @@ def _discard(task: asyncio.Task[Content]) -> None:
         task.result().close()
 
 
-Source = Callable[[Store, Located], Generator[bytes, None, None]]
-Conversion = Callable[[Store, Located, str], Generator[bytes, None, None]]
-
-
-def _read(store: Store, located: Located) -> Generator[bytes, None, None]:
-    return _read_from(store, located, 0)
-
-
-def _read_data_set(store: Store, located: Located) -> Generator[bytes, None, None]:
-    return _read_from(store, located, located.data_set_offset)
-
-
-def _read_from(store: Store, located: Located, offset: int) -> Generator[bytes, None, None]:
+def _read(store: Store, located: Located, offset: int) -> Generator[bytes, None, None]:
     stored = store.open(located.key)
     try:
         while offset < located.size:
@@ -255,31 +248,28 @@ def _read_from(store: Store, located: Located, offset: int) -> Generator[bytes, 
         stored.close()
 
 
-def _convert(store: Store, located: Located, target: str) -> Generator[bytes, None, None]:
-    """As `target`, under a new file meta header that keeps where the instance came from."""
-    stored = store.open(located.key)
-    try:
-        header = part10.file_header(
-            sop_class_uid=located.sop_class_uid,
-            sop_instance_uid=located.sop_uid,
-            transfer_syntax_uid=target,
-            **_origin(part10.read_header(stored.read)),
-        )
-        body = recode.recode(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid, target)
-        yield from _joined(header, body)
-    finally:
-        stored.close()
+def _convert(
+    store: Store, located: Located, target: str, whole: bool, folder: Path | None
+) -> Generator[bytes, None, None]:
+    """As `target`; b"" now and then before the first piece.
 
-
-def _decode(store: Store, located: Located, target: str) -> Generator[bytes, None, None]:
-    """The data set as `target`, pixels decoded; b"" now and then before the first piece."""
+    `whole`: under a new file meta header that keeps where the instance came from.
+    """
     stored = store.open(located.key)
     try:
         if stored.size < located.size:
             raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {stored.size} found")
+        header = b""
+        if whole:
+            header = part10.file_header(
+                sop_class_uid=located.sop_class_uid,
+                sop_instance_uid=located.sop_uid,
+                transfer_syntax_uid=target,
+                **_origin(part10.read_header(stored.read)),
+            )
+        start, end = located.data_set_offset, located.size
         yield from _joined(
-            b"",
-            native.to_native(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid, target),
+            header, transcode(stored.read, start, end, located.transfer_syntax_uid, target, folder=folder)
         )
     finally:
         stored.close()
@@ -294,15 +284,17 @@ def _origin(meta: part10.FileMeta) -> dict[str, str]:
 
 def _joined(header: bytes, body: Iterator[bytes]) -> Generator[bytes, None, None]:
     """The pieces, joined to about CHUNK bytes, so that small ones do not cost a visit to a thread each."""
-    pieces, size = [header] if header else [], len(header)
+    pieces: list[bytes] = []
+    size = 0
     for piece in body:
-        if not piece and not size:
-            yield piece
+        if not piece:
+            if not size:
+                yield piece
             continue
         pieces.append(piece)
         size += len(piece)
         if size >= CHUNK:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    if pieces:
-        yield b"".join(pieces)
+            yield b"".join((header, *pieces))
+            pieces, size, header = [], 0, b""
+    if pieces or header:
+        yield b"".join((header, *pieces))

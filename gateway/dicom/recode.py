@@ -1,14 +1,15 @@
-"""A stored data set as Explicit or Implicit VR Little Endian (PS3.5 A.1, A.2), in pieces, in memory that does not grow.
+"""A stored data set in another encoding of its elements (PS3.5 Annex A), in pieces, in memory that does not grow.
 
-Only the encoding of elements changes: values and their order stay, group lengths go (retired, and wrong by then),
-values of odd length are padded, sequences and items come out with undefined length. Pixel data that is compressed is
-not decoded here: `gateway.imaging` does, and says in `Changes` what stands in its place.
+Values and their order stay, group lengths go (retired, and wrong by then), values of odd length are padded, sequences
+and items come out with undefined length. Pixels are neither decoded nor encoded here: `gateway.imaging` does, and says
+in `Changes` what stands in their place.
 """
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
@@ -40,12 +41,12 @@ _PIECE: Final = 64 << 10
 """Small elements are gathered until they make this many bytes."""
 _INFLATE_LIMIT: Final = 1 << 62
 
-_short_header = Struct("<HH2sH").pack
-_long_header = Struct("<HH2sHI").pack
-_item_header = Struct("<HHI").pack
-_ITEM: Final = _item_header(0xFFFE, 0xE000, UNDEFINED)
-_ITEM_END: Final = _item_header(0xFFFE, 0xE00D, 0)
-_SEQUENCE_END: Final = _item_header(0xFFFE, 0xE0DD, 0)
+_ITEM: Final = 0xFFFEE000
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_SHORT: Final = {False: Struct("<HH2sH").pack, True: Struct(">HH2sH").pack}
+_LONG: Final = {False: Struct("<HH2sHI").pack, True: Struct(">HH2sHI").pack}
+_BARE: Final = {False: Struct("<HHI").pack, True: Struct(">HHI").pack}
 
 
 def swapped(value: bytes, size: int) -> bytes:
@@ -58,11 +59,23 @@ def swapped(value: bytes, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What stands in the place of pixel data that was compressed: a value of `length` bytes, in pieces."""
+    """What stands in the place of pixel data: a value of `length` bytes, little endian, in pieces.
+
+    Or with a `length` of None fragments: all from the first item to the delimiter of the sequence.
+    """
 
     vr: str
-    length: int
+    length: int | None
     pieces: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An element that was not there: a value of even length, little endian."""
+
+    tag: int
+    vr: str
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +83,24 @@ class Changes:
     """What becomes of elements, nested ones too, by the offset at which they start."""
 
     values: Mapping[int, bytes | None] = field(default_factory=dict)
-    """Other values, of even length; None leaves the element out."""
-    pixels: Callable[[Event], Pixels] | None = None
-    """Asked for each element whose value is fragments. Without it they are an error."""
+    """Other values, of even length, little endian; None leaves the element out."""
+    pixels: Mapping[int, Pixels] = field(default_factory=dict)
+    """Other pixels. Fragments need them: as they are they are an error."""
+    before: Mapping[int, Sequence[Addition]] = field(default_factory=dict)
+    """What comes before an element."""
 
 
 _NO_CHANGES: Final = Changes()
-TARGETS: Final = frozenset((EXPLICIT_VR_LITTLE_ENDIAN.uid, IMPLICIT_VR_LITTLE_ENDIAN.uid))
-"""What can be made here."""
-SOURCES: Final = TARGETS | {EXPLICIT_VR_BIG_ENDIAN.uid, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.uid}
-"""What it can be made from without decoding pixels."""
+SOURCES: Final = frozenset(
+    syntax.uid
+    for syntax in (
+        EXPLICIT_VR_LITTLE_ENDIAN,
+        IMPLICIT_VR_LITTLE_ENDIAN,
+        EXPLICIT_VR_BIG_ENDIAN,
+        DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    )
+)
+"""What can be made into each other without decoding pixels."""
 
 
 def to_explicit_little_endian(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Iterator[bytes]:
@@ -92,15 +113,17 @@ def recode(
 ) -> Iterator[bytes]:
     """The data set that `read` gives from `start` to `end` in another transfer syntax, in pieces of 1 MiB at most.
 
-    From SOURCES to TARGETS; where both are the same unchanged. With `changes` from an encapsulated one too.
+    From and to SOURCES; where both are the same unchanged. With `changes` from and to encapsulated ones too.
     UnsupportedTransferSyntax at once for any other; DataSetError or TruncatedDataSet on the way where the data set
     is malformed or cut short.
     """
     source, target = transfer_syntax(transfer_syntax_uid), transfer_syntax(target_uid)
-    if target.uid not in TARGETS or (source.uid not in SOURCES and changes is None):
-        raise UnsupportedTransferSyntax(f"{source.name} cannot be re-encoded as {target.name}")
     if changes is None and source is target:
         return _copy(read, start, end)
+    if changes is None and not {source.uid, target.uid} <= SOURCES:
+        raise UnsupportedTransferSyntax(f"{source.name} cannot be re-encoded as {target.name}")
+    if target is DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return _deflate(recode(read, start, end, source.uid, EXPLICIT_VR_LITTLE_ENDIAN.uid, changes))
     if source is DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         inflater = Inflater(read, start, end, _INFLATE_LIMIT)
         if changes is None and target is EXPLICIT_VR_LITTLE_ENDIAN:
@@ -134,49 +157,72 @@ def _inflate(inflater: Inflater) -> Iterator[bytes]:
         yield piece
 
 
+def _deflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """A raw deflate stream, padded to even length (PS3.5 A.5)."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    length = 0
+    for piece in pieces:
+        out = deflate.compress(piece)
+        length += len(out)
+        if out:
+            yield out
+    out = deflate.flush()
+    yield out + b"\0" * (length + len(out) & 1)
+
+
 def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes: Changes) -> Iterator[bytes]:
     out = bytearray()
     values = changes.values
+    bare, big_endian = _BARE[target.big_endian], target.big_endian
+    item = bare(_ITEM >> 16, _ITEM & 0xFFFF, UNDEFINED)
+    item_end = bare(_ITEM_END >> 16, _ITEM_END & 0xFFFF, 0)
+    sequence_end = bare(_SEQUENCE_END >> 16, _SEQUENCE_END & 0xFFFF, 0)
     for event in walk(window, start, source):
         kind, tag, vr, position, value_start, length, coding = event
-        if kind is Kind.ELEMENT:
+        # An end without a delimiter has the offset of what follows.
+        begins = kind is Kind.ELEMENT or kind is Kind.FRAGMENTS or kind is Kind.SEQUENCE
+        if begins and position in changes.before:
+            for added in changes.before[position]:
+                out += _header(added.tag, added.vr, len(added.value), target)
+                out += _turned(added.value, added.vr, big_endian)
+        if begins and position in changes.pixels:
+            pixels = changes.pixels[position]
+            padding = (pixels.length or 0) & 1
+            out += _header(tag, pixels.vr, UNDEFINED if pixels.length is None else pixels.length + padding, target)
+            yield bytes(out)
+            out.clear()
+            for piece in pixels.pieces:
+                yield _turned(piece, pixels.vr, big_endian)
+            out += b"\0" * padding
+        elif kind is Kind.ELEMENT:
             if tag & 0xFFFF == 0:
                 continue
             if position in values:
                 value = values[position]
                 if value is not None:
-                    out += _header(tag, vr, len(value), target) + value
+                    out += _header(tag, vr, len(value), target) + _turned(value, vr, big_endian)
                 continue
-            size = WORD_SIZES.get(vr, 1) if coding.big_endian else 1
+            # What becomes UN for its length is little endian in any data set (PS3.5 §6.2.2).
+            turn = coding.big_endian != (big_endian and not (vr in _SHORT_NAMES and length > 0xFFFE))
             out += _header(tag, vr, length + (length & 1), target)
             if length <= _PIECE:
-                value = window.read(value_start, length)
-                out += swapped(value, size) if size > 1 else value
+                out += _turned(window.read(value_start, length), vr, turn)
             else:
                 yield bytes(out)
                 out.clear()
                 _check_within(event, window)
                 for at in range(value_start, value_start + length, CHUNK):
-                    value = window.read(at, min(CHUNK, value_start + length - at))
-                    yield swapped(value, size) if size > 1 else value
+                    yield _turned(window.read(at, min(CHUNK, value_start + length - at)), vr, turn)
             if length & 1:
                 out += b" " if vr in _TEXT_PADDING else b"\0"
         elif kind is Kind.SEQUENCE:
             out += _header(tag, "SQ", UNDEFINED, target)
         elif kind is Kind.ITEM:
-            out += _ITEM
+            out += item
         elif kind is Kind.ITEM_END:
-            out += _ITEM_END
+            out += item_end
         elif kind is Kind.SEQUENCE_END:
-            out += _SEQUENCE_END
-        elif changes.pixels is not None:
-            pixels = changes.pixels(event)
-            out += _header(tag, pixels.vr, pixels.length + (pixels.length & 1), target)
-            yield bytes(out)
-            out.clear()
-            yield from pixels.pieces
-            if pixels.length & 1:
-                out += b"\0"
+            out += sequence_end
         else:
             raise DataSetError(f"{place(tag, position)}: fragments in {source.name} (PS3.5 A.4)")
         if len(out) >= _PIECE:
@@ -186,15 +232,20 @@ def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes:
         yield bytes(out)
 
 
+def _turned(value: bytes, vr: str, turn: bool) -> bytes:
+    size = WORD_SIZES.get(vr, 1) if turn else 1
+    return swapped(value, size) if size > 1 else value
+
+
 def _header(tag: int, vr: str, length: int, target: Syntax) -> bytes:
     if target.implicit:
-        return _item_header(tag >> 16, tag & 0xFFFF, length)
+        return _BARE[False](tag >> 16, tag & 0xFFFF, length)
     if vr not in _SHORT_NAMES:
-        return _long_header(tag >> 16, tag & 0xFFFF, vr.encode("ascii"), 0, length)
+        return _LONG[target.big_endian](tag >> 16, tag & 0xFFFF, vr.encode("ascii"), 0, length)
     if length <= 0xFFFE:
-        return _short_header(tag >> 16, tag & 0xFFFF, vr.encode("ascii"), length)
+        return _SHORT[target.big_endian](tag >> 16, tag & 0xFFFF, vr.encode("ascii"), length)
     # Longer than the short form can say: "the Value Representation UN shall be used" (PS3.5 §6.2.2).
-    return _long_header(tag >> 16, tag & 0xFFFF, b"UN", 0, length)
+    return _LONG[target.big_endian](tag >> 16, tag & 0xFFFF, b"UN", 0, length)
 
 
 def _check_within(event: Event, window: Window) -> None:

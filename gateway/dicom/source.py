@@ -139,6 +139,29 @@ class Inflater:
         return b""
 
 
+class Inflated:
+    """`read` over the inflated bytes of a deflate stream, from any offset: what has passed is inflated anew.
+
+    For few ways through, each forward. Raises as Inflater does.
+    """
+
+    def __init__(self, read: Read, start: int, end: int, limit: int) -> None:
+        self._stream = read, start, end, limit
+        self._inflater = Inflater(*self._stream)
+
+    def __call__(self, offset: int, length: int) -> bytes:
+        if offset < self._inflater.position:
+            self._inflater = Inflater(*self._stream)
+        return self._inflater(offset, length)
+
+    def size(self) -> int:
+        """Bytes in all, found by inflating them."""
+        inflater = Inflater(*self._stream)
+        while inflater.more(CHUNK):
+            pass
+        return inflater.position
+
+
 def inflate(data: bytes | bytearray | memoryview, limit: int) -> bytes:
     """The data set of Deflated Explicit VR Little Endian, whole.
 

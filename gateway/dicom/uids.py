@@ -45,7 +45,20 @@ _NATIVE = {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4
 # Not encodings of a stored data set: MIME and XML documents, SMPTE real-time streams.
 _NO_DATA_SETS = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 
-_UIDS: Final[dict[str, tuple[str, str, str, str, str]]] = pydicom_table("_uid_dict").UID_dictionary
+# PS3.6 has them since 2024, pydicom's table not yet.
+_NEWER: Final = {
+    "1.2.840.10008.1.2.4.110": ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
+    "1.2.840.10008.1.2.4.111": ("JPEG XL JPEG Recompression", "Transfer Syntax", "", "", "JPEGXLJPEGRecompression"),
+    "1.2.840.10008.1.2.4.112": ("JPEG XL", "Transfer Syntax", "", "", "JPEGXL"),
+    "1.2.840.10008.1.2.8.1": (
+        "Deflated Image Frame Compression",
+        "Transfer Syntax",
+        "",
+        "",
+        "DeflatedImageFrameCompression",
+    ),
+}
+_UIDS: Final[dict[str, tuple[str, str, str, str, str]]] = _NEWER | pydicom_table("_uid_dict").UID_dictionary
 
 TRANSFER_SYNTAXES: Final[dict[str, Syntax]] = {
     uid: Syntax(

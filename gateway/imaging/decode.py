@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.dicom.source import inflate
 from gateway.dicom.uids import Syntax
 from gateway.errors import DataSetError, UnsupportedTransferSyntax
+from gateway.imaging import layout
 from gateway.imaging.codestream import Codestream, parse_jpeg, parse_jpeg2000
 from gateway.imaging.image import Image
+from gateway.imaging.jpegxl import parse_jpegxl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +32,8 @@ def decode_frame(data: bytes, syntax: Syntax, image: Image) -> bytes:
     decoder = _DECODERS.get(syntax.uid)
     if decoder is None:
         raise UnsupportedTransferSyntax(f"{syntax.name} is not decoded here")
+    if image.allocated not in (8, 16, 32) and decoder not in _ANY_SIZE:
+        raise UnsupportedTransferSyntax(f"{syntax.name} is not decoded here with {image.allocated} bits allocated")
     try:
         pixels = decoder(data, image)
     except DataSetError:
@@ -78,6 +83,22 @@ def _jpeg2000(data: bytes, image: Image) -> bytes:
     return _native(imagecodecs.jpeg2k_decode(data, numthreads=1), stream, image)
 
 
+def _jpeg_xl(data: bytes, image: Image) -> bytes:
+    """Colours come out as RGB: the codec knows what they were turned into."""
+    import imagecodecs
+
+    stream = _checked(parse_jpegxl(data), image)
+    return _native(imagecodecs.jpegxl_decode(data, numthreads=1), stream, image)
+
+
+def _uncompressed(data: bytes, image: Image) -> bytes:
+    return layout.by_pixel(data[: image.frame_size], image, image.frame_bits)
+
+
+def _deflated(data: bytes, image: Image) -> bytes:
+    return layout.by_pixel(inflate(data, image.frame_size), image, image.frame_bits)
+
+
 def _rle(data: bytes, image: Image) -> bytes:
     """PS3.5 Annex G: byte planes, the most significant first, sample by sample."""
     import imagecodecs
@@ -95,19 +116,29 @@ def _rle(data: bytes, image: Image) -> bytes:
 
 
 _DECODERS: Final[dict[str, Callable[[bytes, Image], bytes]]] = {
+    "1.2.840.10008.1.2.1.98": _uncompressed,
     "1.2.840.10008.1.2.4.50": _jpeg,
     "1.2.840.10008.1.2.4.51": _jpeg,
+    "1.2.840.10008.1.2.4.53": _jpeg,
+    "1.2.840.10008.1.2.4.55": _jpeg,
     "1.2.840.10008.1.2.4.57": _jpeg_lossless,
     "1.2.840.10008.1.2.4.70": _jpeg_lossless,
     "1.2.840.10008.1.2.4.80": _jpeg_ls,
     "1.2.840.10008.1.2.4.81": _jpeg_ls,
     "1.2.840.10008.1.2.4.90": _jpeg2000,
     "1.2.840.10008.1.2.4.91": _jpeg2000,
+    "1.2.840.10008.1.2.4.92": _jpeg2000,
+    "1.2.840.10008.1.2.4.93": _jpeg2000,
+    "1.2.840.10008.1.2.4.110": _jpeg_xl,
+    "1.2.840.10008.1.2.4.111": _jpeg_xl,
+    "1.2.840.10008.1.2.4.112": _jpeg_xl,
     "1.2.840.10008.1.2.4.201": _jpeg2000,
     "1.2.840.10008.1.2.4.202": _jpeg2000,
     "1.2.840.10008.1.2.4.203": _jpeg2000,
     "1.2.840.10008.1.2.5": _rle,
+    "1.2.840.10008.1.2.8.1": _deflated,
 }
+_ANY_SIZE: Final = (_uncompressed, _deflated)
 DECODABLE: Final = frozenset(_DECODERS)
 """Transfer syntaxes whose frames can be decoded. Video is not, nor what JPIP leaves with its provider."""
 

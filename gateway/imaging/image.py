@@ -6,7 +6,7 @@ No pixels here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.dicom.uids import Syntax
@@ -41,7 +41,8 @@ MAX_NATIVE: Final = 0xFFFFFFFE
 """Bytes that pixel data which is not encapsulated may have (PS3.5 §7.1.2)."""
 
 _ALLOCATED: Final = {PIXEL_DATA: (1, 8, 16, 32, 64), FLOAT_PIXEL_DATA: (32,), DOUBLE_FLOAT_PIXEL_DATA: (64,)}
-_DCT: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
+_DCT: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55))
+_JPEG_XL: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,14 @@ class Image:
         """The Photometric Interpretation after decoding from `syntax` (PS3.5 §8.2)."""
         if self.samples != 3:
             return self.photometric
-        if syntax.uid in _DCT or self.photometric in ("YBR_ICT", "YBR_RCT", "XYB"):
+        if syntax.uid in _DCT | _JPEG_XL or self.photometric in ("YBR_ICT", "YBR_RCT", "XYB"):
             return "RGB"
         # Nothing is subsampled any more.
         return "YBR_FULL" if self.photometric.startswith("YBR_FULL") else self.photometric
+
+    def decoded(self, syntax: Syntax) -> Image:
+        """Of the frames as they are given here, once they are decoded from `syntax`."""
+        return replace(self, photometric=self.decoded_photometric(syntax), planar=False)
 
 
 def image(values: Mapping[int, bytes], tag: int = PIXEL_DATA) -> Image:

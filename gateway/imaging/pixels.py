@@ -1,6 +1,6 @@
 """The frames of a stored object: found once, then read one at a time, as stored or decoded.
 
-Not here: what codecs do (`decode.py`), nor the rest of the data set (`native.py`). Blocking: for a thread.
+Not here: what codecs do (`decode.py`, `encode.py`), nor the rest of the data set (`transcode.py`). Blocking.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from gateway.dicom.elements import Element
 from gateway.dicom.source import Inflater, Read, Window
 from gateway.dicom.uids import Syntax, transfer_syntax
 from gateway.dicom.walk import Event, Kind, walk
-from gateway.errors import DataSetError, UnsupportedTransferSyntax
+from gateway.errors import DataSetError
 from gateway.imaging import image as attributes
 from gateway.imaging import layout
 from gateway.imaging.decode import decode_frame
+from gateway.imaging.encode import encode_frame
 from gateway.imaging.frames import Frames, locate
 from gateway.imaging.image import Image
 
@@ -26,6 +27,8 @@ INFLATE_LIMIT: Final = 6 << 30
 VIDEO: Final = frozenset(uid for uid in uids.TRANSFER_SYNTAXES if uid.startswith("1.2.840.10008.1.2.4.10"))
 """MPEG2, H.264 and HEVC: one stream, which is given as if it were one frame, and never decoded."""
 _EXTENDED_OFFSETS: Final = 0x7FE00001
+ENCAPSULATED_ONLY: Final = frozenset((_EXTENDED_OFFSETS, 0x7FE00002, 0x7FE00003))
+"""Extended Offset Table, its lengths, and the total length of the encapsulated value."""
 _MAX_TABLE: Final = 8 << 20
 _MAX_ATTRIBUTE: Final = 64
 _NATIVE: Final = frozenset((uids.IMPLICIT_VR_LITTLE_ENDIAN.uid, uids.EXPLICIT_VR_LITTLE_ENDIAN.uid))
@@ -89,7 +92,8 @@ class PixelData:
             return self.stored(read, number)
         if target_uid in _NATIVE:
             return self.native(read, number)
-        raise UnsupportedTransferSyntax(f"{uids.name_of(target_uid)} is not encoded here")
+        decoded = self.image.decoded(self.syntax)
+        return encode_frame(self.native(read, number), decoded, transfer_syntax(target_uid))
 
     def _value(self, read: Read) -> Callable[[int, int], bytes]:
         """Bytes of the uncompressed value, turned to little endian."""
@@ -115,12 +119,13 @@ class Level:
 
     def take(self, event: Event, window: Window) -> None:
         """Keep the value of an element that has to do with pixels, in little endian."""
-        limit = _MAX_TABLE if event.tag == _EXTENDED_OFFSETS else _MAX_ATTRIBUTE
-        if (event.tag in attributes.TAGS or event.tag == _EXTENDED_OFFSETS) and event.length <= limit:
+        if event.tag not in attributes.TAGS and event.tag not in ENCAPSULATED_ONLY:
+            return
+        self.starts[event.tag] = event.start
+        if event.length <= (_MAX_TABLE if event.tag == _EXTENDED_OFFSETS else _MAX_ATTRIBUTE):
             value = window.read(event.value_start, event.length)
             word = recode.WORD_SIZES.get(event.vr, 1) if event.syntax.big_endian else 1
             self.values[event.tag] = recode.swapped(value, word) if word > 1 else value
-            self.starts[event.tag] = event.start
 
     def picked(self, elements: Mapping[int, Element]) -> None:
         """The same for elements that are read already."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gateway.access.tokens import TokenVerifier
@@ -19,6 +20,7 @@ from gateway.archive.worklist import Worklists
 from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.jobs.runner import Kind
+from gateway.storage.layout import Layout
 from gateway.storage.store import Store
 
 
@@ -47,11 +49,11 @@ class Context:
             self.wake()
 
         retrieve = self.settings().retrieve
-        self._threads = [
-            ThreadPoolExecutor(retrieve.threads, thread_name_prefix="retrieve"),
-            ThreadPoolExecutor(self.settings().imaging.threads, thread_name_prefix="decode"),
-        ]
-        self.retrieval = Retrieval(self.database, self.store, *self._threads)
+        readers = ThreadPoolExecutor(retrieve.threads, thread_name_prefix="retrieve")
+        decoders = ThreadPoolExecutor(self.settings().imaging.threads, thread_name_prefix="decode")
+        self._threads = [readers, decoders]
+        folder = Layout(Path(self.settings().storage.path)).spool
+        self.retrieval = Retrieval(self.database, self.store, readers, decoders, folder)
         self.commitments = Commitments(self.database, self.store, self.settings, wake=wake)
         self.worklists = Worklists(self.database, self.settings)
         self.steps = PerformedSteps(self.database, self.settings, wake=wake)

@@ -18,7 +18,7 @@ from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.status import Category
 from gateway.errors import AssociationLost, UnsupportedTransferSyntax
-from gateway.imaging import native
+from gateway.imaging.transcode import SOURCES, forms
 from gateway.net.exchange import Exchange
 from gateway.ul.items import MAX_CONTEXTS
 from gateway.ul.negotiation import PresentationContext
@@ -113,7 +113,7 @@ def plan(stored: Mapping[str, Iterable[str]]) -> list[list[Proposal]]:
     plans: list[list[Proposal]] = [[]]
     for uid, syntaxes in stored.items():
         wanted = dict.fromkeys(syntaxes)
-        if not native.SOURCES.isdisjoint(wanted):
+        if not SOURCES.isdisjoint(wanted):
             wanted |= dict.fromkeys(TARGETS)
         if len(plans[-1]) + len(wanted) > MAX_CONTEXTS:
             plans.append([])
@@ -126,12 +126,8 @@ def choose(accepted: Mapping[str, PresentationContext], stored: str, sop_class_u
 
     `accepted` has the contexts of its SOP class by transfer syntax. Raises UnsupportedTransferSyntax.
     """
-    if stored in accepted:
-        return stored
-    if stored in native.SOURCES:
-        for target in TARGETS:
-            if target in accepted:
-                return target
+    for uid in forms(stored, accepted):
+        return uid
     if not accepted:
         raise UnsupportedTransferSyntax(f"the peer does not accept {uids.name_of(sop_class_uid)}")
     what = f"{uids.name_of(sop_class_uid)} in {uids.name_of(stored)}"

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.errors import GatewayError, TruncatedDataSet
-from gateway.imaging import native
+from gateway.imaging.transcode import transcode
 from gateway.net.buffers import BlockPool
 from gateway.scu.node import Node, associate
 from gateway.scu.sending import UNASKED, Choose, Instance, Origin, Proposal, Sent, Transfer, plan
@@ -175,9 +175,7 @@ class _Reading:
             self._pieces = (
                 self._copy(source)
                 if as_it_is
-                else native.to_native(
-                    source.read, item.start, item.end, item.transfer_syntax_uid, self.transfer_syntax_uid
-                )
+                else transcode(source.read, item.start, item.end, item.transfer_syntax_uid, self.transfer_syntax_uid)
             )
             # Empty ones come while it is gone through beforehand.
             self._first = next((piece for piece in self._pieces if piece), b"")

@@ -9,6 +9,7 @@ A data folder holds:
     rejected/<key>.dcm, .json  what could not be read, with the reason
     ohif/                      the OHIF viewer, where it is installed; see gateway/web/ohif/release.py
     backup.json                in a backup alone: that it is whole, and what it holds
+    (files without a name)     frames that wait to be sent
 
 Keys are ULIDs: 48 bits of milliseconds, when the key was made, and 80 of chance, 26 characters of Crockford's base 32.
 They are ours; no string of a peer's ever gets here. What is written together lies together: a folder of the store
@@ -52,6 +53,7 @@ class Layout:
         self.store = base / "store"
         self.incoming = base / "incoming"
         self.rejected = base / "rejected"
+        self.spool = base
         self.ohif = base / "ohif"
         self.manifest = base / "backup.json"
         self._store = str(self.store)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from gateway.archive.pictures import Pictures
 from gateway.archive.retrieve import Retrieval
 from gateway.archive.worklist import Worklists
 from gateway.imaging.cache import FrameCache
+from gateway.storage.layout import Layout
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
 from gateway.web.dicomweb.documents import PICTURES
@@ -64,13 +66,14 @@ def create_app(context: Context) -> web.Application:
 
 
 async def _threads(app: web.Application) -> AsyncIterator[None]:
-    """Threads for reading files, making pictures and checking passwords."""
+    """Threads for reading files, decoding, encoding and rendering, and checking passwords."""
     context = app[CONTEXT]
     settings = context.settings()
     readers = ThreadPoolExecutor(settings.http.read_threads, thread_name_prefix="read")
     painters = ThreadPoolExecutor(settings.imaging.threads, thread_name_prefix="picture")
     authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
-    app[RETRIEVAL] = Retrieval(context.database, context.store, readers)
+    folder = Layout(Path(settings.storage.path)).spool
+    app[RETRIEVAL] = Retrieval(context.database, context.store, readers, painters, folder)
     app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
     yield
     authenticator.close()

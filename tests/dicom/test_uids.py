@@ -17,6 +17,8 @@ class TestTransferSyntaxes:
     def test_facts_agree_with_pydicom(self):
         for uid, syntax in TRANSFER_SYNTAXES.items():
             theirs = pydicom.uid.UID(uid)
+            if theirs == theirs.name:
+                continue  # newer than pydicom's table
             assert syntax.keyword == theirs.keyword
             if uid == "1.2.840.10008.1.20":
                 continue  # pydicom takes Papyrus 3 for explicit

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.archive.retrieve import CONVERTIBLE, EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval
+from gateway.archive.retrieve import EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
 from gateway.dicom import json
 from gateway.errors import NotFound
 from gateway.index.locate import Located
@@ -43,11 +43,9 @@ class Representation:
 
     def obtain(self, stored: str) -> str | None:
         """The transfer syntax an instance stored in `stored` would be sent in; None where it cannot be."""
-        if self.transfer_syntax in ("*", stored):
+        if self.transfer_syntax == "*":
             return stored
-        if self.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN and stored in CONVERTIBLE:
-            return EXPLICIT_VR_LITTLE_ENDIAN
-        return None
+        return self.transfer_syntax if obtainable(stored, self.transfer_syntax) else None
 
 
 def representations(ranges: list[MediaRange], *, single: bool) -> list[Representation]:

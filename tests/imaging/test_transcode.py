@@ -16,7 +16,7 @@ from pydicom.uid import UID
 
 from gateway.dicom import part10, recode, uids
 from gateway.errors import DataSetError, GatewayError, UnsupportedTransferSyntax
-from gateway.imaging.native import SOURCES, to_native
+from gateway.imaging.transcode import SOURCES, transcode
 from tests.support import peers
 from tests.support.datasets import EXPLICIT, IMPLICIT, decode, encode, instance, read_sample, sample
 
@@ -37,7 +37,7 @@ RLE = "1.2.840.10008.1.2.5"
 
 
 def native(data: bytes, syntax: str, target: str = EXPLICIT) -> bytes:
-    return b"".join(to_native(lambda at, size: data[at : at + size], 0, len(data), syntax, target))
+    return b"".join(transcode(lambda at, size: data[at : at + size], 0, len(data), syntax, target))
 
 
 def parts(path: Path) -> tuple[str, bytes]:
@@ -204,7 +204,7 @@ class TestFailures:
     """Whatever is wrong is said before the first byte."""
 
     def refuse(self, data: bytes, syntax: str) -> GatewayError:
-        pieces = to_native(lambda at, size: data[at : at + size], 0, len(data), syntax, EXPLICIT)
+        pieces = transcode(lambda at, size: data[at : at + size], 0, len(data), syntax, EXPLICIT)
         with pytest.raises(DataSetError) as caught:
             assert not any(pieces)
         return caught.value

@@ -1,0 +1,56 @@
+"""Frames as the value of encapsulated pixel data (PS3.5 A.4): fragments, with a table of where each frame begins."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+from gateway.dicom.recode import Addition
+from gateway.imaging.spool import Spool
+
+_MAX_OFFSET: Final = 0xFFFFFFFF
+_item = Struct("<HHI").pack
+_DELIMITER: Final = _item(0xFFFE, 0xE0DD, 0)
+
+
+def offsets(lengths: array[int]) -> array[int]:
+    """Of the item of each frame from the first (PS3.5 A.4): one fragment a frame, of even length."""
+    found, at = array("Q"), 0
+    for length in lengths:
+        found.append(at)
+        at += 8 + length + (length & 1)
+    return found
+
+
+def extended(lengths: array[int]) -> list[Addition]:
+    """The Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8) where the basic one cannot say how far it is."""
+    table = offsets(lengths)
+    if not table or table[-1] <= _MAX_OFFSET:
+        return []
+    return [
+        Addition(0x7FE00001, "OV", _little_endian(table)),
+        Addition(0x7FE00002, "OV", _little_endian(lengths)),
+    ]
+
+
+def fragments(spool: Spool) -> Iterator[bytes]:
+    """All from the Basic Offset Table, which is empty where there is an extended one, to the delimiter."""
+    table = offsets(spool.lengths)
+    basic = array("I", table) if table and table[-1] <= _MAX_OFFSET else array("I")
+    yield _item(0xFFFE, 0xE000, 4 * len(basic)) + _little_endian(basic)
+    for length, pieces in zip(spool.lengths, spool.frames(), strict=True):
+        yield _item(0xFFFE, 0xE000, length + (length & 1))
+        yield from pieces
+        if length & 1:
+            yield b"\0"
+    yield _DELIMITER
+
+
+def _little_endian(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
