@@ -143,7 +143,7 @@ def pipeline(
     padding aside, except where 8 bits are meant as they are.
     """
     modality = _modality(header.group(PIXEL_VALUE_TRANSFORMATION_SEQUENCE, frame), words)
-    voi = window or _voi(header.group(FRAME_VOI_LUT_SEQUENCE, frame)) or _whole(header, words, modality)
+    voi = window or of_frame(header, frame) or _whole(header, words, modality)
     if voi is None:
         voi = _extent(header, words, modality, pixels)
     item = header.item(PRESENTATION_LUT_SEQUENCE)
@@ -160,8 +160,9 @@ def _modality(group: Header, words: Words) -> Modality:
     return Modality(slope or 1.0, intercept or 0.0)  # a slope of 0 would leave nothing to see
 
 
-def _voi(group: Header) -> Window | Lut | None:
-    """The first window of a data set or frame, otherwise its first VOI LUT."""
+def of_frame(header: Header, frame: int) -> Window | Lut | None:
+    """What the header itself says: the first window of a frame, from 0, or of all, otherwise the first VOI LUT."""
+    group = header.group(FRAME_VOI_LUT_SEQUENCE, frame)
     center, width = group.number(WINDOW_CENTER), group.number(WINDOW_WIDTH)
     function = group.text(VOI_LUT_FUNCTION).upper()
     known: Function = "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT" if function == "LINEAR_EXACT" else "LINEAR"

@@ -34,15 +34,16 @@ def render(
     *,
     window: Window | None = None,
     viewport: Viewport | None = None,
+    square: bool = True,
 ) -> Array:
     """uint8 of `(rows, columns)` or `(rows, columns, 3)` for the `image.frame_size` bytes of a frame, from 0.
 
-    `photometric` is that of `data`. DataSetError for pixels that cannot be understood, BadRequest for a viewport that
-    does not fit the image.
+    `photometric` is that of `data`. With `square`, pixels that are higher than wide, or wider than high, come out
+    square. DataSetError for pixels that cannot be understood, BadRequest for a viewport that does not fit the image.
     """
     pixels = samples(image, data)
     words = _words(header, image)
-    part = cut(viewport, image.rows, image.columns, pixel_aspect(header, frame))
+    part = cut(viewport, image.rows, image.columns, pixel_aspect(header, frame) if square else 1.0)
     shown = _shown(header, photometric, frame, words, pixels, part, window)
     planes = [Overlay(part.of(plane.mask), plane.is_region) for plane in overlays(header, frame, words, pixels)]
     if planes:
