@@ -7,6 +7,7 @@ written over, and the same pixels. Instances out of real files are `files.py`'s;
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import re
 import struct
@@ -31,6 +32,12 @@ class Instance(NamedTuple):
     transfer_syntax_uid: str
     size: int
     chunks: Iterable[bytes | memoryview]
+    series_instance_uid: str = ""
+    frames: int = 1
+
+
+ENDLESS: Final = 1 << 40
+"""Instances, for a source that never runs dry."""
 
 
 class Source(Protocol):
@@ -98,8 +105,7 @@ def parse_size(text: str) -> Preset:
     """
     if (preset := PRESETS.get(text.lower())) is not None:
         return preset
-    match = _SIZE.match(text.strip().upper())
-    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    size = _bytes(text)
     if not 2 <= size <= 0xFFFFFFFE:
         raise ValueError(f"{text!r} is neither a size such as 512KB, up to 4GB, nor one of {', '.join(PRESETS)}")
     if size > 32 << 20:
@@ -107,6 +113,19 @@ def parse_size(text: str) -> Preset:
         return Preset(text, "OT", _MULTI_FRAME[16], 1024, 1024, frames=round(size / frame), instances=10)
     columns = 1 << max(0, (size // 2).bit_length() - 1) // 2
     return Preset(text, "CT", _CT, max(1, round(size / 2 / columns)), columns)
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes: `400MB`. Raises ValueError."""
+    if not (size := _bytes(text)):
+        raise ValueError(f"{text!r} is no size such as 400MB")
+    return size
+
+
+def _bytes(text: str) -> int:
+    """0 for what is no size."""
+    match = _SIZE.match(text.strip().upper())
+    return int(float(match[1]) * _UNITS[match[2]]) if match else 0
 
 
 class Identifiers:
@@ -129,11 +148,15 @@ class Identifiers:
 
 
 class Synthetic:
-    """A `Source` of `instances` made-up instances on each association, every association with studies of its own."""
+    """A `Source` of `instances` made-up instances on each association, every association with studies of its own.
 
-    def __init__(self, preset: Preset, instances: int) -> None:
+    With `distinct`, the same so many come again and again on each association, to the byte.
+    """
+
+    def __init__(self, preset: Preset, instances: int, distinct: int | None = None) -> None:
         self.preset = preset
         self.instances = instances
+        self.distinct = distinct
         self.contexts: Sequence[tuple[str, Sequence[str]]] = [
             (preset.sop_class_uid, [uids.EXPLICIT_VR_LITTLE_ENDIAN.uid])
         ]
@@ -147,22 +170,29 @@ class Synthetic:
         return self.instances * associations
 
     def feed(self, association: int, associations: int) -> Iterator[Instance]:
+        if self.distinct is None:
+            return self._new(self.instances)
+        return itertools.islice(itertools.cycle(self._new(self.distinct)), self.instances)
+
+    def _new(self, instances: int) -> Iterator[Instance]:
         preset, places, pixels, size = self.preset, self._places, self._pixels, self._size
         new_uid, class_uid, syntax = self._identifiers.uid, preset.sop_class_uid, uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
         header = bytearray(self._template)
         instance_at, number_at = places[_SOP_INSTANCE_UID], places[_INSTANCE_NUMBER]
-        study_uid = ""
-        for index in range(self.instances):
+        study_uid = series_uid = ""
+        for index in range(instances):
             series, number = divmod(index, preset.instances)
             if number == 0:
                 if series % preset.series == 0:
                     study_uid = self._begin_study(header)
-                _put(header, places[_SERIES_INSTANCE_UID], new_uid())
+                series_uid = (new := new_uid()).decode()
+                _put(header, places[_SERIES_INSTANCE_UID], new)
                 _put(header, places[_SERIES_NUMBER], b"%-4d" % (series % preset.series + 1))
             uid = new_uid()
             header[instance_at : instance_at + 44] = uid
             header[number_at : number_at + 6] = b"%-6d" % (number + 1)
-            yield Instance(class_uid, uid.decode(), study_uid, syntax, size, (bytes(header), *pixels))
+            chunks: tuple[bytes | memoryview, ...] = (bytes(header), *pixels)
+            yield Instance(class_uid, uid.decode(), study_uid, syntax, size, chunks, series_uid, preset.frames)
 
     def _begin_study(self, header: bytearray) -> str:
         """A patient who has come for one study. Its UID."""

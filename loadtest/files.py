@@ -137,7 +137,8 @@ class Files:
     def _instance(self, file: File, new: dict[str, bytes]) -> Instance:
         uid, study = file.uids[_SOP_INSTANCE_UID], file.uids.get(_STUDY_INSTANCE_UID, "")
         if self._identifiers is None:
-            return Instance(file.sop_class_uid, uid, study, file.transfer_syntax_uid, file.size, file.chunks())
+            series = file.uids.get(_SERIES_INSTANCE_UID, "")
+            return Instance(file.sop_class_uid, uid, study, file.transfer_syntax_uid, file.size, file.chunks(), series)
         values = {}
         for tag in _REPLACED:
             old = file.uids[tag]
@@ -152,6 +153,7 @@ class Files:
             file.transfer_syntax_uid,
             size,
             file.chunks_with(values),
+            values[_SERIES_INSTANCE_UID].decode(),
         )
 
 

@@ -1,8 +1,15 @@
-"""An acceptor that takes everything and keeps nothing: what answers no slower shows the generator's own ceiling."""
+"""A server that takes everything and keeps nothing: what answers no slower shows the generator's own ceiling.
+
+Over DICOM it says yes to all it is asked. Over HTTP it is a DICOMweb service that holds a study of `PARTS` instances
+of 512 KB under every UID. It is also where the instances of a C-MOVE of ours go.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+
+from aiohttp import web
 
 from gateway.dicom import uids
 from gateway.dimse import messages
@@ -17,19 +24,24 @@ from gateway.ul.negotiation import PresentationContext
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 
 AET = "SINK"
+PARTS = 100
+"""Instances of the study that WADO-RS gives."""
 _BLOCKS = 256
 _CONNECTIONS = 2000
 _OPERATIONS = 64
+_PIXELS = bytes(512 << 10)
+_BOUNDARY = "sink"
+_MOST_HEADER = 1 << 16
 
 
 class _Discard:
     """Receives one message, and answers its end with success."""
 
-    def __init__(self, session: Session, context: PresentationContext, command: Command) -> None:
-        self._session, self._context, self._command = session, context, command
+    def __init__(self, sink: Sink, session: Session, context: PresentationContext, command: Command) -> None:
+        self._sink, self._session, self._context, self._command = sink, session, context, command
 
     def write(self, data: memoryview, block: Block) -> None:
-        pass
+        self._sink.bytes += len(data)
 
     def end(self) -> None:
         if self._command.command_field == C_CANCEL_RQ:
@@ -47,6 +59,16 @@ class _Discard:
 class Sink:
     """The `Services` of an acceptor that says yes to all."""
 
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Of data sets received."""
+        self._taken = 0
+
+    def taken(self) -> int:
+        """Bytes received since this was last called."""
+        new, self._taken = self.bytes - self._taken, self.bytes
+        return new
+
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         results = negotiation.negotiate(request, {}, on_unknown=lambda uid: uids.TRANSFER_SYNTAXES)
         proposed = request.user_information.operations
@@ -62,7 +84,7 @@ class Sink:
         )
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
-        return _Discard(session, context, command)
+        return _Discard(self, session, context, command)
 
 
 def open_sink(host: str, port: int, services: Sink | None = None) -> Acceptor:
@@ -79,11 +101,95 @@ def open_sink(host: str, port: int, services: Sink | None = None) -> Acceptor:
     return acceptor
 
 
-async def serve(host: str, port: int) -> None:
+def web_app() -> web.Application:
+    """The DICOMweb side."""
+    app = web.Application(client_max_size=0)
+    router = app.router
+    router.add_post("/dicom-web/studies", _store)
+    router.add_get("/dicom-web/{tail:.+}", _give)
+    return app
+
+
+async def serve(host: str, port: int, web_port: int) -> None:
     """Take everything until cancelled. Says where it listens as the gateway does, on standard output."""
-    acceptor = open_sink(host, port)
+    runner = web.AppRunner(web_app(), access_log=None)
+    await runner.setup()
     try:
-        print("DICOM  {}@{}:{}".format(AET, *acceptor.address), flush=True)
-        await asyncio.Event().wait()
+        await web.TCPSite(runner, host, web_port).start()
+        acceptor = open_sink(host, port)
+        try:
+            print("DICOM  {}@{}:{}".format(AET, *acceptor.address))
+            print(f"Web    http://{host}:{runner.addresses[0][1]}/dicom-web", flush=True)
+            await asyncio.Event().wait()
+        finally:
+            await acceptor.stop(0)
     finally:
-        await acceptor.stop(0)
+        await runner.cleanup()
+
+
+async def _store(request: web.Request) -> web.Response:
+    """STOW-RS. Only the head of each part is looked at, for its UIDs; the rest is passed over."""
+    stored = []
+    boundary = b"\r\n--" + request.headers["Content-Type"].rpartition("boundary=")[2].strip('"').encode() + b"\r\n"
+    kept = b"\r\n"
+    while chunk := await request.content.readany():
+        kept += chunk
+        while (at := kept.find(boundary)) >= 0:
+            head = kept[at + len(boundary) :][:_MOST_HEADER]
+            if (found := _file_uid(head)) is None:
+                break  # Not all of it is here yet.
+            stored.append(found)
+            kept = kept[at + len(boundary) :]
+        else:
+            kept = kept[-len(boundary) :]
+    rows = ",".join(
+        f'{{"00081150":{{"vr":"UI","Value":["1.2"]}},"00081155":{{"vr":"UI","Value":["{uid}"]}}}}' for uid in stored
+    )
+    return _json(f'{{"00081199":{{"vr":"SQ","Value":[{rows}]}}}}'.encode())
+
+
+def _file_uid(head: bytes) -> str | None:
+    """Media Storage SOP Instance UID of a part that begins; None where it has not come so far."""
+    at = head.find(b"\x02\x00\x03\x00UI")
+    if at < 0 or len(head) < at + 8:
+        return None
+    length = int.from_bytes(head[at + 6 : at + 8], "little")
+    return head[at + 8 : at + 8 + length].rstrip(b"\0").decode("ascii") if len(head) >= at + 8 + length else None
+
+
+async def _give(request: web.Request) -> web.StreamResponse:
+    what = request.path.rpartition("/")[2]
+    if what in ("studies", "series", "instances"):
+        return _json(b"[%s]" % b",".join([_ROW] * int(request.query.get("limit", "25"))))
+    if what == "metadata":
+        return _json(b"[%s]" % b",".join([_ROW] * PARTS))
+    if what == "rendered":
+        return web.Response(body=_PIXELS[: 64 << 10], content_type="image/jpeg")
+    if "/frames/" in request.path:
+        return await _multipart(request, "application/octet-stream", 1)
+    return await _multipart(request, "application/dicom", PARTS)
+
+
+async def _multipart(request: web.Request, kind: str, parts: int) -> web.StreamResponse:
+    part = f"\r\n--{_BOUNDARY}\r\nContent-Type: {kind}\r\n\r\n".encode() + _PIXELS
+    end = f"\r\n--{_BOUNDARY}--\r\n".encode()
+    answer = web.StreamResponse(headers={"Content-Type": f'multipart/related; type="{kind}"; boundary={_BOUNDARY}'})
+    answer.content_length = parts * len(part) + len(end)
+    await answer.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(parts):
+            await answer.write(part)
+        await answer.write(end)
+        await answer.write_eof()
+    return answer
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/dicom+json")
+
+
+_ROW = (
+    b'{"0020000D":{"vr":"UI","Value":["2.25.1"]},"0020000E":{"vr":"UI","Value":["2.25.2"]},"00080018":{"vr":"UI",'
+    b'"Value":["2.25.3"]},"00100010":{"vr":"PN","Value":[{"Alphabetic":"Sink^Sink"}]},"00100020":{"vr":"LO",'
+    b'"Value":["SINK"]},"00080060":{"vr":"CS","Value":["CT"]}}'
+)

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 import loadtest
+from gateway.errors import ConfigurationError
 from loadtest import peers
 from loadtest.cli import app
-from tests.support.peers import need
 
 ROOT = Path(loadtest.__file__).parent
 
@@ -31,76 +31,130 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_send_says_how_fast_it_was(sink: peers.Peer, tmp_path: Path) -> None:
-    file = tmp_path / "acknowledged"
-    code, out, _ = run("send", sink.host, sink.port, "-k", 2, "-n", 10, "--size", "8KB", "--acknowledged", file)
+class TestSend:
+    def test_it_says_how_fast_it_was(self, sink: peers.Peer, tmp_path: Path) -> None:
+        file, page = tmp_path / "acknowledged", tmp_path / "report.html"
+        code, out, _ = run(
+            *("send", sink.host, sink.port, "-k", 2, "-n", 10, "--size", "8KB", "--acknowledged", file, "--html", page)
+        )
+        assert code == 0, out
+        assert "20 of 20" in out
+        assert "p99" in out
+        assert len(set(file.read_text().splitlines())) == 20
+        assert "2 associations, 8KB" in page.read_text()
+
+    def test_as_json(self, sink: peers.Peer) -> None:
+        code, out, _ = run("send", sink.host, sink.port, "-n", 5, "--size", "8KB", "--window", 4, "--json")
+        result = json.loads(out)
+        assert code == 0, out
+        assert result["works"][0]["operations"] == 5
+        assert result["verification"] is None
+
+    def test_failures_are_exit_code_1_and_wrong_usage_2(self, sink: peers.Peer, tmp_path: Path) -> None:
+        code, out, _ = run("send", "127.0.0.1", peers.free_port(), "-n", 5)
+        assert code == 1
+        assert "not begun 5" in out
+        assert run("send", sink.host, sink.port, "--size", "huge")[0] == 2
+        assert run("send", sink.host, sink.port, "--verify", "host")[0] == 2
+        assert run("send", sink.host, sink.port, "--files", tmp_path / "none")[0] == 2
+
+
+class TestRun:
+    def test_a_scenario_of_ones_own_against_the_gateway(self, tmp_path: Path) -> None:
+        """Stored, found, moved to us, read over the web, verified, watched, and told in a page."""
+        file, page = tmp_path / "mine.toml", tmp_path / "report.html"
+        file.write_text(
+            'title = "Mine"\nabout = "A bit of everything."\nduration = 1\n'
+            '[data.ct]\nsize = "8KB"\nseries = 2\ninstances = 3\n[[prepare]]\ndata = "ct"\nstudies = 2\n'
+            '[[work]]\ndo = "store"\ndata = "ct"\neach = "study"\nat_once = 2\nrate = 5\n'
+            '[[work]]\ndo = "find"\ncount = 3\n[[work]]\ndo = "move"\ncount = 2\n[[work]]\ndo = "get"\ncount = 2\n'
+            '[[work]]\ndo = "qido"\ncount = 3\nkeys = {StudyInstanceUID = "{study}"}\n'
+            '[[work]]\ndo = "study"\ncount = 2\n[[work]]\ndo = "metadata"\ncount = 2\n'
+        )
+        code, out, err = run("run", file, "--start", "gateway", "--no-ceiling", "--html", page, "--json")
+        result = json.loads(out)
+        assert code == 0, out + err
+        works = {work["name"]: work for work in result["works"]}
+        assert works["store"]["operations"] == 5
+        assert works["store"]["instances"] == 30
+        assert works["move"]["instances"] == works["get"]["instances"] == 12
+        assert works["move"]["bytes"] > 12 * 8192
+        assert works["qido"]["instances"] == 3
+        assert result["verification"]["asked"] == result["verification"]["found"] == 42
+        assert result["verification"]["compared"] > 3
+        assert result["usage"]["memory_peak"] > 10_000_000
+        assert "Mine" in page.read_text()
+
+    def test_the_generators_ceiling_is_measured_first(
+        self, sink: peers.Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from loadtest import run as runs
+
+        monkeypatch.setattr(runs, "_CEILING_SECONDS", 0.2)
+        file = tmp_path / "mine.toml"
+        file.write_text(
+            'title = "Mine"\nabout = "Echo."\n[[work]]\ndo = "echo"\ncount = 200\n[[work]]\ndo = "qido"\ncount = 5\n'
+        )
+        to, url = f"{sink.aet}@{sink.host}:{sink.port}", sink.dicomweb
+        code, out, _ = run("run", file, "--to", to, "--web", url, "--no-verify", "--json")
+        result = json.loads(out)
+        assert code == 0, out
+        assert all(ceiling["operations_per_second"] > 50 for ceiling in result["ceilings"])
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("swarm",),
+            ("swarm", "--to", "nowhere"),
+            ("swarm", "--web", "nowhere"),
+            ("swarm", "--start", "pacs"),
+            ("swarm", "--start", "sink", "--to", "A@b:1"),
+            ("swarm", "--to", "A@b:1", "--duration", "long"),
+            ("swarm", "--to", "A@b:1", "--budget", "much"),
+            ("swarm", "--to", "A@b:1", "--move-to", "X:y"),
+        ],
+    )
+    def test_wrong_usage_is_exit_code_2(self, arguments: tuple[str, ...]) -> None:
+        assert run("run", *arguments)[0] == 2
+
+    def test_a_wrong_scenario_is_said_with_its_place(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.toml"
+        file.write_text('title = "t"\nabout = "a"\nspeed = 1\nwork = []\n')
+        with pytest.raises(ConfigurationError, match=r"mine.toml: .*unknown field `speed`"):
+            run("run", file, "--to", "A@b:1")
+
+
+def test_scenarios_are_listed_and_shown() -> None:
+    code, out, _ = run("scenarios")
+    assert code == 0
+    assert "morning " in out
+    assert "swarm " in out
+    assert "at_once = 500" in run("scenarios", "swarm")[1]
+    assert "swarm" in json.loads(run("scenarios", "--json")[1])
+
+
+def test_compare_as_people_call_it(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    code, out, _ = run(
+        *("compare", "--rounds", 1, "--rows", "store-1", "--scale", "0.02", "--peers", "gateway,sink"),
+        *("--folder", folder, "--html", page),
+    )
     assert code == 0, out
-    assert "20 of 20" in out
-    assert "p99" in out
-    assert len(set(file.read_text().splitlines())) == 20
-
-
-def test_send_as_json(sink: peers.Peer) -> None:
-    code, out, _ = run("send", sink.host, sink.port, "-n", 5, "--size", "8KB", "--window", 4, "--json")
-    result = json.loads(out)
-    assert code == 0, out
-    assert result["summary"]["acknowledged"] == 5
-    assert result["verification"] is None
-
-
-def test_failures_are_exit_code_1_and_wrong_usage_2(sink: peers.Peer, tmp_path: Path) -> None:
-    code, out, _ = run("send", "127.0.0.1", peers.free_port(), "-n", 5)
-    assert code == 1
-    assert "not sent 5" in out
-    assert run("send", sink.host, sink.port, "--size", "huge")[0] == 2
+    assert "1 association, 512 KB" in out
+    assert "1 association, 512 KB" in page.read_text()
+    assert list(folder.iterdir()) == []
+    assert "growth" in run("compare", "--list")[1]
     assert run("compare", "--peers", "pacs")[0] == 2
-    assert run("compare", "--associations", "many")[0] == 2
-    assert run("send", sink.host, sink.port, "--files", tmp_path / "none")[0] == 2
-
-
-def test_compare_with_what_always_is_there(tmp_path: Path) -> None:
-    code, out, _ = run(
-        *("compare", "--rounds", 2, "--associations", "1,3", "--count", 6, "--size", "8KB", "--work", "store"),
-        *("--peers", "gateway,sink", "--folder", tmp_path, "--json"),
-    )
-    result = json.loads(out)
-    assert code == 0, out
-    assert [work["name"] for work in result["works"]] == ["1 association, 8KB", "3 associations, 8KB"]
-    for work in result["works"]:
-        assert [row["peer"] for row in work["rows"]] == ["gateway", "sink"]
-        assert all(len(row["runs"]) == 2 for row in work["rows"])
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.interop
-def test_compare_with_orthanc_and_storescp(tmp_path: Path) -> None:
-    for name in ("storescu", "storescp", "orthanc", "orthanc-dicomweb"):
-        need(name)
-    code, out, _ = run(
-        *("compare", "--rounds", 1, "--associations", "2", "--count", 4, "--size", "8KB", "--folder", tmp_path),
-        *("--peers", "orthanc-tuned,storescp-tuned"),
-    )
-    assert code == 0, out
-    assert "storescu, 4 x 8KB" in out
-    assert out.count("orthanc-tuned") == out.count("storescp-tuned") == 2
-
-
-def test_a_peer_that_is_not_installed_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "_PATH", str(tmp_path))
-    code, out, _ = run("compare", "--count", 2, "--size", "8KB", "--associations", "1", "--peers", "storescp,sink")
-    assert code == 0, out
-    assert "left out: storescp is not installed: apt-get install dcmtk" in out
-    assert "left out: storescu is not installed" in out
-
-
-def test_a_peer_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
-    with pytest.raises(peers.NotStarted, match="No such option"), peers.gateway(tmp_path, "--no-such"):
-        pass
+    assert run("compare", "--rows", "everything")[0] == 2
 
 
 def test_nothing_of_the_gateway_above_net_is_imported() -> None:
     allowed = ("gateway.errors", "gateway.dicom", "gateway.ul", "gateway.dimse", "gateway.net")
-    for file in sorted(ROOT.glob("*.py")):
+    files = sorted(ROOT.rglob("*.py"))
+    assert len(files) > 30
+    for file in files:
         for node in ast.walk(ast.parse(file.read_bytes())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -1,102 +1,124 @@
-"""What is counted, and what rounds and rows come to."""
+"""What is counted: operations, moments, quantiles."""
 
 from __future__ import annotations
+
+import random
+import time
 
 import msgspec
 import pytest
 
-from loadtest import report
-from loadtest.compare import Comparison, Row, Spread, WorkResult, evaluate
-from loadtest.stats import Latency, Stats, Summary, latency, quantile
-from loadtest.verify import Verification
+from loadtest import stats as module
+from loadtest.histogram import Histogram
+from loadtest.stats import Latency, Stats, Summary
 
 
-def run(rate: float, **changes: object) -> Summary:
-    fields: dict[str, object] = {
-        "planned": 10,
-        "acknowledged": 10,
-        "failed": 0,
-        "not_sent": 0,
-        "bytes": 1000,
-        "seconds": 10 / rate,
-        "instances_per_second": rate,
-        "megabytes_per_second": rate / 2,
-        "latency": Latency(0.001, 0.002, 0.003, 0.004),
-        "failures": {},
-        "warnings": {},
-    }
-    return Summary(**(fields | changes))  # type: ignore[arg-type]
+class Clock:
+    """`time.perf_counter`, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
 
 
-def failed(rate: float) -> Summary:
-    return run(rate, acknowledged=9, failed=1, failures={"A700H out of resources": 1})
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
-def rows(**runs: list[Summary]) -> dict[str, Row]:
-    return {row.peer: row for row in evaluate(runs)}
+class TestHistogram:
+    @pytest.mark.parametrize("q", [0.0, 0.5, 0.9, 0.99, 1.0])
+    def test_a_quantile_is_right_to_a_percent(self, q: float) -> None:
+        chance = random.Random(3)
+        values = sorted(chance.expovariate(20) for _ in range(5000))
+        histogram = Histogram()
+        for value in values:
+            histogram.add(value)
+        exact = values[max(0, -int(-q * len(values) // 1) - 1)]
+        (found,) = histogram.quantiles(q)
+        assert exact <= found <= exact * 1.0101
 
+    def test_one_value_is_all_quantiles(self) -> None:
+        histogram = Histogram()
+        histogram.add(0.5)
+        assert list(histogram.quantiles(0.5, 0.99, 1.0)) == [0.5] * 3
 
-@pytest.mark.parametrize(("q", "value"), [(0.0, 1), (0.5, 5), (0.9, 9), (0.91, 10), (0.99, 10), (1.0, 10)])
-def test_a_quantile_is_a_value_that_occurred(q: float, value: int) -> None:
-    assert quantile(range(1, 11), q) == value
+    def test_what_is_merged_counts_together(self) -> None:
+        one, other = Histogram(), Histogram()
+        one.add(0.001)
+        other.add(1.0)
+        one.merge(other)
+        assert list(one.quantiles(0.5, 1.0)) == [pytest.approx(0.001, rel=0.011), 1.0]
+        assert (one.count, one.min, one.max) == (2, 0.001, 1.0)
 
-
-def test_no_latency_of_nothing() -> None:
-    assert latency([]) is None
-    assert latency([0.5]) == Latency(0.5, 0.5, 0.5, 0.5)
+    def test_of_nothing_there_is_none(self) -> None:
+        assert Latency.of(Histogram()) is None
+        with pytest.raises(ValueError):
+            list(Histogram().quantiles(0.5))
 
 
 def test_everything_planned_is_accounted_for() -> None:
-    stats = Stats(10)
+    stats = Stats("CT", "store", 10)
     for _ in range(5):
-        stats.success(0.01, 100)
+        stats.done(time.perf_counter() - 0.01, 1, 100)
     stats.warning("B000H")
     stats.failure("A700H")
     stats.failure("A700H")
     stats.trouble("association lost")
     summary = stats.summary()
-    assert (summary.acknowledged, summary.failed, summary.not_sent, summary.bytes) == (5, 2, 3, 500)
+    assert (summary.operations, summary.failed, summary.not_begun, summary.bytes) == (5, 2, 3, 500)
     assert summary.failures == {"A700H": 2, "association lost": 1}
     assert summary.warnings == {"B000H": 1}
     assert not summary.complete
+    assert summary.latency is not None
+    assert summary.latency.p50 >= 0.01
     assert msgspec.json.decode(msgspec.json.encode(summary), type=Summary) == summary
 
 
-def test_a_text_names_what_went_wrong() -> None:
-    text = report.run_text(failed(50.0), "GATEWAY@host:4242")
-    assert "9 of 10" in text
-    assert "1 x A700H out of resources" in text
-    lost = Verification("http://host", 40, 28, [f"1.{n}" for n in range(12)])
-    assert "28 of 40 are there, 12 missing" in report.verification_text(lost)
-    assert "and 2 more" in report.verification_text(lost)
+def test_latency_counts_from_when_an_operation_should_have_begun(clock: Clock) -> None:
+    stats = Stats()
+    clock.now = 103.0
+    stats.began(101.0)
+    clock.now = 103.5
+    stats.done(101.0)
+    stats.began(103.5)
+    summary = stats.summary()
+    assert summary.late == 1
+    assert summary.latency == Latency(2.5, 2.5, 2.5, 2.5, 2.5)
 
 
-def test_ratios_are_taken_round_by_round() -> None:
-    found = rows(gateway=[run(100), run(300)], orthanc=[run(10), run(20)])
-    assert found["orthanc"].gateway_times == Spread(12.5, 10, 15)
-    assert found["orthanc"].instances_per_second == Spread(15, 10, 20)
-    assert found["gateway"].gateway_times is None
+def test_a_timeline_has_its_gaps_and_keeps_every_count(clock: Clock) -> None:
+    stats = Stats()
+    for second in (0.2, 0.25, 9.9):
+        clock.now = 100 + second
+        stats.done(clock.now - 0.1, 2, 1000)
+    stats.failure("A700H")
+    timeline = stats.summary().timeline
+    assert [moment.begin for moment in timeline] == [0.5 * at for at in range(20)] or len(timeline) <= 20
+    assert [moment.operations for moment in timeline if moment.operations] == [2, 1]
+    assert sum(moment.bytes for moment in timeline) == 3000
+    assert timeline[5].latency is None
+    assert timeline[-1].failures == 1
 
 
-def test_a_run_with_failures_counts_for_nothing_but_is_said() -> None:
-    found = rows(gateway=[run(100), failed(900)], orthanc=[run(10), run(20)], storescp=[failed(5), failed(5)])
-    assert found["gateway"].instances_per_second == Spread(100, 100, 100)
-    assert found["gateway"].notes == ["1 of 2 runs failed (A700H out of resources)"]
-    assert found["orthanc"].gateway_times == Spread(10, 10, 10)
-    assert found["storescp"].instances_per_second is None
-    assert found["storescp"].gateway_times is None
+def test_a_run_of_days_takes_no_more_memory_than_one_of_a_minute(clock: Clock) -> None:
+    stats = Stats()
+    for minute in range(3 * 24 * 60):
+        clock.now = 100 + minute * 60.0
+        stats.done(clock.now - 0.01, 1, 10)
+    assert len(stats._slices) <= 600
+    timeline = stats.summary().timeline
+    assert len(timeline) <= 120
+    assert sum(moment.operations for moment in timeline) == 3 * 24 * 60
+    assert sum(moment.seconds for moment in timeline) == pytest.approx(stats.summary().seconds, rel=0.01)
 
 
-def test_a_result_near_the_ceiling_of_the_sender_is_marked() -> None:
-    found = rows(gateway=[run(850)], storescp=[run(700)], sink=[run(1000)])
-    assert "85%" in found["gateway"].notes[0]
-    assert found["storescp"].notes == []
-    assert found["sink"].notes == []
-
-
-def test_the_table_has_every_row_uncut() -> None:
-    work = WorkResult("64 associations, 512KB", evaluate({"gateway": [run(850)], "storescp-tuned": [failed(1)]}))
-    text = report.comparison_text(Comparison(rounds=1, cpus=2, remarks=["left out: orthanc"], works=[work]))
-    assert "64 associations, 512KB" in text
-    assert "storescp-tuned: 1 of 1 runs failed" in text
-    assert "left out: orthanc" in text
+def test_recent_is_the_last_second(clock: Clock) -> None:
+    stats = Stats()
+    for tenth in range(50):
+        clock.now = 100 + tenth / 10 + 0.05
+        stats.done(clock.now - (1.0 if tenth < 40 else 0.1))
+    rate, latency = stats.recent
+    assert rate == pytest.approx(10, rel=0.15)
+    assert latency is not None
+    assert latency.max == pytest.approx(0.1)

@@ -1,0 +1,67 @@
+"""What the commands share: options, output, running on the loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from loadtest.data import Preset
+    from loadtest.target import Web
+
+T = TypeVar("T")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a report there: one page that stands alone.", dir_okay=False),
+]
+SizeOption = Annotated[
+    str, typer.Option(help="Pixels of an instance (8KB, 512KB, 1GB), or ct, mr, pet, cr, dx, mg, us, us-cine, xa.")
+]
+
+
+def preset_of(size: str) -> Preset:
+    from loadtest.data import parse_size
+
+    try:
+        return parse_size(size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--size") from None
+
+
+def web_of(url: str | None, option: str) -> Web | None:
+    from loadtest.target import Web
+
+    try:
+        return Web.parse(url) if url else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def listed(text: str, known: Collection[str], option: str) -> list[str]:
+    """Names with commas, each of them known, none twice."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(known)}", param_hint=option)
+    return names
+
+
+def on_loop(work: Coroutine[object, object, T]) -> T:
+    import uvloop
+
+    return uvloop.run(work)
+
+
+def print_json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def say(text: str) -> None:
+    print(f"dicom-gateway-loadtest: {text}", file=sys.stderr)

@@ -1,0 +1,66 @@
+"""`compare`: servers side by side on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadtest.cli import common
+
+_PEERS = "gateway,orthanc,orthanc-tuned,storescp,storescp-tuned,dcmqrscp-tuned,pynetdicom,sink"
+
+
+def command(
+    rows: Annotated[
+        str,
+        typer.Option(help="What is measured, with commas: names of rows, or table, quick, memory, all. See --list."),
+    ] = "table",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each server gets each work.")] = 3,
+    scale: Annotated[float, typer.Option(min=0.0001, help="Multiplies how much is done in one run.")] = 1.0,
+    peers: Annotated[
+        str, typer.Option(help="Servers to start, with commas; the sink shows what the sender itself can do.")
+    ] = _PEERS,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the servers keep their data meanwhile: the disk that is measured.", file_okay=False),
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the rows and the servers instead.")] = False,
+    html: common.HtmlOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Give the gateway and others the same work in turn; print figures, ratios, and goals held or missed.
+
+    "-tuned" is a server as it is installed but with TCP_NODELAY=1 (for DCMTK's clients: on both sides).
+    """
+    from loadtest.compare import rounds as turns
+    from loadtest.compare.rows import GROUPS, ROWS
+    from loadtest.live import bar
+    from loadtest.peers import PEERS
+    from loadtest.report import html as pages
+    from loadtest.report import text
+
+    if show:
+        width = max(map(len, ROWS))
+        for name, row in ROWS.items():
+            print(f"{name:<{width}}  {row.title}")
+        print(f"\nservers: {', '.join(PEERS)}")
+        return
+    chosen: dict[str, None] = {}
+    for name in common.listed(rows, [*ROWS, *GROUPS], "--rows"):
+        chosen |= dict.fromkeys(GROUPS.get(name, (name,)))
+    names = common.listed(peers, PEERS, "--peers")
+    with tempfile.TemporaryDirectory(prefix="loadtest-", dir=folder) as place, bar("runs") as progress:
+        comparison = turns.compare([ROWS[name] for name in chosen], names, rounds, scale, Path(place), progress)
+    if html is not None:
+        html.write_text(pages.comparison_page(comparison), "utf-8")
+    if as_json:
+        common.print_json(comparison)
+    else:
+        print(text.comparison_text(comparison))
+        if html is not None:
+            print(f"report: {html}")
+    if not comparison.complete:
+        raise typer.Exit(1)

@@ -1,0 +1,192 @@
+"""How one run of one row is done: a piece of work by our own generator, or a client of DCMTK's.
+
+A measure is called with the stand, a server that runs, and how much is to be done; it answers with one figure.
+What memory a server takes is measured in `memory.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loadtest import engine, peers
+from loadtest.compare import dcmtk
+from loadtest.compare.table import SINK, Measured
+from loadtest.data import Instance, parse_size
+from loadtest.library import Library, Place
+from loadtest.scenario import Data, Kind, Scenario, Work
+from loadtest.stats import Summary
+from loadtest.target import Target, Web
+
+_SINKS_OWN = Place("2.25.1", "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2")
+
+
+@dataclasses.dataclass
+class Stand:
+    """What the measures of a comparison share."""
+
+    folder: Path
+    """For files that clients send and receive, on the disk that is measured."""
+    destination: str = "SINK"
+    """Where a C-MOVE sends to."""
+    _studies: dict[tuple[str, str, int], list[Place]] = dataclasses.field(default_factory=dict)
+
+    def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:
+        """A study of `count` instances that the server has; stored now, unless it was before and a `new` one is not
+        asked for. Raises Unprepared.
+        """
+        if peer.name == SINK:
+            return [_SINKS_OWN]
+        key = (peer.name, size, count)
+        if new or key not in self._studies:
+            self._studies[key] = store_study(peer, size, count)
+        return self._studies[key]
+
+
+Measure = Callable[[Stand, peers.Peer, int], Measured]
+
+
+def target_of(peer: peers.Peer) -> Target:
+    web = Web.parse(peer.dicomweb) if peer.dicomweb else None
+    return Target(peer.host, peer.port, peer.aet, web=web)
+
+
+def store_study(peer: peers.Peer, size: str, count: int) -> list[Place]:
+    """Store one study of `count` instances. Raises Unprepared."""
+    shelf = Library()
+    scenario = Scenario(
+        title="study",
+        about="",
+        data={"study": Data(size=size, series=1, instances=count)},
+        work=(Work(do="store", data="study", count=count),),
+    )
+    summary = run_work(scenario, target_of(peer), acknowledged=shelf.add)
+    if not summary.complete:
+        raise engine.Unprepared(f"{peer.name} did not take the study to be read: {trouble_of(summary)}")
+    return shelf.study()
+
+
+def run_work(
+    scenario: Scenario,
+    target: Target,
+    *,
+    places: Sequence[Place] = (),
+    acknowledged: Callable[[Instance], None] = lambda instance: None,
+) -> Summary:
+    """A scenario of one piece of work, to its end."""
+    import uvloop
+
+    (stats,) = uvloop.run(engine.run(scenario, target, places=places, acknowledged=acknowledged))
+    return stats.summary()
+
+
+def trouble_of(summary: Summary) -> str:
+    """What failed first; empty where nothing did."""
+    return "" if summary.complete else next(iter(summary.failures), "not everything was done")
+
+
+def intake(size: str, associations: int, *, window: int = 1) -> Measure:
+    """C-STORE by our own sender, new instances in each run. Instances a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        work = Work(do="store", data=size, count=max(count, associations), at_once=associations, window=window)
+        os.sync()  # What others have left to be written is not this one's burden.
+        summary = run_work(Scenario(title="intake", about="", work=(work,)), target_of(peer))
+        return Measured(summary.instances_per_second, trouble_of(summary))
+
+    return measure
+
+
+def stow(size: str) -> Measure:
+    """One STOW-RS request with everything in it. Instances a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        work = Work(do="stow", data=size, count=1, batch=count)
+        os.sync()
+        summary = run_work(Scenario(title="stow", about="", work=(work,)), target_of(peer))
+        return Measured(summary.instances_per_second, trouble_of(summary))
+
+    return measure
+
+
+def read(do: Kind, figure: str, *, size: str = "512KB", instances: int = 1, at_once: int = 1) -> Measure:
+    """A kind of reading, `count` times, of a study of so many instances. The figure is an attribute of Summary."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, size, instances)
+        work = Work(do=do, count=count, at_once=at_once)
+        summary = run_work(Scenario(title=do, about="", work=(work,)), target_of(peer), places=places)
+        return Measured(getattr(summary, figure), trouble_of(summary))
+
+    return measure
+
+
+def search(studies: int, at_once: int) -> Measure:
+    """QIDO-RS for 25 studies, of a server that has at least so many. Answers a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        for number in range(studies):
+            stand.study(peer, f"{64 + 2 * number}B", 1)
+        work = Work(do="qido", count=count, at_once=at_once)
+        summary = run_work(Scenario(title="qido", about="", work=(work,)), target_of(peer))
+        return Measured(summary.operations_per_second, trouble_of(summary))
+
+    return measure
+
+
+def metadata(*, cold: bool, instances: int) -> Measure:
+    """The metadata of a study: cold, of one that nobody has asked for and that is not in the page cache; or warm, of
+    one that was asked for before. Seconds for one answer, the median of `count` where it is warm.
+    """
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, "512KB", instances, new=cold)
+        scenario = Scenario(title="metadata", about="", work=(Work(do="metadata", count=1 if cold else count),))
+        if cold:
+            os.sync()
+            forget_pages(peer.folder)
+        summary = run_work(scenario, target_of(peer), places=places)
+        latency = summary.latency
+        return Measured(latency.p50 if latency is not None else 0.0, trouble_of(summary))
+
+    return measure
+
+
+def by_storescu(size: str) -> Measure:
+    """One storescu. Seconds."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        files = stand.folder / "files"
+        dcmtk.write_files(files, parse_size(size), count)
+        os.sync()
+        return dcmtk.storescu(peer, files)
+
+    return measure
+
+
+def by_findscu(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+    """One findscu that searches `count` times for one study. Searches a second."""
+    return dcmtk.findscu(peer, stand.study(peer, "512KB", 20)[0].study, count, stand.folder / "query")
+
+
+def by_movescu(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+    """One movescu for a study of `count` instances of 512 KB, to the sink. Seconds."""
+    return dcmtk.movescu(peer, stand.study(peer, "512KB", count)[0].study, stand.destination)
+
+
+def by_getscu(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+    """One getscu for a study of `count` instances of 512 KB. Seconds."""
+    study = stand.study(peer, "512KB", count)[0].study
+    return dcmtk.getscu(peer, study, count, stand.folder / "got")
+
+
+def forget_pages(folder: Path) -> None:
+    """Have the kernel drop what it keeps of the files below, as far as it is written."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

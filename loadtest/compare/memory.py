@@ -1,0 +1,138 @@
+"""What memory a server takes for work that is meant to take little: measured while it works, in megabytes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from loadtest import engine, peers
+from loadtest.compare.measures import Measure, Stand, run_work, target_of, trouble_of
+from loadtest.compare.table import Measured
+from loadtest.library import Place
+from loadtest.scenario import Scenario, Work
+from loadtest.stats import Summary
+from loadtest.target import Target
+from loadtest.watch import Usage, Watch
+
+_RECEIVE_BUFFER = 16 << 10
+"""Bytes that the kernel takes for a slow reader."""
+_SIP = 4 << 10
+"""Bytes that a slow reader takes at a time."""
+_SLOW_FOR = 8.0
+"""Seconds for which they read."""
+_RAMP = 0.002
+"""Seconds between two that begin: a thousand at once would overrun the backlog of some servers."""
+
+
+def peak(usage: Usage) -> float:
+    return usage.memory_peak / 1e6
+
+
+def growth(usage: Usage) -> float:
+    return usage.memory_growth / 1e6
+
+
+def storing(size: str, associations: int, figure: Callable[[Usage], float]) -> Measure:
+    """C-STORE of `count` instances. Nothing may be refused."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        at_once = min(associations, count)
+        work = Work(do="store", data=size, count=count, at_once=at_once)
+        return _watched(peer, Scenario(title="storing", about="", work=(work,)), [], figure)
+
+    return measure
+
+
+def downloading(size: str, figure: Callable[[Usage], float]) -> Measure:
+    """WADO-RS of a study of `count` instances."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, size, count)
+        scenario = Scenario(title="download", about="", work=(Work(do="study", count=1),))
+        return _watched(peer, scenario, places, figure)
+
+    return measure
+
+
+def slow_readers(instances: int, figure: Callable[[Usage], float]) -> Measure:
+    """`count` clients at once that ask for a study of so many instances of 512 KB, and hardly read it."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        import uvloop
+
+        study = stand.study(peer, "512KB", instances)[0].study
+
+        async def all_of_them() -> Measured:
+            async with Watch(peer.pid) as watch, asyncio.TaskGroup() as group:
+                tasks = []
+                for _ in range(count):
+                    tasks.append(group.create_task(_read_slowly(target_of(peer), study)))
+                    await asyncio.sleep(_RAMP)
+            troubles = [task.result() for task in tasks if task.result()]
+            return Measured(figure(watch.usage), troubles[0] if troubles else "")
+
+        return uvloop.run(all_of_them())
+
+    return measure
+
+
+def rate_with_stock(stock: int) -> Measure:
+    """How much of its intake rate a server keeps once it holds `stock` instances: 1 is all of it."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        def fill(size: str, instances: int) -> Summary:
+            work = Work(do="store", data=size, count=instances, at_once=8)
+            return run_work(Scenario(title="growth", about="", work=(work,)), target_of(peer))
+
+        fill("8KB", count)  # Both rates are those of a server that is warm.
+        before = fill("8KB", count)
+        between = fill("64B", stock * count // 2000)
+        after = fill("8KB", count)
+        trouble = trouble_of(before) or trouble_of(between) or trouble_of(after)
+        return Measured(after.instances_per_second / before.instances_per_second, trouble)
+
+    return measure
+
+
+def _watched(peer: peers.Peer, scenario: Scenario, places: list[Place], figure: Callable[[Usage], float]) -> Measured:
+    import uvloop
+
+    async def run() -> Measured:
+        async with Watch(peer.pid) as watch:
+            (stats,) = await engine.run(scenario, target_of(peer), places=places)
+        return Measured(figure(watch.usage), trouble_of(stats.summary()))
+
+    return uvloop.run(run())
+
+
+async def _read_slowly(target: Target, study: str) -> str:
+    """What went wrong, or nothing."""
+    assert target.web is not None
+    parts = urlsplit(target.web.url)
+    loop = asyncio.get_running_loop()
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    try:
+        async with asyncio.timeout(target.timeout):
+            await loop.sock_connect(connection, (parts.hostname, parts.port or 80))
+            accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+            head = f"GET {parts.path}/studies/{study} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: {accept}\r\n\r\n"
+            await loop.sock_sendall(connection, head.encode())
+            first = await loop.sock_recv(connection, _SIP)
+        if not first.startswith(b"HTTP/1.1 200"):
+            return first.partition(b"\r\n")[0].decode(errors="replace") or "the connection was closed"
+        end = loop.time() + _SLOW_FOR
+        while loop.time() < end:
+            await asyncio.sleep(_SLOW_FOR / 8)
+            if not await loop.sock_recv(connection, _SIP):
+                return "the connection was closed"
+    except TimeoutError:
+        return "no answer in time"
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        connection.close()
+    return ""

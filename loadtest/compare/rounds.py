@@ -1,0 +1,127 @@
+"""Runs the rows: every server in turn, round after round.
+
+Servers run side by side from beginning to end but are given work one at a time; what one has left to be written is
+written before the next begins. The order rotates, so that nobody always comes after the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateway.errors import GatewayError
+from loadtest.compare.measures import Stand
+from loadtest.compare.rows import Row
+from loadtest.compare.table import SINK, Comparison, Measured, RowResult, entries, outcomes
+from loadtest.peers import PEERS, NotInstalled, Peer
+from loadtest.run import open_files_to_the_limit
+
+_WARM_UP = 8
+"""How much each server does, at most, before the first round of a row; not counted."""
+
+Progress = Callable[[int, int, str], None]
+
+
+def compare(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    rounds: int,
+    scale: float,
+    folder: Path,
+    progress: Progress = lambda done, total, what: None,
+) -> Comparison:
+    """Start the servers named, in folders below `folder`, and measure. What is not installed is left out and said.
+
+    Raises NotStarted when a server that is installed does not come up.
+    """
+    open_files_to_the_limit()
+    began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    remarks = [] if is_durable(folder) else [f"{folder} lies in memory: syncing costs nothing there"]
+    if scale != 1:
+        remarks.append(f"everything is done {scale:g} times as often as the titles say")
+    wanted = [name for name in names if any(name in row.servers for row in rows)]
+    with contextlib.ExitStack() as stack:
+        progress(0, 1, "starting the servers")
+        # The sink comes first: it is where the others send what a C-MOVE asks for.
+        sink = stack.enter_context(PEERS[SINK](folder / SINK, {}))
+        peers: dict[str, Peer] = {}
+        for name in wanted:
+            try:
+                started = PEERS[name](folder / name, {sink.aet: sink.port}) if name != SINK else None
+                peers[name] = sink if started is None else stack.enter_context(started)
+            except NotInstalled as error:
+                remarks.append(f"left out: {error}")
+        stand = Stand(folder, sink.aet)
+        total = sum((1 if row.once else rounds) * len(_servers(row, peers)) for row in rows)
+        done = 0
+        results = []
+        for row in rows:
+            turns, servers = 1 if row.once else rounds, _servers(row, peers)
+            try:
+                runs = _rounds(row, servers, turns, scale, stand, _behind(progress, done, total))
+            except NotInstalled as error:
+                remarks.append(f"left out: {row.title}: {error}")
+                continue
+            done += turns * len(runs)
+            found = entries(runs, less_is_better=row.less_is_better)
+            results.append(
+                RowResult(
+                    name=row.name,
+                    title=row.title,
+                    unit=row.unit,
+                    less_is_better=row.less_is_better,
+                    entries=found,
+                    outcomes=outcomes(row.goals, found),
+                )
+            )
+    return Comparison(began=began, rounds=rounds, scale=scale, cpus=os.cpu_count() or 1, remarks=remarks, rows=results)
+
+
+def _behind(progress: Progress, done: int, total: int) -> Callable[[int, str], None]:
+    """Progress of a row that has so many runs before it."""
+    return lambda more, what: progress(done + more, total, what)
+
+
+def _servers(row: Row, peers: dict[str, Peer]) -> list[Peer]:
+    return [peer for name, peer in peers.items() if name in row.servers]
+
+
+def _rounds(
+    row: Row, peers: Sequence[Peer], rounds: int, scale: float, stand: Stand, progress: Callable[[int, str], None]
+) -> dict[str, list[Measured]]:
+    """The runs of each server, round by round. Raises NotInstalled for a client that is missing."""
+    count = max(1, round(row.count * scale))
+    runs: dict[str, list[Measured]] = {peer.name: [] for peer in peers}
+    if row.warm_up:
+        for peer in peers:
+            progress(0, f"{row.name}: warming up {peer.name}")
+            _measure(row, stand, peer, min(count, _WARM_UP))
+    for turn in range(rounds):
+        first = turn % max(len(peers), 1)
+        for at, peer in enumerate([*peers[first:], *peers[:first]]):
+            progress(turn * len(peers) + at, f"{row.name}: round {turn + 1}, {peer.name}")
+            runs[peer.name].append(_measure(row, stand, peer, count))
+    return runs
+
+
+def _measure(row: Row, stand: Stand, peer: Peer, count: int) -> Measured:
+    try:
+        return row.measure(stand, peer, count)
+    except NotInstalled:
+        raise
+    except GatewayError as error:
+        return Measured(0.0, str(error))
+
+
+def is_durable(folder: Path) -> bool:
+    """Whether the folder's file system outlives the power; true where that cannot be told."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return True
+    path = folder.resolve()
+    over = [(len(mount), kind) for mount, kind in mounts if path.is_relative_to(mount)]
+    return not over or max(over)[1] not in ("tmpfs", "ramfs")

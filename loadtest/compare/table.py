@@ -1,0 +1,137 @@
+"""What a comparison comes to: spreads over rounds, ratios round by round, goals held or missed. No measuring here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+GATEWAY, SINK = "gateway", "sink"
+NEAR_CEILING = 0.8
+Verdict = Literal["held", "missed", "not measured"]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One run of one server. A run in which anything failed counts for nothing."""
+
+    value: float
+    trouble: str = ""
+    """What failed first; empty where nothing did."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """One figure over all rounds."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """None of nothing."""
+        found = list(values)
+        return cls(statistics.median(found), min(found), max(found)) if found else None
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """What the gateway should reach: so many times as good as a peer, or without a peer, a figure of its own."""
+
+    value: float
+    peer: str = ""
+    at_least: bool = True
+    """For a figure of its own: more is better."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    goal: Goal
+    verdict: Verdict
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One server in one row."""
+
+    peer: str
+    value: Spread | None
+    """Over the runs in which nothing failed."""
+    gateway_is: Spread | None
+    """How many times better the gateway was in the same round; None for the gateway and the sink."""
+    notes: list[str]
+    runs: list[Measured]
+
+
+class RowResult(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    title: str
+    unit: str
+    less_is_better: bool
+    entries: list[Entry]
+    outcomes: list[Outcome]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    began: str
+    rounds: int
+    scale: float
+    cpus: int
+    remarks: list[str]
+    """What a reader should know before believing the figures."""
+    rows: list[RowResult]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing failed in any run of any server."""
+        return not any(run.trouble for row in self.rows for entry in row.entries for run in entry.runs)
+
+
+def entries(runs: Mapping[str, Sequence[Measured]], *, less_is_better: bool) -> list[Entry]:
+    """The entries of one row from the runs of each server, round by round."""
+    ceiling = Spread.of(run.value for run in runs.get(SINK, []) if not run.trouble)
+    found = []
+    for name, own in runs.items():
+        good = [run.value for run in own if not run.trouble]
+        value, notes = Spread.of(good), []
+        if len(good) < len(own):
+            trouble = next(run.trouble for run in own if run.trouble)
+            notes.append(f"{len(own) - len(good)} of {len(own)} runs failed ({trouble})")
+        if value and ceiling and name != SINK:
+            share = ceiling.median / value.median if less_is_better else value.median / ceiling.median
+            if share > NEAR_CEILING:
+                notes.append(f"at {share:.0%} of what the sender can do: the server may be faster")
+        compared = name not in (GATEWAY, SINK)
+        found.append(
+            Entry(
+                peer=name,
+                value=value,
+                gateway_is=_ratio(runs.get(GATEWAY, []), own, less_is_better) if compared else None,
+                notes=notes,
+                runs=list(own),
+            )
+        )
+    return found
+
+
+def outcomes(goals: Sequence[Goal], found: Sequence[Entry]) -> list[Outcome]:
+    """Each goal, held or missed by the median."""
+    by_name = {entry.peer: entry for entry in found}
+    return [Outcome(goal, _verdict(goal, by_name)) for goal in goals]
+
+
+def _verdict(goal: Goal, found: Mapping[str, Entry]) -> Verdict:
+    entry = found.get(goal.peer or GATEWAY)
+    spread = None if entry is None else entry.gateway_is if goal.peer else entry.value
+    if spread is None:
+        return "not measured"
+    better = spread.median >= goal.value if goal.at_least else spread.median <= goal.value
+    return "held" if better else "missed"
+
+
+def _ratio(ours: Sequence[Measured], theirs: Sequence[Measured], less_is_better: bool) -> Spread | None:
+    """Round by round, where neither failed."""
+    pairs = [
+        (our.value, their.value)
+        for our, their in zip(ours, theirs, strict=False)
+        if not our.trouble and not their.trouble and our.value and their.value
+    ]
+    return Spread.of(their / our if less_is_better else our / their for our, their in pairs)

@@ -1,0 +1,67 @@
+"""What a server holds already: some of its studies with their instances, for those who read in a run.
+
+Asked over DICOMweb where there is such a service, and otherwise by C-FIND.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.net.buffers import BlockPool
+from gateway.net.requestor import associate
+from loadtest.library import Place
+from loadtest.target import Target
+from loadtest.work import ask, web
+from loadtest.work.base import Failed, describe
+
+_STUDY, _SERIES, _INSTANCE, _CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
+_MOST_INSTANCES = 2000
+"""Of one study."""
+_JSON = "application/dicom+json"
+
+
+class NothingFound(GatewayError):
+    """The server could not be asked, or has nothing."""
+
+
+async def studies_of(target: Target, most: int) -> list[Place]:
+    """The instances of up to `most` studies, whichever the server names first. Raises NothingFound."""
+    try:
+        places = await (_by_web(target, most) if target.web is not None else _by_find(target, most))
+    except (Failed, aiohttp.ClientError, msgspec.DecodeError) as error:
+        raise NothingFound(f"{target} could not be asked for its studies: {error or describe(error)}") from error
+    if not places:
+        raise NothingFound(f"{target} names no study")
+    return places
+
+
+async def _by_web(target: Target, most: int) -> list[Place]:
+    assert target.web is not None
+    url, found = target.web.url, []
+    async with web.http_session(target) as session:
+        body = await web.get(session, f"{url}/studies", _JSON, {"limit": str(most)})
+        for study in _rows(body):
+            where = f"{url}/studies/{web.text(study, _STUDY)}/instances"
+            for row in _rows(await web.get(session, where, _JSON, {"limit": str(_MOST_INSTANCES)})):
+                uids = [web.text(row, tag) for tag in (_SERIES, _INSTANCE, _CLASS)]
+                found.append(Place(web.text(study, _STUDY), uids[0], uids[1], uids[2]))
+    return found
+
+
+def _rows(body: bytes) -> list[dict[str, dict[str, object]]]:
+    return msgspec.json.decode(body, type=list[dict[str, dict[str, object]]]) if body else []
+
+
+async def _by_find(target: Target, most: int) -> list[Place]:
+    found = []
+    async with associate(target.call([(ask.FIND, ask.PLAIN)]), BlockPool(8)) as association:
+        studies = await ask.found(association, "study", {"StudyInstanceUID": ""})
+        for study in [row[_STUDY] for row in studies if _STUDY in row][:most]:
+            keys = {"StudyInstanceUID": study, "SeriesInstanceUID": ""}
+            for series in [row[_SERIES] for row in await ask.found(association, "series", keys) if _SERIES in row]:
+                wanted = {**keys, "SeriesInstanceUID": series, "SOPInstanceUID": "", "SOPClassUID": ""}
+                rows = await ask.found(association, "instance", wanted)
+                found += [Place(study, series, row[_INSTANCE], row.get(_CLASS, "")) for row in rows if _INSTANCE in row]
+    return found

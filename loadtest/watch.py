@@ -1,0 +1,167 @@
+"""What a server on this machine takes: processor time and memory, of its process and all that it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+_EVERY = 0.25
+"""Seconds between two looks, to begin with."""
+_MOST = 1200
+"""Samples; past it every second one is dropped, and looks are half as frequent."""
+_PROC = Path("/proc")
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Sample(msgspec.Struct, frozen=True):
+    at: float
+    """Seconds after the watch began."""
+    cpus: float
+    """Processors busy since the sample before: 1.5 is one and a half."""
+    memory: int
+    """Bytes resident; what forked processes share counts for each."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    pid: int
+    command: str
+    samples: list[Sample]
+    cpu_seconds: float
+    memory_before: int
+    memory_peak: int
+    budget: int | None = None
+    """Bytes that it is allowed, where somebody said so."""
+
+    @property
+    def memory_growth(self) -> int:
+        return max(0, self.memory_peak - self.memory_before)
+
+
+class Watch:
+    """Looks at a process from `start` to `stop`, or while an `async with` lasts; `usage` afterwards."""
+
+    def __init__(self, pid: int, budget: int | None = None) -> None:
+        self.pid = pid
+        self._budget = budget
+        self._samples: list[Sample] = []
+        self._every = _EVERY
+        self._ticks: dict[int, int] = {}
+        self._spent = 0
+        self._began = 0.0
+        self._before = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._began = time.perf_counter()
+        self._before = self._look(0.0)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Where it has been started."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._look(time.perf_counter() - self._began)
+
+    async def __aenter__(self) -> Watch:
+        self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            pid=self.pid,
+            command=command_of(self.pid),
+            samples=self._samples,
+            cpu_seconds=self._spent / _TICK,
+            memory_before=self._before,
+            memory_peak=max((sample.memory for sample in self._samples), default=0),
+            budget=self._budget,
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            self._look(time.perf_counter() - self._began)
+            if len(self._samples) > _MOST:
+                del self._samples[::2]
+                self._every *= 2
+
+    def _look(self, at: float) -> int:
+        """Take a sample. Bytes resident."""
+        memory, spent = 0, 0
+        for pid in family(self.pid):
+            try:
+                fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # It has ended just now.
+            ticks = int(fields[11]) + int(fields[12])
+            spent += ticks - self._ticks.get(pid, ticks if not self._samples and at == 0 else 0)
+            self._ticks[pid] = ticks
+            memory += int(fields[21]) * _PAGE
+        since = at - self._samples[-1].at if self._samples else 0.0
+        self._spent += spent
+        if since or not self._samples:
+            self._samples.append(Sample(at, spent / _TICK / since if since else 0.0, memory))
+        return memory
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield pid
+    for task in (_PROC / str(pid) / "task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from family(int(child))
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, for people; empty where it cannot be told."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    except OSError:
+        return ""
+
+
+def listening(host: str, port: int) -> int | None:
+    """The process on this machine that listens on a port, where `host` is this machine and it can be told."""
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+        with socket.socket(socket.AF_INET6 if ":" in str(address) else socket.AF_INET) as probe:
+            probe.bind((address, 0))  # Only an address of this machine can be bound.
+    except OSError:
+        return None
+    sockets = {f"socket:[{inode}]" for inode in _inodes(port)}
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                if any(str(each.readlink()) in sockets for each in (entry / "fd").iterdir()):
+                    return int(entry.name)
+            except OSError:
+                continue  # Another user's, or gone.
+    return None
+
+
+def _inodes(port: int) -> Iterator[str]:
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
+                yield fields[9]
