@@ -218,7 +218,7 @@ def _undefined(
     if vr in ("OB", "OW") or tag == PIXEL_DATA:
         end = end_of_fragments(Window.over(data), tag, value_start, syntax)
     elif vr in ("SQ", "UN") or syntax.implicit:
-        skip = _skip_implicit_items if syntax.implicit else _skip_explicit_items
+        skip = skip_implicit_items if syntax.implicit else skip_explicit_items
         end = skip(data, value_start, syntax.big_endian)
         if end < 0:
             end = end_of_items(Window.over(data), value_start, syntax)
@@ -227,7 +227,7 @@ def _undefined(
     return end - 8 - value_start, end
 
 
-def _skip_explicit_items(data: bytes | memoryview, position: int, big_endian: bool) -> int:
+def skip_explicit_items(data: bytes | memoryview, position: int, big_endian: bool) -> int:
     """The offset after the delimiter of a sequence of undefined length; -1 for anything but the plain case.
 
     Only what has undefined length is entered, and there sequences and items take turns: an even depth expects an
@@ -275,7 +275,7 @@ def _skip_explicit_items(data: bytes | memoryview, position: int, big_endian: bo
     return -1
 
 
-def _skip_implicit_items(data: bytes | memoryview, position: int, _big_endian: bool) -> int:
+def skip_implicit_items(data: bytes | memoryview, position: int, _big_endian: bool) -> int:
     """The same for Implicit VR Little Endian."""
     unpack = _IMPLICIT_HEADER
     last = len(data) - 8
