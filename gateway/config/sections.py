@@ -164,6 +164,8 @@ class Http(Section, frozen=True):
     """Threads that read stored files for answers; each holds at most some 2 MiB."""
     ohif: str = ""
     """Folder of the OHIF viewer, which `dicom-gateway install-ohif` fills; empty: `ohif` in the data folder."""
+    metadata_cache: int = 512 * MiB
+    """Bytes of metadata, compressed, that are kept in the index to be sent again; the oldest go first. 0: none."""
 
 
 class Storage(Section, frozen=True):

@@ -1,7 +1,7 @@
 """Numbered migrations: which there are, and their statements for a dialect. Running them is the driver's work.
 
-A migration is `migrations/NNNN_name.sql`. Two tokens differ between databases: `{key}` for a row number made by the
-database, and `{sequence}` for one that is never given twice.
+A migration is `migrations/NNNN_name.sql`. Three tokens differ between databases: `{key}` for a row number made by the
+database, `{sequence}` for one that is never given twice, and `{bytes}` for the type of a column of bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from importlib import resources
 
 from gateway.errors import DatabaseError
 
-SQLITE = {"{key}": "INTEGER PRIMARY KEY", "{sequence}": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+SQLITE = {
+    "{key}": "INTEGER PRIMARY KEY",
+    "{sequence}": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "{bytes}": "BLOB",
+}
 
 
 @dataclass(frozen=True, slots=True)

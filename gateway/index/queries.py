@@ -186,6 +186,15 @@ LOCATE_MIDDLE_OF_STUDY = Query(
 LOCATE_MIDDLE_OF_SERIES = Query(
     "locate_middle_of_series: the instance that stands for a series", _LOCATED + _MIDDLE.format(series="AND s.uid = $2")
 )
+VALIDATOR = Query(
+    "validator: what differs as soon as an instance of a study, or of a series or instance UID in it, comes or goes",
+    """
+    SELECT COUNT(*), COALESCE(SUM(i.id), 0), COALESCE(SUM(i.version), 0), COALESCE(SUM(i.size), 0),
+        COALESCE(MAX(i.received_at), 0)
+    FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id
+    WHERE t.uid = $1 AND ($2 = '' OR s.uid = $2) AND ($3 = '' OR i.uid = $3)
+    """,
+)
 
 _SELECTED = {
     "outline": ("SELECT i.sop_class_uid, i.transfer_syntax_uid, COUNT(*), SUM(i.size)", " GROUP BY 1, 2 ORDER BY 1, 2"),
@@ -223,6 +232,23 @@ def selected(what: str, keys: Sequence[tuple[str, Sequence[str]]]) -> tuple[Quer
     sql = f"{head} {_SELECTED_FROM[what]} WHERE {' AND '.join(conditions)}{tail}"
     return Query(f"selected_{what}: under unique keys", sql), parameters
 
+
+# --- metadata that is kept ----------------------------------------------------------------------------------------
+
+FIND_METADATA = Query("find_metadata: by its tag", "SELECT length, checksum, body FROM metadata WHERE tag = $1")
+KEEP_METADATA = Query(
+    "keep_metadata: under its tag",
+    """
+    INSERT INTO metadata (tag, study_uid, at, length, checksum, size, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (tag) DO NOTHING
+    """,
+)
+SIZE_OF_METADATA = Query("size_of_metadata: bytes that are kept", "SELECT COALESCE(SUM(size), 0) FROM metadata")
+OLDEST_METADATA = Query(
+    "oldest_metadata: some, with their sizes", "SELECT tag, size FROM metadata ORDER BY at LIMIT $1"
+)
+FORGET_METADATA = Query("forget_metadata: by its tag", "DELETE FROM metadata WHERE tag = $1")
+FORGET_METADATA_OF_STUDY = Query("forget_metadata_of_study: by its UID", "DELETE FROM metadata WHERE study_uid = $1")
 
 # --- searches: the heads and parts that search.py and matching.py put together ---------------------------------------
 
@@ -332,7 +358,7 @@ KEEP_ORIGINS = Query(
 )
 CLEAR = tuple(
     Query(f"clear_{table}: for rebuilding", f"DELETE FROM {table}")
-    for table in ("person_names", "instances", "series", "studies", "patients")
+    for table in ("metadata", "person_names", "instances", "series", "studies", "patients")
 )
 FIND_ORIGIN = Query(
     "find_origin: where a file came from, as it was put aside",

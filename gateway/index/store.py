@@ -176,6 +176,7 @@ def _replace(
     yield queries.RESIZE_SERIES, (series, placement.size - old_size)
     yield queries.RESIZE_STUDY, (study, placement.size - old_size, origin.received_at)
     yield queries.ADD_GARBAGE, (old_key, origin.received_at)
+    yield queries.FORGET_METADATA_OF_STUDY, (record.parents.study_instance_uid,)
     yield from _correct_parents(record, series, study)
     ((sequence,),) = yield (
         queries.ADD_CHANGE,
