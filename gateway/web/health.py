@@ -9,12 +9,12 @@ from gateway.web.context import CONTEXT
 
 
 async def livez(_request: web.Request) -> web.Response:
-    """The process answers; nothing more is looked at, since a restart mends nothing else."""
+    """Alive: the process answers; nothing more is looked at, since a restart mends nothing else."""
     return web.Response(text="alive\n")
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when the gateway can do its work, else 503 with what is in the way, a reason a line."""
+    """Ready: 200 when the gateway can do its work, else 503 with what is in the way, a reason a line."""
     ready, reasons = request.app[CONTEXT].readiness()
     if ready:
         return web.Response(text="ready\n")
@@ -22,5 +22,5 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(_request: web.Request) -> web.Response:
-    """Prometheus text format."""
+    """What is measured, in the text format of Prometheus."""
     return web.Response(body=metrics_page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

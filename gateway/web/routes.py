@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.web import health
-from gateway.web.dicomweb import qido, rendered, wado
+from gateway.web import health, openapi
+from gateway.web.dicomweb import capabilities, qido, rendered, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
@@ -69,6 +69,11 @@ def add_routes(app: web.Application, prefix: str) -> None:
         app.router.add_get("/readyz", health.readyz)
         app.router.add_get(prefix, page.to_home)
     router.add_get("/metrics", health.metrics, name="metrics")
+    router.add_get("/openapi.json", openapi.document)
+
+    # PS3.18 §8.9 (capabilities)
+    router.add_route("OPTIONS", "/dicom-web", capabilities.capabilities)
+    router.add_route("OPTIONS", "/dicom-web/", capabilities.capabilities, name="dicomweb")
 
     # PS3.18 Table 10.6.1-2 (search) and Table 10.4.1-1 (retrieve)
     study = functools.partial(qido.handle, level="study")

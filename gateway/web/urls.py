@@ -17,7 +17,12 @@ def url_template(request: web.Request, name: str) -> str:
 
     Host has been checked, and braces cannot be in it.
     """
-    return f"{request.scheme}://{request.host}{path_template(request, name)}"
+    return f"{root_url(request)}{request.app.router[name].canonical}"
+
+
+def root_url(request: web.Request) -> str:
+    """Where the paths of the router begin."""
+    return f"{request.scheme}://{request.host}{request.get(PREFIX, '')}"
 
 
 def path_template(request: web.Request, name: str) -> str:

@@ -105,7 +105,7 @@ async def instances(request: web.Request) -> web.StreamResponse:
 
 
 async def metadata(request: web.Request) -> web.StreamResponse:
-    """The same without bulk data, as one DICOM JSON array (PS3.18 §10.4.1.1.2), made as it is sent."""
+    """Metadata: all but bulk data, as one DICOM JSON array (PS3.18 §10.4.1.1.2), made as it is sent."""
     study, series, instance = _path(request)
     media_type = choose(request, (DICOM_JSON, JSON))
     retrieval = request.app[RETRIEVAL]

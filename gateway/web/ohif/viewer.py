@@ -108,6 +108,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def to_page(request: web.Request) -> web.StreamResponse:
+    """Lead to the viewer."""
     raise web.HTTPFound(path_template(request, "ohif"))
 
 
@@ -122,7 +123,7 @@ async def configuration(request: web.Request) -> web.Response:
         "wadoRoot": root,
         "wadoUriRoot": root,
         "qidoSupportsIncludeField": True,
-        "supportsFuzzyMatching": False,
+        "supportsFuzzyMatching": True,
         "supportsWildcard": True,
         "enableStudyLazyLoad": True,
         "imageRendering": "wadors",

@@ -13,7 +13,7 @@ _RESOURCES = {"Patient": "patients", "Study": "studies", "Series": "series", "In
 
 
 async def changes(request: web.Request) -> web.Response:
-    """`since` (exclusive), `limit`, or `last` for the latest alone. What is no number counts as not given, as there."""
+    """The change log from `since` (exclusive) on, or the `last` alone. What is no number counts as not given."""
     database = request.app[CONTEXT].database
     since, limit = number(request, "since", 0), number(request, "limit", 0)
     limit = min(limit or _DEFAULT_LIMIT, _MOST)

@@ -22,7 +22,7 @@ _LONG = 200
 
 
 async def all_jobs(request: web.Request) -> web.Response:
-    """GET: ids, newest first; with `expand`, the jobs. `limit`, and `before` (an id) to go on."""
+    """Jobs: their ids, newest first; with `expand`, all of them. `limit`, and `before` (an id) to go on."""
     limit = min(number(request, "limit", 100), _MOST)
     database = request.app[CONTEXT].database
     jobs = await table.list_jobs(database, before=number(request, "before", 2**62), limit=limit)
@@ -30,25 +30,27 @@ async def all_jobs(request: web.Request) -> web.Response:
 
 
 async def one(request: web.Request) -> web.Response:
+    """One job."""
     return json_answer(as_json(await _get(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
+    """Let a job be: it fails, and is not tried again."""
     return await _act(request, lambda job: table.cancel_job(job.id, time.time()))
 
 
 async def pause(request: web.Request) -> web.Response:
-    """It waits until it is resumed."""
+    """Let a job wait until it is resumed."""
     return await _act(request, lambda job: table.hold_job(job.id))
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Also for one that waits for its next attempt: that is made now."""
+    """Let a job go on; where it waits for its next attempt, that is made now."""
     return await _act(request, lambda job: table.release_job(job.id, time.time()))
 
 
 async def resubmit(request: web.Request) -> web.Response:
-    """One that has failed or was cancelled is tried again, with all its attempts before it."""
+    """Try a job again that has failed or was cancelled, with all its attempts before it."""
     return await _act(request, lambda job: table.release_job(job.id, time.time()))
 
 

@@ -17,13 +17,17 @@ _MOST = 1000
 
 
 async def all_steps(request: web.Request) -> web.Response:
-    """GET: SOP instance UIDs, newest first; with `expand`, the steps. `limit`, and `before` (a `Number`) to go on."""
+    """Performed procedure steps: their SOP Instance UIDs, newest first; with `expand`, all of them.
+
+    `limit`, and `before` (a `Number`) to go on.
+    """
     limit = min(number(request, "limit", 100), _MOST)
     steps = await request.app[STEPS].page(before=number(request, "before", 2**62), limit=limit)
     return json_answer([_as_json(step) if "expand" in request.query else step.uid for step in steps])
 
 
 async def one(request: web.Request) -> web.Response:
+    """One performed procedure step."""
     steps = request.app[STEPS]
     step = await steps.get(request.match_info["uid"])
     forwards = await steps.forwards(step.uid)
@@ -33,6 +37,7 @@ async def one(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
+    """Forget a step."""
     await request.app[STEPS].remove(request.match_info["uid"])
     return json_answer({})
 

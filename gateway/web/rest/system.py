@@ -18,7 +18,7 @@ _DATABASE_VERSION = 6
 
 
 async def system(request: web.Request) -> web.Response:
-    """GET /system."""
+    """What this gateway is called, and where it listens."""
     context = request.app[CONTEXT]
     settings = context.settings()
     dicom_port, http_port = context.ports()
@@ -41,7 +41,7 @@ async def system(request: web.Request) -> web.Response:
 
 
 async def statistics(request: web.Request) -> web.Response:
-    """GET /statistics. Sizes are those of the files; they are not compressed, so both are the same."""
+    """How much there is. Sizes are those of the files; they are not compressed, so both are the same."""
     found = await read_statistics(request.app[CONTEXT].database)
     return json_answer(
         {
@@ -58,7 +58,7 @@ async def statistics(request: web.Request) -> web.Response:
 
 
 async def associations(request: web.Request) -> web.Response:
-    """GET /associations: who is connected now. `Since` in seconds since 1970, `Bytes` of data sets."""
+    """Who is connected over DICOM now. `Since` in seconds since 1970, `Bytes` of data sets."""
     return json_answer(
         [
             {

@@ -14,28 +14,30 @@ WORKLISTS: web.AppKey[Worklists] = web.AppKey("worklists", Worklists)
 
 
 async def all_items(request: web.Request) -> web.Response:
-    """GET: the ids; with `expand`, the items."""
+    """Worklist items: their ids; with `expand`, all of them."""
     items = [item async for item in request.app[WORKLISTS].items()]
     return json_answer([_as_json(item) if "expand" in request.query else item.public_id for item in items])
 
 
 async def create(request: web.Request) -> web.Response:
-    """POST `{"Tags": {...}}` or DICOM JSON: add an item. A Study Instance UID and the status are made where missing."""
+    """Add an item, from `{"Tags": {...}}` or DICOM JSON. A Study Instance UID and the status are made where missing."""
     public_id = await request.app[WORKLISTS].create(await read_data_set(request))
     return json_answer({"ID": public_id, "Path": f"{request.path.rpartition('/')[0]}/{public_id}"})
 
 
 async def one(request: web.Request) -> web.Response:
+    """One worklist item."""
     return json_answer(_as_json(await request.app[WORKLISTS].get(request.match_info["id"])))
 
 
 async def change(request: web.Request) -> web.Response:
-    """PUT: another item in its place."""
+    """Put another item in its place."""
     await request.app[WORKLISTS].change(request.match_info["id"], await read_data_set(request))
     return json_answer({})
 
 
 async def remove(request: web.Request) -> web.Response:
+    """Forget an item."""
     await request.app[WORKLISTS].remove(request.match_info["id"])
     return json_answer({})
 

@@ -48,6 +48,7 @@ _MODALITIES = [
 
 
 async def to_home(request: web.Request) -> web.StreamResponse:
+    """Lead to the page of studies."""
     raise web.HTTPFound(_home(request))
 
 
