@@ -13,7 +13,7 @@ from PIL import Image
 
 from gateway.dicom import part10, uids
 from gateway.errors import GatewayError
-from gateway.imaging import grey, native, rendering
+from gateway.imaging import grey, rendering, transcode
 from gateway.imaging.grey import Window
 from gateway.imaging.render import render
 from gateway.imaging.rendering import Subject
@@ -69,7 +69,7 @@ def windows(subject: Subject) -> tuple[Window | None, list[str]]:
 
 def uncompressed(path: Path, file: bytes, meta: part10.FileMeta, folder: Path) -> Path:
     """For codecs that Debian's DCMTK lacks."""
-    body = native.to_native(
+    body = transcode.transcode(
         lambda at, length: file[at : at + length],
         *(meta.data_set_offset, len(file), meta.transfer_syntax_uid, uids.EXPLICIT_VR_LITTLE_ENDIAN.uid),
     )
