@@ -33,6 +33,9 @@ PIXEL_PADDING_VALUE: Final = 0x00280120
 PIXEL_PADDING_RANGE_LIMIT: Final = 0x00280121
 MAXIMUM_FRACTIONAL_VALUE: Final = 0x0062000E
 
+_AT_ONCE: Final = 1 << 20
+"""Pixels that are looked at together: in between they take several times the memory."""
+
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -183,20 +186,31 @@ def _extent(header: Header, words: Words, modality: Modality, pixels: Array) -> 
     """From the least to the greatest value of the frame, Pixel Padding Value (PS3.3 C.7.5.1.1.2) not counted."""
     import numpy as np
 
-    values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else words.values(pixels)
-    padding = header.number(PIXEL_PADDING_VALUE)
-    if padding is not None:
-        limit = header.number(PIXEL_PADDING_RANGE_LIMIT)
-        ends = sorted((padding, padding if limit is None else limit))
-        if words.signed:  # US and SS are mixed up
-            half = float(1 << (words.stored - 1))
-            ends = sorted(end - 2 * half if end >= half else end for end in ends)
-        left = values[(values < ends[0]) | (values > ends[1])]
-        values = left if len(left) else values
-    if not values.size:
+    padding = _padding(header, words)
+    least, greatest = np.inf, -np.inf
+    for start in range(0, len(pixels), max(1, _AT_ONCE // pixels.shape[1])):
+        rows = pixels[start : start + max(1, _AT_ONCE // pixels.shape[1])]
+        values = rows[np.isfinite(rows)] if rows.dtype.kind == "f" else words.values(rows)
+        if padding is not None:
+            values = values[(values < padding[0]) | (values > padding[1])]
+        if values.size:
+            least, greatest = min(least, float(values.min())), max(greatest, float(values.max()))
+    if least > greatest:  # nothing but padding
         return _between(0, 1)
-    found = modality(np.array([values.min(), values.max()]))
+    found = modality(np.array([least, greatest]))
     return _between(float(found.min()), float(found.max()))
+
+
+def _padding(header: Header, words: Words) -> tuple[float, float] | None:
+    """From where to where values are padding."""
+    value, limit = header.number(PIXEL_PADDING_VALUE), header.number(PIXEL_PADDING_RANGE_LIMIT)
+    if value is None:
+        return None
+    ends = (value, value if limit is None else limit)
+    if words.signed:  # US and SS are mixed up
+        half = float(1 << (words.stored - 1))
+        ends = (ends[0] - 2 * half if ends[0] >= half else ends[0], ends[1] - 2 * half if ends[1] >= half else ends[1])
+    return min(ends), max(ends)
 
 
 def _between(low: float, high: float) -> Window:

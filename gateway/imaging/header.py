@@ -14,13 +14,13 @@ from gateway.dicom.dictionary import VRS
 from gateway.dicom.elements import pick
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.source import Read
-from gateway.errors import TruncatedDataSet
+from gateway.errors import DataSetError, TruncatedDataSet
 from gateway.imaging.pixels import Finder
 
 LARGEST: Final = 16 << 20
 """Bytes of a value that is read. A mask of 1 bit for an image of 11 500 by 11 500 pixels is as long."""
-MOST: Final = 300_000
-"""Attributes that are kept of a header: the functional groups of some 30 000 frames."""
+LARGEST_HEADER: Final = 128 << 20
+"""Bytes of memory, about, that a header may take: the functional groups of some 30 000 frames."""
 INFLATE_LIMIT: Final = 6 << 30
 
 _PIECE: Final = 64 << 10
@@ -29,6 +29,7 @@ _PIXELS: Final = 0x7FE00000
 """Where pixels begin."""
 _COST: Final = 400
 """Bytes that an attribute takes besides its value, about."""
+_MOST: Final = LARGEST_HEADER // _COST
 
 SHARED_GROUPS: Final = 0x52009229
 PER_FRAME_GROUPS: Final = 0x52009230
@@ -162,7 +163,7 @@ def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str, find
             pass  # a longer header, or a broken one: step by step
         else:
             size = sum(_COST + 3 * element.length for element in picked.values())
-            header = Header(decode_elements(picked, _wanted, most=MOST), size)
+            header = Header(decode_elements(picked, _wanted, most=_MOST), size)
             finder.resume(picked, start + at, end)
             return header
     size = 0
@@ -172,9 +173,11 @@ def read_header(read: Read, start: int, end: int, transfer_syntax_uid: str, find
         if not _wanted(tag, length):
             return False
         size += _COST + (length if tag not in _SEQUENCES else 0)
+        if size > LARGEST_HEADER:
+            raise DataSetError(f"a header of more than {LARGEST_HEADER} bytes that matter to its pixels")
         return True
 
     found = read_data_set(
-        *(read, start, end, transfer_syntax_uid, keep), most=MOST, inflate_limit=INFLATE_LIMIT, watch=finder
+        *(read, start, end, transfer_syntax_uid, keep), most=_MOST, inflate_limit=INFLATE_LIMIT, watch=finder
     )
     return Header(found, size)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+MAX_FRAME: Final = 256 << 20
+"""Bytes of a decoded frame that is shown; on the way it takes several times as much memory."""
 MAX_CINE_FRAMES: Final = 600
 MAX_CINE_PIXELS: Final = 1 << 26
 """Of all frames of a GIF together: they are in memory until it is written."""
@@ -81,6 +83,8 @@ def subject(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Subje
         raise NothingToShow("it has no pixel data")
     if pixels.syntax.uid in VIDEO:
         raise NothingToShow(f"{pixels.syntax.name} is not decoded here; its stream can be had")
+    if pixels.image.frame_size > MAX_FRAME:
+        raise NothingToShow(f"a frame of {pixels.image.frame_size} bytes is more than {MAX_FRAME}, which are shown")
     return Subject(header, pixels)
 
 
