@@ -123,7 +123,7 @@ async def configuration(request: web.Request) -> web.Response:
         "wadoRoot": root,
         "wadoUriRoot": root,
         "qidoSupportsIncludeField": True,
-        "supportsFuzzyMatching": True,
+        "supportsFuzzyMatching": False,  # the list filters again what it gets, letter by letter
         "supportsWildcard": True,
         "enableStudyLazyLoad": True,
         "imageRendering": "wadors",
