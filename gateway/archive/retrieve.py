@@ -36,6 +36,7 @@ def obtainable(stored: str, target: str) -> bool:
     return target in forms(stored, (target,))
 
 
+Work = Callable[[StoredObject, Located], Generator[T, None, None]]
 Choose = Callable[[str], str]
 """Given the transfer syntax an instance is stored in, the one to hand out. Raises where there is none."""
 
@@ -183,6 +184,47 @@ class Retrieval:
                 located[len(done)] = await self._again(located[len(done)])
         raise StorageError(f"instance {located[len(done)].sop_uid} keeps moving")
 
+    async def pieces(
+        self, located: Located, work: Work[T], size: Callable[[T], int], *, decodes: bool = False
+    ) -> AsyncGenerator[T, None]:
+        """What `work` makes of an instance, as a blocking generator that runs in threads, ahead of the caller.
+
+        `size` says how many bytes an item has: what is made in one visit to a thread comes to about CHUNK of them.
+        `decodes` where pixels are. Where the instance has moved, `work` begins again with where it is now.
+        """
+        executor = self._decoders if decodes else self._executor
+        for _attempt in range(_ATTEMPTS):
+            pump = Pump(executor, _gathered(self._worked(located, work), size))
+            try:
+                items = await pump.next()
+            except NoSuchObject:
+                located = await self._again(located)
+                continue
+            except BaseException:
+                pump.close()
+                raise
+            try:
+                while items is not None:
+                    pump.start()
+                    for item in items:
+                        yield item
+                    items = await pump.next()
+            finally:
+                pump.close()
+            return
+        raise StorageError(f"instance {located.sop_uid} keeps moving")
+
+    def _worked(self, located: Located, work: Work[T]) -> Generator[T, None, None]:
+        stored = self._store.open(located.key)
+        try:
+            yield from work(stored, located)
+        finally:
+            stored.close()
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """Anything else that takes long, in one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+
     async def _again(self, located: Located) -> Located:
         page = await located_page(self._database, located.study_uid, located.series_uid, located.sop_uid)
         for each in page:
@@ -231,6 +273,19 @@ class Pump(Generic[T]):
 def _discard(task: asyncio.Task[Content]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
+
+
+def _gathered(items: Iterator[T], size: Callable[[T], int]) -> Generator[list[T], None, None]:
+    """The items in lists that come to about CHUNK bytes each."""
+    gathered, total = list[T](), 0
+    for item in items:
+        gathered.append(item)
+        total += size(item)
+        if total >= CHUNK:
+            yield gathered
+            gathered, total = [], 0
+    if gathered:
+        yield gathered
 
 
 def _read(store: Store, located: Located, offset: int) -> Generator[bytes, None, None]:

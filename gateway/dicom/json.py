@@ -25,6 +25,8 @@ from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_synta
 from gateway.dicom.walk import PIXEL_DATA, Event, Kind, walk, walk_items
 from gateway.errors import TruncatedDataSet
 
+BULK_THRESHOLD: Final = 1024
+"""Bytes past which a binary value becomes bulk data."""
 LARGEST_INLINE: Final = 64 << 10
 """Bytes past which text and numbers too become bulk data."""
 INFLATE_LIMIT: Final = 4 << 30
@@ -73,7 +75,7 @@ def encode_data_set(
     transfer_syntax_uid: str,
     *,
     bulk_data_uri: Callable[[str], str],
-    bulk_threshold: int = 1024,
+    bulk_threshold: int = BULK_THRESHOLD,
     inflate_limit: int = INFLATE_LIMIT,
 ) -> bytes:
     """The object of the whole data set that `read` gives from `start` to `end`.
@@ -92,6 +94,11 @@ def encode_data_set(
         window = Window(read, start, end)
         events = walk(window, start, syntax)
     return _encode(_Writer(window, bulk_data_uri, bulk_threshold).object(events, None))
+
+
+def is_bulk(kind: Kind, tag: int, vr: str, length: int, threshold: int = BULK_THRESHOLD) -> bool:
+    """Whether a value becomes a BulkDataURI for its kind and length; numbers that are not finite do besides."""
+    return kind is _FRAGMENTS or tag in _PIXELS or length > (threshold if vr in _BINARY else LARGEST_INLINE)
 
 
 class _Writer:
@@ -165,9 +172,7 @@ class _Writer:
         kind, tag, vr, _start, value_start, length, syntax = event
         if length == 0:
             return {"vr": vr}
-        if self._uri is not None and (
-            kind is _FRAGMENTS or tag in _PIXELS or length > (self._threshold if vr in _BINARY else LARGEST_INLINE)
-        ):
+        if self._uri is not None and is_bulk(kind, tag, vr, length, self._threshold):
             if vr not in _BULK_VRS:
                 vr = "UN"  # longer than any value of its VR may be (PS3.5 §6.2.2)
             return {"vr": vr, "BulkDataURI": self._uri("/".join([*path, key]))}

@@ -13,8 +13,10 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.access.users import Authenticator
+from gateway.archive.metadata import MetadataCache
 from gateway.archive.performed import PerformedSteps
 from gateway.archive.pictures import Pictures
+from gateway.archive.pixels import PixelPlaces
 from gateway.archive.retrieve import Retrieval
 from gateway.archive.worklist import Worklists
 from gateway.imaging.cache import FrameCache
@@ -22,6 +24,8 @@ from gateway.storage.layout import Layout
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
 from gateway.web.dicomweb.documents import PICTURES
+from gateway.web.dicomweb.frames import PLACES
+from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.rest.mpps import STEPS
@@ -73,8 +77,10 @@ async def _threads(app: web.Application) -> AsyncIterator[None]:
     painters = ThreadPoolExecutor(settings.imaging.threads, thread_name_prefix="picture")
     authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
     folder = Layout(Path(settings.storage.path)).spool
-    app[RETRIEVAL] = Retrieval(context.database, context.store, readers, painters, folder)
+    retrieval = app[RETRIEVAL] = Retrieval(context.database, context.store, readers, painters, folder)
     app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
+    app[PLACES] = PixelPlaces()
+    app[METADATA] = MetadataCache(context.database, retrieval, lambda: context.settings().http.metadata_cache)
     yield
     authenticator.close()
     for threads in (readers, painters):

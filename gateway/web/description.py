@@ -47,7 +47,12 @@ _PICTURE: Final = {
 }
 QUERY_PARAMETERS: Final[dict[str, dict[str, str]]] = {
     "changes.changes": {"since": "Sequence number to go on after", "limit": "Most changes", "last": "The newest alone"},
+    "bulkdata.every": _ACCEPT,
+    "bulkdata.one": _ACCEPT,
+    "bulkdata.pixels": _ACCEPT,
+    "frames.frames": _ACCEPT,
     "jobs.all_jobs": _PAGE,
+    "metadata.metadata": _ACCEPT,
     "mpps.all_steps": _PAGE,
     "page.rows": {
         "patient": "Part of the name, or beginning of the ID",
@@ -69,7 +74,6 @@ QUERY_PARAMETERS: Final[dict[str, dict[str, str]]] = {
     "rendered.instances": _PICTURE,
     "rendered.thumbnail": {name: _PICTURE[name] for name in ("accept", "viewport")},
     "wado.instances": _ACCEPT,
-    "wado.metadata": _ACCEPT,
     "worklists.all_items": {"expand": "All of each"},
 }
 """Handler, as `handler_name` has it, to its query parameters, none of which is required. A name in braces stands for
@@ -78,10 +82,15 @@ any name of that kind."""
 _MULTIPART: Final = "multipart/related"
 _XML: Final = f'{_MULTIPART}; type="{DICOM_XML}"'
 MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
+    "bulkdata.every": (_MULTIPART,),
+    "bulkdata.one": (_MULTIPART, "*/*"),
+    "bulkdata.pixels": (_MULTIPART,),
     "capabilities.capabilities": ("application/vnd.sun.wadl+xml", "application/json"),
+    "frames.frames": (_MULTIPART, "application/octet-stream", "image/*", "video/*"),
     "health.livez": ("text/plain",),
     "health.metrics": ("text/plain",),
     "health.readyz": ("text/plain",),
+    "metadata.metadata": (DICOM_JSON, "application/json", _XML),
     "live.events": ("text/event-stream",),
     "page.rows": ("text/html",),
     "page.to_home": (),
@@ -96,9 +105,7 @@ MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "viewer.page": ("text/html",),
     "viewer.to_page": (),
     "web_urldispatcher.StaticResource._handle": ("*/*",),
-    "wado.bulk_data": ("*/*",),
-    "wado.instances": (f'{_MULTIPART}; type="application/dicom"', "application/dicom"),
-    "wado.metadata": (DICOM_JSON, "application/json"),
+    "wado.instances": (f'{_MULTIPART}; type="application/dicom"', "application/dicom", "application/zip"),
 }
 """What a handler answers with where that is not application/json; nothing: it leads elsewhere."""
 

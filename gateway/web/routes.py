@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.web import health, openapi
-from gateway.web.dicomweb import capabilities, qido, rendered, wado
+from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
@@ -88,9 +88,18 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get(_STUDY, wado.instances, name="study")
     router.add_get(_SERIES, wado.instances, name="series")
     router.add_get(_INSTANCE, wado.instances, name="instance")
-    router.add_get(_STUDY + "/metadata", wado.metadata)
-    router.add_get(_SERIES + "/metadata", wado.metadata)
-    router.add_get(_INSTANCE + "/metadata", wado.metadata)
+    router.add_get(_STUDY + "/metadata", metadata.metadata)
+    router.add_get(_SERIES + "/metadata", metadata.metadata)
+    router.add_get(_INSTANCE + "/metadata", metadata.metadata)
+    router.add_get(_STUDY + "/bulkdata", bulkdata.every)
+    router.add_get(_SERIES + "/bulkdata", bulkdata.every)
+    router.add_get(_INSTANCE + "/bulkdata", bulkdata.every)
+    router.add_get(_INSTANCE + "/bulkdata/7FE00010/frames/{frames}", frames.frames, name="bulkdata.frames")
+    router.add_get(_INSTANCE + "/bulkdata/{path:.+}", bulkdata.one, name="bulkdata")
+    router.add_get(_STUDY + "/pixeldata", bulkdata.pixels)
+    router.add_get(_SERIES + "/pixeldata", bulkdata.pixels)
+    router.add_get(_INSTANCE + "/pixeldata", bulkdata.pixels)
+    router.add_get(_INSTANCE + "/frames/{frames}", frames.frames, name="frames")
     router.add_get(_STUDY + "/rendered", rendered.instances)
     router.add_get(_SERIES + "/rendered", rendered.instances)
     router.add_get(_INSTANCE + "/rendered", rendered.instance)
@@ -99,7 +108,6 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get(_SERIES + "/thumbnail", rendered.thumbnail)
     router.add_get(_INSTANCE + "/thumbnail", rendered.thumbnail)
     router.add_get(_INSTANCE + "/frames/{frames}/thumbnail", rendered.thumbnail)
-    router.add_get(_INSTANCE + "/bulkdata/{path:.+}", wado.bulk_data, name="bulkdata")
 
     router.add_get("/system", system.system, name="system")
     router.add_get("/statistics", system.statistics)

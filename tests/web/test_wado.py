@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import pydicom
 import pytest
@@ -10,10 +11,21 @@ import pytest
 from gateway.web.accept import parse
 from gateway.web.dicomweb.wado import Representation, chooser, representations
 from gateway.web.errors import NotAcceptable
-from tests.support.datasets import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG_BASELINE, decode, encode, instance
+from tests.support.datasets import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    JPEG_BASELINE,
+    decode,
+    encode,
+    read_sample,
+    sample,
+)
 from tests.support.index import data_set
 from tests.support.web import House, parts
 
+MPEG2 = "1.2.840.10008.1.2.4.100"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ONE = "/dicom-web/studies/1.1/series/1.1.1/instances/1.1.1.1"
 
@@ -42,11 +54,16 @@ class TestSelection:
             ),
             (f"multipart/related; transfer-syntax={IMPLICIT}", IMPLICIT, IMPLICIT),
             (f"multipart/related; transfer-syntax={IMPLICIT}", EXPLICIT, IMPLICIT),
-            ("*/*", JPEG_BASELINE, EXPLICIT),
             (f"multipart/related; transfer-syntax={JPEG_BASELINE}", EXPLICIT, None),
-            ("*/*", MPEG2, None),
+            ("*/*", JPEG_BASELINE, EXPLICIT),
+            ("*/*", MPEG2, MPEG2),
+            (f"multipart/related; transfer-syntax={EXPLICIT}", MPEG2, None),
             (f"multipart/related; transfer-syntax={JPEG_BASELINE};q=0.5, multipart/related", IMPLICIT, EXPLICIT),
-            (f"multipart/related; transfer-syntax={MPEG2};q=0.5, multipart/related", MPEG2, MPEG2),
+            (
+                f"multipart/related; transfer-syntax={JPEG_BASELINE};q=0.5, multipart/related",
+                JPEG_BASELINE,
+                EXPLICIT,
+            ),
         ],
     )
     def test_choice(self, accept: str, stored: str, sent: str | None):
@@ -58,7 +75,9 @@ class TestSelection:
             assert select(stored) == sent
 
     def test_single_part_is_for_instances(self):
-        assert representations(parse("application/dicom"), single=True) == [Representation(False, EXPLICIT)]
+        assert representations(parse("application/dicom"), single=True) == [
+            Representation("application/dicom", EXPLICIT, default=True)
+        ]
         with pytest.raises(NotAcceptable):
             representations(parse("application/dicom"), single=False)
 
@@ -94,20 +113,6 @@ class TestInstances:
         assert answer.content_length == len(file)
         assert await answer.read() == file
 
-    async def test_video_is_not_sent_as_something_else(self, gateway: House):
-        source = instance()
-        source.StudyInstanceUID = "1.1"
-        await gateway.add(source, MPEG2, data=encode(source))
-        answer = await gateway.get("/dicom-web/studies/1.1")
-        assert answer.status == 406
-        assert MPEG2 in (await answer.json())["Details"]
-        assert (await gateway.get("/dicom-web/studies/1.1", accept=AS_STORED)).status == 200
-
-    async def test_a_study_that_can_be_had_in_part_is_not_sent_in_part(self, gateway: House):
-        await gateway.add(data_set("1.1"))
-        await gateway.add(data_set("1.1"), MPEG2, data=b"")
-        assert (await gateway.get("/dicom-web/studies/1.1")).status == 406
-
     async def test_many_chunks(self, gateway: House):
         source = data_set("1.1", "1.1.1", "1.1.1.1", PixelData=bytes(range(256)) * 20000)
         source["PixelData"].VR = "OB"
@@ -139,30 +144,86 @@ class TestInstances:
         assert (await answer.json())["HttpStatus"] == 404
 
 
-class TestMetadata:
-    async def test_every_level(self, gateway: House):
-        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.1"))
-        for _ in range(20):
-            await gateway.add(data_set("1.1", "1.1.2"))
-        assert len(await gateway.json("/dicom-web/studies/1.1/metadata")) == 21
-        assert len(await gateway.json("/dicom-web/studies/1.1/series/1.1.2/metadata")) == 20
-        (found,) = await gateway.json(f"{ONE}/metadata")
-        assert found["00080018"] == {"vr": "UI", "Value": ["1.1.1.1"]}
+class TestWholeFile:
+    async def test_ranges_and_tags(self, gateway: House):
+        source = data_set("1.1", "1.1.1", "1.1.1.1", PixelData=bytes(range(256)) * 10_000)
+        source["PixelData"].VR = "OB"
+        _, file = await gateway.add(source)
+        accept = "application/dicom; transfer-syntax=*"
+        whole = await gateway.get(ONE, accept=accept)
+        assert whole.headers["Accept-Ranges"] == "bytes"
+        tag = whole.headers["ETag"]
+        for start, stop in ((0, 0), (131, 1 << 20), (len(file) - 1, len(file) + 5)):
+            part = await gateway.get(ONE, accept=accept, range=f"bytes={start}-{stop}", if_range=tag)
+            assert part.status == 206
+            assert await part.read() == file[start : stop + 1]
+        assert (await gateway.get(ONE, accept=accept, range=f"bytes={len(file)}-")).status == 416
+        assert (await gateway.get(ONE, accept=accept, if_none_match=tag)).status == 304
 
-    async def test_bulk_data_is_pointed_at(self, gateway: House):
-        source = data_set("1.1", "1.1.1", "1.1.1.1", PixelData=bytes(4000))
-        source["PixelData"].VR = "OW"
-        await gateway.add(source)
-        (found,) = await gateway.json(f"{ONE}/metadata")
-        assert found["7FE00010"]["BulkDataURI"] == str(gateway.client.make_url(f"{ONE}/bulkdata/7FE00010"))
+    async def test_converted_there_are_none(self, gateway: House):
+        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.1"), IMPLICIT)
+        answer = await gateway.get(ONE, accept="application/dicom", range="bytes=0-10")
+        assert answer.status == 200
+        assert pydicom.dcmread(io.BytesIO(await answer.read())).file_meta.TransferSyntaxUID == EXPLICIT
 
-    async def test_accept(self, gateway: House):
-        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.1"))
-        assert (await gateway.get(f"{ONE}/metadata", accept="application/json")).content_type == "application/json"
-        assert (await gateway.get(f"{ONE}/metadata", accept="application/dicom")).status == 406
 
-    async def test_an_unreadable_instance_is_an_error_not_a_gap(self, gateway: House):
-        await gateway.add(data_set("1.1"), data=b"\x08\x00\x18\x00UI\xff\x00")
-        answer = await gateway.get("/dicom-web/studies/1.1/metadata")
-        assert answer.status == 500
-        assert "cannot be read" in (await answer.json())["Details"]
+class TestDecoded:
+    """§8.7.3.5.1: without a transfer-syntax parameter it is Explicit VR Little Endian."""
+
+    async def test_compressed(self, gateway: House):
+        source = read_sample(sample("SC_rgb_rle_2frame.dcm"))
+        await gateway.add(source, source.file_meta.TransferSyntaxUID)
+        answer = await gateway.get(f"/dicom-web/studies/{source.StudyInstanceUID}")
+        ((kind, file),) = parts(answer, await answer.read())
+        assert kind == content_type(EXPLICIT)
+        read = pydicom.dcmread(io.BytesIO(file))
+        assert (read.pixel_array == source.pixel_array).all()
+
+    async def test_video_comes_as_it_is(self, gateway: House):
+        source = data_set("1.1", "1.1.1", "1.1.1.1")
+        _, file = await gateway.add(source, MPEG2)
+        answer = await gateway.get("/dicom-web/studies/1.1")
+        assert parts(answer, await answer.read()) == [(content_type(MPEG2), file)]
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={EXPLICIT}'
+        refused = await gateway.get("/dicom-web/studies/1.1", accept=accept)
+        assert refused.status == 406
+        assert MPEG2 in (await refused.json())["Details"]
+
+    async def test_one_transfer_syntax_for_all_where_one_serves(self, gateway: House):
+        await gateway.add(data_set("1.1"), EXPLICIT)
+        await gateway.add(data_set("1.1"), IMPLICIT)
+        accept = ", ".join(
+            f'multipart/related; type="application/dicom"; transfer-syntax={uid}' for uid in (MPEG2, IMPLICIT, EXPLICIT)
+        )
+        answer = await gateway.get("/dicom-web/studies/1.1", accept=accept)
+        assert {kind for kind, _ in parts(answer, await answer.read())} == {content_type(IMPLICIT)}
+
+    async def test_a_study_that_can_be_had_in_part_is_not_sent_in_part(self, gateway: House):
+        await gateway.add(data_set("1.1"))
+        await gateway.add(data_set("1.1"), MPEG2, data=b"")
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={EXPLICIT}'
+        assert (await gateway.get("/dicom-web/studies/1.1", accept=accept)).status == 406
+
+
+class TestZip:
+    async def test_study(self, gateway: House):
+        files = {}
+        for series in (1, 2):
+            for number in (1, 2, 3):
+                source = data_set("1.1", f"1.1.{series}", SeriesNumber=series, InstanceNumber=number)
+                _, file = await gateway.add(source, IMPLICIT)
+                files[f"series-{series:03}/{number:06}.dcm"] = file
+        answer = await gateway.get("/dicom-web/studies/1.1", accept="application/zip")
+        assert answer.content_type == "application/zip"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="1.1.zip"'
+        archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == files
+        one = await gateway.get("/dicom-web/studies/1.1/series/1.1.2", accept="application/zip")
+        assert len(zipfile.ZipFile(io.BytesIO(await one.read())).namelist()) == 3
+        accept = f"application/zip; transfer-syntax={EXPLICIT}"
+        converted = zipfile.ZipFile(
+            io.BytesIO(await (await gateway.get("/dicom-web/studies/1.1", accept=accept)).read())
+        )
+        read = pydicom.dcmread(io.BytesIO(converted.read(converted.namelist()[0])))
+        assert read.file_meta.TransferSyntaxUID == EXPLICIT

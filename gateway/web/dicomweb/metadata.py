@@ -18,17 +18,15 @@ from gateway.dicom import json, xml
 from gateway.index.locate import Located
 from gateway.index.metadata import Block, validator
 from gateway.storage.store import StoredObject
-from gateway.web.accept import DICOM_JSON, JSON, listed, wanted
+from gateway.web.accept import DICOM_JSON, DICOM_XML, JSON, choose
 from gateway.web.conditional import entity_tag, unchanged, validators
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.multipart import MULTIPART, Multipart
+from gateway.web.dicomweb.multipart import Multipart
 from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page
-from gateway.web.errors import NotAcceptable
 from gateway.web.streaming import stream
 from gateway.web.urls import url_template
 
 METADATA: web.AppKey[MetadataCache] = web.AppKey("metadata", MetadataCache)
-XML = "application/dicom+xml"
 _XML_AT_ONCE = 16
 """Instances whose documents are made in one visit to a thread."""
 
@@ -36,10 +34,10 @@ _XML_AT_ONCE = 16
 async def metadata(request: web.Request) -> web.StreamResponse:
     """The metadata of the study, series or instance of the path."""
     target = Target.of(request)
-    media_type = _media_type(request)
+    media_type = choose(request, (DICOM_JSON, JSON, DICOM_XML))
     retrieval = request.app[RETRIEVAL]
     template = url_template(request, "bulkdata")
-    zipped = media_type != XML and takes_gzip(request)
+    zipped = media_type != DICOM_XML and takes_gzip(request)
     state = await validator(request.app[CONTEXT].database, *target)
     if not state[0]:
         raise target.missing()
@@ -48,8 +46,8 @@ async def metadata(request: web.Request) -> web.StreamResponse:
         return answer
     located = each(retrieval, await first_page(retrieval, target), target)
     headers = {**validators(tag), hdrs.VARY: "Accept, Accept-Encoding"}
-    if media_type == XML:
-        body = Multipart(XML)
+    if media_type == DICOM_XML:
+        body = Multipart(DICOM_XML)
         response = web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: body.content_type})
         return await stream(request, response, _documents(retrieval, located, template, body))
     blocks = request.app[METADATA].blocks(located, template, lambda one, path: bulk_data_url(template, one, path))
@@ -72,18 +70,6 @@ def takes_gzip(request: web.Request) -> bool:
         if name.strip().lower() in ("gzip", "x-gzip"):
             return quality.replace(" ", "").rstrip(".0") != "q="
     return False
-
-
-def _media_type(request: web.Request) -> str:
-    """PS3.18 Table 8.7.3-1b, in the client's order. Raises NotAcceptable."""
-    for media_range in wanted(request):
-        for offer in (DICOM_JSON, JSON):
-            if media_range.covers(offer):
-                return offer
-        if media_range.covers(MULTIPART) and media_range.parameters.get("type", XML).lower() == XML:
-            return XML
-    kinds = listed([DICOM_JSON, JSON, f'{MULTIPART}; type="{XML}"'])
-    raise NotAcceptable(f"metadata can be had as {kinds}")
 
 
 async def _plain(retrieval: Retrieval, blocks: AsyncGenerator[Block, None]) -> AsyncGenerator[bytes, None]:
@@ -119,7 +105,7 @@ async def _documents(
             bulk_data_uri=lambda path: bulk_data_url(template, one, path),
         )
         document = xml.to_xml(msgspec.json.decode(model))
-        return body.head(XML, length=len(document)) + document + body.END
+        return body.head(DICOM_XML, length=len(document)) + document + body.END
 
     some: list[Located] = []
     async with aclosing(located) as source:

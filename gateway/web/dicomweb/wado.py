@@ -1,69 +1,77 @@
-"""WADO-RS, the retrieve transaction (PS3.18 §10.4): instances as DICOM files, and metadata.
+"""WADO-RS, the retrieve transaction (PS3.18 §10.4), for whole instances: DICOM files, alone, in multipart or a zip.
 
-Here live which media type and transfer syntax an answer has, and the multipart format. Finding, opening and reading
-are in `archive/retrieve.py`; pixel data, frames and rendering will stand beside this file.
+Here live which of these an answer is, and its transfer syntax. Finding, opening and reading are in
+`archive/retrieve.py`; metadata, bulk data and frames stand beside this file.
 """
 
 from __future__ import annotations
 
-import logging
-import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from gateway.archive.retrieve import EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
-from gateway.dicom import json
-from gateway.errors import NotFound
+from gateway.archive.retrieve import CHUNK, EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
+from gateway.errors import StorageError
 from gateway.index.locate import Located
+from gateway.index.selection import Selection, outline
 from gateway.storage.store import StoredObject
-from gateway.web.accept import DICOM_JSON, JSON, MediaRange, choose, listed, wanted
-from gateway.web.dicomweb.resources import RETRIEVAL
-from gateway.web.errors import NotAcceptable, error_answer
+from gateway.web.accept import MediaRange, listed, wanted
+from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
+from gateway.web.context import CONTEXT
+from gateway.web.dicomweb.multipart import MULTIPART, Multipart
+from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page
+from gateway.web.dicomweb.zipped import ZIP, zipped
+from gateway.web.errors import NotAcceptable
 from gateway.web.streaming import stream
-from gateway.web.urls import url_template
-
-log = logging.getLogger(__name__)
 
 DICOM = "application/dicom"
-MULTIPART = "multipart/related"
-
-_METADATA_AT_ONCE = 16
-"""Instances whose metadata is made in one visit to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
     """One way to answer that the client takes: `transfer_syntax` is a UID, or `*` for whatever is stored."""
 
-    multipart: bool
+    media_type: str
+    """MULTIPART, DICOM or ZIP."""
     transfer_syntax: str
+    default: bool = False
+    """The client has named no transfer syntax."""
 
     def obtain(self, stored: str) -> str | None:
-        """The transfer syntax an instance stored in `stored` would be sent in; None where it cannot be."""
+        """The transfer syntax an instance stored in `stored` would be sent in; None where it cannot be.
+
+        What cannot be decoded comes as it is stored, where the client has not ruled it out (§8.7.3.5.1: "unless the
+        origin server has only access to the pixel data in lossy compressed form").
+        """
         if self.transfer_syntax == "*":
             return stored
-        return self.transfer_syntax if obtainable(stored, self.transfer_syntax) else None
+        if obtainable(stored, self.transfer_syntax):
+            return self.transfer_syntax
+        return stored if self.default else None
 
 
 def representations(ranges: list[MediaRange], *, single: bool) -> list[Representation]:
     """What of an Accept header can be had for instances, in the client's order.
 
-    Without a transfer-syntax parameter it is Explicit VR Little Endian (PS3.18 §8.7.3.5.1). `single`: the resource is
-    one instance, which may come without multipart. Raises NotAcceptable when there is nothing.
+    Without a transfer-syntax parameter it is Explicit VR Little Endian (PS3.18 §8.7.3.5.1), in a zip the stored one.
+    `single`: the resource is one instance, which may come without multipart. Raises NotAcceptable when there is
+    nothing.
     """
     found = []
     for media_range in ranges:
-        syntax = media_range.parameters.get("transfer-syntax", EXPLICIT_VR_LITTLE_ENDIAN)
+        named = media_range.parameters.get("transfer-syntax")
+        syntax = named or EXPLICIT_VR_LITTLE_ENDIAN
         if media_range.covers(MULTIPART):
             if media_range.parameters.get("type", DICOM).lower() in (DICOM, "application/*", "*/*"):
-                found.append(Representation(True, syntax))
+                found.append(Representation(MULTIPART, syntax, not named))
         elif single and media_range.covers(DICOM):
-            found.append(Representation(False, syntax))
+            found.append(Representation(DICOM, syntax, not named))
+        elif media_range.covers(ZIP):
+            found.append(Representation(ZIP, named or "*"))
     if not found:
-        kinds = [f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*'] + [f"{DICOM}; transfer-syntax=*"] * single
+        kinds = [f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*', *[f"{DICOM}; transfer-syntax=*"] * single, ZIP]
         raise NotAcceptable(f"this resource can be had as {listed(kinds)}")
     return found
 
@@ -76,133 +84,100 @@ def chooser(wishes: list[Representation]) -> Choose:
             uid = wish.obtain(stored)
             if uid is not None:
                 return uid
-        raise NotAcceptable(f"not available in {listed(w.transfer_syntax for w in wishes)}; stored as {stored}")
+        raise NotAcceptable(
+            f"not available in {listed(w.transfer_syntax for w in wishes)}; "
+            f"stored as {stored}, which transfer-syntax={stored} or transfer-syntax=* asks for"
+        )
 
     return select
 
 
+def agreed(wishes: list[Representation], stored: set[str]) -> list[Representation]:
+    """The wishes to go by for instances stored in these transfer syntaxes: one for all of them where one serves.
+
+    Raises NotAcceptable where an instance cannot be had: half a study is never sent as a whole one.
+    """
+    for wish in wishes:
+        if all(wish.obtain(uid) is not None for uid in stored):
+            return [wish]
+    wishes = [wish for wish in wishes if wish.media_type == wishes[0].media_type]
+    select = chooser(wishes)
+    for uid in sorted(stored):
+        select(uid)
+    return wishes
+
+
 async def instances(request: web.Request) -> web.StreamResponse:
     """The study, series or instance of the path as DICOM files."""
-    study, series, instance = _path(request)
+    target = Target.of(request)
     retrieval = request.app[RETRIEVAL]
-    wishes = representations(wanted(request), single=instance is not None)
-    rows = await _rows(retrieval, study, series, instance)
-    wishes = [wish for wish in wishes if wish.multipart == wishes[0].multipart]
-    select = chooser(wishes)
-    if any(wish.transfer_syntax != "*" for wish in wishes[:1]):
-        await _check(retrieval, rows, select, (study, series, instance))
-    located = _each(retrieval, rows, (study, series, instance))
-    if not wishes[0].multipart:
-        content = await retrieval.open(rows[0], select)
-        response = web.StreamResponse(
-            headers={"Content-Type": f"{DICOM}; transfer-syntax={content.transfer_syntax_uid}"}
-        )
+    wishes = representations(wanted(request), single=target.instance is not None)
+    rows = await first_page(retrieval, target)
+    if target.instance is None:
+        parents = Selection(studies=(target.study,), series=(target.series,) if target.series else ())
+        stored = {group.transfer_syntax_uid for group in await outline(request.app[CONTEXT].database, parents)}
+    else:
+        stored = {row.transfer_syntax_uid for row in rows}
+    wishes = agreed(wishes, stored)
+    select, kind = chooser(wishes), wishes[0].media_type
+    if kind == DICOM:
+        return await send_file(request, rows[0], select)
+    located = each(retrieval, rows, target)
+    if kind == ZIP:
+        name = f"{target.instance or target.series or target.study}.zip"
+        headers = {hdrs.CONTENT_TYPE: ZIP, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{_plain(name)}"'}
+        return await stream(request, web.StreamResponse(headers=headers), zipped(retrieval, located, select))
+    body = Multipart(DICOM)
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type})
+    return await stream(request, response, _multipart(retrieval, located, select, body))
+
+
+async def send_file(request: web.Request, located: Located, select: Choose) -> web.StreamResponse:
+    """One instance as a DICOM file: as it is stored in ranges too."""
+    retrieval = request.app[RETRIEVAL]
+    uid = select(located.transfer_syntax_uid)
+    content_type = f"{DICOM}; transfer-syntax={uid}"
+    if uid != located.transfer_syntax_uid:
+        content = await retrieval.open(located, select)
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
         response.content_length = content.length
         return await stream(request, response, content.chunks())
-    boundary = uuid.uuid4().hex
-    response = web.StreamResponse(headers={"Content-Type": f'{MULTIPART}; type="{DICOM}"; boundary={boundary}'})
-    return await stream(request, response, _multipart(retrieval, located, select, boundary))
-
-
-async def metadata(request: web.Request) -> web.StreamResponse:
-    """Metadata: all but bulk data, as one DICOM JSON array (PS3.18 §10.4.1.1.2), made as it is sent."""
-    study, series, instance = _path(request)
-    media_type = choose(request, (DICOM_JSON, JSON))
-    retrieval = request.app[RETRIEVAL]
-    rows = await _rows(retrieval, study, series, instance)
-    url = url_template(request, "bulkdata")
-    located = _each(retrieval, rows, (study, series, instance))
-    response = web.StreamResponse(headers={"Content-Type": media_type})
-    return await stream(request, response, _metadata(retrieval, located, url))
-
-
-async def bulk_data(request: web.Request) -> web.StreamResponse:
-    """What BulkDataURI in metadata points at."""
-    return error_answer(
-        request,
-        501,
-        "bulk data cannot be had on its own yet; retrieve the instance",
-        orthanc=(2, "Not implemented yet"),
+    tag = entity_tag("file", located.key, uid)
+    if (answer := unchanged(request, tag)) is not None:
+        return answer
+    response = web.StreamResponse(
+        headers={**validators(tag), hdrs.CONTENT_TYPE: content_type, hdrs.ACCEPT_RANGES: "bytes"}
     )
+    start, stop = 0, located.size
+    if (part := wanted_range(request, located.size, tag)) is not None:
+        start, stop = part
+        part.describe(response, located.size)
+    else:
+        response.content_length = located.size
 
+    def read(stored: StoredObject, _located: Located) -> Generator[bytes, None, None]:
+        for at in range(start, stop, CHUNK):
+            piece = stored.read(at, min(CHUNK, stop - at))
+            if len(piece) < min(CHUNK, stop - at):
+                raise StorageError(f"instance {located.sop_uid} ends before its {located.size} bytes")
+            yield piece
 
-Path = tuple[str, str | None, str | None]
-
-
-def _path(request: web.Request) -> Path:
-    parts = request.match_info
-    return parts["study"], parts.get("series"), parts.get("instance")
-
-
-async def _rows(retrieval: Retrieval, study: str, series: str | None, instance: str | None) -> list[Located]:
-    """The first page. Raises NotFound that names what does not exist."""
-    async with aclosing(retrieval.pages(study, series, instance)) as pages:
-        async for page in pages:
-            return page
-    kind = "instance" if instance is not None else "series" if series is not None else "study"
-    raise NotFound(f"there is no {kind} {instance or series or study}")
-
-
-async def _each(retrieval: Retrieval, first: list[Located], path: Path) -> AsyncGenerator[Located, None]:
-    for located in first:
-        yield located
-    async with aclosing(retrieval.pages(*path, after=first[-1])) as pages:
-        async for page in pages:
-            for located in page:
-                yield located
-
-
-async def _check(retrieval: Retrieval, first: list[Located], select: Choose, path: Path) -> None:
-    """See that every instance can be had before the first byte: half a study is never sent as a whole one."""
-    seen: set[str] = set()
-    async with aclosing(_each(retrieval, first, path)) as located:
-        async for each in located:
-            if each.transfer_syntax_uid not in seen:
-                select(each.transfer_syntax_uid)
-                seen.add(each.transfer_syntax_uid)
+    return await stream(request, response, retrieval.pieces(located, read, len))
 
 
 async def _multipart(
-    retrieval: Retrieval, located: AsyncGenerator[Located, None], select: Choose, boundary: str
+    retrieval: Retrieval, located: AsyncGenerator[Located, None], select: Choose, body: Multipart
 ) -> AsyncGenerator[bytes, None]:
-    """RFC 2387. Small instances go out in one piece with their part header."""
     async with aclosing(retrieval.opened(located, select)) as contents:
         async for content in contents:
-            length = f"Content-Length: {content.length}\r\n" if content.length is not None else ""
-            head = (
-                f"--{boundary}\r\nContent-Type: {DICOM}; transfer-syntax={content.transfer_syntax_uid}\r\n{length}\r\n"
-            )
-            yield head.encode()
+            yield body.head(f"{DICOM}; transfer-syntax={content.transfer_syntax_uid}", length=content.length)
             async with aclosing(content.chunks()) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
+            yield body.END
+    yield body.close()
 
 
-async def _metadata(
-    retrieval: Retrieval, located: AsyncGenerator[Located, None], url: str
-) -> AsyncGenerator[bytes, None]:
-    opening, some = b"[", list[Located]()
-    async for each in located:
-        some.append(each)
-        if len(some) == _METADATA_AT_ONCE:
-            yield opening + b",".join(await retrieval.map(some, _encoder(url)))
-            opening, some = b",", []
-    if some:
-        yield opening + b",".join(await retrieval.map(some, _encoder(url)))
-    yield b"]"
-
-
-def _encoder(url: str) -> Callable[[StoredObject, Located], bytes]:
-    def encode(stored: StoredObject, located: Located) -> bytes:
-        names = {"study": located.study_uid, "series": located.series_uid, "instance": located.sop_uid}
-        return json.encode_data_set(
-            stored.read,
-            located.data_set_offset,
-            located.size,
-            located.transfer_syntax_uid,
-            bulk_data_uri=lambda path: url.format(**names, path=path),
-        )
-
-    return encode
+def _plain(name: str) -> str:
+    """A file name out of a client's UID that is safe in a header."""
+    return "".join(c for c in name if c.isascii() and (c.isalnum() or c in "._-"))[:80]
