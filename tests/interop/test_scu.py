@@ -223,7 +223,7 @@ def pynetdicom_server(handlers: list[Any], window: int = 1) -> Iterator[Peer]:
         ae.add_supported_context(uid)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
-        yield Peer("PYNET", server.server_address[1], "", 0, Path())
+        yield Peer("pynetdicom", "PYNET", server.server_address[1], 0, Path())
     finally:
         server.shutdown()
 

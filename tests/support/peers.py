@@ -13,13 +13,12 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-ORTHANC_PLUGINS = tuple(Path(top) / "orthanc/plugins" for top in ("/usr/share", "/usr/lib", "/usr/local/share"))
+from loadtest.peers import NotInstalled, find_orthanc_dicomweb
+from loadtest.peers.process import PATH as SBIN
 
 missing: dict[str, set[str]] = {}
 """What was asked for and not found in this run: name to the ids of the tests that wanted it."""
@@ -42,8 +41,10 @@ def _module(name: str) -> Callable[[], str | None]:
 
 
 def _orthanc_dicomweb() -> str | None:
-    found = (next(folder.glob("libOrthancDicomWeb.so*"), None) for folder in ORTHANC_PLUGINS)
-    return next((str(path) for path in found if path), None)
+    try:
+        return find_orthanc_dicomweb()
+    except NotInstalled:
+        return None
 
 
 def _loop_devices() -> str | None:

@@ -1,17 +1,15 @@
 """Programs that tests start: the gateway itself, Orthanc, storescp. Every one is gone when its `with` ends.
 
-Ports are the system's choice, folders are the test's. Finding the peers' programs is in `peers.py`.
+Ports are the system's choice, folders are the test's. Peers are started as the load generator starts them
+(`loadtest.peers`); finding their programs is in `peers.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,18 +18,30 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
+from loadtest.peers import NotStarted, Peer, free_port, is_listening, servers
+from loadtest.peers.process import read_lines
 from tests.support import peers
+
+__all__ = [
+    "ROOT",
+    "Gateway",
+    "NotStarted",
+    "Peer",
+    "dcmqrscp",
+    "free_port",
+    "http_get",
+    "is_listening",
+    "orthanc",
+    "storescp",
+    "wait_until",
+]
 
 ROOT = Path(__file__).parents[2]
 DICOM_LINE = re.compile(r"^DICOM  (?P<aet>.+)@(?P<host>\S+):(?P<port>\d+)   ")
 TLS_LINE = re.compile(r"^TLS    .+@\S+:(?P<port>\d+)$")
 WEB_LINE = re.compile(r"^Web\s+(?P<base>https?://\S+?)/ui/")
-
-
-class NotStarted(Exception):
-    """The program ended, or did not come up in time; the text has the end of its log."""
 
 
 class Gateway:
@@ -163,19 +173,6 @@ class Gateway:
         self.kill()
 
 
-def read_lines(pipe: IO[str], deadline: float) -> Iterator[str]:
-    """Lines of a pipe until its end or the deadline (of `time.monotonic`)."""
-    descriptor, kept = pipe.fileno(), b""
-    while (left := deadline - time.monotonic()) > 0:
-        if not select.select([descriptor], [], [], left)[0]:
-            return
-        data = os.read(descriptor, 65536)
-        if not data:
-            return
-        *lines, kept = (kept + data).split(b"\n")
-        yield from (line.decode(errors="replace").rstrip() for line in lines)
-
-
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, bytes]:
     """Status and body; 0 where nobody answers."""
     try:
@@ -197,100 +194,27 @@ def wait_until(condition: Callable[[], bool], timeout: float, text: str = "") ->
         time.sleep(0.02)
 
 
-def free_port() -> int:
-    """A TCP port that was free a moment ago, for programs that cannot choose their own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextlib.contextmanager
-def program(command: list[str], ports: list[int], log: Path, *, tuned: bool, timeout: float = 20.0) -> Iterator[int]:
-    """Run a peer until the `with` ends; entered once it listens on all its ports. Gives its process id.
-
-    `tuned` sets TCP_NODELAY=1, DCMTK's switch against Nagle's algorithm.
-    """
-    environment = {**os.environ, **({"TCP_NODELAY": "1"} if tuned else {})}
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        wait_until(
-            lambda: process.poll() is not None or all(map(is_listening, ports)),
-            timeout,
-            f"{command[0]} does not listen",
-        )
-        if process.poll() is not None:
-            raise NotStarted(f"{command[0]} ended: {log.read_text(errors='replace')[-2000:]}")
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-class Peer:
-    """Where a started peer listens."""
-
-    def __init__(self, aet: str, port: int, url: str, pid: int, folder: Path) -> None:
-        self.aet, self.host, self.port, self.url, self.pid, self.folder = aet, "127.0.0.1", port, url, pid, folder
-
-
 @contextlib.contextmanager
 def orthanc(folder: Path, *, dicomweb: bool = False, tuned: bool = True, **settings: object) -> Iterator[Peer]:
     """Debian's Orthanc with SQLite in `folder`; skips or fails where it is not installed."""
-    path = peers.need("orthanc")
-    plugins = [peers.need("orthanc-dicomweb")] if dicomweb else []
-    folder.mkdir(parents=True, exist_ok=True)
-    dicom, http = free_port(), free_port()
-    configuration = {
-        "Name": "peer",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "Plugins": plugins,
-        "DicomAet": "ORTHANC",
-        "DicomPort": dicom,
-        "HttpPort": http,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "UnknownSopClassAccepted": True,
-        **settings,
-    }
-    (folder / "orthanc.json").write_text(json.dumps(configuration, indent=1))
-    with program([path, str(folder / "orthanc.json")], [dicom, http], folder / "orthanc.log", tuned=tuned) as pid:
-        yield Peer("ORTHANC", dicom, f"http://127.0.0.1:{http}", pid, folder)
+    for name in ("orthanc", *(["orthanc-dicomweb"] if dicomweb else [])):
+        peers.need(name)
+    options = {"UnknownSopClassAccepted": True, **settings}
+    with servers.orthanc(folder, tuned=tuned, dicomweb=dicomweb, **options) as peer:
+        yield peer
 
 
 @contextlib.contextmanager
 def storescp(folder: Path, *arguments: str, tuned: bool = True) -> Iterator[Peer]:
-    """DCMTK's storescp, one process an association, writing into `folder`."""
-    path = peers.need("storescp")
-    output = folder / "received"
-    output.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [path, "--fork", "--aetitle", "STORESCP", "-od", str(output), "+xa", *arguments, str(port)]
-    with program(command, [port], folder / "storescp.log", tuned=tuned) as pid:
-        yield Peer("STORESCP", port, "", pid, output)
+    """DCMTK's storescp, one process an association, takes any transfer syntax, writes into the peer's `folder`."""
+    peers.need("storescp")
+    with servers.storescp(folder, "+xa", *arguments, tuned=tuned) as peer:
+        yield peer
 
 
 @contextlib.contextmanager
 def dcmqrscp(folder: Path, destinations: Mapping[str, int] | None = None, *, tuned: bool = True) -> Iterator[Peer]:
     """DCMTK's archive, which stores, finds, moves and gives; `destinations` are AE titles with ports on this host."""
-    path = peers.need("dcmqrscp")
-    archive = folder / "archive"
-    archive.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    hosts = [
-        f"host{number} = ({aet}, 127.0.0.1, {at})" for number, (aet, at) in enumerate((destinations or {}).items())
-    ]
-    lines = [f"NetworkTCPPort = {port}", "MaxPDUSize = 131072", "MaxAssociations = 16"]
-    lines += ["HostTable BEGIN", *hosts, "HostTable END", "VendorTable BEGIN", "VendorTable END"]
-    lines += ["AETable BEGIN", f"DCMQRSCP {archive} RW (100, 1024mb) ANY", "AETable END"]
-    (folder / "dcmqrscp.cfg").write_text("\n".join(lines) + "\n")
-    command = [path, "-c", str(folder / "dcmqrscp.cfg")]
-    with program(command, [port], folder / "dcmqrscp.log", tuned=tuned) as pid:
-        yield Peer("DCMQRSCP", port, "", pid, archive)
+    peers.need("dcmqrscp")
+    with servers.dcmqrscp(folder, tuned=tuned, destinations=destinations) as peer:
+        yield peer
