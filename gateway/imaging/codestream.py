@@ -1,4 +1,4 @@
-"""What the header of a JPEG or JPEG 2000 stream says, before anything is decoded: size, depth, colour.
+"""What the header of a JPEG or JPEG-LS stream says, before anything is decoded: size, depth, colour.
 
 Decoders allocate what a stream declares and decode what is cut short without a word: both are looked at here first.
 """
@@ -14,6 +14,8 @@ _FRAMES: Final = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA
 """Markers of a frame header: SOF0 to SOF15, and JPEG-LS's SOF55."""
 _WITHOUT_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 _TAIL: Final = 64
+_MAX_SCANS: Final = 100
+"""Scans of one frame: one for each component, ten or so where it is progressive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ def parse_jpeg(data: bytes) -> Codestream:
     """The frame header of JPEG or JPEG-LS (ISO 10918-1 B.2.2, 14495-1 C.2.2). DataSetError where there is none."""
     if data[:2] != b"\xff\xd8":
         raise DataSetError("not a JPEG stream: it does not begin with SOI")
-    _check_end(data)
+    check_end(data)
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise DataSetError(f"a JPEG stream of more than {_MAX_SCANS} scans, each of which costs a pass over the image")
     at, adobe, jfif = 2, None, False
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -65,28 +69,7 @@ def parse_jpeg(data: bytes) -> Codestream:
     raise DataSetError("broken JPEG stream: no frame header")
 
 
-def parse_jpeg2000(data: bytes) -> Codestream:
-    """The SIZ segment (ISO 15444-1 A.5.1), of a bare stream or one in the JP2 file format. DataSetError."""
-    start = data.find(b"\xff\x4f\xff\x51", 0, 1 << 20)
-    if start < 0 or len(data) < start + 43:
-        raise DataSetError("not a JPEG 2000 stream: no SOC and SIZ")
-    _check_end(data)
-    siz = data[start + 4 :]
-
-    def number(at: int) -> int:
-        return int.from_bytes(siz[at : at + 4], "big")
-
-    depth = siz[38]
-    return Codestream(
-        rows=number(8) - number(16),
-        columns=number(4) - number(12),
-        samples=int.from_bytes(siz[36:38], "big"),
-        precision=(depth & 0x7F) + 1,
-        signed=depth & 0x80 != 0,
-    )
-
-
-def _check_end(data: bytes) -> None:
+def check_end(data: bytes) -> None:
     """Both kinds end with FFD9; padding may follow."""
     if not data[-_TAIL:].rstrip(b"\0\xff").endswith(b"\xff\xd9"):
         raise DataSetError("the compressed frame is cut short: it does not end with its end marker")

@@ -13,8 +13,9 @@ from gateway.dicom.source import inflate
 from gateway.dicom.uids import Syntax
 from gateway.errors import DataSetError, UnsupportedTransferSyntax
 from gateway.imaging import layout
-from gateway.imaging.codestream import Codestream, parse_jpeg, parse_jpeg2000
+from gateway.imaging.codestream import Codestream, parse_jpeg
 from gateway.imaging.image import Image
+from gateway.imaging.jpeg2000 import bare, parse_jpeg2000
 from gateway.imaging.jpegxl import parse_jpegxl
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _jpeg2000(data: bytes, image: Image) -> bytes:
     """High-throughput streams too: imagecodecs' other decoder, `htj2k`, swallows errors and gives what it has."""
     import imagecodecs
 
+    data = bare(data)
     stream = _checked(parse_jpeg2000(data), image)
     return _native(imagecodecs.jpeg2k_decode(data, numthreads=1), stream, image)
 

@@ -35,8 +35,8 @@ DOUBLE_FLOAT_PIXEL_DATA: Final = 0x7FE00009
 PIXELS: Final = frozenset((PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA))
 """The elements that hold pixels. An object has one of them at most (PS3.3 C.7.6.24)."""
 
-MAX_FRAME: Final = 1 << 30
-"""Bytes of one decoded frame, at most: a colour image of 18 900 by 18 900 pixels."""
+MAX_FRAME: Final = 1 << 29
+"""Bytes of one frame, at most: a colour image of 13 300 by 13 300 pixels."""
 MAX_NATIVE: Final = 0xFFFFFFFE
 """Bytes that pixel data which is not encapsulated may have (PS3.5 §7.1.2)."""
 

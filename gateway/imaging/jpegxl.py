@@ -15,6 +15,8 @@ _FILE: Final = b"\0\0\0\x0cJXL \r\n\x87\n"
 _HEADER: Final = 64
 """Bytes that the part of the header that is read here may have."""
 _RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_MAX_SAMPLES: Final = 1 << 27
+"""Samples of a frame; while it is decoded each takes 8 bytes or more, whatever its depth."""
 _SIZES: Final = (9, 13, 18, 30)
 
 
@@ -53,6 +55,8 @@ def parse_jpegxl(data: bytes) -> Codestream:
     rows = dimension()
     ratio = bits.take(3)
     columns = rows * _RATIOS[ratio - 1][0] // _RATIOS[ratio - 1][1] if ratio else dimension()
+    if rows * columns > _MAX_SAMPLES // 3:
+        raise DataSetError(f"a JPEG XL stream of {columns} by {rows} pixels, which is too much to decode")
     if bits.flag():  # all_default
         return Codestream(rows, columns, 3, 8)
     if bits.flag():  # extra_fields

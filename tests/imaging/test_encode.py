@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import UnsupportedTransferSyntax
 from gateway.imaging import encode
-from gateway.imaging.codestream import parse_jpeg, parse_jpeg2000
+from gateway.imaging.codestream import parse_jpeg
 from gateway.imaging.decode import DECODABLE, decode_frame
 from gateway.imaging.encode import ENCODERS, LOSSLESS, encode_frame, photometric
 from gateway.imaging.image import Image
+from gateway.imaging.jpeg2000 import parse_jpeg2000
 from gateway.imaging.jpegxl import parse_jpegxl
 
 LOSSY = sorted(uid for uid, encoder in ENCODERS.items() if encoder.with_loss is not None)

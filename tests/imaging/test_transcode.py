@@ -211,7 +211,7 @@ class TestFailures:
 
     def test_a_broken_stream(self) -> None:
         syntax, data = parts(sample("JPEG2000-embedded-sequence-delimiter.dcm"))
-        assert "by 1024" in str(self.refuse(data, syntax))
+        assert "too much" in str(self.refuse(data, syntax))
 
     @pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPEG2000.dcm", "MR_small_jpeg_ls_lossless.dcm"])
     def test_a_frame_that_is_cut_short(self, name: str) -> None:
