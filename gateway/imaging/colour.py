@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 PALETTE: Final = "PALETTE COLOR"
+_PIXEL_PRESENTATION: Final = 0x00089205
+_RED_DESCRIPTOR: Final = 0x00281101
 
 
 def from_palette(header: Header, words: Words, pixels: Array) -> Array:
@@ -29,6 +31,27 @@ def from_palette(header: Header, words: Words, pixels: Array) -> Array:
     first, colours = palette(header)
     index = np.clip(words.values(np.arange(1 << words.allocated)) - first, 0, len(colours) - 1)
     return np.asarray(np.take(colours[index], pixels, axis=0))
+
+
+def is_supplemented(header: Header, words: Words) -> bool:
+    """Whether a monochrome image has colours for some of its values (PS3.3 C.8.13.3.1.1, C.7.9.1: "Supplemental")."""
+    presentation = header.text(_PIXEL_PRESENTATION)
+    return presentation in ("COLOR", "MIXED") and _RED_DESCRIPTOR in header and words.allocated <= 16
+
+
+def supplement(header: Header, words: Words, pixels: Array, grey: Array) -> Array:
+    """`(rows, columns, 3)`: colours for the values from the palette's first one on, grey as it is for those below."""
+    import numpy as np
+
+    first, colours = palette(header)
+    values = words.values(pixels) - first
+    return np.asarray(
+        np.where(
+            (values >= 0)[..., np.newaxis],
+            colours[np.clip(values, 0, len(colours) - 1)],
+            grey[..., np.newaxis],
+        )
+    )
 
 
 def to_rgb(photometric: str, words: Words, pixels: Array) -> Array:

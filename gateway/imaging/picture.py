@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.imaging.header import Header
@@ -26,8 +25,6 @@ _FRAME_TIME: Final = 0x00181063
 _FRAME_TIME_VECTOR: Final = 0x00181065
 _CINE_RATE: Final = 0x00180040
 _DISPLAY_RATE: Final = 0x00082144
-_ICC_PROFILE: Final = 0x00282000
-_OPTICAL_PATH_SEQUENCE: Final = 0x00480105
 
 
 def encode(shown: Array, media_type: str, *, quality: int = QUALITY, profile: bytes = b"") -> bytes:
@@ -73,35 +70,6 @@ def frame_times(header: Header, frames: int) -> list[float]:
         rate = header.number(_CINE_RATE) or header.number(_DISPLAY_RATE) or 10.0
         time = 1000.0 / rate if rate > 0 else 100.0
     return [min(time, 10_000.0)] * frames
-
-
-def own_profile(header: Header) -> bytes:
-    """The ICC profile of the data set; b"" without one."""
-    path = header.item(_OPTICAL_PATH_SEQUENCE)
-    return header.data(_ICC_PROFILE) or (path.data(_ICC_PROFILE) if path is not None else b"")
-
-
-@cache
-def srgb_profile() -> bytes:
-    from PIL import ImageCms
-
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def to_srgb(shown: Array, profile: bytes) -> Array:
-    """RGB in the colours of `profile` as sRGB; unchanged where the profile is none for RGB."""
-    import numpy as np
-    from PIL import ImageCms
-
-    if shown.ndim != 3 or not profile:
-        return shown
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
-        changed = ImageCms.profileToProfile(_image(shown), source, target)
-    except (ImageCms.PyCMSError, OSError):
-        return shown
-    return shown if changed is None else np.asarray(changed)
 
 
 _PATIENT: Final = (0x00100010, 0x00100020, 0x00100030, 0x00100040)

@@ -81,7 +81,10 @@ def _shown(
     if photometric not in _MONOCHROME:
         raise DataSetError(f"one sample of {photometric[:20] or 'no photometric interpretation'} is not shown here")
     pipeline = grey.pipeline(header, frame, words, pixels, inverse=_MONOCHROME[photometric], window=window)
-    return grey.show(pipeline, words, part.of(pixels))
+    shown = grey.show(pipeline, words, part.of(pixels))
+    if pixels.dtype.kind == "u" and colour.is_supplemented(header, words):
+        return colour.supplement(header, words, part.of(pixels), shown)
+    return shown
 
 
 def _scaled(shown: Array, part: Cut) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dicom.source import Read
 from gateway.errors import DataSetError
@@ -16,6 +16,7 @@ from gateway.imaging import picture
 from gateway.imaging.grey import Window
 from gateway.imaging.header import Header, read_header
 from gateway.imaging.pixels import VIDEO, Finder, PixelData
+from gateway.imaging.profiles import Profile, with_profile
 from gateway.imaging.render import render
 from gateway.imaging.viewport import Viewport, cut, pixel_aspect
 
@@ -30,8 +31,6 @@ MAX_CINE_FRAMES: Final = 600
 MAX_CINE_PIXELS: Final = 1 << 26
 """Of all frames of a GIF together: they are in memory until it is written."""
 _REPRESENTATIVE_FRAME: Final = 0x00286010
-
-Profile = Literal["no", "yes", "srgb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +132,7 @@ def _array(of: Subject, read: Read, frame: int, wishes: Wishes) -> tuple[Array, 
     )
     profile = b""
     if wishes.profile != "no":
-        own = picture.own_profile(of.header) if array.ndim == 3 else b""
-        if wishes.profile == "srgb":
-            array, own = picture.to_srgb(array, own), b""
-        profile = own or picture.srgb_profile()
+        array, profile = with_profile(array, of.header, wishes.profile)
     if wishes.patient or wishes.technique:
         array = picture.annotate(array, of.header, patient=wishes.patient, technique=wishes.technique)
     return array, profile

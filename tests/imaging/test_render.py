@@ -257,6 +257,12 @@ class TestColour:
         with pytest.raises(DataSetError):
             palette(header(**_segmented(data, 65535)))
 
+    def test_supplement(self):
+        values = _palette([0x0A00, 0x1400], bits=16, first=100) | {"PixelPresentation": "COLOR"}
+        shown = show(words(0, 50, 99, 100, 101, 999), **values, window=Window(50, 100, "LINEAR_EXACT"))
+        assert [each[0] for each in shown[0]] == [0, 128, 252, 10, 20, 20]
+        assert show(words(100), **values | {"PixelPresentation": "MONOCHROME"}, window=Window(1, 1)) == [[255]]
+
     def test_without_a_palette(self):
         with pytest.raises(DataSetError):
             show(np.array([1], "u1"), "PALETTE COLOR")

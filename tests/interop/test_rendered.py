@@ -31,6 +31,7 @@ NOT_BY_DCMTK = {
     "gdcm-US-ALOKA-16_big.dcm": "does not expand these palette segments",
 }
 """Ours show them, dcmj2pnm 3.6.7 gives no picture."""
+NOT_AS_DCMTK = {"eCT_Supplemental.dcm": "has colours for its upper values, which dcmj2pnm leaves out"}
 
 
 def object_of(path: Path) -> tuple[bytes, part10.FileMeta, Subject, bytes] | None:
@@ -98,6 +99,6 @@ def test_as_dcmtk_shows_it(path: Path, tmp_path: Path) -> None:
     photometric = pixels.image.decoded_photometric(pixels.syntax)
     ours = render(subject.header, pixels.image, photometric, 0, frame, window=window, square=False)
     assert (theirs is None) == (path.name in NOT_BY_DCMTK)
-    if theirs is not None:
+    if theirs is not None and path.name not in NOT_AS_DCMTK:
         assert theirs.shape == ours.shape
         assert np.abs(theirs.astype(int) - ours).max() <= 2

@@ -212,7 +212,7 @@ class TestParameters:
             "quality=1e9",
             "quality=best",
             "annotation=everything",
-            "iccprofile=adobergb",
+            "iccprofile=cmyk",
         ],
     )
     async def test_nonsense(self, gateway: House, query: str):

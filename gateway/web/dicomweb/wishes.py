@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
 from gateway.errors import BadRequest
 from gateway.imaging.grey import Function, Window
 from gateway.imaging.picture import QUALITY
-from gateway.imaging.rendering import Profile, Wishes
+from gateway.imaging.profiles import Profile
+from gateway.imaging.rendering import Wishes
 from gateway.imaging.viewport import LARGEST_SIDE, Viewport
 
 FUNCTIONS: Final[dict[str, Function]] = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
-_PROFILES: Final[tuple[Profile, ...]] = ("no", "yes", "srgb")
+_PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _LARGEST: Final = 1e12
 """Of a window's numbers: beyond what 32 bits and any slope come to."""
