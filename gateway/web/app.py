@@ -6,11 +6,13 @@ is in `routes.py`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.access.users import Authenticator
 from gateway.archive.metadata import MetadataCache
@@ -34,11 +36,29 @@ from gateway.web.routes import OPEN, add_routes
 from gateway.web.ui.environment import ENVIRONMENT, make_environment
 from gateway.web.ui.live import close_live, run_live
 
+
+class _Unread(logging.Filter):
+    """What aiohttp logs of requests that are no HTTP, in a line: their bytes may name patients."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg = f"{record.msg}: it cannot be read ({type(error).__name__}) and is answered {error.code}"
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = None
+        return True
+
+
+log = logging.getLogger(__name__)
+log.addFilter(_Unread())
+
 _SERVER = {
     "access_log": None,  # it would write PatientName= into the log
     "handler_cancellation": True,  # or handlers outlive their clients
     "keepalive_timeout": 30.0,  # also the only limit on how long headers may take
-    "max_field_size": 65536,
+    "logger": log,
+    "max_field_size": 16384,
+    "max_headers": 128,
     "max_line_size": 65536,  # a list of UIDs to match is long
 }
 
