@@ -18,7 +18,7 @@ from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.recode import WORD_SIZES, swapped
 from gateway.dicom.source import Inflater, Read, Window, inflate
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_syntax
-from gateway.dicom.walk import Event, Kind, walk, walk_items
+from gateway.dicom.walk import Event, Kind, behind_meta, walk, walk_items
 from gateway.errors import DataSetError
 
 INFLATE_LIMIT: Final = 16 << 20
@@ -32,7 +32,7 @@ Watch = Callable[[Event, Window], bool]
 
 
 def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
-    """The attributes of a data set, items of sequences included, group lengths and fragments left out.
+    """The attributes of a data set, items of sequences included, group lengths, fragments and group 0002 left out.
 
     Text that its data set names no character set for is taken as UTF-8 where the bytes are that, otherwise as
     Latin-1: so it is meant by those who send it. A number field of odd size comes out as UN.
@@ -43,7 +43,7 @@ def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
     if syntax.deflated:
         data, syntax = inflate(data, INFLATE_LIMIT), EXPLICIT_VR_LITTLE_ENDIAN
     window = Window.over(data)
-    return _decode(window, walk(window, 0, syntax), lambda _tag, _length: True, 1 << 32)
+    return _decode(window, walk(window, behind_meta(window, 0, syntax), syntax), lambda _tag, _length: True, 1 << 32)
 
 
 def read_data_set(

@@ -97,6 +97,21 @@ def walk_items(data: bytes, syntax: Syntax) -> Iterator[Event]:
     return _walk(Window.over(data), 0, syntax, in_items=True, end=len(data))
 
 
+def behind_meta(window: Window, start: int, syntax: Syntax) -> int:
+    """The offset behind elements of group 0002 that stand at the beginning of a data set, in its own encoding.
+
+    They may not; Orthanc puts (0002,0003) into the identifiers of its queries for instances.
+    """
+    position = start
+    while not window.ended(position):
+        tag, _vr, value_start, length, _coding = _header(window, position, syntax, False)
+        if tag >> 16 != 0x0002 or length == UNDEFINED:
+            break
+        _check_fits(window, tag, position, value_start + length, _NOWHERE)
+        position = value_start + length
+    return position
+
+
 def end_of_items(window: Window, value_start: int, syntax: Syntax) -> int:
     """The offset after the delimiter of a sequence of undefined length, whose items start at `value_start`."""
     (last,) = deque(_walk(window, value_start, syntax, in_items=True, end=_NOWHERE), maxlen=1)

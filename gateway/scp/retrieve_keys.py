@@ -6,9 +6,9 @@ Unique keys only; everything else in it is ignored, as the standard wants. What 
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
 
+from gateway.dicom import uids
 from gateway.dicom.encode import DataSet
 from gateway.dimse import status
 from gateway.errors import BadRequest
@@ -41,8 +41,6 @@ MODELS: Final[dict[str, Model]] = {
 EXTENSIONS: Final = bytes((1,))
 """Relational retrieval (PS3.4 C.5.2.1, C.5.3.1)."""
 
-_UID = re.compile(r"[0-9.]{1,64}")
-
 
 class IdentifierRefused(BadRequest):
     """It is not what its SOP class wants (A900): `offending` is the element."""
@@ -64,10 +62,12 @@ def read_selection(model: Model, identifier: DataSet, *, relational: bool) -> Se
     level = given.text.strip().upper() if given is not None else ""
     if not level:
         raise IdentifierRefused("Query/Retrieve Level is missing", QUERY_RETRIEVE_LEVEL)
-    if level not in model.levels:
+    # Orthanc asks for patients in the Study Root model too, which has none; what it means is clear.
+    levels = model.levels if level != "PATIENT" else _PATIENT_ROOT
+    if level not in levels:
         raise IdentifierRefused(f"no level {level[:16]!r} here: {' '.join(model.levels)}", QUERY_RETRIEVE_LEVEL)
     found: dict[str, tuple[str, ...]] = {}
-    for each in model.levels[: model.levels.index(level) + 1]:
+    for each in levels[: levels.index(level) + 1]:
         found[each] = _values(identifier, each)
         if not found[each] and (each == level or not relational):
             raise _refusal(each, f"needs a value at level {level}")
@@ -89,7 +89,7 @@ def _values(identifier: DataSet, level: str) -> tuple[str, ...]:
     for value in values:
         if "*" in value or "?" in value:
             raise _refusal(level, "is a unique key: no wildcards")
-        if level != "PATIENT" and not _UID.fullmatch(value):
+        if level != "PATIENT" and not uids.is_uid(value):
             raise _refusal(level, "is not a UID")
     return values
 

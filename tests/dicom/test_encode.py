@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, encode_data_set, from_json
-from gateway.errors import DataSetError, UnsupportedTransferSyntax
+from gateway.dicom.uids import transfer_syntax
+from gateway.errors import DataSetError, TruncatedDataSet, UnsupportedTransferSyntax
 from tests.support.datasets import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEG_BASELINE, UNCOMPRESSED, decode, encode
 
 ITEM = {0x00080100: Attribute("SH", ["121"]), 0x00080104: Attribute("LO", ["Kopf"])}
@@ -35,6 +36,19 @@ EVERYTHING = {
     0x00321032: Attribute("PN", []),
     0x00104000: Attribute("LT", ["one\\two"]),
 }
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_group_2_before_it_is_passed_over(syntax: str) -> None:
+    """As Orthanc has it in its queries for instances, in the encoding of the data set. Half of it is an error."""
+    order: Any = "big" if transfer_syntax(syntax).big_endian else "little"
+    length = (6).to_bytes(4, order) if transfer_syntax(syntax).implicit else b"UI" + (6).to_bytes(2, order)
+    meta = (2).to_bytes(2, order) + (3).to_bytes(2, order) + length + b"1.2.3\0"
+    rest = {0x00100020: Attribute("LO", ["P1"])}
+    assert decode_data_set(meta + encode_data_set(rest, syntax), syntax) == rest
+    assert decode_data_set(meta, syntax) == {}
+    with pytest.raises(TruncatedDataSet):
+        decode_data_set(meta[:-2], syntax)
 
 
 @pytest.mark.parametrize("syntax", UNCOMPRESSED)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -193,21 +194,43 @@ class TestPynetdicom:
 
 class TestOrthanc:
     def test_as_destination_and_as_the_one_who_asks(self, tmp_path: Path) -> None:
-        """Its own query and retrieve, over its REST API."""
+        """Its own query and retrieve, over its REST API, at every level."""
         with orthanc(tmp_path / "orthanc") as peer, gateway_with(tmp_path, ORTHANC=peer.port) as gateway:
 
-            def ask(path: str, body: object) -> object:
-                request = urllib.request.Request(
-                    peer.url + path, json.dumps(body).encode(), method="PUT" if path == "/modalities/g" else "POST"
-                )
+            def ask(path: str, body: object = None, method: str = "POST") -> Any:
+                data = json.dumps(body).encode() if body is not None else None
+                request = urllib.request.Request(peer.url + path, data, method=method)
                 with urllib.request.urlopen(request, timeout=20) as answer:
                     return json.loads(answer.read() or b"null")
 
-            ask("/modalities/g", {"AET": gateway.aet, "Host": gateway.host, "Port": gateway.port})
+            def stored() -> int:
+                return int(ask("/statistics", method="GET")["CountInstances"])
+
+            ask("/modalities/g", {"AET": gateway.aet, "Host": gateway.host, "Port": gateway.port}, "PUT")
+            assert ask("/modalities/g/echo", {}) == {}
+            keys: dict[str, str] = {}
+            source = read_sample(sample(CT))
+            for level, keyword in (
+                ("Patient", "PatientID"),
+                ("Study", "StudyInstanceUID"),
+                ("Series", "SeriesInstanceUID"),
+                ("Instance", "SOPInstanceUID"),
+            ):
+                keys[keyword] = str(source[keyword].value)
+                query = ask("/modalities/g/query", {"Level": level, "Query": keys})["Path"]
+                (answer,) = ask(f"{query}/answers", method="GET")
+                content = ask(f"{query}/answers/{answer}/content?simplify", method="GET")
+                assert content[keyword] == keys[keyword]
+                ask(f"{query}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
+                assert stored() == 1, level
+                for found in ask("/patients", method="GET"):
+                    ask(f"/patients/{found}", method="DELETE")
+                assert stored() == 0
             for name in FILES:
-                level, keys = "Study", {"StudyInstanceUID": study_of(name)}
-                found = ask("/modalities/g/query", {"Level": level, "Query": keys})
-                ask(f"{found['Path']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})  # type: ignore[index]
-            with urllib.request.urlopen(f"{peer.url}/statistics", timeout=5) as answer:
-                assert json.loads(answer.read())["CountInstances"] == len(FILES)
+                found = ask("/modalities/g/query", {"Level": "Study", "Query": {"StudyInstanceUID": study_of(name)}})
+                ask(f"{found['Path']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
+            assert stored() == len(FILES)
+            # And what it holds, sent to us by its own sender.
+            sent = ask("/modalities/g/store", ask("/instances", method="GET"))
+            assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (len(FILES), 0)
             assert gateway.stop() == 0

@@ -1,4 +1,4 @@
-"""The gateway as a client of real servers: DCMTK's storescp and dcmqrscp, Debian's Orthanc, pynetdicom."""
+"""The gateway as a client of real servers: DCMTK's storescp and dcmqrscp, Debian's Orthanc, pynetdicom, its qrscp."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.scu.find import Match
 from gateway.scu.folder import FolderSink
 from gateway.scu.store import Item
 from tests.support.datasets import IMPLICIT, read_sample, sample
-from tests.support.processes import ROOT, Gateway, Peer, dcmqrscp, orthanc, storescp
+from tests.support.processes import ROOT, Gateway, Peer, dcmqrscp, orthanc, qrscp, storescp
 
 pytestmark = pytest.mark.interop
 T = TypeVar("T")
@@ -57,6 +57,8 @@ def items(*names: str) -> list[Item]:
 
 
 def files(archive: Peer) -> tuple[str, ...]:
+    if archive.aet == "QRSCP":  # It gives a file only in the transfer syntax that it has.
+        return tuple(name for name in PLAIN if "bigendian" not in name)
     return PLAIN if archive.aet == "DCMQRSCP" else FILES
 
 
@@ -95,13 +97,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield started
 
 
-@pytest.fixture(scope="module", params=["dcmqrscp", "orthanc"])
+@pytest.fixture(scope="module", params=["dcmqrscp", "qrscp", "orthanc"])
 def archive(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, gateway: Gateway
 ) -> Iterator[Peer]:
     """A server that stores, finds, moves and gives, and knows our gateway as a destination."""
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "dcmqrscp":
+    if request.param == "qrscp":
+        with qrscp(folder, {"GATEWAY": gateway.port}) as peer:
+            yield peer
+    elif request.param == "dcmqrscp":
         with dcmqrscp(folder, {"GATEWAY": gateway.port}) as peer:
             yield peer
     else:

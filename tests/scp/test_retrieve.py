@@ -195,7 +195,7 @@ class TestIdentifiers:
 
     REFUSED = (
         (STUDY_MOVE, {"study": "1.1"}),
-        (STUDY_MOVE, {"level": "PATIENT", "patient": "P1"}),
+        (STUDY_MOVE, {"level": "PATIENT", "patient": ""}),
         (STUDY_MOVE, {"level": "IMAGES", "study": "1.1"}),
         (STUDY_MOVE, {"level": "STUDY", "study": "*"}),
         (STUDY_MOVE, {"level": "STUDY", "study": ""}),
@@ -224,6 +224,7 @@ class TestIdentifiers:
 
     SERVED = (
         (PATIENT_MOVE, {"level": "PATIENT", "patient": "P1"}, 6),
+        (STUDY_MOVE, {"level": "PATIENT", "patient": "P1"}, 6),  # as Orthanc asks
         (PATIENT_MOVE, {"level": "STUDY", "patient": "P1", "study": "1.1"}, 4),
         (PATIENT_MOVE, {"level": "STUDY", "patient": "P2", "study": "1.1"}, 0),
         (STUDY_MOVE, {"level": "STUDY", "study": ["1.1", "1.2"]}, 6),

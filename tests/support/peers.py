@@ -85,6 +85,7 @@ PEERS: dict[str, Peer] = {
     "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
+    "sqlalchemy": Peer(_module("sqlalchemy"), "pip install sqlalchemy (part of the dev extra)"),
     "npm": Peer(_program("npm"), "apt-get install npm"),
     "npm-registry": Peer(lambda: None, "let npm reach its registry: `npm ping` tells"),  # seen when it is asked
     "curl": Peer(_program("curl"), "apt-get install curl"),

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from loadtest.peers import NotStarted, Peer, free_port, is_listening, servers
-from loadtest.peers.process import read_lines
+from loadtest.peers.process import listens, read_lines
 from tests.support import peers
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "http_get",
     "is_listening",
     "orthanc",
+    "qrscp",
     "storescp",
     "wait_until",
 ]
@@ -218,3 +219,21 @@ def dcmqrscp(folder: Path, destinations: Mapping[str, int] | None = None, *, tun
     peers.need("dcmqrscp")
     with servers.dcmqrscp(folder, tuned=tuned, destinations=destinations) as peer:
         yield peer
+
+
+@contextlib.contextmanager
+def qrscp(folder: Path, destinations: Mapping[str, int] | None = None) -> Iterator[Peer]:
+    """pynetdicom's archive, as `dcmqrscp`."""
+    peers.need("sqlalchemy")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    lines = ["[DEFAULT]", "ae_title: QRSCP", f"port: {port}", "max_pdu: 16382", "bind_address: 127.0.0.1"]
+    lines += [f"{name}_timeout: 30" for name in ("acse", "dimse", "network")]
+    lines += [f"instance_location: {folder / 'instances'}", f"database_location: {folder / 'index.sqlite'}"]
+    lines += ["log_identifier: False"]
+    for aet, at in (destinations or {}).items():
+        lines += [f"[{aet}]", "address: 127.0.0.1", f"port: {at}"]
+    (folder / "qrscp.ini").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "pynetdicom", "qrscp", "-c", str(folder / "qrscp.ini")]
+    with listens(command, [port], folder / "qrscp.log", tuned=False) as pid:
+        yield Peer("qrscp", "QRSCP", port, pid, folder / "instances")
