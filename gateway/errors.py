@@ -4,6 +4,7 @@
     ├── ConfigurationError         a setting is wrong; the text says which and what to do
     ├── DataSetError               bytes are not the DICOM data set that they claim to be
     │   ├── TruncatedDataSet       the bytes end inside an element; more of them may help
+    │   ├── NotAnInstance          no DICOM file at all, or a DICOMDIR
     │   └── UnsupportedTransferSyntax
     ├── ProtocolError              the peer broke PS3.8 or PS3.7: carries the A-ABORT source and reason
     ├── AssociationRefused         a peer refused us: carries result, source and reason
@@ -40,6 +41,10 @@ class DataSetError(GatewayError):
 
 class TruncatedDataSet(DataSetError):
     """The bytes end inside an element."""
+
+
+class NotAnInstance(DataSetError):
+    """It is no DICOM file at all, or a DICOMDIR."""
 
 
 class UnsupportedTransferSyntax(DataSetError):

@@ -138,6 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
                         settings=lambda: gateway.settings,
                         database=folder.database,
                         store=folder.store,
+                        ingest=ingest,
                         feed=feed,
                         associations=gateway.acceptor.associations,
                         readiness=gateway.readiness,

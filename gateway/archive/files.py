@@ -24,7 +24,7 @@ HEAD = 1 << 20
 """Bytes within which the header of a file is looked for."""
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _OPEN_ZIPS = 4
-_LOOK = 16 << 10
+LOOK = 16 << 10
 """Bytes in which nearly every file says what it is."""
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 
@@ -119,7 +119,7 @@ class Found:
 def look_into(source: Source) -> Found | None:
     """Read a file's header; None for what `read_meta` passes over. Blocks. Raises TROUBLES and DataSetError."""
     with source.open() as file:
-        head = file.read(_LOOK)
+        head = file.read(LOOK)
         if head[128:132] != b"DICM":
             return None
         try:
@@ -142,7 +142,7 @@ def identity(head: bytes, meta: FileMeta) -> tuple[str, str]:
         syntax = transfer_syntax(meta.transfer_syntax_uid)
         if syntax.deflated:
             inflater = Inflater(lambda offset, length: head[offset : offset + length], start, len(head), HEAD)
-            data, uid = inflater(0, _LOOK), EXPLICIT_VR_LITTLE_ENDIAN.uid
+            data, uid = inflater(0, LOOK), EXPLICIT_VR_LITTLE_ENDIAN.uid
         else:
             data, uid = head[start:], syntax.uid
         found, _ = pick(data, uid, frozenset((_SOP_CLASS, _SOP_INSTANCE)), _SOP_INSTANCE)

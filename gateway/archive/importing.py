@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO
 
 from gateway import config
-from gateway.archive.files import HEAD, Files, identity, read_meta
+from gateway.archive.arrival import Arrival
+from gateway.archive.files import Files
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.ingest import Ingest, Taken
-from gateway.dicom import uids
-from gateway.errors import DataSetError, InstanceRefused, UnsupportedTransferSyntax
-from gateway.index.store import Origin
+from gateway.errors import DataSetError, InstanceRefused, NotAnInstance
+from gateway.index.store import Origin, Via
 
 _AT_ONCE = 8
 """Files in progress at a time."""
@@ -77,39 +77,23 @@ async def import_paths(
 
 async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportReport) -> None:
     try:
-        taken = await _take_in(ingest, file)
+        taken = await take_in(ingest, file, "import")
+    except NotAnInstance:
+        report.skipped += 1
     except (InstanceRefused, DataSetError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         report.refused.append((name, str(error)))
-        return
-    if taken is None:
-        report.skipped += 1
     else:
         outcome = taken.outcome.value
         report.outcomes[outcome] = report.outcomes.get(outcome, 0) + 1
 
 
-async def _take_in(ingest: Ingest, file: IO[bytes]) -> Taken | None:
-    """Stream one Part 10 file into the ingest; None for what is not one, or is a DICOMDIR."""
-    head = await asyncio.to_thread(file.read, HEAD)
-    meta = read_meta(head)
-    if meta is None:
-        return None
-    if meta.transfer_syntax_uid not in uids.TRANSFER_SYNTAXES:
-        raise UnsupportedTransferSyntax(f"transfer syntax {meta.transfer_syntax_uid} is not known here")
-    sop_class_uid, sop_instance_uid = identity(head, meta)
-    reception = ingest.begin(
-        transfer_syntax_uid=meta.transfer_syntax_uid,
-        sop_class_uid=sop_class_uid,
-        sop_instance_uid=sop_instance_uid,
-        origin=Origin(calling_aet="", called_aet="", peer="", received_at=time.time(), via="import"),
-    )
+async def take_in(ingest: Ingest, file: IO[bytes], via: Via) -> Taken:
+    """Stream one file into the ingest. Raises what `Arrival.write` and `Ingest.end` raise, and what reading does."""
+    arrival = Arrival(ingest, Origin(calling_aet="", called_aet="", peer="", received_at=time.time(), via=via))
     try:
-        chunk = head[meta.data_set_offset :]
-        while chunk:
-            reception.write(chunk, None)
-            await reception.drained()
-            chunk = await asyncio.to_thread(file.read, _CHUNK)
-    except BaseException:
-        ingest.abandon(reception)
-        raise
-    return await ingest.end(reception)
+        while chunk := await asyncio.to_thread(file.read, _CHUNK):
+            await arrival.write(chunk)
+        ending = arrival.end()
+    finally:
+        arrival.abandon()
+    return await ending

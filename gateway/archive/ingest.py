@@ -44,6 +44,7 @@ from gateway.index.record import InstanceRecord
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.rejected import RejectedFolder
+from gateway.storage.scratch import Scratch
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 STATUS_DOES_NOT_MATCH = 0xA900
 STATUS_CANNOT_UNDERSTAND = 0xC000
 STATUS_DUPLICATE = 0xC111
+STATUS_OTHER_STUDY = 0xC409
 
 _SETTLE_AFTER = 0.25
 """Seconds between batches of names that are made durable and dropped."""
@@ -118,9 +120,15 @@ class Ingest:
         self._free = 0
 
     def begin(
-        self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, origin: index.Origin
+        self,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        origin: index.Origin,
+        study_instance_uid: str = "",
     ) -> Reception:
-        """Begin to take in one data set, claimed to be of this class and instance.
+        """Begin to take in one data set, claimed to be of this class and instance; of this study, where one is named.
 
         Raises OutOfSpace below the floor of free space and StorageFailed once a sync has failed.
         """
@@ -137,6 +145,7 @@ class Ingest:
             transfer_syntax_uid=transfer_syntax_uid,
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
+            study_instance_uid=study_instance_uid,
             origin=origin,
             max_header=self.settings().max_header,
         )
@@ -151,6 +160,10 @@ class Ingest:
         """
         reception.complete()
         return self._take_in(reception)
+
+    def scratch(self) -> Scratch:
+        """A file for what is not an instance yet. Blocks. Raises OutOfSpace, StorageError."""
+        return Scratch(self.incoming.new_path())
 
     def abandon(self, reception: Reception) -> None:
         """The sender has gone in the middle of the data set: leave nothing of it."""
@@ -342,6 +355,11 @@ def _checked_record(reception: Reception) -> InstanceRecord:
         raise InstanceRefused(
             f"the data set is SOP instance {record.sop_instance_uid}, its command {reception.sop_instance_uid}",
             STATUS_DOES_NOT_MATCH,
+        )
+    study = record.parents.study_instance_uid
+    if reception.study_instance_uid not in ("", study):
+        raise InstanceRefused(
+            f"the instance belongs to study {study}, not to {reception.study_instance_uid}", STATUS_OTHER_STUDY
         )
     return record
 

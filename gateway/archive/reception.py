@@ -42,6 +42,7 @@ class Reception:
         transfer_syntax_uid: str,
         sop_class_uid: str,
         sop_instance_uid: str,
+        study_instance_uid: str,
         origin: Origin,
         max_header: int,
     ) -> None:
@@ -50,6 +51,7 @@ class Reception:
         self.transfer_syntax_uid = transfer_syntax_uid
         self.sop_class_uid = sop_class_uid
         self.sop_instance_uid = sop_instance_uid
+        self.study_instance_uid = study_instance_uid
         self.origin = origin
         self.abandoned = False
         self._threads = threads

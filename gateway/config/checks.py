@@ -48,6 +48,8 @@ def check(settings: Settings) -> None:
         "dicom.response_timeout": dicom.response_timeout,
         "http.max_results": http.max_results,
         "http.read_threads": http.read_threads,
+        "dicomweb.max_upload": settings.dicomweb.max_upload,
+        "dicomweb.uploads": settings.dicomweb.uploads,
         "retrieve.window": settings.retrieve.window,
         "retrieve.threads": settings.retrieve.threads,
         "imaging.threads": settings.imaging.threads,
@@ -75,6 +77,8 @@ def check(settings: Settings) -> None:
     }.items():
         if number < 0:
             raise ConfigurationError(f"{name}: {number} must not be negative")
+    if settings.dicomweb.delete_status not in (200, 204):
+        raise ConfigurationError(f"dicomweb.delete_status: {settings.dicomweb.delete_status} is neither 200 nor 204")
     if storage.buffer_memory < 4 * MiB:
         raise ConfigurationError(f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes")
     if not is_loopback(dicom.host) and not settings.modalities and not dicom.allow_any_caller:

@@ -159,13 +159,27 @@ class Http(Section, frozen=True):
     max_results: int = 1000
     """Most matches in one QIDO-RS answer; more are said in a Warning header."""
     min_rate: int = 1 * KiB
-    """Bytes a second below which, over a minute, a client that we send to is let go."""
+    """Bytes a second below which, over a minute, a client that we send to or that sends to us is let go."""
     read_threads: int = 8
     """Threads that read stored files for answers; each holds at most some 2 MiB."""
     ohif: str = ""
     """Folder of the OHIF viewer, which `dicom-gateway install-ohif` fills; empty: `ohif` in the data folder."""
     metadata_cache: int = 512 * MiB
     """Bytes of metadata, compressed, that are kept in the index to be sent again; the oldest go first. 0: none."""
+
+
+class Dicomweb(Section, frozen=True):
+    """What may be done over DICOMweb and REST beside reading."""
+
+    max_upload: int = 64 * GiB
+    """Bytes of one request that brings instances (STOW-RS, `POST /instances`); past it, 413."""
+    uploads: int = 16
+    """Requests that bring instances at once; further ones wait, and after a while are told to come back (503). Each
+    holds at most some 12 MiB."""
+    delete: bool = False
+    """Let studies, series and instances be deleted, over DICOMweb and REST."""
+    delete_status: int = 204
+    """What a DELETE under `/dicom-web` that has worked is answered: 200 or 204."""
 
 
 class Storage(Section, frozen=True):
@@ -270,6 +284,7 @@ class Settings(Section, frozen=True):
     """Remote application entities by the name that people call them. With any, all others are rejected."""
     http: Http = Http()
     tokens: Tokens = Tokens()
+    dicomweb: Dicomweb = Dicomweb()
     storage: Storage = Storage()
     query: Query = Query()
     retrieve: Retrieve = Retrieve()

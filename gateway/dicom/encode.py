@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from gateway.dicom.charset import SINGLE_VALUED, TEXT_VRS, character_set
 from gateway.dicom.dictionary import implicit_vr
 from gateway.dicom.recode import WORD_SIZES, swapped
-from gateway.dicom.uids import Syntax, transfer_syntax
+from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, Syntax, transfer_syntax
 from gateway.dicom.walk import LONG_VRS, SHORT_VRS
 from gateway.errors import DataSetError, UnsupportedTransferSyntax
 
@@ -98,6 +98,26 @@ def encode_data_set(data_set: Mapping[int, Attribute], transfer_syntax_uid: str,
         data = deflate.compress(data) + deflate.flush()
         data += b"\0" * (len(data) & 1)
     return data
+
+
+def encode_around(data_set: Mapping[int, Attribute], holes: Mapping[int, tuple[str, int]]) -> Iterator[bytes | int]:
+    """The same in Explicit VR Little Endian, with attributes whose values the caller puts in: they may be large.
+
+    `holes` maps their tags to VR and length, even or undefined. The element header of each is followed by its tag, in
+    whose place the value goes; after one of undefined length its delimiter too. DataSetError as in `encode_data_set`.
+    """
+    term = _fitting_term(data_set, "")
+    rest = {tag: attribute for tag, attribute in data_set.items() if tag != _CHARSET and tag not in holes}
+    if term:
+        rest[_CHARSET] = Attribute("CS", [term])
+    writer = _writer(EXPLICIT_VR_LITTLE_ENDIAN, term)
+    after = -1
+    for hole in sorted(holes):
+        yield _encode({tag: attribute for tag, attribute in rest.items() if after < tag < hole}, writer)
+        yield _header(hole, *holes[hole], writer)
+        yield hole
+        after = hole
+    yield _encode({tag: attribute for tag, attribute in rest.items() if tag > after}, writer)
 
 
 def from_json(model: Mapping[str, Any]) -> DataSet:

@@ -23,7 +23,7 @@ from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.layout import Layout, is_key, new_key
 
 Buffer = bytes | bytearray | memoryview
-_IOV_MAX = os.sysconf("SC_IOV_MAX")
+IOV_MAX = os.sysconf("SC_IOV_MAX")
 STOCK = 64
 """Empty files that are kept ready."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -112,8 +112,8 @@ class IncomingFile:
         try:
             if self._descriptor < 0:
                 self.create()
-            for start in range(0, len(views), _IOV_MAX):
-                part = views[start : start + _IOV_MAX]
+            for start in range(0, len(views), IOV_MAX):
+                part = views[start : start + IOV_MAX]
                 total = sum(map(len, part))
                 written = os.writev(self._descriptor, part)
                 if written < total:
@@ -189,6 +189,10 @@ class IncomingFolder:
     def new_file(self) -> IncomingFile:
         """A file under a new key: one in stock, or one that its first `append` creates."""
         return self._stock.popleft() if self._stock else self._make()
+
+    def new_path(self) -> str:
+        """Where a file may stand that is no instance; should it ever be left there, recovery deletes it."""
+        return self._make().path
 
     @property
     def is_low(self) -> bool:

@@ -54,25 +54,40 @@ def parse(text: str) -> list[MediaRange]:
     ranges: list[MediaRange] = []
     position = 0
     while position < len(text) and len(ranges) < _MOST:
-        match = _TYPE.match(text, position)
-        if match is None:
+        found = _read(text, position)
+        if found is None:
             if text[position] in ", ":
                 position += 1
                 continue
             raise BadRequest(f"Accept: cannot be read at {text[position : position + 40]!r}")
-        media_type, position = match[1].lower(), match.end()
-        parameters: dict[str, str] = {}
-        while (found := _PARAMETER.match(text, position)) is not None:
-            value = found[2]
-            if value.startswith('"'):
-                value = re.sub(r"\\(.)", r"\1", value[1:-1])
-            parameters[found[1].lower()] = value
-            position = found.end()
+        media_type, parameters, position = found
         if position < len(text) and text[position] != ",":
             raise BadRequest(f"Accept: cannot be read at {text[position : position + 40]!r}")
         position += 1
         ranges.append(MediaRange(media_type, parameters, _quality(parameters.pop("q", "1"))))
     return sorted((each for each in ranges if each.quality > 0), key=_preference)
+
+
+def content_type(text: str) -> tuple[str, dict[str, str]]:
+    """A Content-Type value: `type/subtype` in lower case and its parameters; '' and none where it cannot be read."""
+    found = _read(text, 0)
+    return (found[0], found[1]) if found is not None else ("", {})
+
+
+def _read(text: str, position: int) -> tuple[str, dict[str, str], int] | None:
+    """A media type or range, its parameters, and where it ends."""
+    match = _TYPE.match(text, position)
+    if match is None:
+        return None
+    position = match.end()
+    parameters: dict[str, str] = {}
+    while (found := _PARAMETER.match(text, position)) is not None:
+        value = found[2]
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        parameters[found[1].lower()] = value
+        position = found.end()
+    return match[1].lower(), parameters, position
 
 
 def wanted(request: web.Request) -> list[MediaRange]:

@@ -30,6 +30,7 @@ from gateway.web.dicomweb.frames import PLACES
 from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
+from gateway.web.receiving import TURNS, Turns
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
@@ -77,6 +78,7 @@ def create_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     prefix = context.settings().http.prefix
     app[WORKLISTS] = Worklists(context.database, context.settings)
+    app[TURNS] = Turns(context.settings().dicomweb.uploads)
     app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
     app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from gateway.archive.ingest import Ingest
     from gateway.config import Settings
     from gateway.database.database import Database
     from gateway.net.session import AssociationStatus
@@ -33,6 +34,7 @@ class Context:
     """The snapshot of now."""
     database: Database
     store: Store
+    ingest: Ingest
     feed: Feed
     associations: Callable[[], Sequence[AssociationStatus]]
     readiness: Callable[[], tuple[bool, list[str]]]

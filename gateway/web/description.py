@@ -106,6 +106,7 @@ MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "viewer.to_page": (),
     "web_urldispatcher.StaticResource._handle": ("*/*",),
     "wado.instances": (f'{_MULTIPART}; type="application/dicom"', "application/dicom", "application/zip"),
+    "stow.store": (DICOM_JSON, "application/json", _XML),
 }
 """What a handler answers with where that is not application/json; nothing: it leads elsewhere."""
 

@@ -35,6 +35,14 @@ class NotAcceptable(errors.GatewayError):
     """Nothing that the Accept header allows can be sent (406). The text says what could be."""
 
 
+class Busy(errors.GatewayError):
+    """There are too many such requests now (503)."""
+
+
+class TooLarge(errors.GatewayError):
+    """The body of the request is larger than is taken (413)."""
+
+
 def error_answer(
     request: web.Request,
     status: int,
@@ -72,6 +80,10 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 406, str(error))
         case RangeNotSatisfiable():
             return error_answer(request, 416, str(error), headers={"Content-Range": f"bytes */{error.length}"})
+        case TooLarge():
+            return error_answer(request, 413, str(error))
+        case Busy():
+            return error_answer(request, 503, str(error), headers={"Retry-After": "30"})
         case errors.OutOfSpace():
             return error_answer(request, 507, str(error))
         case errors.DatabaseError():

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.web import health, openapi
-from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, wado
+from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
@@ -108,6 +108,10 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get(_SERIES + "/thumbnail", rendered.thumbnail)
     router.add_get(_INSTANCE + "/thumbnail", rendered.thumbnail)
     router.add_get(_INSTANCE + "/frames/{frames}/thumbnail", rendered.thumbnail)
+
+    # PS3.18 Table 10.5.1-1 (store)
+    router.add_post(_STUDIES, stow.store)
+    router.add_post(_STUDY, stow.store)
 
     router.add_get("/system", system.system, name="system")
     router.add_get("/statistics", system.statistics)

@@ -8,13 +8,15 @@ import email.policy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config import Http, Query, Settings
+from gateway.archive.folder import open_folder, open_ingest
+from gateway.archive.ingest import Ingest
+from gateway.config import Dicomweb, Http, Query, Settings, Storage
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
 from gateway.events.feed import Feed
@@ -29,7 +31,10 @@ from tests.support.datasets import EXPLICIT, encode
 
 
 class House:
-    """What the application stands on. Change `http`, `query`, `associations` and `reasons` at any time."""
+    """What the application stands on. Change `http`, `query`, `dicomweb`, `associations`, `reasons`."""
+
+    ingest: Ingest
+    """Of an `archive`; a mere `house` takes nothing in."""
 
     def __init__(self, database: SQLite, store: MemoryStore, http: Http) -> None:
         self.database = database
@@ -38,15 +43,17 @@ class House:
         self.feed = Feed(database, poll_seconds=0.05)
         self.http = http
         self.query = Query()
+        self.dicomweb = Dicomweb()
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
         self.client: TestClient[web.Request, web.Application]
 
     def context(self) -> Context:
         return Context(
-            settings=lambda: Settings(http=self.http, query=self.query),
+            settings=lambda: Settings(http=self.http, query=self.query, dicomweb=self.dicomweb),
             database=self.database,
             store=self.store,
+            ingest=getattr(self, "ingest", cast(Ingest, None)),
             feed=self.feed,
             associations=lambda: self.associations,
             readiness=lambda: (not self.reasons, self.reasons),
@@ -103,6 +110,23 @@ async def house(folder: Path, http: Http | None = None) -> AsyncIterator[House]:
         await made.client.close()
         await made.feed.close()
         await database.close()
+
+
+@asynccontextmanager
+async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
+    """The same over a data folder of files with its ingest. `storage`: its settings."""
+    settings = Storage(path=str(folder), min_free=0, **storage)
+    async with open_folder(settings) as data:
+        made = House(data.database, MemoryStore(), Http())
+        made.store = data.store
+        async with open_ingest(data, committed=made.feed.notify) as made.ingest:
+            made.client = TestClient(TestServer(create_app(made.context())))
+            try:
+                await made.client.start_server()
+                yield made
+            finally:
+                await made.client.close()
+                await made.feed.close()
 
 
 def parts(answer: ClientResponse, body: bytes) -> list[tuple[str, bytes]]:

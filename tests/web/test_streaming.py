@@ -24,7 +24,7 @@ async def served(chunks: Chunks, min_rate: int = 1024) -> TestServer:
 
     app = web.Application(handler_args={"handler_cancellation": True})
     settings = Settings(http=Http(min_rate=min_rate))
-    app[CONTEXT] = Context(lambda: settings, *[None] * 6)  # type: ignore[arg-type]
+    app[CONTEXT] = Context(lambda: settings, *[None] * 7)  # type: ignore[arg-type]
     app.router.add_get("/", handler)
     server = TestServer(app)
     await server.start_server()
