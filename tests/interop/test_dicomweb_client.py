@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pydicom
 import pytest
 import requests
+from PIL import Image
 
 from tests.support import peers
 from tests.support.datasets import read_sample, sample
@@ -89,3 +91,26 @@ def test_metadata_is_the_data_set(client: Any) -> None:
         ((one,),) = [found]
         read = pydicom.Dataset.from_json(one)
         assert read.BeamSequence[0].BeamName == read_sample(sample("rtplan.dcm")).BeamSequence[0].BeamName
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_rendered(client: Any, kind: str) -> None:
+    names = uids("CT_small.dcm")
+    accepted = (f"image/{kind.lower()}",)
+    one = client.retrieve_instance_rendered(*names, media_types=accepted, params={"window": "1000,500,linear"})
+    frame = client.retrieve_instance_frames_rendered(*names, frame_numbers=[1], media_types=accepted)
+    series = client.retrieve_series_rendered(*names[:2], media_types=accepted)
+    for body in (one, frame, series):
+        with Image.open(io.BytesIO(body)) as picture:
+            assert (picture.format, picture.size) == (kind, (128, 128))
+    assert one != frame == series
+
+
+def test_thumbnails(gateway: Gateway) -> None:
+    for name, shown in (("CT_small.dcm", True), ("rtplan.dcm", False)):
+        study, series, instance = uids(name)
+        for path in (study, f"{study}/series/{series}", f"{study}/series/{series}/instances/{instance}"):
+            answer = requests.get(f"{gateway.url}/dicom-web/studies/{path}/thumbnail", timeout=10)
+            assert answer.headers["Content-Type"] == "image/jpeg"
+            with Image.open(io.BytesIO(answer.content)) as picture:
+                assert picture.size == ((128, 128) if shown else (256, 256))
