@@ -130,6 +130,17 @@ class TestProxies:
         answer = await gateway.client.get("/", headers=self.X, allow_redirects=False)
         assert (answer.status, answer.headers["Location"]) == (302, "/imaging/ui/")
 
+    async def test_bodies_and_files_go_through(self, gateway: House):
+        gateway.http = Http(trusted_proxies=("127.0.0.1",), hosts=("pacs.example.org",))
+        item = {"Tags": {"PatientName": "A^B", "ScheduledProcedureStepSequence": [{"Modality": "CT"}]}}
+        answer = await gateway.client.post("/worklists/create", json=item, headers=self.X)
+        assert answer.status == 200, await answer.text()
+        answer = await gateway.client.get("/ui/static/page.js", headers=self.X)
+        assert len(await answer.read()) > 1000
+        answer = await gateway.client.get("/ui/events", headers=self.X)
+        assert (await answer.content.readline()).startswith((b"event", b"id", b"retry", b"data", b":"))
+        answer.close()
+
     async def test_wrong_passwords_are_counted_by_client(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
         gateway.http = Http(trusted_proxies=("127.0.0.1",), users=(ANNA,))
         peers = []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from multidict import MultiDict
 from pydicom.dataset import Dataset
 
@@ -153,6 +157,13 @@ class TestMatching:
         (match,) = await gateway.json("/dicom-web/studies?Modality=MR&includefield=KVP,Modality")
         assert (match["00180060"]["Value"], match["00080060"]["Value"]) == ([120.0], ["MR"])
 
+    async def test_an_empty_key_asks_for_what_is_there(self, gateway: House):
+        await self.fill(gateway)
+        (match,) = await gateway.json("/dicom-web/studies?PatientID=PS2&KVP=&OtherPatientIDsSequence=&PatientComments")
+        assert match["00180060"]["Value"] == [120.0]
+        assert match["00101002"]["Value"] == [{"00100020": {"vr": "LO", "Value": ["OTHERS2"]}}]
+        assert match["00104000"]["Value"] == ["comment S2"]
+
     async def test_private_elements_come_with_their_creator(self, gateway: House):
         await self.fill(gateway)
         (match,) = await gateway.json("/dicom-web/studies?PatientID=PS1&includefield=00091001")
@@ -276,6 +287,13 @@ class TestRequests:
         answer = await gateway.get(f"/dicom-web/studies?{query}")
         assert answer.status == 400
         assert (await answer.json())["Details"].strip("'").startswith(query.partition("=")[0])
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.lists(st.tuples(st.text() | st.sampled_from(["limit", "includefield", "00400275.00400009"]), st.text())))
+    def test_whatever_comes_is_read_or_refused(self, query: list[tuple[str, str]]):
+        with contextlib.suppress(BadRequest):
+            asked = read_query(MultiDict(query))
+            assert all(text.isascii() and text.isprintable() for text in asked.warnings)
 
     def test_a_zero_byte(self):
         with pytest.raises(BadRequest):

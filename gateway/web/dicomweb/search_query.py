@@ -82,12 +82,15 @@ def _match(asked: Asked, name: str, value: str) -> None:
     if path is None:
         asked.warn(f"The attribute {quoted(name)} is not supported and was ignored.")
         return
+    if not value:  # matches everything, and asks for what is there (PS3.4 C.2.2.2.3)
+        _return(asked, path[0])
+        return
     if "\0" in value:
         raise BadRequest(f"{quoted(name)}: the value holds a zero byte")
     vr = implicit_vr(path[-1])
     if vr == "UN":
         vr = "LO"  # private: the stored element knows better
-    if value and (vr == "SQ" or vr in BINARY):
+    if vr == "SQ" or vr in BINARY:
         asked.warn(f"The attribute {quoted(name)} is not supported for matching and was ignored.")
         return
     within = asked.keys
@@ -97,11 +100,12 @@ def _match(asked: Asked, name: str, value: str) -> None:
         raise BadRequest(f"{quoted(name)}: given twice")
     if vr in _LISTS:
         value = value.replace(",", "\\")
-    values = [] if vr == "SQ" else value.split("\\")
+    values = value.split("\\")
     if any(len(one) > MAX_TEXT for one in values):
         raise BadRequest(f"{quoted(name)}: a value of more than {MAX_TEXT} characters")
     within[path[-1]] = Attribute(vr, values)
-    _with_creator(asked, path[0])
+    if path[0] >> 16 & 1:
+        _return(asked, path[0])
 
 
 def _include(asked: Asked, value: str) -> None:
@@ -113,15 +117,16 @@ def _include(asked: Asked, value: str) -> None:
             asked.include = None
         elif path is None:
             asked.warn(f"The includefield {quoted(name)} is not supported and was ignored.")
-        elif asked.include is not None:
-            asked.include.add(path[0])
-            _with_creator(asked, path[0])
+        else:
+            _return(asked, path[0])
 
 
-def _with_creator(asked: Asked, tag: int) -> None:
-    """Return whose private element it is along with it (PS3.5 §7.8.1): without that it says nothing."""
-    if tag >> 16 & 1 and tag & 0xFFFF >= 0x1000 and asked.include is not None:
-        asked.include.add(tag & 0xFFFF0000 | tag >> 8 & 0xFF)
+def _return(asked: Asked, tag: int) -> None:
+    """Of a private element return whose it is too (PS3.5 §7.8.1): without that it says nothing."""
+    if asked.include is not None:
+        asked.include.add(tag)
+        if tag >> 16 & 1 and tag & 0xFFFF >= 0x1000:
+            asked.include.add(tag & 0xFFFF0000 | tag >> 8 & 0xFF)
 
 
 def _number(name: str, value: str) -> int:
