@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.web import health, openapi
-from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, wado
+from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, jobs, mpps, system, worklists
 from gateway.web.ui import live, page
@@ -112,6 +112,9 @@ def add_routes(app: web.Application, prefix: str) -> None:
     # PS3.18 Table 10.5.1-1 (store)
     router.add_post(_STUDIES, stow.store)
     router.add_post(_STUDY, stow.store)
+
+    # PS3.18 §9
+    router.add_get("/wado", uri.uri)
 
     router.add_get("/system", system.system, name="system")
     router.add_get("/statistics", system.statistics)

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from aiohttp import web
 
 from gateway.archive.pixels import PixelPlaces
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import NotFound
 from gateway.imaging.pixels import PixelData
 from gateway.index.locate import Located
 from gateway.storage.store import StoredObject
 from gateway.web.accept import wanted
 from gateway.web.dicomweb.media import Form, pixel_form
 from gateway.web.dicomweb.parts import Items, Part, Span, cut, send_alone, send_multipart, size_of, span_for, whole
-from gateway.web.dicomweb.resources import RETRIEVAL, Target, one_instance
+from gateway.web.dicomweb.resources import RETRIEVAL, Target, frame_numbers, one_instance
 from gateway.web.urls import url_template
 
 PLACES: web.AppKey[PixelPlaces] = web.AppKey("pixel places", PixelPlaces)
-_LIST: Final = re.compile(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*\Z")
-
-
-def frame_numbers(text: str) -> list[int]:
-    """`1,4,7`: numbers from 1, in the order in which they are asked for. BadRequest."""
-    if _LIST.match(text) is None:
-        raise BadRequest(f"frames: {text[:40]!r} is not a list of numbers from 1, separated by commas")
-    return [int(number) for number in text.split(",")]
+MAX_FRAMES: Final = 10_000
+"""Frames in one request."""
 
 
 async def frames(request: web.Request) -> web.StreamResponse:
     """The frames that the path lists, in its order."""
-    numbers = frame_numbers(request.match_info["frames"])
+    numbers = frame_numbers(request.match_info["frames"], MAX_FRAMES)
     target = Target.of(request)
     retrieval, places = request.app[RETRIEVAL], request.app[PLACES]
     ranges, single = wanted(request), len(numbers) == 1

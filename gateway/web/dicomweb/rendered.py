@@ -23,7 +23,7 @@ from gateway.web.conditional import entity_tag, unchanged, validators
 from gateway.web.dicomweb import documents
 from gateway.web.dicomweb.documents import PICTURES
 from gateway.web.dicomweb.multipart import MULTIPART, Multipart
-from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page, one_instance
+from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page, frame_numbers, one_instance
 from gateway.web.dicomweb.wishes import read_thumbnail_wishes, read_wishes
 from gateway.web.errors import NotAcceptable
 from gateway.web.streaming import stream
@@ -40,7 +40,11 @@ async def instance(request: web.Request) -> web.StreamResponse:
 
     Of several frames JPEG and PNG show the one that stands for them, GIF all, and multipart has one part for each.
     """
-    located = await one_instance(request.app[RETRIEVAL], Target.of(request))
+    return await show(request, await one_instance(request.app[RETRIEVAL], Target.of(request)))
+
+
+async def show(request: web.Request, located: Located) -> web.StreamResponse:
+    """The same for an instance that has been found."""
     if located.transfer_syntax_uid in VIDEO:
         return await documents.video(request, located)
     if located.sop_class_uid in documents.DOCUMENTS:
@@ -65,7 +69,7 @@ async def instance(request: web.Request) -> web.StreamResponse:
 
 async def frames(request: web.Request) -> web.StreamResponse:
     """Frames by their numbers, from 1: one as it is, several in multipart."""
-    numbers = frame_numbers(request.match_info["frames"])
+    numbers = frame_numbers(request.match_info["frames"], MAX_FRAMES)
     located = await one_instance(request.app[RETRIEVAL], Target.of(request))
     if located.transfer_syntax_uid in VIDEO:
         raise NotAcceptable(f"single frames of {name_of(located.transfer_syntax_uid)} are not decoded here")
@@ -95,7 +99,7 @@ async def instances(request: web.Request) -> web.StreamResponse:
 async def thumbnail(request: web.Request) -> web.StreamResponse:
     """A small picture of whatever the path names; of what has none, a card that says what it is."""
     target, retrieval = Target.of(request), request.app[RETRIEVAL]
-    numbers = frame_numbers(request.match_info["frames"]) if "frames" in request.match_info else []
+    numbers = frame_numbers(request.match_info["frames"], MAX_FRAMES) if "frames" in request.match_info else []
     if len(numbers) > 1:
         raise BadRequest("a thumbnail is of one frame")
     media_type, _ = choose(request)
@@ -137,16 +141,6 @@ def choose(request: web.Request) -> tuple[str, bool]:
             if kind in (*IMAGES, "image/*", "*/*"):
                 return (kind if kind in IMAGES else JPEG), True
     raise NotAcceptable(f"pictures can be had as {listed(IMAGES)}, alone or as the parts of {MULTIPART}")
-
-
-def frame_numbers(text: str) -> list[int]:
-    """A list of frames as a path has it: `1,2,7`. BadRequest."""
-    numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in text.split(",")]
-    if not all(numbers):
-        raise BadRequest(f"frames: {text[:80]!r} is not a list of frame numbers, which begin with 1")
-    if len(numbers) > MAX_FRAMES:
-        raise BadRequest(f"frames: {len(numbers)} are too many for one request; the most is {MAX_FRAMES}")
-    return numbers
 
 
 def _single(made: bytes, media_type: str, tag: str) -> web.Response:

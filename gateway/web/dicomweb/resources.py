@@ -12,7 +12,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from gateway.archive.retrieve import Retrieval
-from gateway.errors import NotFound
+from gateway.errors import BadRequest, NotFound
 from gateway.index.locate import Located
 
 RETRIEVAL: web.AppKey[Retrieval] = web.AppKey("retrieval", Retrieval)
@@ -56,3 +56,13 @@ async def each(retrieval: Retrieval, first: list[Located], target: Target) -> As
 async def one_instance(retrieval: Retrieval, target: Target) -> Located:
     """The instance. Raises NotFound."""
     return (await first_page(retrieval, target))[0]
+
+
+def frame_numbers(text: str, most: int) -> list[int]:
+    """A list of frames as a path has it, `1,2,7`, in its order. BadRequest, for more than `most` of them too."""
+    numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in text.split(",")]
+    if not all(numbers):
+        raise BadRequest(f"frames: {text[:80]!r} is not a list of frame numbers, which begin with 1")
+    if len(numbers) > most:
+        raise BadRequest(f"frames: {len(numbers)} are too many for one request; the most is {most}")
+    return numbers
