@@ -253,7 +253,7 @@ def _describe(plan: _Plan, level: Level, image: Image, *, outside: bool) -> None
     """Photometric Interpretation and Planar Configuration say how the pixels lie now; tables of offsets go."""
     for tag in ENCAPSULATED_ONLY & level.starts.keys():
         plan.values[level.starts[tag]] = None
-    text = image.photometric.encode("ascii")
+    text = image.photometric.encode("ascii", "replace")
     new = {attributes.PHOTOMETRIC_INTERPRETATION: ("CS", text + b" " * (len(text) & 1))}
     if image.samples > 1:
         new[attributes.PLANAR_CONFIGURATION] = ("US", b"\1\0" if image.planar else b"\0\0")
