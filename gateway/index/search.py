@@ -304,24 +304,24 @@ def decode(wanted: Search, rows: Iterable[Row]) -> list[Match]:
         for tag, value in _members(maybe).items():
             if names == "all" or tag in names:
                 found.setdefault(tag, value)
-        made = {"00080056": _raw("CS", "ONLINE")}
+        made = {"00080056": _ONLINE}
         if depth >= 0:
-            made["0020000D"] = _raw("UI", study_uid)
+            made["0020000D"] = _one_uid(study_uid)
         if depth >= 0 and (study or names == "all" or "00080061" in names):
             made["00080061"] = _raw("CS", *sorted(filter(None, modalities.split("\\"))))
         if depth >= 0 and (study or names == "all" or "00201206" in names):
-            made["00201206"] = _raw("IS", series_count)
+            made["00201206"] = _count(series_count)
         if depth >= 0 and (study or names == "all" or "00201208" in names):
-            made["00201208"] = _raw("IS", instances)
+            made["00201208"] = _count(instances)
         if depth >= 1:
-            made["0020000E"] = _raw("UI", series_uid)
+            made["0020000E"] = _one_uid(series_uid)
             if series or names == "all" or "00201209" in names:
-                made["00201209"] = _raw("IS", in_series)
+                made["00201209"] = _count(in_series)
         if sop_classes:
             made["00080062"] = _raw("UI", *sop_classes.split("\\"))
         for number, count in zip(_PATIENT_COUNTS, row[15:18], strict=True):
             if names != "all" and f"{number:08X}" in names:
-                made[f"{number:08X}"] = _raw("IS", count)
+                made[f"{number:08X}"] = _count(count)
         if depth == 2:
             made["00083002"] = _raw("UI", transfer_syntax_uid)
         found.update(made)
@@ -340,8 +340,18 @@ def _members(fragments: Iterable[str]) -> dict[str, msgspec.Raw]:
     return _decode_members(f"{{{joined}}}") if joined else {}
 
 
-def _raw(vr: str, *values: str | int) -> msgspec.Raw:
+def _raw(vr: str, *values: str) -> msgspec.Raw:
     return msgspec.Raw(_encode({"vr": vr, "Value": values}) if values else _encode({"vr": vr}))
 
 
+def _one_uid(uid: str) -> msgspec.Raw:
+    """A Study or Series Instance UID, which the index takes only with nothing but digits and periods."""
+    return msgspec.Raw(b'{"vr":"UI","Value":["%b"]}' % uid.encode())
+
+
+def _count(number: int) -> msgspec.Raw:
+    return msgspec.Raw(b'{"vr":"IS","Value":[%d]}' % number)
+
+
 _UTF8: Final = _raw("CS", "ISO_IR 192")
+_ONLINE: Final = _raw("CS", "ONLINE")
