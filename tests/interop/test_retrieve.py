@@ -24,7 +24,7 @@ from pynetdicom.sop_class import (
 
 from tests.support import peers
 from tests.support.datasets import EXPLICIT, read_sample, sample
-from tests.support.processes import Gateway, free_port, orthanc, storescp
+from tests.support.processes import Gateway, free_port, orthanc, storescp, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -122,6 +122,29 @@ class TestDcmtk:
                 after = found[before.SOPInstanceUID]
                 assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID or name == CT
                 assert after.PixelData == before.PixelData or name == CT
+
+    @pytest.mark.parametrize(
+        ("option", "answer"),
+        [
+            ("--sleep-after=1", "Success"),
+            ("--abort-after", "OutOfResourcesSubOperations"),
+            ("--abort-during", "OutOfResourcesSubOperations"),
+            ("--refuse", "OutOfResourcesSubOperations"),
+            ("--sleep-during=9", "OutOfResourcesSubOperations"),
+        ],
+    )
+    def test_movescu_to_a_storescp_in_trouble(self, tmp_path: Path, option: str, answer: str) -> None:
+        """One that takes more than the five seconds that it may is given up; meanwhile others are served."""
+        movescu, storescu = peers.need("movescu"), peers.need("storescu")
+        with storescp(tmp_path, *option.split("=")) as peer, gateway_with(tmp_path, STORESCP=peer.port) as gateway:
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_of(CT)}"]
+            command = [movescu, "-v", "-S", *keys, "-aem", "STORESCP", gateway.host, str(gateway.port)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as moving:
+                wait_until(lambda: "C-MOVE-RQ of 1 instances begins" in gateway.log, 10)
+                run(storescu, "-aec", gateway.aet, gateway.host, gateway.port, sample("rtplan.dcm"))
+                said, _ = moving.communicate(timeout=30)
+            assert answer in said, said
+            assert gateway.stop() == 0
 
     def test_movescu_to_nobody(self, tmp_path: Path) -> None:
         movescu = peers.need("movescu")
