@@ -81,3 +81,11 @@ def test_instances(client: Any) -> None:
     for method in ("retrieveSeries", "retrieveStudy"):
         (found,) = client(method, **where)
         assert sent in found
+
+
+def test_frames(client: Any) -> None:
+    (found,) = client("retrieveInstanceFrames", **uids("CT_small.dcm"), frameNumbers=[1])
+    assert found == read_sample(sample("CT_small.dcm")).PixelData.hex()
+    rle = {"mediaType": "image/x-dicom-rle", "transferSyntaxUID": "1.2.840.10008.1.2.5"}
+    (found,) = client("retrieveInstanceFrames", **uids("MR_small_RLE.dcm"), frameNumbers=[1], mediaTypes=[rle])
+    assert found in read_sample(sample("MR_small_RLE.dcm")).PixelData.hex()
