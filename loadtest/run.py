@@ -58,13 +58,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     usage: watch.Usage | None
     """Of the server, where it is on this machine."""
     verification: Verification | None
+    troubles: list[str]
+    """What kept the run from its end, or its outcome from being known."""
     remarks: list[str]
     """What a reader should know before believing the figures."""
 
     @property
     def good(self) -> bool:
-        """Nothing failed and nothing is missing."""
-        return all(work.complete for work in self.works) and (self.verification is None or self.verification.good)
+        """It came to its end, nothing failed, and nothing is missing."""
+        failed = any(work.failures for work in self.works)
+        return not failed and not self.troubles and (self.verification is None or self.verification.good)
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,7 +92,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
     """Raises Unprepared, NotStarted, OSError. Cancelled while work is done, it tells what was done by then."""
     engine.check(scenario, target)
     open_files_to_the_limit()
-    remarks: list[str] = []
+    troubles: list[str] = []
     ceilings: list[Ceiling | None] = [None] * len(scenario.work)
     if options.ceiling:
         ceilings = await _ceilings(scenario)
@@ -131,16 +134,16 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
                 source=options.source,
             )
         except asyncio.CancelledError:
-            remarks.append("interrupted before its end")
+            troubles.append("interrupted before its end")
     seconds = time.perf_counter() - clock
     verification = None
     if options.verify:
         try:
             verification = await kept.verify(target)
         except VerifyFailed as error:
-            remarks.append(str(error))
+            troubles.append(str(error))
     works = [stats.summary() for stats in counted]
-    remarks += [remark for work, ceiling in zip(works, ceilings, strict=True) if (remark := near(work, ceiling))]
+    remarks = [remark for work, ceiling in zip(works, ceilings, strict=True) if (remark := near(work, ceiling))]
     return Result(
         title=scenario.title,
         about=scenario.about,
@@ -152,6 +155,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
         ceilings=ceilings,
         usage=watching.usage if watching is not None else None,
         verification=verification,
+        troubles=troubles,
         remarks=remarks,
     )
 

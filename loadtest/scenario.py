@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.dicom.dictionary import KEYWORDS
 from gateway.errors import ConfigurationError
 from loadtest.data import parse_size
 
@@ -23,6 +24,7 @@ READS: tuple[Kind, ...] = ("move", "get", "study", "metadata", "frames", "render
 """What needs something that is there."""
 DIMSE: tuple[Kind, ...] = ("echo", "store", "find", "move", "get")
 
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _FOLDER = Path(__file__).with_name("scenarios")
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 _BITS = re.compile(r"(\d+(?:\.\d+)?) ?([KMG]?)BIT/S\Z")
@@ -74,7 +76,7 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     pause: float | str = 0.0
     """In a closed loop, from an answer to the next operation on the same connection: how long a person looks."""
     keys: dict[str, str] = {}
-    """For find and qido: keyword to value. `{study}` is a study that is there."""
+    """For find and qido: keyword (for qido, or tag) to value. `{study}` is a study that is there."""
     level: Literal["study", "series", "instance"] = "study"
     """For find and qido."""
     limit: int = 25
@@ -245,6 +247,9 @@ def _wrong_work(place: str, work: Work, scenario: Scenario) -> Iterator[str]:
         yield f"`{place}.data` is for store and stow"
     if work.keys and work.do not in ("find", "qido"):
         yield f"`{place}.keys` is for find and qido"
+    for key in work.keys:
+        if key not in KEYWORDS and not (work.do == "qido" and _TAG.fullmatch(key)):
+            yield f"`{place}.keys`: {key!r} is no keyword of the data dictionary, such as PatientName"
     if work.each == "study" and work.do != "store":
         yield f"`{place}.each` is for store"
     for key in ("at_once", "batch", "window", "count"):

@@ -30,9 +30,11 @@ class Stand:
 
     folder: Path
     """For files that clients send and receive, on the disk that is measured."""
+    start: Callable[[str, str], contextlib.AbstractContextManager[peers.Peer]]
+    """Starts a server by its name, in a folder of that name on the same disk."""
     destination: str = "SINK"
     """Where a C-MOVE sends to."""
-    _studies: dict[tuple[str, str, int], list[Place]] = dataclasses.field(default_factory=dict)
+    _studies: dict[tuple[int, str, int], list[Place]] = dataclasses.field(default_factory=dict)
 
     def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:
         """A study of `count` instances that the server has; stored now, unless it was before and a `new` one is not
@@ -40,7 +42,7 @@ class Stand:
         """
         if peer.name == SINK:
             return [_SINKS_OWN]
-        key = (peer.name, size, count)
+        key = (peer.pid, size, count)
         if new or key not in self._studies:
             self._studies[key] = store_study(peer, size, count)
         return self._studies[key]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from loadtest import engine, peers
 from loadtest.compare.measures import Measure, Stand, run_work, target_of, trouble_of
@@ -26,37 +28,44 @@ _RAMP = 0.002
 """Seconds between two that begin: a thousand at once would overrun the backlog of some servers."""
 
 
-def peak(usage: Usage) -> float:
-    return usage.memory_peak / 1e6
+class Allowed(NamedTuple):
+    """Megabytes that a server may take: in all, or more than it had before."""
+
+    megabytes: float
+    growth: bool = False
+
+    def figure(self, usage: Usage) -> float:
+        """What of the usage is compared with it, megabytes."""
+        return (usage.memory_growth if self.growth else usage.memory_peak) / 1e6
+
+    def measured(self, usage: Usage, trouble: str) -> Measured:
+        budget = self.megabytes * 1e6 + (usage.memory_before if self.growth else 0)
+        return Measured(self.figure(usage), trouble, msgspec.structs.replace(usage, budget=round(budget)))
 
 
-def growth(usage: Usage) -> float:
-    return usage.memory_growth / 1e6
-
-
-def storing(size: str, associations: int, figure: Callable[[Usage], float]) -> Measure:
+def storing(size: str, associations: int, allowed: Allowed) -> Measure:
     """C-STORE of `count` instances. Nothing may be refused."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         at_once = min(associations, count)
         work = Work(do="store", data=size, count=count, at_once=at_once)
-        return _watched(peer, Scenario(title="storing", about="", work=(work,)), [], figure)
+        return _watched(peer, Scenario(title="storing", about="", work=(work,)), [], allowed)
 
     return measure
 
 
-def downloading(size: str, figure: Callable[[Usage], float]) -> Measure:
+def downloading(size: str, allowed: Allowed) -> Measure:
     """WADO-RS of a study of `count` instances."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         places = stand.study(peer, size, count)
         scenario = Scenario(title="download", about="", work=(Work(do="study", count=1),))
-        return _watched(peer, scenario, places, figure)
+        return _watched(peer, scenario, places, allowed)
 
     return measure
 
 
-def slow_readers(instances: int, figure: Callable[[Usage], float]) -> Measure:
+def slow_readers(instances: int, allowed: Allowed) -> Measure:
     """`count` clients at once that ask for a study of so many instances of 512 KB, and hardly read it."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
@@ -71,7 +80,7 @@ def slow_readers(instances: int, figure: Callable[[Usage], float]) -> Measure:
                     tasks.append(group.create_task(_read_slowly(target_of(peer), study)))
                     await asyncio.sleep(_RAMP)
             troubles = [task.result() for task in tasks if task.result()]
-            return Measured(figure(watch.usage), troubles[0] if troubles else "")
+            return allowed.measured(watch.usage, troubles[0] if troubles else "")
 
         return uvloop.run(all_of_them())
 
@@ -96,13 +105,13 @@ def rate_with_stock(stock: int) -> Measure:
     return measure
 
 
-def _watched(peer: peers.Peer, scenario: Scenario, places: list[Place], figure: Callable[[Usage], float]) -> Measured:
+def _watched(peer: peers.Peer, scenario: Scenario, places: list[Place], allowed: Allowed) -> Measured:
     import uvloop
 
     async def run() -> Measured:
         async with Watch(peer.pid) as watch:
             (stats,) = await engine.run(scenario, target_of(peer), places=places)
-        return Measured(figure(watch.usage), trouble_of(stats.summary()))
+        return allowed.measured(watch.usage, trouble_of(stats.summary()))
 
     return uvloop.run(run())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,19 +43,26 @@ def compare(
     remarks = [] if is_durable(folder) else [f"{folder} lies in memory: syncing costs nothing there"]
     if scale != 1:
         remarks.append(f"everything is done {scale:g} times as often as the titles say")
-    wanted = [name for name in names if any(name in row.servers for row in rows)]
+    destinations: dict[str, int] = {}
+
+    def start(name: str, place: str) -> contextlib.AbstractContextManager[Peer]:
+        return PEERS[name](folder / place, destinations)
+
     with contextlib.ExitStack() as stack:
         progress(0, 1, "starting the servers")
         # The sink comes first: it is where the others send what a C-MOVE asks for.
-        sink = stack.enter_context(PEERS[SINK](folder / SINK, {}))
+        sink = stack.enter_context(start(SINK, SINK))
+        destinations[sink.aet] = sink.port
         peers: dict[str, Peer] = {}
-        for name in wanted:
+        for name in names:
             try:
-                started = PEERS[name](folder / name, {sink.aet: sink.port}) if name != SINK else None
-                peers[name] = sink if started is None else stack.enter_context(started)
+                if name == SINK:
+                    peers[name] = sink
+                elif any(name in row.servers for row in rows):
+                    peers[name] = stack.enter_context(start(name, name))
             except NotInstalled as error:
                 remarks.append(f"left out: {error}")
-        stand = Stand(folder, sink.aet)
+        stand = Stand(folder, start, sink.aet)
         total = sum((1 if row.once else rounds) * len(_servers(row, peers)) for row in rows)
         done = 0
         results = []
@@ -109,6 +117,13 @@ def _rounds(
 
 def _measure(row: Row, stand: Stand, peer: Peer, count: int) -> Measured:
     try:
+        if row.fresh:
+            place = f"{peer.name}-{row.name}"
+            try:
+                with stand.start(peer.name, place) as fresh:
+                    return row.measure(stand, fresh, count)
+            finally:
+                shutil.rmtree(stand.folder / place, ignore_errors=True)
         return row.measure(stand, peer, count)
     except NotInstalled:
         raise

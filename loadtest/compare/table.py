@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from loadtest.watch import Usage
+
 GATEWAY, SINK = "gateway", "sink"
 NEAR_CEILING = 0.8
 Verdict = Literal["held", "missed", "not measured"]
@@ -19,6 +21,8 @@ class Measured(msgspec.Struct, frozen=True):
     value: float
     trouble: str = ""
     """What failed first; empty where nothing did."""
+    usage: Usage | None = None
+    """What the server took meanwhile, where that is what is measured."""
 
 
 class Spread(msgspec.Struct, frozen=True):

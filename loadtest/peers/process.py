@@ -11,6 +11,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -114,11 +115,13 @@ def _run(command: Sequence[str], log: Path, *, tuned: bool, stdout: int | None) 
             stdin=subprocess.DEVNULL,
             stdout=output if stdout is None else stdout,
             stderr=output,
+            process_group=0,  # Ctrl-C is for us alone: what was stored is still asked for.
         )
     try:
         yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # And what it has forked.
         process.wait()
         if process.stdout is not None:
             process.stdout.close()

@@ -41,7 +41,7 @@ def comparison_page(comparison: Comparison) -> str:
     return _page(
         "comparison.html",
         comparison=comparison,
-        rows=[(row, _bars(row)) for row in comparison.rows],
+        rows=[(row, _bars(row), _memory(row)) for row in comparison.rows],
         goals=[(row, outcome, _reached(row, outcome.goal.peer)) for row in comparison.rows for outcome in row.outcomes],
         counts={verdict: verdicts.count(verdict) for verdict in ("held", "missed", "not measured")},
     )
@@ -168,14 +168,24 @@ def _usage(usage: Usage) -> dict[str, object]:
             until=until,
             title="processors busy over time",
         ),
-        "memory": plot.lines(
-            [plot.Line([(sample.at, sample.memory / 1e6) for sample in usage.samples], "line memory")],
-            unit=lambda value: f"{value:,g} MB",
-            until=until,
-            title="memory over time",
-            limit=usage.budget / 1e6 if usage.budget is not None else None,
-        ),
+        "memory": _memory_plot(usage),
     }
+
+
+def _memory(row: RowResult) -> list[tuple[str, Markup]]:
+    """The memory of each server over time, in the rows that measure it."""
+    usages = [(entry.peer, run.usage) for entry in row.entries for run in entry.runs[-1:] if run.usage is not None]
+    return [(peer, _memory_plot(usage)) for peer, usage in usages]
+
+
+def _memory_plot(usage: Usage) -> Markup:
+    return plot.lines(
+        [plot.Line([(sample.at, sample.memory / 1e6) for sample in usage.samples], "line memory")],
+        unit=lambda value: f"{value:,g} MB",
+        until=usage.samples[-1].at if usage.samples else 1.0,
+        title="memory over time",
+        limit=usage.budget / 1e6 if usage.budget is not None else None,
+    )
 
 
 def _totals(result: Result) -> dict[str, float]:

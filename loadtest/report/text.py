@@ -29,6 +29,7 @@ def run_text(result: Result) -> str:
         )
     if result.verification is not None:
         lines += _verification_lines(result.verification)
+    lines += [f"  trouble       {trouble}" for trouble in result.troubles]
     return "\n".join(lines + [f"  note          {remark}" for remark in result.remarks])
 
 
@@ -53,8 +54,9 @@ def _work_lines(work: Summary) -> list[str]:
     planned = f" of {work.planned:,}" if work.planned is not None else ""
     lines = [f"  done          {work.operations:,}{planned} in {work.seconds:.2f} s"]
     rate = f"{work.operations_per_second:,.1f} {work.kind}/s"
-    if work.instances and work.instances != work.operations:
-        rate += f"   {work.instances_per_second:,.1f} instances/s"
+    if work.instances:
+        instances = f"{work.instances_per_second:,.1f} instances/s"
+        rate = instances if work.instances == work.operations else f"{rate}   {instances}"
     lines.append(f"  rate          {rate}   {work.megabytes_per_second:,.1f} MB/s")
     if work.latency is not None:
         lines.append(f"  latency       {_latency(work.latency)}")
@@ -128,7 +130,8 @@ def comparison_text(comparison: Comparison) -> str:
     for name in ("gateway is", "min to max", "goal"):
         table.add_column(name, justify="right")
     table.add_column("")
-    remarks = [f"Medians of {comparison.rounds} rounds on {comparison.cpus} cores, the sender among them."]
+    rounds = f"{comparison.rounds} round{'s' if comparison.rounds > 1 else ''}"
+    remarks = [f"Medians of {rounds} on {comparison.cpus} cores, the sender among them."]
     for row in comparison.rows:
         for at, entry in enumerate(row.entries):
             goal = goal_of(row, entry.peer)

@@ -11,7 +11,6 @@ from gateway.dicom.dictionary import KEYWORDS, implicit_vr
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dimse import messages
 from gateway.dimse.status import Category, category, describe
-from gateway.errors import ConfigurationError
 from gateway.net.requestor import Requestor
 from loadtest.scenario import Work
 from loadtest.stats import Stats
@@ -76,11 +75,10 @@ class Find(Associated):
 
 
 def identifier(level: str, keys: Mapping[str, str]) -> DataSet:
-    """Keywords and their values as the identifier of a query. Raises ConfigurationError for a keyword that is none."""
+    """Keywords and their values as the identifier of a query. KeyError for a keyword that is none."""
     found = {_QUERY_LEVEL: Attribute("CS", [_LEVELS[level]])}
     for keyword, text in keys.items():
-        if (tag := KEYWORDS.get(keyword)) is None:
-            raise ConfigurationError(f"{keyword!r} is no keyword of the data dictionary, such as PatientName")
+        tag = KEYWORDS[keyword]
         found[tag] = Attribute(implicit_vr(tag), [text] if text else [])
     return found
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ import loadtest
 from gateway.errors import ConfigurationError
 from loadtest import peers
 from loadtest.cli import app
+from tests.support.processes import wait_until
 
 ROOT = Path(loadtest.__file__).parent
 
@@ -57,6 +62,20 @@ class TestSend:
         assert run("send", sink.host, sink.port, "--size", "huge")[0] == 2
         assert run("send", sink.host, sink.port, "--verify", "host")[0] == 2
         assert run("send", sink.host, sink.port, "--files", tmp_path / "none")[0] == 2
+
+
+    def test_ctrl_c_ends_the_work_and_not_the_report(self, sink: peers.Peer, tmp_path: Path) -> None:
+        file = tmp_path / "acknowledged"
+        command = [sys.executable, "-m", "loadtest", "send", sink.host, str(sink.port), "-n", "1000000", "--size", "8KB"]
+        command += ["--acknowledged", str(file), "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+            wait_until(lambda: file.exists() and file.stat().st_size > 0, 20)
+            os.killpg(process.pid, signal.SIGINT)
+            out, _ = process.communicate(timeout=20)
+        result = json.loads(out)
+        assert process.returncode == 1
+        assert result["troubles"] == ["interrupted before its end"]
+        assert result["works"][0]["operations"] > 0
 
 
 class TestRun:

@@ -46,6 +46,7 @@ def result(*, failures: bool = True, **changes: object) -> Result:
             budget=15 * 10**7,
         ),
         "verification": Verification("http://host", 40, 28, [f"1.{n}" for n in range(12)], {"2.1": "differs"}, 3),
+        "troubles": ["interrupted"],
         "remarks": ["a remark"],
     }
     return Result(**(fields | changes))  # type: ignore[arg-type]
@@ -99,7 +100,14 @@ def test_a_page_stands_alone_and_is_well_formed(page: str) -> None:
 
 def test_what_a_page_tells() -> None:
     page = html.run_page(result())
-    for said in ("ARCHIVE@host:104", "12 missing, 1 differ", "over its budget of 150 MB", "5,000/s", "a remark"):
+    for said in (
+        "ARCHIVE@host:104",
+        "12 missing, 1 differ",
+        "over its budget of 150 MB",
+        "5,000/s",
+        "a remark",
+        "interrupted",
+    ):
         assert said in page
     assert "&lt;script src=" in page
     assert html.run_page(result(usage=None, verification=None, works=[], ceilings=[])).endswith("</html>")
