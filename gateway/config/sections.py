@@ -152,7 +152,8 @@ class Http(Section, frozen=True):
     """Addresses and networks of proxies in front of us, which are believed what they say of the client, and of the
     scheme, host and path that it asked for."""
     forwarded: Literal["x-forwarded", "forwarded"] = "x-forwarded"
-    """How they say it: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). The other is not read."""
+    """How they say it: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). The other is not read. A
+    proxy must set, or take away, all of those that it passes on."""
     certificate: str = ""
     """PEM file with the certificate chain. With `key` set, HTTPS. Both are read again when they change."""
     key: str = ""
