@@ -63,11 +63,10 @@ class TestSend:
         assert run("send", sink.host, sink.port, "--verify", "host")[0] == 2
         assert run("send", sink.host, sink.port, "--files", tmp_path / "none")[0] == 2
 
-
     def test_ctrl_c_ends_the_work_and_not_the_report(self, sink: peers.Peer, tmp_path: Path) -> None:
         file = tmp_path / "acknowledged"
-        command = [sys.executable, "-m", "loadtest", "send", sink.host, str(sink.port), "-n", "1000000", "--size", "8KB"]
-        command += ["--acknowledged", str(file), "--json"]
+        command = [sys.executable, "-m", "loadtest", "send", sink.host, str(sink.port), "-n", "1000000"]
+        command += ["--size", "8KB", "--acknowledged", str(file), "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
             wait_until(lambda: file.exists() and file.stat().st_size > 0, 20)
             os.killpg(process.pid, signal.SIGINT)
