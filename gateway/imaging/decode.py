@@ -50,7 +50,7 @@ def _jpeg(data: bytes, image: Image) -> bytes:
     """JPEG with a discrete cosine transform: colours come out as RGB, whatever they were coded in."""
     import imagecodecs
 
-    stream = _checked(parse_jpeg(data), image)
+    stream = checked(parse_jpeg(data), image)
     if stream.samples != 3:
         return _native(imagecodecs.jpeg8_decode(data), stream, image)
     rgb = stream.is_rgb if stream.is_rgb is not None else not image.photometric.startswith("YBR")
@@ -62,7 +62,7 @@ def _jpeg_lossless(data: bytes, image: Image) -> bytes:
     """By libjpeg-turbo: imagecodecs' other decoder, `ljpeg`, crashes on broken streams."""
     import imagecodecs
 
-    stream = _checked(parse_jpeg(data), image)
+    stream = checked(parse_jpeg(data), image)
     if stream.samples != 3:
         return _native(imagecodecs.jpeg8_decode(data), stream, image)
     # Said to be RGB on both sides, so that nothing is converted: lossless is lossless.
@@ -72,7 +72,7 @@ def _jpeg_lossless(data: bytes, image: Image) -> bytes:
 def _jpeg_ls(data: bytes, image: Image) -> bytes:
     import imagecodecs
 
-    stream = _checked(parse_jpeg(data), image)
+    stream = checked(parse_jpeg(data), image)
     return _native(imagecodecs.jpegls_decode(data), stream, image)
 
 
@@ -81,7 +81,7 @@ def _jpeg2000(data: bytes, image: Image) -> bytes:
     import imagecodecs
 
     data = bare(data)
-    stream = _checked(parse_jpeg2000(data), image)
+    stream = checked(parse_jpeg2000(data), image)
     return _native(imagecodecs.jpeg2k_decode(data, numthreads=1), stream, image)
 
 
@@ -89,7 +89,7 @@ def _jpeg_xl(data: bytes, image: Image) -> bytes:
     """Colours come out as RGB: the codec knows what they were turned into."""
     import imagecodecs
 
-    stream = _checked(parse_jpegxl(data), image)
+    stream = checked(parse_jpegxl(data), image)
     return _native(imagecodecs.jpegxl_decode(data, numthreads=1), stream, image)
 
 
@@ -145,7 +145,7 @@ DECODABLE: Final = frozenset(_DECODERS)
 """Transfer syntaxes whose frames can be decoded. Video is not, nor what JPIP leaves with its provider."""
 
 
-def _checked(stream: Codestream, image: Image) -> Codestream:
+def checked(stream: Codestream, image: Image) -> Codestream:
     """Before a decoder allocates anything. DataSetError where the stream is of another image than `image`."""
     found = (stream.rows, stream.columns, stream.samples)
     if found != (image.rows, image.columns, image.samples) or stream.precision > image.allocated:

@@ -28,6 +28,10 @@ class Overlay:
     """A region of interest, not graphics."""
 
 
+def has_overlays(header: Header) -> bool:
+    return any(group << 16 | _TYPE in header or group << 16 | _DATA in header for group in _GROUPS)
+
+
 def overlays(header: Header, frame: int, words: Words, pixels: Array) -> Iterator[Overlay]:
     """The planes that apply to a frame, from 0. What is malformed is left out: it is not the image."""
     for group in _GROUPS:

@@ -15,8 +15,10 @@ from gateway.errors import DataSetError
 from gateway.imaging import picture
 from gateway.imaging.grey import Window
 from gateway.imaging.header import Header, read_header
+from gateway.imaging.overlay import has_overlays
 from gateway.imaging.pixels import VIDEO, Finder, PixelData
 from gateway.imaging.profiles import Profile, with_profile
+from gateway.imaging.reduced import SYNTAXES, reduced
 from gateway.imaging.render import render
 from gateway.imaging.viewport import Viewport, cut, pixel_aspect
 
@@ -111,14 +113,24 @@ def cine(of: Subject, read: Read, wishes: Wishes) -> bytes:
 
 
 def thumbnail(of: Subject, read: Read, frame: int, wishes: Wishes) -> bytes:
-    """As `shown`, and at most as large as the frame."""
+    """As `shown`, at most as large as the frame, and with as little decoding as that takes."""
     image = of.pixels.image
-    viewport = wishes.viewport
-    if viewport is not None:
-        side = max(image.rows, image.columns)
-        smaller = replace(viewport, width=min(viewport.width, side), height=min(viewport.height, side))
-        wishes = replace(wishes, viewport=smaller)
-    return shown(of, read, frame, wishes)
+    assert wishes.viewport is not None
+    side = max(image.rows, image.columns)
+    viewport = replace(
+        wishes.viewport, width=min(wishes.viewport.width, side), height=min(wishes.viewport.height, side)
+    )
+    part = cut(viewport, image.rows, image.columns, pixel_aspect(of.header, frame))
+    array: Array | None = None
+    if of.pixels.syntax.uid in SYNTAXES and not has_overlays(of.header):
+        factor = min(image.columns / part.width, image.rows / part.height)
+        small = reduced(of.pixels.stored(read, frame), of.pixels.syntax, image, factor)
+        if small is not None:
+            photometric = image.decoded_photometric(of.pixels.syntax)
+            array = render(of.header, small[0], photometric, frame, small[1], viewport=viewport)
+    if array is None:
+        array, _ = _array(of, read, frame, replace(wishes, viewport=viewport))
+    return picture.encode(array, wishes.media_type, quality=wishes.quality)
 
 
 def _array(of: Subject, read: Read, frame: int, wishes: Wishes) -> tuple[Array, bytes]:
