@@ -61,7 +61,7 @@ def test_like_the_whole(kind: str, samples: int, monkeypatch: pytest.MonkeyPatch
     slow = thumbnail(made, read, 0, WISHES)
     quick, slow = (np.asarray(Pillow.open(io.BytesIO(each))).astype(int) for each in (quick, slow))
     assert quick.shape == slow.shape
-    assert np.abs(quick - slow).mean() < 3
+    assert np.abs(quick - slow).mean() < 5  # the smaller picture is that of the corners, not of the middles
 
 
 def test_another_image_than_is_said() -> None:
