@@ -15,7 +15,7 @@ from typing import Protocol
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
-from gateway.net.exchange import Exchange
+from gateway.net.exchange import RESPONSE_TIMEOUT, Exchange
 from gateway.net.link import Link
 from gateway.net.receiver import Operation, Receiver
 from gateway.net.tls import Peer
@@ -91,6 +91,8 @@ class Session(Exchange):
         """The user that its identity has proved to be there, where that was asked for."""
         self.allowed: frozenset[str] = frozenset()
         """Services that it may ask for, once it is admitted."""
+        self.response_timeout = RESPONSE_TIMEOUT
+        """Seconds for it to answer what we ask on this association, and to take what we send."""
         self.extensions: dict[str, bytes] = {}
         """By SOP class, what we answered to SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
         self._admission: asyncio.Task[None] | None = None

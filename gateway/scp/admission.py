@@ -86,8 +86,12 @@ async def admit(
             negotiation.LOCAL_LIMIT_EXCEEDED, f"it has {dicom.max_associations_per_aet} associations open already"
         )
     session.modality, session.allowed = caller.name, caller.may
-    if caller.modality is not None and caller.modality.idle_timeout is not None:
-        session.use_idle_timeout(caller.modality.idle_timeout)
+    modality = caller.modality
+    session.response_timeout = dicom.response_timeout
+    if modality is not None and modality.response_timeout is not None:
+        session.response_timeout = modality.response_timeout
+    if modality is not None and modality.idle_timeout is not None:
+        session.use_idle_timeout(modality.idle_timeout)
     return None
 
 

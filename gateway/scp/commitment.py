@@ -67,7 +67,7 @@ async def _report(context: Context, session: Session, presentation: Presentation
         if outcome is None:
             return  # A destination is still to answer.
         if settings.commitment.report == "same" and session.established:
-            timeout = settings.dicom.response_timeout
+            timeout = session.response_timeout
             await send_report(session, presentation, outcome, session.called_aet, timeout=timeout)
             log.info("%s: told the outcome of transaction %s", session, outcome.transaction_uid)
             await commitments.reported(number)

@@ -178,7 +178,7 @@ class Find(Operation):
                     answer = {tag: requested(key, found.get(tag)) for tag, key in keys.items()} | always
                     self.send_pending(pending, self._encode(answer, charset.text))
                     count += 1
-                    if not await self._taken(settings.dicom.response_timeout):
+                    if not await self._taken():
                         return
                 if self.cancelled.is_set():
                     log.info("%s: a query at level %s was cancelled after %d matches", self.session, level, count)
@@ -187,8 +187,9 @@ class Find(Operation):
         log.info("%s: a query at level %s found %d", self.session, level, count)
         self.respond(messages.c_find_response(self.command, status.SUCCESS))
 
-    async def _taken(self, timeout: float) -> bool:
+    async def _taken(self) -> bool:
         """Whether the peer has taken most of the answers; an association whose peer takes none is aborted."""
+        timeout = self.session.response_timeout
         try:
             async with asyncio.timeout(timeout or None):
                 await self.session.drain()

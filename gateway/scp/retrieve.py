@@ -142,7 +142,7 @@ class Get(Retrieve):
             tally,
             Origin(self.command.priority or 0),
             window=min(granted or settings.retrieve.window, settings.retrieve.window),
-            timeout=settings.dicom.response_timeout,
+            timeout=session.response_timeout,
         )
         classes = {group.sop_class_uid for group in groups}
         await suboperations.run(self._instances(selection, classes), self.cancelled.is_set)

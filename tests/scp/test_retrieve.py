@@ -574,13 +574,17 @@ class TestGet:
         assert (remaining or 0) + (completed or 0) == 20
         assert 3 <= (completed or 0) < 20
 
+    @pytest.mark.parametrize("whose", ["of all", "of this modality"])
     @pytest.mark.parametrize("reads", [True, False])
-    async def test_a_peer_that_never_answers(self, tmp_path: Path, reads: bool) -> None:
+    async def test_a_peer_that_never_answers(self, tmp_path: Path, reads: bool, whose: str) -> None:
         taking = Taking()
         taking.answer = lambda message: None
         if not reads:
             taking.begin = lambda on: on._link.hold_back(True)
-        async with gateway_and(tmp_path, None, dicom={"response_timeout": 0.2}) as gateway:
+        sections: dict[str, Any] = {"dicom": {"response_timeout": 0.2}}
+        if whose == "of this modality":
+            sections = {"modalities": {"test": {"aet": "TEST", "response_timeout": 0.2}}}
+        async with gateway_and(tmp_path, None, **sections) as gateway:
             await store(gateway, instances(3, rows=2048, columns=2048))
             asking = asyncio.ensure_future(get(gateway, taking, level="STUDY", study="1.1"))
             while not taking.begun:  # noqa: ASYNC110
