@@ -12,10 +12,12 @@ import pytest
 
 from gateway.archive import retrieve
 from gateway.archive.retrieve import Pump, Retrieval
+from gateway.dicom import part10
 from gateway.errors import DataSetError, NotFound, StorageError
+from gateway.imaging.pixels import locate_pixels
 from gateway.index.locate import Located
 from gateway.storage.memory import MemoryObject
-from tests.support.datasets import IMPLICIT
+from tests.support.datasets import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, instance
 from tests.support.index import data_set
 from tests.support.web import House, house
 
@@ -128,6 +130,46 @@ class TestOpen:
         with pytest.raises(DataSetError):
             await retrieval.open(await only(retrieval, "1.1"), lambda _uid: retrieve.EXPLICIT_VR_LITTLE_ENDIAN)
         assert store.open_objects == 0
+
+
+class TestOtherSyntaxes:
+    """Pixels are decoded and encoded on the way (PS3.5 Annex A), for files and for data sets alone."""
+
+    J2K, RLE, JPEG_LS = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"
+
+    @pytest.mark.parametrize("target", [J2K, RLE, JPEG_LS, IMPLICIT, BIG_ENDIAN, DEFLATED])
+    async def test_each(self, gateway: House, retrieval: Retrieval, store: CountingStore, target: str):
+        source = instance(frames=3, StudyInstanceUID="1.1")
+        await gateway.add(source)
+        located = await only(retrieval, "1.1")
+        content = await retrieval.open(located, lambda _uid: target)
+        assert content.length is None
+        file = b"".join([chunk async for chunk in content.chunks()])
+        meta = part10.read_header(lambda at, size: file[at : at + size])
+        assert meta.transfer_syntax_uid == target
+        alone = await retrieval.data_set(located, lambda _uid: target)
+        data = b"".join([chunk async for chunk in alone.chunks()])
+        assert file[meta.data_set_offset :] == data
+        pixels = locate_pixels(lambda at, size: data[at : at + size], 0, len(data), target)
+        assert pixels is not None
+        frames = [pixels.native(lambda at, size: data[at : at + size], number) for number in range(3)]
+        assert b"".join(frames) == source.PixelData
+        await settled(store)
+
+    async def test_what_is_wrong_is_said_before_the_first_byte(
+        self, gateway: House, retrieval: Retrieval, store: CountingStore
+    ):
+        await gateway.add(instance(frames=3, StudyInstanceUID="1.1", NumberOfFrames=4))
+        located = await only(retrieval, "1.1")
+        for way in (retrieval.open, retrieval.data_set):
+            with pytest.raises(DataSetError, match="4 frames"):
+                await way(located, lambda _uid: self.RLE)
+        await settled(store)
+
+    def test_what_can_be_had(self):
+        assert retrieve.obtainable(EXPLICIT, self.J2K)
+        assert retrieve.obtainable(self.RLE, EXPLICIT)
+        assert not retrieve.obtainable(EXPLICIT, "1.2.840.10008.1.2.4.50")
 
 
 class TestNothingStaysOpen:

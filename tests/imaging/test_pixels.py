@@ -289,7 +289,7 @@ def sample_files() -> list[str]:
         return sorted({str(path) for path in get_testdata_files("*") if str(path).endswith(".dcm")})
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.rpartition("/")[2]) for path in sample_files()])
+@pytest.mark.parametrize("path", [pytest.param(path, id=Path(path).name) for path in sample_files()])
 @pytest.mark.filterwarnings("ignore")
 def test_every_sample_as_pydicom_has_it(path: str) -> None:
     """Each file of pydicom's and pydicom-data's with pixels that pydicom can decode."""

@@ -32,7 +32,12 @@ COMPRESSED = [
     *("SC_rgb_rle.dcm", "SC_rgb_rle_16bit.dcm", "SC_rgb_rle_16bit_2frame.dcm", "SC_rgb_rle_2frame.dcm"),
     *("SC_rgb_rle_32bit.dcm", "SC_rgb_rle_32bit_2frame.dcm", "SC_rgb_small_odd_jpeg.dcm", "examples_jpeg2k.dcm"),
     *("examples_ybr_color.dcm", "rtdose_rle.dcm", "rtdose_rle_1frame.dcm"),
+    # pydicom-data
+    *("693_J2KR.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm", "OBXXXX1A_rle.dcm", "OBXXXX1A_rle_2frame.dcm"),
+    *("US1_J2KI.dcm", "US1_J2KR.dcm", "bad_sequence.dcm", "emri_small_RLE.dcm"),
+    *("emri_small_jpeg_2k_lossless.dcm", "emri_small_jpeg_ls_lossless.dcm", "explicit_VR-UN.dcm"),
 ]
+NOT_BY_DCMTK = {"SC_rgb_jpeg.dcm": "an element without VR"}
 RLE = "1.2.840.10008.1.2.5"
 
 
@@ -73,12 +78,12 @@ class TestPixels:
         theirs = expected.reshape(-1).astype(np.int64)
         assert ours.shape == theirs.shape
         # Codecs round colours and cosines each in their way.
-        assert np.abs(ours - theirs).max() <= (3 if lossy_color else 0)
+        assert np.abs(ours - theirs).max() <= (2 if lossy_color else 0)
         assert found.get("PlanarConfiguration", 0) == 0
-        assert found.PhotometricInterpretation in ("RGB", "MONOCHROME2")
+        assert found.PhotometricInterpretation in ("RGB", "MONOCHROME2", "PALETTE COLOR")
 
     @pytest.mark.interop
-    @pytest.mark.parametrize("name", COMPRESSED)
+    @pytest.mark.parametrize("name", [*COMPRESSED, pytest.param("color3d_jpeg_baseline.dcm", marks=pytest.mark.slow)])
     def test_equal_to_dcmtk(self, name: str, tmp_path: Path) -> None:
         syntax, data = parts(sample(name))
         keyword = UID(syntax).keyword
@@ -87,8 +92,10 @@ class TestPixels:
             pytest.skip("DCMTK has no JPEG 2000")
         target = tmp_path / "decoded.dcm"
         done = subprocess.run([peers.need(program), str(sample(name)), str(target)], capture_output=True, check=False)
-        if done.returncode:
-            pytest.skip(f"{program} does not decode it: {done.stderr.decode(errors='replace')[:80]}")
+        if name in NOT_BY_DCMTK:
+            assert done.returncode
+            pytest.skip(NOT_BY_DCMTK[name])
+        assert done.returncode == 0, done.stderr
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = pydicom.dcmread(target)
@@ -97,7 +104,7 @@ class TestPixels:
         one, other = (pixels_of(each, each.PixelData).astype(np.int64) for each in (ours, theirs))
         if theirs.get("PlanarConfiguration", 0) == 1:
             other = other.reshape(-1, 3, theirs.Rows * theirs.Columns).transpose(0, 2, 1).reshape(-1)
-        assert np.abs(one - other).max() <= (3 if theirs.SamplesPerPixel == 3 and "JPEGBase" in keyword else 1)
+        assert np.abs(one - other).max() <= (2 if theirs.SamplesPerPixel == 3 and "JPEGBase" in keyword else 1)
 
 
 class TestDataSet:
