@@ -134,7 +134,7 @@ class TokenVerifier:
         except (JoseError, msgspec.DecodeError) as error:
             raise TokenRefused(f"its token is not taken: {error}") from None
         name = claims.get(tokens.user_claim)
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or not name.isprintable():  # It goes into the log.
             raise TokenRefused(f"its token names no user in tokens.user_claim = {tokens.user_claim!r}")
         if tokens.users and name not in tokens.users:
             raise TokenRefused(f"its token is of {name[:64]!r}, who is not among tokens.users")

@@ -93,6 +93,7 @@ class TestRefused:
             (made(iss="https://evil.example"), "iss"),
             (made(iss=None), "iss"),
             (made(sub=None), "names no user"),
+            (made(sub="ann\nroot"), "names no user"),
             (made(sub="bob"), "'bob', who is not among tokens.users"),
             (made(STRANGER), "'stranger' that is none of tokens.keys"),
             (made(STRANGER, header={"kid": "rsa"}), "'rsa' that is none of tokens.keys"),

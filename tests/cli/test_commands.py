@@ -188,6 +188,8 @@ class TestConfiguration:
                 '[dicom]\ntls_ca = "no.pem"\n[modalities.ct]\naet = "CT"\nhost = "ct"\nport = 104\ntls = true',
                 "dicom.tls_ca no.pem",
             ),
+            ('[tokens]\nkeys = "no.json"', "tokens.keys no.json: No such file"),
+            ('[modalities.ct]\naet = "CT"\nidentity_token_file = "no.jwt"', "modalities.ct.identity_token_file no.jwt"),
         ],
     )
     def test_what_only_the_rooms_can_see(self, tmp_path: Path, text: str, words: str):
