@@ -1,7 +1,7 @@
 """One compressed frame as native pixels: little endian, samples of a pixel side by side (Planar Configuration 0).
 
 Runs in a thread: the codecs let go of the interpreter lock. They and numpy are imported when first used. Which bytes
-a frame has is `frames.py`'s, what becomes of the data set around it `native.py`'s.
+a frame has is `frames.py`'s, what becomes of the data set around it `transcode.py`'s.
 """
 
 from __future__ import annotations

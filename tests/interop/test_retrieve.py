@@ -190,6 +190,34 @@ class TestPynetdicom:
             peer.release()
         assert [each.SOPInstanceUID for each in received] == [read_sample(sample(n)).SOPInstanceUID for n in (CT, RLE)]
 
+    @pytest.mark.parametrize("end", ["4.90", "5", "1.99", "2"])
+    def test_get_in_what_it_takes(self, tmp_path: Path, end: str) -> None:
+        """Stored uncompressed and as RLE, taken in one transfer syntax alone."""
+        syntax = f"1.2.840.10008.1.2.{end}"
+        received: list[Dataset] = []
+
+        def store(event: evt.Event) -> int:
+            event.dataset.file_meta = event.file_meta
+            received.append(event.dataset)
+            return 0x0000
+
+        with gateway_with(tmp_path) as gateway:
+            ae = AE("PYNETDICOM")
+            ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+            for sop_class in (CTImageStorage, MRImageStorage):
+                ae.add_requested_context(sop_class, syntax)
+            roles = [build_role(sop_class, scp_role=True) for sop_class in (CTImageStorage, MRImageStorage)]
+            handlers = [(evt.EVT_C_STORE, store)]
+            peer = ae.associate(gateway.host, gateway.port, ext_neg=roles, evt_handlers=handlers)
+            assert peer.is_established
+            for name in (CT, RLE):
+                *_, (last, _) = peer.send_c_get(self.identifier(name), StudyRootQueryRetrieveInformationModelGet)
+                assert (last.Status, last.NumberOfCompletedSuboperations) == (0, 1)
+            peer.release()
+        for found, name in zip(received, (CT, RLE), strict=True):
+            assert found.file_meta.TransferSyntaxUID == syntax
+            check_same(found, name)
+
     def test_move(self, tmp_path: Path) -> None:
         received: list[tuple[str, int]] = []
 
