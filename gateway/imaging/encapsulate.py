@@ -12,6 +12,7 @@ from gateway.dicom.recode import Addition
 from gateway.imaging.spool import Spool
 
 _MAX_OFFSET: Final = 0xFFFFFFFF
+_PIECE: Final = 512 << 10
 _item = Struct("<HHI").pack
 _DELIMITER: Final = _item(0xFFFE, 0xE0DD, 0)
 
@@ -37,16 +38,22 @@ def extended(lengths: array[int]) -> list[Addition]:
 
 
 def fragments(spool: Spool) -> Iterator[bytes]:
-    """All from the Basic Offset Table, which is empty where there is an extended one, to the delimiter."""
+    """All from the Basic Offset Table, which is empty where there is an extended one, to the delimiter.
+
+    In pieces of half a MiB or so: a sender may go to a thread for each.
+    """
     table = offsets(spool.lengths)
     basic = array("I", table) if table and table[-1] <= _MAX_OFFSET else array("I")
-    yield _item(0xFFFE, 0xE000, 4 * len(basic)) + _little_endian(basic)
+    out = bytearray(_item(0xFFFE, 0xE000, 4 * len(basic)) + _little_endian(basic))
     for length, pieces in zip(spool.lengths, spool.frames(), strict=True):
-        yield _item(0xFFFE, 0xE000, length + (length & 1))
-        yield from pieces
-        if length & 1:
-            yield b"\0"
-    yield _DELIMITER
+        out += _item(0xFFFE, 0xE000, length + (length & 1))
+        for piece in pieces:
+            out += piece
+            if len(out) >= _PIECE:
+                yield bytes(out)
+                out.clear()
+        out += b"\0" * (length & 1)
+    yield bytes(out + _DELIMITER)
 
 
 def _little_endian(numbers: array[int]) -> bytes:

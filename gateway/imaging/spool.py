@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from gateway.dicom.source import CHUNK
 from gateway.errors import DataSetError, OutOfSpace, StorageFailed
 
 IN_MEMORY: Final = 16 << 20
 """Bytes up to which no file is made."""
 LIMIT: Final = 16 << 30
 """Bytes of one object, at most."""
+_PIECE: Final = 512 << 10
 
 
 class Spool:
@@ -53,14 +53,14 @@ class Spool:
         self.lengths.append(len(frame))
 
     def frames(self) -> Iterator[Iterator[bytes]]:
-        """Each of them in pieces of CHUNK bytes at most; take one before the next."""
+        """Each of them in pieces; take all of one before the next."""
         self._file.seek(0)
         for length in self.lengths:
             yield self._pieces(length)
 
     def _pieces(self, length: int) -> Iterator[bytes]:
         while length > 0:
-            piece = self._file.read(min(CHUNK, length))
+            piece = self._file.read(min(_PIECE, length))
             if not piece:
                 raise StorageFailed("a frame that was kept while the others were encoded is not there any more")
             length -= len(piece)

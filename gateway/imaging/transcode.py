@@ -7,7 +7,6 @@ left uncompressed, as any syntax allows (PS3.5 A.4). Blocking and long: for a th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -106,23 +105,30 @@ def transcode(
     if source.deflated:
         inflated = Inflated(read, start, end, INFLATE_LIMIT)
         read, start, end, source = inflated, 0, inflated.size(), uids.EXPLICIT_VR_LITTLE_ENDIAN
-    with ExitStack() as stack:
+    with Spool(folder) as spool:
         plan = _plan(read, start, end, source)
         if target.encapsulated:
-            spool = stack.enter_context(Spool(folder))
             yield from _encode(plan, read, target, quality, key, spool)
         else:
-            yield from _decode(plan, read)
+            compressed = list(plan.icons)
+            if plan.subject is not None and plan.subject[0].kind is Kind.FRAGMENTS:
+                compressed.append((*plan.subject, plan.top))
+            yield from _decode(plan, compressed, read)
         changes = Changes(plan.values, plan.made, plan.before)
         yield from recode.recode(read, start, end, source.uid, target.uid, changes)
 
 
+_Compressed = tuple[Event, PixelData, Level]
+
+
 @dataclass(slots=True)
 class _Plan:
+    """What stands where, and what becomes of it."""
+
     top: Level = field(default_factory=Level)
     subject: tuple[Event, PixelData] | None = None
     """The pixel data of the data set itself."""
-    icons: list[tuple[Event, PixelData, Level]] = field(default_factory=list)
+    icons: list[_Compressed] = field(default_factory=list)
     """Compressed pixel data inside sequences."""
     places: dict[int, int] = field(default_factory=dict)
     """Offset of the element of the data set itself before which another would stand, by its tag."""
@@ -179,11 +185,12 @@ def _plan(read: Read, start: int, end: int, source: Syntax) -> _Plan:
     return plan
 
 
-def _decode(plan: _Plan, read: Read) -> Iterator[bytes]:
-    """Everything that is compressed becomes uncompressed; b"" after each frame. Raises what could stand in the way."""
-    compressed = list(plan.icons)
-    if plan.subject is not None and plan.subject[0].kind is Kind.FRAGMENTS:
-        compressed.append((*plan.subject, plan.top))
+def _decode(plan: _Plan, compressed: list[_Compressed], read: Read) -> Iterator[bytes]:
+    """Each of them becomes uncompressed; b"" after each frame. Raises what could stand in the way.
+
+    Frames that do not fit into _KEPT are decoded again when it is their turn: their lengths are known now, so nothing
+    has to wait on a disk.
+    """
     room = _KEPT
     for event, pixels, level in compressed:
         image = pixels.image.decoded(pixels.syntax)
@@ -228,9 +235,7 @@ def _encode(plan: _Plan, read: Read, target: Syntax, quality: int | None, key: b
     if decoded.native_size > MAX_DECODED:
         raise DataSetError(f"{decoded.native_size} bytes of pixels are too many to be encoded again")
     _all_there(pixels)
-    subject, plan.subject = plan.subject, None
-    yield from _decode(plan, read)
-    plan.subject = subject
+    yield from _decode(plan, plan.icons, read)
     for number in range(len(pixels)):
         spool.add(encode_frame(pixels.native(read, number), decoded, target, quality))
         yield b""

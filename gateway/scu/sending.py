@@ -126,8 +126,9 @@ def choose(accepted: Mapping[str, PresentationContext], stored: str, sop_class_u
 
     `accepted` has the contexts of its SOP class by transfer syntax. Raises UnsupportedTransferSyntax.
     """
-    for uid in forms(stored, accepted):
-        return uid
+    found = forms(stored, accepted)
+    if found:
+        return found[0]
     if not accepted:
         raise UnsupportedTransferSyntax(f"the peer does not accept {uids.name_of(sop_class_uid)}")
     what = f"{uids.name_of(sop_class_uid)} in {uids.name_of(stored)}"
