@@ -15,14 +15,7 @@ from gateway.database.database import Database
 from gateway.errors import DataSetError, NotFound
 from gateway.imaging.cache import Cache, FrameCache
 from gateway.imaging.picture import encode, placeholder
-from gateway.imaging.rendering import (
-    Subject,
-    Wishes,
-    cine,
-    shown,
-    subject,
-    thumbnail,
-)
+from gateway.imaging.rendering import Subject, Wishes, cine, shown, subject, thumbnail
 from gateway.index.locate import Located, representative
 from gateway.storage.store import Store, StoredObject
 
@@ -61,10 +54,7 @@ class Pictures:
 
         def make(stored: StoredObject, found: Located) -> bytes:
             subject = self._subject(stored, found)
-            number = subject.representative if frame is None else frame
-            if number >= len(subject):
-                raise NotFound(f"instance {found.sop_uid} has {len(subject)} frames; there is no frame {number + 1}")
-            return shown(subject, stored.read, number, wishes)
+            return shown(subject, stored.read, _number(subject, frame, found), wishes)
 
         return await self._kept(located, ("frame", frame, wishes), make)
 
@@ -77,20 +67,16 @@ class Pictures:
         )
 
     async def thumbnail(self, located: Located, frame: int | None, wishes: Wishes, words: tuple[str, ...]) -> bytes:
-        """A small picture of a frame; of what cannot be shown a card with `words` on it."""
+        """A picture of a frame that fits the viewport; of what cannot be shown a card with `words` on it."""
 
         def make(stored: StoredObject, found: Located) -> bytes:
             try:
                 subject = self._subject(stored, found)
-                number = subject.representative if frame is None else frame
-                if number < len(subject):
-                    return thumbnail(subject, stored.read, number, wishes)
+                return thumbnail(subject, stored.read, _number(subject, frame, found), wishes)
             except DataSetError:
-                pass
-            else:
-                raise NotFound(f"instance {found.sop_uid} has {len(subject)} frames; there is no frame {number + 1}")
-            size = (wishes.viewport.width, wishes.viewport.height) if wishes.viewport is not None else (256, 256)
-            return encode(placeholder(words, *size), wishes.media_type, quality=wishes.quality)
+                assert wishes.viewport is not None
+                card = placeholder(words, wishes.viewport.width, wishes.viewport.height)
+                return encode(card, wishes.media_type, quality=wishes.quality)
 
         return await self._kept(located, ("thumbnail", frame, wishes), make)
 
@@ -112,6 +98,13 @@ class Pictures:
     async def _run(self, located: Located, work: Work[T]) -> T:
         (made,) = await self._retrieval.map([located], work)
         return made
+
+
+def _number(subject: Subject, frame: int | None, located: Located) -> int:
+    number = subject.representative if frame is None else frame
+    if number >= len(subject):
+        raise NotFound(f"instance {located.sop_uid} has {len(subject)} frames; there is no frame {number + 1}")
+    return number
 
 
 Work = Callable[[StoredObject, Located], T]

@@ -19,7 +19,6 @@ PNG: Final = "image/png"
 GIF: Final = "image/gif"
 QUALITY: Final = 90
 """Of a JPEG picture, where nobody says."""
-LARGEST_JPEG_SIDE: Final = 65535
 
 _FRAME_TIME: Final = 0x00181063
 _FRAME_TIME_VECTOR: Final = 0x00181065
@@ -29,7 +28,14 @@ _DISPLAY_RATE: Final = 0x00082144
 
 def encode(shown: Array, media_type: str, *, quality: int = QUALITY, profile: bytes = b"") -> bytes:
     """A file of `media_type` for uint8 of `(rows, columns)` or `(rows, columns, 3)`."""
-    return _encode(_image(shown), media_type, quality, profile)
+    image, target = _image(shown), io.BytesIO()
+    if media_type == JPEG:
+        image.save(target, "JPEG", quality=quality, icc_profile=profile or None)
+    elif media_type == PNG:
+        image.save(target, "PNG", compress_level=3, icc_profile=profile or None)
+    else:
+        image.save(target, "GIF")
+    return target.getvalue()
 
 
 def cine(pictures: Iterator[Array], milliseconds: Sequence[float]) -> bytes:
@@ -47,17 +53,6 @@ def _image(shown: Array) -> Image:
     from PIL import Image as Pillow
 
     return Pillow.fromarray(np.ascontiguousarray(shown))
-
-
-def _encode(image: Image, media_type: str, quality: int, profile: bytes) -> bytes:
-    target = io.BytesIO()
-    if media_type == JPEG:
-        image.save(target, "JPEG", quality=quality, icc_profile=profile or None)
-    elif media_type == PNG:
-        image.save(target, "PNG", compress_level=3, icc_profile=profile or None)
-    else:
-        image.save(target, "GIF")
-    return target.getvalue()
 
 
 def frame_times(header: Header, frames: int) -> list[float]:
@@ -94,7 +89,6 @@ def annotate(shown: Array, header: Header, *, patient: bool, technique: bool) ->
     With the font that Pillow brings, which knows Latin letters only; of a name all groups are drawn.
     """
     import numpy as np
-    from PIL import Image as Pillow
     from PIL import ImageDraw
 
     image = _image(shown)
@@ -107,7 +101,6 @@ def annotate(shown: Array, header: Header, *, patient: bool, technique: bool) ->
             f"{before}{_shortened(header.text(tag))}{after}" for tag, before, after in _TECHNIQUE if header.text(tag)
         ]
         _write(draw, size, image.height - (len(lines) * (size + 3) + 3), lines)
-    assert isinstance(image, Pillow.Image)
     return np.asarray(image)
 
 

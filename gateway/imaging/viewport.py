@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE: Final = 8192
 """Pixels that a viewport may be wide or high."""
+LONGEST_SIDE: Final = 65500
+"""Pixels that a picture may be wide or high: what JPEG's encoder takes."""
 LARGEST_OUTPUT: Final = 1 << 27
 """Pixels of a picture that is not scaled; a whole slide scanner's largest frames stay far below."""
 _PIXEL_ASPECT_RATIO: Final = 0x00280034
@@ -81,7 +83,7 @@ def cut(viewport: Viewport | None, rows: int, columns: int, aspect: float) -> Cu
     wide, high = (wide, high * aspect) if aspect >= 1.0 else (wide / aspect, high)
     scale = min(viewport.width / wide, viewport.height / high) if viewport is not None else 1.0
     size = max(1, round(wide * scale)), max(1, round(high * scale))
-    if size[0] * size[1] > LARGEST_OUTPUT:
+    if max(size) > LONGEST_SIDE or size[0] * size[1] > LARGEST_OUTPUT:
         raise BadRequest(f"a picture of {size[0]} by {size[1]} pixels is too large; ask for a viewport")
     return Cut(
         *(left, top, right, bottom, *size),

@@ -25,10 +25,9 @@ from gateway.imaging.cache import FrameCache
 from gateway.storage.layout import Layout
 from gateway.web import middlewares
 from gateway.web.context import CONTEXT, Context
-from gateway.web.dicomweb.documents import PICTURES
 from gateway.web.dicomweb.frames import PLACES
 from gateway.web.dicomweb.metadata import METADATA
-from gateway.web.dicomweb.resources import RETRIEVAL
+from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.receiving import TURNS, Turns
 from gateway.web.rest.mpps import STEPS

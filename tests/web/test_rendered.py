@@ -340,7 +340,9 @@ class TestReports:
         words = " ".join((await text.text()).split())
         for each in _words(read_sample(sample("test-SR.dcm"))):
             assert " ".join(each.split()) in words
-        assert "image/png" not in await details(gateway, RENDERED, 406, accept="image/png")
+        assert "text/html, text/plain" in await details(gateway, RENDERED, 406, accept="image/png")
+        alone = await gateway.get("/dicom-web/studies/1.1/rendered", accept="text/html")
+        assert await alone.read() == await page.read()
 
     async def test_nothing_in_it_is_markup(self, gateway: House):
         evil = "<script>alert(1)</script>\"'&"
@@ -374,6 +376,20 @@ def _words(data_set: Dataset) -> set[str]:
         for element in item.iterall()
         if element.keyword in ("TextValue", "NumericValue", "CodeMeaning", "CodeValue") and str(element.value)
     }
+
+
+class TestExtremes:
+    async def test_a_picture_that_no_format_takes(self, gateway: House):
+        values = {"Rows": 1, "Columns": 60000, "PixelData": bytes(60000), "PixelAspectRatio": [1, 8]}
+        await gateway.add(image("1.1", "1.1.1", "1.1.1.1", **values))
+        assert "viewport" in await details(gateway, RENDERED, 400)
+        assert picture(await (await gateway.get(f"{RENDERED}?viewport=100,100")).read()).shape == (1, 100)
+
+    async def test_cards_of_any_size(self, gateway: House):
+        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.1"))
+        for size in (1, 10, 2000):
+            answer = await gateway.get(f"{ONE}/thumbnail?viewport={size},{size}")
+            assert picture(await answer.read()).shape == (size, size)
 
 
 class TestLiars:

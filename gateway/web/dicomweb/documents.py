@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.archive.pictures import Pictures
+from gateway import __version__
 from gateway.dicom.source import CHUNK, Window
 from gateway.dicom.uids import name_of, transfer_syntax
 from gateway.dicom.walk import Kind, walk
@@ -22,11 +22,9 @@ from gateway.storage.store import StoredObject
 from gateway.web.accept import DICOM_JSON, choose
 from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
 from gateway.web.dicomweb.report import CONTENT_SECURITY_POLICY, as_html, as_text, read_report
-from gateway.web.dicomweb.resources import RETRIEVAL
+from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.errors import NotAcceptable
 from gateway.web.streaming import stream
-
-PICTURES: web.AppKey[Pictures] = web.AppKey("pictures", Pictures)
 
 DOCUMENTS: Final = {
     "1.2.840.10008.5.1.4.1.1.104.1": "application/pdf",
@@ -61,7 +59,7 @@ async def document(request: web.Request, located: Located) -> web.StreamResponse
 async def report(request: web.Request, located: Located) -> web.StreamResponse:
     """A structured report as a page, or as text."""
     media_type = choose(request, ("text/html", "text/plain"))
-    tag = entity_tag(located.key, media_type)
+    tag = entity_tag(__version__, located.key, media_type)
     if (answer := unchanged(request, tag)) is not None:
         return answer
     write = as_html if media_type == "text/html" else as_text
@@ -100,17 +98,17 @@ async def _send(
     if part is not None:
         part.describe(response, length)
 
+    def read(position: int, stored: StoredObject, found: Located) -> bytes:
+        if found.key != located.key:
+            raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
+        return _read(stored, pieces, position, min(position + CHUNK, stop))
+
     async def chunks() -> AsyncGenerator[bytes, None]:
         position = start
         while position < stop:
             (chunk,) = await retrieval.map([located], partial(read, position))
             position += len(chunk)
             yield chunk
-
-    def read(position: int, stored: StoredObject, found: Located) -> bytes:
-        if found.key != located.key:
-            raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
-        return _read(stored, pieces, position, min(position + CHUNK, stop))
 
     return await stream(request, response, chunks())
 

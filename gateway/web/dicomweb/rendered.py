@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from gateway import __version__
 from gateway.dicom.uids import name_of
 from gateway.errors import BadRequest, DataSetError, NotFound
 from gateway.imaging.picture import GIF, JPEG, PNG
@@ -21,9 +22,8 @@ from gateway.index.locate import Located
 from gateway.web.accept import DICOM_JSON, listed, wanted
 from gateway.web.conditional import entity_tag, unchanged, validators
 from gateway.web.dicomweb import documents
-from gateway.web.dicomweb.documents import PICTURES
 from gateway.web.dicomweb.multipart import MULTIPART, Multipart
-from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page, frame_numbers, one_instance
+from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL, Target, each, first_page, frame_numbers, one_instance
 from gateway.web.dicomweb.wishes import read_thumbnail_wishes, read_wishes
 from gateway.web.errors import NotAcceptable
 from gateway.web.streaming import stream
@@ -60,7 +60,7 @@ async def show(request: web.Request, located: Located) -> web.StreamResponse:
             raise NotAcceptable(f"{count} frames are too many for one answer; ask for {MAX_FRAMES} at most by number")
         return await _several(request, ((located, number) for number in range(count)), wishes)
     if media_type == GIF and await _or_406(located, pictures.frames(located)) > 1:
-        tag = entity_tag(located.key, "cine", wishes)
+        tag = _tag(located, "cine", wishes)
         if (answer := unchanged(request, tag)) is not None:
             return answer
         return _single(await _or_406(located, pictures.cine(located, wishes)), GIF, tag)
@@ -84,13 +84,13 @@ async def frames(request: web.Request) -> web.StreamResponse:
 
 
 async def instances(request: web.Request) -> web.StreamResponse:
-    """A study or series: a part for each instance that has pictures, or the picture where there is one instance."""
+    """A study or series: a part for each instance that has pictures; where there is one instance, that."""
     target, retrieval = Target.of(request), request.app[RETRIEVAL]
     rows = await first_page(retrieval, target)
-    media_type, multipart = choose(request)
+    if len(rows) == 1:
+        return await show(request, rows[0])
+    media_type, _ = choose(request)
     wishes = read_wishes(request.query, media_type)
-    if len(rows) == 1 and not multipart:
-        return await picture(request, rows[0], None, wishes)
     body = Multipart(media_type)
     response = web.StreamResponse(headers={"Content-Type": body.content_type})
     return await stream(request, response, _parts(request, each(retrieval, rows, target), body, wishes))
@@ -113,7 +113,7 @@ async def thumbnail(request: web.Request) -> web.StreamResponse:
     if located is None:
         raise target.missing()
     frame = numbers[0] - 1 if numbers else None
-    tag = entity_tag(located.key, "thumbnail", frame, wishes)
+    tag = _tag(located, "thumbnail", frame, wishes)
     if (answer := unchanged(request, tag)) is not None:
         return answer
     kind = name_of(located.sop_class_uid).removesuffix(" Storage")
@@ -123,7 +123,7 @@ async def thumbnail(request: web.Request) -> web.StreamResponse:
 
 async def picture(request: web.Request, located: Located, frame: int | None, wishes: Wishes) -> web.Response:
     """The answer with one picture, of a frame from 0 or of the one that stands for all; 304 where the client has it."""
-    tag = entity_tag(located.key, "frame", frame, wishes)
+    tag = _tag(located, "frame", frame, wishes)
     if (answer := unchanged(request, tag)) is not None:
         return answer
     made = await _or_406(located, request.app[PICTURES].picture(located, frame, wishes))
@@ -141,6 +141,11 @@ def choose(request: web.Request) -> tuple[str, bool]:
             if kind in (*IMAGES, "image/*", "*/*"):
                 return (kind if kind in IMAGES else JPEG), True
     raise NotAcceptable(f"pictures can be had as {listed(IMAGES)}, alone or as the parts of {MULTIPART}")
+
+
+def _tag(located: Located, *what: object) -> str:
+    """Another version of ours may show it in another way."""
+    return entity_tag(__version__, located.key, *what)
 
 
 def _single(made: bytes, media_type: str, tag: str) -> web.Response:
@@ -164,7 +169,7 @@ async def _parts(
     request: web.Request, located: AsyncGenerator[Located, None], body: Multipart, wishes: Wishes
 ) -> AsyncGenerator[bytes, None]:
     """A part for each instance that has pictures. NotAcceptable where none has."""
-    pictures, reason = request.app[PICTURES], ""
+    pictures, sent, reason = request.app[PICTURES], False, ""
     async with aclosing(located) as instances:
         async for one in instances:
             try:
@@ -172,9 +177,9 @@ async def _parts(
             except DataSetError as error:
                 reason = reason or f"{name_of(one.sop_class_uid)}: {error}"
                 continue
-            reason = "-"
+            sent = True
             yield body.head(wishes.media_type, length=len(made)) + made + body.END
-    if reason != "-":
+    if not sent:
         raise NotAcceptable(f"no instance of it can be shown as {wishes.media_type}: {reason}")
     yield body.close()
 

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from gateway.archive.pictures import Pictures
 from gateway.archive.retrieve import Retrieval
 from gateway.errors import BadRequest, NotFound
 from gateway.index.locate import Located
 
 RETRIEVAL: web.AppKey[Retrieval] = web.AppKey("retrieval", Retrieval)
+PICTURES: web.AppKey[Pictures] = web.AppKey("pictures", Pictures)
 
 
 class Target(NamedTuple):

@@ -23,6 +23,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?", re.IGNO
 _LARGEST: Final = 1e12
 """Of a window's numbers: beyond what 32 bits and any slope come to."""
 THUMBNAIL: Final = Viewport(256, 256)
+_THUMBNAIL_QUALITY: Final = 80
 
 
 def read_wishes(query: Mapping[str, str], media_type: str) -> Wishes:
@@ -44,7 +45,9 @@ def read_thumbnail_wishes(query: Mapping[str, str], media_type: str) -> Wishes:
     text = query.get("viewport")
     if text is not None and text.count(",") > 1:
         raise BadRequest("viewport: of a thumbnail only the size can be chosen: viewport=vw,vh")
-    return Wishes(media_type=media_type, viewport=THUMBNAIL if text is None else _viewport(text), quality=80)
+    return Wishes(
+        media_type=media_type, viewport=THUMBNAIL if text is None else _viewport(text), quality=_THUMBNAIL_QUALITY
+    )
 
 
 def _window(text: str) -> Window:
