@@ -93,6 +93,7 @@ class TestRendered:
         assert (await self.picture(gateway, "&columns=30")).size == (30, 20)
         assert (await self.picture(gateway, "&rows=20")).size == (30, 20)
         assert (await self.picture(gateway, "&region=0.5,0,1,0.5&rows=10&columns=100")).size == (15, 10)
+        assert (await self.picture(gateway, "&region=0.5,0,1,0.5")).size == (30, 20)
 
     async def test_window(self, gateway: House):
         await gateway.add(image())

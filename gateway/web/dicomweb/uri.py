@@ -87,14 +87,20 @@ async def _words(request: web.Request, located: Located) -> dict[str, str]:
         raise BadRequest("windowCenter, windowWidth: belong together")
     if "windowCenter" in query:
         words["window"] = f"{query['windowCenter']},{query['windowWidth']}"
-    if not {"rows", "columns", "region"}.isdisjoint(query):
-        size = f"{query.get('columns', LARGEST_SIDE)},{query.get('rows', LARGEST_SIDE)}"
-        words["viewport"] = size + (await _region(request, located) if "region" in query else "")
+    if "region" in query:
+        across, down, region = await _region(request, located)
+        if "rows" not in query and "columns" not in query:  # as large as it is
+            words["viewport"] = f"{min(across, LARGEST_SIDE)},{min(down, LARGEST_SIDE)}{region}"
+            return words
+    else:
+        region = ""
+    if region or "rows" in query or "columns" in query:
+        words["viewport"] = f"{query.get('columns', LARGEST_SIDE)},{query.get('rows', LARGEST_SIDE)}{region}"
     return words
 
 
-async def _region(request: web.Request, located: Located) -> str:
-    """xmin, ymin, xmax, ymax as parts of the whole, in pixels: `,sx,sy,sw,sh` of a viewport."""
+async def _region(request: web.Request, located: Located) -> tuple[int, int, str]:
+    """xmin, ymin, xmax, ymax as parts of the whole, in pixels: how wide and high, and `,sx,sy,sw,sh` of a viewport."""
     try:
         left, top, right, bottom = (float(part) for part in request.query["region"].split(","))
     except ValueError:
@@ -105,4 +111,5 @@ async def _region(request: web.Request, located: Located) -> str:
     if pixels is None:
         raise NotFound(f"instance {located.sop_uid} has no pixel data")
     across, down = pixels.image.columns, pixels.image.rows
-    return f",{left * across},{top * down},{(right - left) * across},{(bottom - top) * down}"
+    wide, high = (right - left) * across, (bottom - top) * down
+    return max(1, round(wide)), max(1, round(high)), f",{left * across},{top * down},{wide},{high}"
