@@ -491,6 +491,41 @@ class TestTroubledDestinations:
             last = await self.move_beside_work(gateway)
             assert numbers(last) == (status.SUCCESS, None, 3, 0, 0)
 
+    def test_half_a_minute_for_each_message(self, tmp_path: Path) -> None:
+        """By a clock that is moved on: it keeps its association, and who asked, with 20 s of patience, hears of it."""
+
+        class Clock(asyncio.SelectorEventLoop):
+            passed = 0.0
+
+            def time(self) -> float:
+                return super().time() + self.passed
+
+        clock = Clock()
+
+        async def run() -> tuple[list[Response], int]:
+            target = Destination()
+            waiting: asyncio.Queue[Message] = asyncio.Queue()
+            target.answer = waiting.put_nowait
+            modalities = {"dest": {"aet": "DEST", "host": "127.0.0.1", "port": target.port}, "test": {"aet": "TEST"}}
+            async with intake(tmp_path, modalities=modalities) as gateway:
+                await store(gateway, instances(3))
+                moving = asyncio.ensure_future(move(gateway, level="STUDY", study="1.1"))
+                for _ in range(3):
+                    message = await waiting.get()
+                    for _ in range(30):
+                        clock.passed += 1
+                        await store(gateway, instances(1, "7.7"))
+                    message.respond()
+                responses = await moving
+            await target.acceptor.stop(0)
+            return responses, len(target.requests)
+
+        with asyncio.Runner(loop_factory=lambda: clock) as runner:
+            (*pending, last), associations = runner.run(run())
+        assert numbers(last) == (status.SUCCESS, None, 3, 0, 0)
+        assert associations == 1
+        assert len(pending) >= 6
+
     async def test_a_file_that_has_gone(self, tmp_path: Path) -> None:
         target = Destination()
         async with gateway_and(tmp_path, target) as gateway:
