@@ -114,7 +114,7 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_post(_STUDY, stow.store)
 
     # PS3.18 §9
-    router.add_get("/wado", uri.uri)
+    router.add_get("/wado", uri.uri, name="wado-uri")
 
     router.add_get("/system", system.system, name="system")
     router.add_get("/statistics", system.statistics)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import pictures
 from tests.support.datasets import read_sample, sample
-from tests.support.pictures import imported
 from tests.support.processes import Gateway
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
@@ -21,6 +21,8 @@ FILES = ("CT_small.dcm", "MR_small_RLE.dcm", "rtplan.dcm")
 BYTES = """async (call) => {
   const client = new DICOMwebClient.api.DICOMwebClient({ url: location.origin + "/dicom-web" });
   const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const bytes = (hex) => Uint8Array.from(hex.match(/../g), (byte) => parseInt(byte, 16)).buffer;
+  if (call.options.datasets) call.options.datasets = call.options.datasets.map(bytes);
   const found = await client[call.method](call.options);
   if (found instanceof ArrayBuffer) return hex(found);
   return Array.isArray(found) && found[0] instanceof ArrayBuffer ? found.map(hex) : found;
@@ -30,7 +32,7 @@ BYTES = """async (call) => {
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     data: Path = tmp_path_factory.mktemp("gateway") / "data"
-    imported(data, [sample(name) for name in FILES])
+    pictures.imported(data, [sample(name) for name in FILES])
     with Gateway(data) as started:
         yield started
 
@@ -89,3 +91,11 @@ def test_frames(client: Any) -> None:
     rle = {"mediaType": "image/x-dicom-rle", "transferSyntaxUID": "1.2.840.10008.1.2.5"}
     (found,) = client("retrieveInstanceFrames", **uids("MR_small_RLE.dcm"), frameNumbers=[1], mediaTypes=[rle])
     assert found in read_sample(sample("MR_small_RLE.dcm")).PixelData.hex()
+
+
+def test_store(client: Any) -> None:
+    sent = pictures.ct(2)
+    files = [pictures.file(each).hex() for each in sent]
+    client("storeInstances", datasets=files)
+    found = client("searchForInstances", queryParams={"StudyInstanceUID": sent[0].StudyInstanceUID})
+    assert {each["00080018"]["Value"][0] for each in found} == {each.SOPInstanceUID for each in sent}

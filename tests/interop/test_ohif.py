@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from tests.support import pictures
-from tests.support.datasets import read_sample, sample
+from tests.support.datasets import instance, read_sample, sample
 from tests.support.processes import Gateway
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.slow]
@@ -118,6 +118,7 @@ def gateway(
     folder = tmp_path_factory.mktemp("gateway")
     files = [pictures.saved(each, folder) for study in studies.values() for each in study]
     files += [sample("CT_small.dcm"), sample("MR_small.dcm")]
+    files += [pictures.saved(instance(PatientName="Modality^None", Modality=""), folder)]  # OHIF stumbled over it
     pictures.imported(folder / "data", files)
     with Gateway(folder / "data", environment={"GATEWAY_HTTP__OHIF": str(ohif)}) as started:
         yield started
@@ -147,7 +148,7 @@ def shown(window: Any, gateway: Gateway, tmp_path: Path) -> Iterator[Shown]:
 
 def test_listed_and_opened_from_the_page(shown: Shown) -> None:
     shown.list()
-    for name in ("Picture, CT", "Picture, MR", "Picture, US", "CompressedSamples, CT1"):
+    for name in ("Picture, CT", "Picture, MR", "Picture, US", "CompressedSamples, CT1", "Modality, None"):
         shown.page.get_by_text(name).first.wait_for()
     shown.page.goto(f"{shown.url}/ui/?patient=Picture&modality=CT")
     shown.page.get_by_role("link", name="Open in OHIF").first.click()

@@ -166,8 +166,8 @@ def _rle(pixels: NDArray[np.uint16]) -> bytes:
     return header + b"".join(segments)
 
 
-def saved(data_set: Dataset, folder: Path) -> Path:
-    """The data set as a file in `folder`: in the transfer syntax that it names, or else Explicit VR Little Endian."""
+def file(data_set: Dataset) -> bytes:
+    """A DICOM file: in the transfer syntax that the data set names, or else Explicit VR Little Endian."""
     if not hasattr(data_set, "file_meta"):
         data_set.file_meta = FileMetaDataset()
         data_set.file_meta.TransferSyntaxUID = UID(EXPLICIT)
@@ -175,8 +175,15 @@ def saved(data_set: Dataset, folder: Path) -> Path:
     data_set["PixelData"].is_undefined_length = syntax.is_encapsulated
     if syntax.is_encapsulated:
         data_set["PixelData"].VR = "OB"
+    target = io.BytesIO()
+    data_set.save_as(target, enforce_file_format=True)
+    return target.getvalue()
+
+
+def saved(data_set: Dataset, folder: Path) -> Path:
+    """The same in `folder`."""
     path = folder / f"{data_set.SOPInstanceUID}.dcm"
-    data_set.save_as(path, enforce_file_format=True)
+    path.write_bytes(file(data_set))
     return path
 
 

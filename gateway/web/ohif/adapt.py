@@ -49,6 +49,10 @@ _URL = re.compile(rb"url\(([\"']?)/(?!/)")
 _MICROSCOPY = b"'/dicom-microscopy-viewer/"
 _NEW_MICROSCOPY = b"__webpack_require__.p + 'dicom-microscopy-viewer/"
 
+_MODALITIES = b"i < ModalitiesInStudy.Value.length;"
+_NEW_MODALITIES = b"i < (ModalitiesInStudy.Value ?? []).length;"
+"""An empty attribute has no Value (PS3.18 F.2.5); one study without modalities took the whole list away."""
+
 
 def is_kept(name: str) -> bool:
     """Whether the file `name` of the build is of use here."""
@@ -62,7 +66,9 @@ def adapt(name: str, data: bytes) -> bytes:
         return _URL.sub(rb"url(\1", data)
     if not name.endswith(".js"):
         return data
-    return data.replace(_BASE, _NEW_BASE).replace(_MICROSCOPY, _NEW_MICROSCOPY)
+    for old, new in ((_BASE, _NEW_BASE), (_MICROSCOPY, _NEW_MICROSCOPY), (_MODALITIES, _NEW_MODALITIES)):
+        data = data.replace(old, new)
+    return data
 
 
 def is_adapted(data: bytes) -> bool:

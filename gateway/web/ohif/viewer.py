@@ -116,12 +116,12 @@ async def configuration(request: web.Request) -> web.Response:
     """The script that OHIF is configured by: `window.config`, and where it stands."""
     release = await _installed(request)
     base = path_template(request, "ohif")
-    root = path_template(request, "studies").rpartition("/")[0]
+    root = path_template(request, "dicomweb").rstrip("/")
     source = {
         "friendlyName": "DICOM Gateway",
         "qidoRoot": root,
         "wadoRoot": root,
-        "wadoUriRoot": root,
+        "wadoUriRoot": path_template(request, "wado-uri"),
         "qidoSupportsIncludeField": True,
         "supportsFuzzyMatching": False,  # the list filters again what it gets, letter by letter
         "supportsWildcard": True,
@@ -129,6 +129,7 @@ async def configuration(request: web.Request) -> web.Response:
         "imageRendering": "wadors",
         "thumbnailRendering": "thumbnail",
         "thumbnailRequestStrategy": "fetch",
+        "dicomUploadEnabled": True,
         "singlepart": "bulkdata,pdf,video",
         "bulkDataURI": {"enabled": True},
         "omitQuotationForMultipartRequest": False,
