@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragmented_frames, parse_basic_offsets
 from pydicom.pixels import get_decoder
@@ -188,6 +190,51 @@ def by_pixel(data_set: Dataset) -> Dataset:
     copy.update(data_set)
     copy.PlanarConfiguration = 0
     return copy
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    chain=st.lists(st.sampled_from(sorted(TARGETS)), min_size=1, max_size=3),
+    source=st.sampled_from(UNCOMPRESSED),
+    frames=st.integers(1, 4),
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    bits=st.sampled_from(((8, 8), (8, 5), (16, 12), (16, 16), (32, 32))),
+    signed=st.booleans(),
+    coloured=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_any_image_through_any_syntaxes(
+    chain: list[str],
+    source: str,
+    frames: int,
+    rows: int,
+    columns: int,
+    bits: tuple[int, int],
+    signed: bool,
+    coloured: bool,
+    seed: int,
+) -> None:
+    """One after the other, where they take it, and back: the frames are what they were."""
+    allocated, stored = bits
+    signed = signed and not coloured
+    least, most = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+    kind = f"<{'i' if signed else 'u'}{allocated // 8}"
+    shape = (frames, rows, columns, 3 if coloured else 1)
+    pixels = np.random.default_rng(seed).integers(least, most, shape, kind, endpoint=True)
+    data_set = instance(frames=frames, rows=rows, columns=columns, PixelRepresentation=int(signed))
+    data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit = allocated, stored, stored - 1
+    if coloured:
+        data_set.SamplesPerPixel, data_set.PhotometricInterpretation, data_set.PlanarConfiguration = 3, "RGB", 0
+    data_set.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes & 1)
+    data_set["PixelData"].VR = "OW" if allocated > 8 else "OB"
+    data = made(encode(data_set), EXPLICIT, source)
+    for target in chain:
+        try:
+            data, source = made(data, source, target), target
+        except UnsupportedTransferSyntax:
+            pass
+    assert native(data, source) == [frame.tobytes() for frame in pixels]
 
 
 class TestEncapsulation:
