@@ -196,7 +196,7 @@ class Retrieval:
         for _attempt in range(_ATTEMPTS):
             pump = Pump(executor, _gathered(self._worked(located, work), size))
             try:
-                items = await pump.next()
+                step = await pump.next()
             except NoSuchObject:
                 located = await self._again(located)
                 continue
@@ -204,11 +204,13 @@ class Retrieval:
                 pump.close()
                 raise
             try:
-                while items is not None:
-                    pump.start()
+                while step is not None:
+                    items, last = step
+                    if not last:
+                        pump.start()
                     for item in items:
                         yield item
-                    items = await pump.next()
+                    step = await pump.next() if not last else None
             finally:
                 pump.close()
             return
@@ -275,17 +277,17 @@ def _discard(task: asyncio.Task[Content]) -> None:
         task.result().close()
 
 
-def _gathered(items: Iterator[T], size: Callable[[T], int]) -> Generator[list[T], None, None]:
-    """The items in lists that come to about CHUNK bytes each."""
+def _gathered(items: Iterator[T], size: Callable[[T], int]) -> Generator[tuple[list[T], bool], None, None]:
+    """The items in lists that come to about CHUNK bytes each, and with each list whether it is the last for sure."""
     gathered, total = list[T](), 0
     for item in items:
         gathered.append(item)
         total += size(item)
         if total >= CHUNK:
-            yield gathered
+            yield gathered, False
             gathered, total = [], 0
     if gathered:
-        yield gathered
+        yield gathered, True
 
 
 def _read(store: Store, located: Located, offset: int) -> Generator[bytes, None, None]:

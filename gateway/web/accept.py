@@ -64,6 +64,9 @@ def parse(text: str) -> list[MediaRange]:
         if position < len(text) and text[position] != ",":
             raise BadRequest(f"Accept: cannot be read at {text[position : position + 40]!r}")
         position += 1
+        if ";" in parameters.get("type", ""):  # as Orthanc has it: type="image/jpeg; transfer-syntax=…"
+            parameters["type"], inner = content_type(parameters["type"])
+            parameters = inner | parameters
         ranges.append(MediaRange(media_type, parameters, _quality(parameters.pop("q", "1"))))
     return sorted((each for each in ranges if each.quality > 0), key=_preference)
 

@@ -74,15 +74,15 @@ async def stream(
             await response.write_eof()
         except Exception as error:
             transport.abort()
-            if guard.expired:
-                log.warning("%s %s: let go of %s: it takes too slowly", request.method, request.path, request.remote)
-            elif not isinstance(error, ConnectionError):
+            if not guard.expired and not isinstance(error, ConnectionError):
                 log.exception("%s %s: cut off after %d bytes", request.method, request.path, guard.sent)
         except asyncio.CancelledError:  # the client has gone, or we are stopping
             transport.abort()
             raise
         finally:
             guard.close()
+            if guard.expired:
+                log.warning("%s %s: let go of %s: it takes too slowly", request.method, request.path, request.remote)
     return response
 
 

@@ -20,7 +20,13 @@ from tests.support.processes import Gateway
 api = pytest.importorskip("dicomweb_client.api")
 pytestmark = pytest.mark.interop
 
-FILES = {"CT_small.dcm": [], "MR_small_bigendian.dcm": ["-xb"], "rtplan.dcm": ["-xi"], "MR_small_RLE.dcm": ["-xr"]}
+FILES = {
+    "CT_small.dcm": [],
+    "MR_small_bigendian.dcm": ["-xb"],
+    "rtplan.dcm": ["-xi"],
+    "MR_small_RLE.dcm": ["-xr"],
+    "SC_rgb_rle_2frame.dcm": ["-xr"],
+}
 RLE = "1.2.840.10008.1.2.5"
 
 
@@ -114,3 +120,39 @@ def test_thumbnails(gateway: Gateway) -> None:
             assert answer.headers["Content-Type"] == "image/jpeg"
             with Image.open(io.BytesIO(answer.content)) as picture:
                 assert picture.size == ((128, 128) if shown else (256, 256))
+
+
+def test_frames(client: Any) -> None:
+    """As stored, decoded, and several at once."""
+    read = read_sample(sample("SC_rgb_rle_2frame.dcm"))
+    where = uids("SC_rgb_rle_2frame.dcm")
+    decoded = client.retrieve_instance_frames(*where, [2, 1], media_types=("application/octet-stream",))
+    assert decoded == [read.pixel_array[1].tobytes(), read.pixel_array[0].tobytes()]
+    assert client.retrieve_instance_frames(*where, [1]) == [read.pixel_array[0].tobytes()]
+    stored = client.retrieve_instance_frames(*where, [1, 2], media_types=(("image/dicom-rle", RLE),))
+    assert stored == list(pydicom.encaps.generate_frames(read.PixelData, number_of_frames=2))
+    for frame in client.iter_instance_frames(*where, [1], media_types=(("image/jls", "1.2.840.10008.1.2.4.80"),)):
+        assert frame.startswith(b"\xff\xd8")
+
+
+def test_bulk_data_that_metadata_points_at(client: Any) -> None:
+    where = uids("CT_small.dcm")
+    metadata = client.retrieve_instance_metadata(*where)
+    # The client sends Host without its port, and gets URIs without one back.
+    uri = metadata["7FE00010"]["BulkDataURI"].replace(f"//{client.host}/", f"//{client.host}:{client.port}/")
+    (pixels,) = client.retrieve_bulkdata(uri)
+    read = read_sample(sample("CT_small.dcm"))
+    assert pixels == read.PixelData
+    (again,) = client.retrieve_bulkdata(uri, media_types=("application/octet-stream",))
+    assert again == pixels
+    (same,) = client.retrieve_instance_frames(*where, [1])
+    assert same == pixels
+
+
+def test_compressed_is_decoded_unless_asked_for(client: Any) -> None:
+    where = uids("SC_rgb_rle_2frame.dcm")
+    (explicit,) = client.retrieve_study(where[0])
+    assert explicit.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    stored = client.retrieve_instance(*where)  # asks for transfer-syntax=*
+    assert stored.file_meta.TransferSyntaxUID == RLE
+    assert (explicit.pixel_array == stored.pixel_array).all()

@@ -9,7 +9,7 @@ import importlib.util
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,12 @@ def has_preamble(path: Path) -> bool:
 
 def data_sets() -> Iterator[tuple[Path, str, bytes]]:
     """(path, transfer syntax, data set bytes) of every sample whose File Meta Information can be read."""
-    for path in samples():
+    return data_sets_of(samples())
+
+
+def data_sets_of(paths: Iterable[Path]) -> Iterator[tuple[Path, str, bytes]]:
+    """The same of any files."""
+    for path in paths:
         with path.open("rb") as file:
             try:
                 meta = pydicom.filereader.read_file_meta_info(path)

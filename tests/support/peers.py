@@ -77,7 +77,7 @@ PEERS: dict[str, Peer] = {
                 "getscu",
                 "termscu",
             ),
-            *("dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2xml", "dcmj2pnm"),
+            *("dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2json", "dcm2xml", "dcmj2pnm"),
         )
     },
     "gdcmscu": Peer(_program("gdcmscu"), "apt-get install libgdcm-tools"),

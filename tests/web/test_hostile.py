@@ -1,90 +1,144 @@
-"""Requests that are too much or no HTTP, over real sockets: answered 4xx, without memory and without hurting others."""
+"""Stored objects made to harm, and clients that read slowly, oddly or not at all: right codes, others unharmed."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import tracemalloc
-from collections.abc import Iterator
+import resource
+import struct
+import time
+import zlib
 
+import msgspec
 import pytest
 
+from gateway.web.streaming import RateGuard
+from tests.support.datasets import DEFLATED, EXPLICIT, encode, instance
+from tests.support.index import data_set
 from tests.support.web import House
 
-SECRET = b"PatientName=Doe"
+ONE = "/dicom-web/studies/1.1/series/1.1.1/instances/1.1.1.1"
+PATHS = ("metadata", "bulkdata", "bulkdata/7FE00010", "pixeldata", "frames/1")
 
 
-def many_fields() -> Iterator[bytes]:
-    while True:
-        yield b"X: " + b"a" * 10_000 + b"\r\n"
+async def others_are_served(gateway: House) -> None:
+    await gateway.add(data_set("1.9"))
+    assert len(await gateway.json("/dicom-web/studies/1.9/metadata")) == 1
 
 
-def tiny_fields() -> Iterator[bytes]:
-    while True:
-        yield b"a:\r\n" * 16_384
+def peak() -> int:
+    """Bytes of memory that the process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def one_field() -> Iterator[bytes]:
-    yield b"X: "
-    while True:
-        yield b"a" * 65_536
+class TestObjects:
+    async def test_ten_thousand_nested_sequences(self, gateway: House):
+        level = struct.pack("<HH2sHI", 0x0009, 0x1001, b"SQ", 0, 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+        source = data_set("1.1", "1.1.1", "1.1.1.1")
+        await gateway.add(source, data=encode(source) + level * 10_000)
+        for path in PATHS:
+            answer = await gateway.get(f"{ONE}/{path}")
+            assert answer.status == 500, path
+            assert "more than 128" in (await answer.json())["Details"]
+        await others_are_served(gateway)
+
+    async def test_a_deflated_bomb(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
+        """256 MiB of nothing in a few hundred KB, as the value of a private element before the pixels."""
+        source = instance()
+        source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID = "1.1", "1.1.1", "1.1.1.1"
+        del source.PixelData
+        pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 512) + bytes(512)
+        deflate = zlib.compressobj(9, wbits=-15)
+        pieces = [deflate.compress(encode(source) + struct.pack("<HH2sHI", 0x0091, 0x1001, b"UN", 0, 1 << 28))]
+        pieces += [deflate.compress(bytes(1 << 20)) for _ in range(1 << 8)]
+        pieces += [deflate.compress(pixels), deflate.flush()]
+        await gateway.add(source, DEFLATED, data=b"".join(pieces))
+        before = peak()
+        for path in ("metadata", "bulkdata/7FE00010", "frames/1"):
+            answer = await gateway.get(f"{ONE}/{path}")
+            assert answer.status == 200, path
+            assert len(await answer.read()) < 20_000
+        assert peak() - before < 64 << 20
+        for limit in ("gateway.dicom.bulk.INFLATE_LIMIT", "gateway.imaging.pixels.INFLATE_LIMIT"):
+            monkeypatch.setattr(limit, 1 << 24)
+        refused = await gateway.get(f"{ONE}/bulkdata/7FE00010")
+        assert refused.status == 500
+        assert "inflates to more" in (await refused.json())["Details"]
+        await others_are_served(gateway)
+
+    async def test_lengths_that_lie(self, gateway: House):
+        source = data_set("1.1", "1.1.1", "1.1.1.1")
+        pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 0xFFFFFFFE)
+        await gateway.add(source, data=encode(source) + pixels + bytes(100))
+        before = peak()
+        for path, status in (("metadata", 200), ("bulkdata/7FE00010", 500), ("bulkdata", 500), ("frames/1", 500)):
+            assert (await gateway.get(f"{ONE}/{path}")).status == status, path
+        assert peak() - before < 64 << 20
 
 
-def one_name() -> Iterator[bytes]:
-    while True:
-        yield b"a" * 65_536
+class TestClients:
+    async def raw(self, gateway: House, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        url = gateway.client.make_url(path)
+        reader, writer = await asyncio.open_connection(url.host, url.port, limit=1 << 12)
+        accept = "Accept: multipart/related; type=application/dicom; transfer-syntax=*\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n{accept}\r\n".encode())
+        return reader, writer
 
+    async def large(self, gateway: House) -> None:
+        for number in range(4):
+            source = data_set("1.1", "1.1.1", f"1.1.1.{number + 1}", PixelData=bytes(20 << 20), InstanceNumber=number)
+            source["PixelData"].VR = "OB"
+            await gateway.add(source)
 
-@pytest.mark.parametrize("fields", [many_fields, tiny_fields, one_field, one_name])
-async def test_headers_without_end(gateway: House, fields, caplog: pytest.LogCaptureFixture):
-    tracemalloc.start()
-    try:
-        sent, answer = await say(gateway, b"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n", fields())
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert answer.startswith(b"HTTP/1.0 400 ")
-    assert sent < 8 << 20
-    assert peak < 16 << 20
-    assert (await gateway.get("/dicom-web/studies")).status == 200
-    (said,) = [record for record in caplog.records if record.name == "gateway.web.app"]
-    assert (said.levelno, said.exc_info) == (logging.WARNING, None)
+    async def test_one_byte_a_second_is_let_go(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        """The window is made short: what takes a minute takes a third of a second."""
+        monkeypatch.setattr(RateGuard.__init__, "__defaults__", (0.3,))
+        gateway.http = msgspec.structs.replace(gateway.http, min_rate=1 << 20)
+        await self.large(gateway)
+        async with asyncio.timeout(20):
+            reader, writer = await self.raw(gateway, "/dicom-web/studies/1.1")
+            while "takes too slowly" not in caplog.text:
+                assert len(await reader.read(1)) == 1
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            await asyncio.sleep(0)
+        await others_are_served(gateway)
 
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"GET /dicom-web/studies?" + SECRET + b"&x=" + b"a" * (1 << 20),
-        b"GET /dicom-web/studies?" + SECRET + b"\0 HTTP/1.1",
-        b"GET /dicom-web/studies?" + SECRET + b" HTTP/9.9\r\n:" + SECRET,
-        b"\x16\x03\x01" + SECRET,
-        SECRET * 100,
-    ],
-)
-async def test_a_line_that_is_none(gateway: House, line: bytes, caplog: pytest.LogCaptureFixture):
-    _, answer = await say(gateway, line + b"\r\n\r\n", iter(()))
-    assert answer.startswith(b"HTTP/1.0 400 ")
-    assert "Doe" not in caplog.text
-    assert (await gateway.get("/dicom-web/studies")).status == 200
-
-
-async def say(gateway: House, head: bytes, more: Iterator[bytes]) -> tuple[int, bytes]:
-    """How much was taken before the answer, and the answer."""
-    async with asyncio.timeout(20):
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.client.port)
-        answer = asyncio.create_task(reader.read(4096))
-        sent = 0
-        try:
-            writer.write(head)
-            await writer.drain()
-            while not answer.done() and (piece := next(more, None)) is not None:
-                writer.write(piece)
-                sent += len(piece)
-                await writer.drain()
+    @pytest.mark.parametrize("path", ["", "/metadata", "/bulkdata", "/pixeldata"])
+    async def test_leaving_ends_the_work(self, gateway: House, path: str):
+        await self.large(gateway)
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                reader, writer = await self.raw(gateway, f"/dicom-web/studies/1.1{path}")
+                await reader.read(100)
+                writer.transport.abort()
                 await asyncio.sleep(0)
-        except ConnectionError:
-            pass
-        try:
-            return sent, await answer
-        finally:
-            writer.close()
+            await others_are_served(gateway)
+
+    async def test_many_slow_readers_of_a_large_object(self, gateway: House):
+        await self.large(gateway)
+        before = peak()
+        async with asyncio.timeout(30):
+            slow = [await self.raw(gateway, "/dicom-web/studies/1.1") for _ in range(30)]
+            for reader, _ in slow:
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            started = time.monotonic()
+            await others_are_served(gateway)
+            assert time.monotonic() - started < 5
+            assert peak() - before < 300 << 20, "2.4 GB are being sent"
+            for _, writer in slow:
+                writer.transport.abort()
+            await asyncio.sleep(0)
+
+
+async def test_a_study_of_every_syntax_and_level_by_head(gateway: House):
+    source = instance(frames=2)
+    source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID = "1.1", "1.1.1", "1.1.1.1"
+    await gateway.add(source, EXPLICIT)
+    for base in ("/dicom-web/studies/1.1", "/dicom-web/studies/1.1/series/1.1.1", ONE):
+        for path in ("", "/metadata", "/bulkdata", "/pixeldata"):
+            got, head = await gateway.get(base + path), await gateway.client.head(base + path)
+            assert head.status == got.status == 200
+            assert await head.read() == b""
+            assert head.content_type == got.content_type

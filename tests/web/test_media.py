@@ -44,6 +44,7 @@ def related(media_type: str, syntax: str = "") -> str:
         (related("video/*"), MPEG2, "video/mpeg", MPEG2),
         (f"{related('image/gif')}, {related(OCTETS)};q=0.1", EXPLICIT, OCTETS, EXPLICIT),
         (f"{related(OCTETS)};q=0.1, {related('image/jp2')}", J2K, "image/jp2", J2K),
+        (f'multipart/related; type="image/jp2; transfer-syntax={J2K}"', J2K, "image/jp2", J2K),
         (f"multipart/related;type=image/jp2;transfer-syntax={J2K}", J2K, "image/jp2", J2K),
     ],
 )

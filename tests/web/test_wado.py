@@ -198,6 +198,15 @@ class TestDecoded:
         answer = await gateway.get("/dicom-web/studies/1.1", accept=accept)
         assert {kind for kind, _ in parts(answer, await answer.read())} == {content_type(IMPLICIT)}
 
+    async def test_what_need_not_be_converted_where_the_client_does_not_mind(self, gateway: House):
+        await gateway.add(data_set("1.1"), EXPLICIT)
+        accept = ", ".join(
+            f'multipart/related; type="application/dicom"; transfer-syntax={uid}{quality}'
+            for uid, quality in ((IMPLICIT, ""), (EXPLICIT, ""), (DEFLATED, ";q=0.5"))
+        )
+        answer = await gateway.get("/dicom-web/studies/1.1", accept=accept)
+        assert {kind for kind, _ in parts(answer, await answer.read())} == {content_type(EXPLICIT)}
+
     async def test_a_study_that_can_be_had_in_part_is_not_sent_in_part(self, gateway: House):
         await gateway.add(data_set("1.1"))
         await gateway.add(data_set("1.1"), MPEG2, data=b"")

@@ -38,6 +38,7 @@ class Representation:
     transfer_syntax: str
     default: bool = False
     """The client has named no transfer syntax."""
+    quality: float = 1.0
 
     def obtain(self, stored: str) -> str | None:
         """The transfer syntax an instance stored in `stored` would be sent in; None where it cannot be.
@@ -65,11 +66,11 @@ def representations(ranges: list[MediaRange], *, single: bool) -> list[Represent
         syntax = named or EXPLICIT_VR_LITTLE_ENDIAN
         if media_range.covers(MULTIPART):
             if media_range.parameters.get("type", DICOM).lower() in (DICOM, "application/*", "*/*"):
-                found.append(Representation(MULTIPART, syntax, not named))
+                found.append(Representation(MULTIPART, syntax, not named, media_range.quality))
         elif single and media_range.covers(DICOM):
-            found.append(Representation(DICOM, syntax, not named))
+            found.append(Representation(DICOM, syntax, not named, media_range.quality))
         elif media_range.covers(ZIP):
-            found.append(Representation(ZIP, named or "*"))
+            found.append(Representation(ZIP, named or "*", quality=media_range.quality))
     if not found:
         kinds = [f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*', *[f"{DICOM}; transfer-syntax=*"] * single, ZIP]
         raise NotAcceptable(f"this resource can be had as {listed(kinds)}")
@@ -95,9 +96,11 @@ def chooser(wishes: list[Representation]) -> Choose:
 def agreed(wishes: list[Representation], stored: set[str]) -> list[Representation]:
     """The wishes to go by for instances stored in these transfer syntaxes: one for all of them where one serves.
 
-    Raises NotAcceptable where an instance cannot be had: half a study is never sent as a whole one.
+    Of those that the client likes as much as its first, what need not be converted comes first. Raises NotAcceptable
+    where an instance cannot be had: half a study is never sent as a whole one.
     """
-    for wish in wishes:
+    best = [wish for wish in wishes if (wish.media_type, wish.quality) == (wishes[0].media_type, wishes[0].quality)]
+    for wish in sorted(best, key=lambda wish: any(wish.obtain(uid) != uid for uid in stored)) + wishes:
         if all(wish.obtain(uid) is not None for uid in stored):
             return [wish]
     wishes = [wish for wish in wishes if wish.media_type == wishes[0].media_type]
