@@ -28,8 +28,9 @@ class Block(NamedTuple):
 
 async def validator(database: Database, study: str, series: str | None, instance: str | None) -> tuple[object, ...]:
     """What changes whenever an instance of these is stored, replaced or removed. The first is how many there are."""
-    ((*found,),) = await database.fetch(queries.VALIDATOR, study, series or "", instance or "")
-    return tuple(found)
+    uids = [uid for uid in (study, series, instance) if uid is not None]
+    (found,) = await database.fetch(queries.VALIDATORS[len(uids) - 1], *uids)
+    return found
 
 
 async def find_block(database: Database, tag: str) -> Block | None:

@@ -186,15 +186,17 @@ LOCATE_MIDDLE_OF_STUDY = Query(
 LOCATE_MIDDLE_OF_SERIES = Query(
     "locate_middle_of_series: the instance that stands for a series", _LOCATED + _MIDDLE.format(series="AND s.uid = $2")
 )
-VALIDATOR = Query(
-    "validator: what differs as soon as an instance of a study, or of a series or instance UID in it, comes or goes",
-    """
+_VALIDATOR = """
     SELECT COUNT(*), COALESCE(SUM(i.id), 0), COALESCE(SUM(i.version), 0), COALESCE(SUM(i.size), 0),
         COALESCE(MAX(i.received_at), 0)
     FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id
-    WHERE t.uid = $1 AND ($2 = '' OR s.uid = $2) AND ($3 = '' OR i.uid = $3)
-    """,
+    WHERE t.uid = $1"""
+VALIDATORS = (
+    Query("validator_of_study: what differs as soon as an instance of a study comes or goes", _VALIDATOR),
+    Query("validator_of_series: the same of a series", _VALIDATOR + " AND s.uid = $2"),
+    Query("validator_of_instance: the same of an instance", _VALIDATOR + " AND s.uid = $2 AND i.uid = $3"),
 )
+"""By the number of UIDs that are given besides the study's."""
 
 _SELECTED = {
     "outline": ("SELECT i.sop_class_uid, i.transfer_syntax_uid, COUNT(*), SUM(i.size)", " GROUP BY 1, 2 ORDER BY 1, 2"),
@@ -237,9 +239,11 @@ def selected(what: str, keys: Sequence[tuple[str, Sequence[str]]]) -> tuple[Quer
 
 FIND_METADATA = Query("find_metadata: by its tag", "SELECT length, checksum, body FROM metadata WHERE tag = $1")
 KEEP_METADATA = Query(
-    "keep_metadata: under its tag",
+    "keep_metadata: under its tag, of a study that is still there",
     """
-    INSERT INTO metadata (tag, study_uid, at, length, checksum, size, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO metadata (tag, study_uid, at, length, checksum, size, body)
+    SELECT $1, $2, CAST($3 AS DOUBLE PRECISION), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), $7
+    WHERE EXISTS (SELECT 1 FROM studies WHERE uid = $2)
     ON CONFLICT (tag) DO NOTHING
     """,
 )

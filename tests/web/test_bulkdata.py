@@ -226,6 +226,9 @@ class TestOneValue:
             assert (kind, where, data) == (f"video/mpeg; transfer-syntax={MPEG2}", url, b"".join(fragments))
         part = await gateway.get(url, accept="video/mpeg", range="bytes=2000002-2000006")
         assert (part.status, await part.read()) == (206, bytes(2) + b"\x42" * 3)
+        ((_, where, data),) = await located(await gateway.get(f"{ONE}/frames/1"))
+        assert (where, data) == (f"{ONE}/frames/1", b"".join(fragments))
+        assert (await gateway.get(f"{ONE}/frames/2")).status == 404
         refused = await gateway.get(url, accept="application/octet-stream")
         assert refused.status == 406
         assert "video/mpeg" in (await refused.json())["Details"]

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.archive.pixels import PixelPlaces
 from gateway.archive.retrieve import Retrieval
-from gateway.dicom.bulk import DataSet, Fragments, Value, bulk_values, value_at, value_pieces
+from gateway.dicom.bulk import Value, bulk_values, value_at, value_pieces
 from gateway.errors import NotFound
 from gateway.imaging.image import PIXEL_DATA, PIXELS
 from gateway.imaging.pixels import VIDEO
@@ -23,7 +23,7 @@ from gateway.index.selection import Selection, outline
 from gateway.storage.store import StoredObject
 from gateway.web.accept import MediaRange, listed, wanted
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.frames import PLACES, decodes, frame_bytes, frame_items, frame_url
+from gateway.web.dicomweb.frames import PLACES, data_set_of, decodes, frame_bytes, frame_items, frame_url, stream_items
 from gateway.web.dicomweb.media import OCTETS, Form, octet_form, pixel_form
 from gateway.web.dicomweb.metadata import bulk_data_url
 from gateway.web.dicomweb.multipart import MULTIPART
@@ -57,7 +57,7 @@ async def one(request: web.Request) -> web.StreamResponse:
     maker.span = whole if multipart else span_for(request)
 
     def work(stored: StoredObject, located: Located) -> Items:
-        value = value_at(_data_set(stored, located), path)
+        value = value_at(data_set_of(stored, located), path)
         if value is None:
             raise NotFound(f"instance {located.sop_uid} has no value at {path}")
         yield from maker.value(stored, located, value, all_frames=multipart)
@@ -122,7 +122,7 @@ class _Maker:
                         yield item
 
     def _instance(self, stored: StoredObject, located: Located) -> Items:
-        for value in bulk_values(_data_set(stored, located)):
+        for value in bulk_values(data_set_of(stored, located)):
             if self._tags is None or (value.tag in self._tags and "/" not in value.path):
                 yield from self.value(stored, located, value, all_frames=True)
 
@@ -140,7 +140,7 @@ class _Maker:
                 if self._single:
                     raise NotAcceptable(f"{value.path} can be had with transfer-syntax={located.transfer_syntax_uid}")
                 return
-            yield from self._fragments(stored, located, value, form.content_type, url)
+            yield from stream_items(stored, located, value.path, form, url, self.span)
             return
         octets = octet_form(self.ranges, self._media_type(stored, located, value), single=self._single)
         if octets is not None:
@@ -154,7 +154,7 @@ class _Maker:
     ) -> Items:
         """Uncompressed in one part, compressed frame by frame (§8.7.3.3.2); video is one stream."""
         if form.encapsulated and form.transfer_syntax == located.transfer_syntax_uid and form.transfer_syntax in VIDEO:
-            yield from self._fragments(stored, located, value, form.content_type, url)
+            yield from stream_items(stored, located, value.path, form, url, self.span)
             return
         if not form.encapsulated and not value.fragments:
             yield from self._bytes(stored, located, value, form.content_type, url)
@@ -182,24 +182,17 @@ class _Maker:
     def _bytes(self, stored: StoredObject, located: Located, value: Value, content_type: str, url: str) -> Items:
         part = Part(content_type, value.length, url, located.key)
         span = self.span(part)
-        pieces = value_pieces(_data_set(stored, located), value, *span)
+        pieces = value_pieces(data_set_of(stored, located), value, *span)
         first = next(pieces, b"")  # what is cut short is found before the part is begun
         yield part
         yield first
         yield from pieces
 
-    def _fragments(self, stored: StoredObject, located: Located, value: Value, content_type: str, url: str) -> Items:
-        fragments = Fragments(_data_set(stored, located), value)
-        part = Part(content_type, fragments.length, url, located.key)
-        span = self.span(part)
-        yield part
-        yield from fragments.pieces(*span)
-
     def _media_type(self, stored: StoredObject, located: Located, value: Value) -> str:
         """Of a document the one that its instance says it has (0042,0012), otherwise octets."""
         if value.path != _ENCAPSULATED_DOCUMENT:
             return OCTETS
-        data_set = _data_set(stored, located)
+        data_set = data_set_of(stored, located)
         named = value_at(data_set, _MIME_TYPE)
         if named is None or not 0 < named.length <= 128:
             return OCTETS
@@ -209,7 +202,3 @@ class _Maker:
 
 def _prefers_multipart(ranges: Sequence[MediaRange]) -> bool:
     return bool(ranges) and ranges[0].covers(MULTIPART)
-
-
-def _data_set(stored: StoredObject, located: Located) -> DataSet:
-    return DataSet(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)

@@ -7,8 +7,10 @@ from typing import Final
 from aiohttp import web
 
 from gateway.archive.pixels import PixelPlaces
+from gateway.dicom.bulk import DataSet, Fragments, value_at
 from gateway.errors import NotFound
-from gateway.imaging.pixels import PixelData
+from gateway.imaging.image import PIXEL_DATA
+from gateway.imaging.pixels import VIDEO, PixelData
 from gateway.index.locate import Located
 from gateway.storage.store import StoredObject
 from gateway.web.accept import wanted
@@ -41,6 +43,10 @@ async def frames(request: web.Request) -> web.StreamResponse:
         missing = next((number for number in numbers if number > len(pixels)), None)
         if missing is not None:
             raise NotFound(f"instance {one.sop_uid} has {len(pixels)} frames, not {missing}")
+        if form.transfer_syntax == one.transfer_syntax_uid and form.transfer_syntax in VIDEO:
+            # One stream, which is as long as it likes: not read whole like a frame.
+            yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", form, frame_url(template, one, 1), span)
+            return
         for number in numbers:
             url = frame_url(template, one, number)
             yield from frame_items(pixels, stored, one, number - 1, form, url, span)
@@ -71,6 +77,23 @@ def frame_items(
     piece = cut(data, span(part))
     yield part
     yield piece
+
+
+def stream_items(stored: StoredObject, one: Located, path: str, form: Form, url: str, span: Span) -> Items:
+    """The stream of the fragments at `path`, as a part."""
+    data_set = data_set_of(stored, one)
+    value = value_at(data_set, path)
+    if value is None or not value.fragments:
+        raise NotFound(f"instance {one.sop_uid} has no fragments at {path}")
+    fragments = Fragments(data_set, value)
+    part = Part(form.content_type, fragments.length, url, one.key)
+    start, stop = span(part)
+    yield part
+    yield from fragments.pieces(start, stop)
+
+
+def data_set_of(stored: StoredObject, located: Located) -> DataSet:
+    return DataSet(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
 
 
 def frame_bytes(pixels: PixelData, stored: StoredObject, number: int, form: Form) -> bytes:
