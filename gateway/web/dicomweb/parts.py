@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
+from gateway.archive.retrieve import CHUNK
 from gateway.errors import NotFound
 from gateway.web.conditional import ByteRange, entity_tag, unchanged, validators, wanted_range
 from gateway.web.dicomweb.multipart import Multipart
@@ -91,7 +92,17 @@ async def send_multipart(
     """All parts of `items`. `nothing` says what is not there where there are none (404)."""
     body = Multipart(media_type)
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type, hdrs.VARY: hdrs.ACCEPT})
-    return await stream(request, response, _multipart(body, items, nothing))
+    async with aclosing(_multipart(body, items, nothing)) as pieces:
+        first = await anext(pieces)
+        if len(first) < CHUNK:  # it is all: with its length said, nothing is copied into chunks on the way
+            response.content_length = len(first)
+        return await stream(request, response, _after(first, pieces))
+
+
+async def _after(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, None]:
@@ -101,14 +112,19 @@ async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, Non
 
 
 async def _multipart(body: Multipart, items: AsyncGenerator[Item, None], nothing: str) -> AsyncGenerator[bytes, None]:
-    end = b""
+    """In pieces of some CHUNK bytes: each write costs more than putting small ones together."""
+    pieces, size, any_part = list[bytes](), 0, False
     async with aclosing(items) as source:
         async for item in source:
             if isinstance(item, Part):
-                yield end + body.head(item.content_type, length=item.length, location=item.location)
-                end = body.END
-            else:
-                yield item
-    if not end:
+                head = body.head(item.content_type, length=item.length, location=item.location)
+                item = body.END + head if any_part else head
+                any_part = True
+            pieces.append(item)
+            size += len(item)
+            if size >= CHUNK:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+    if not any_part:
         raise NotFound(nothing)
-    yield end + body.close()
+    yield b"".join([*pieces, body.END, body.close()])
