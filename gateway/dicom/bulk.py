@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from gateway.dicom.json import INFLATE_LIMIT, is_bulk
 from gateway.dicom.recode import WORD_SIZES, swapped
-from gateway.dicom.source import CHUNK, Inflater, Read, Window
+from gateway.dicom.source import CHUNK, Inflated, Inflater, Read, Window
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from gateway.dicom.walk import ITEM, SEQUENCE_DELIMITATION, Event, Kind, place, walk
 from gateway.errors import DataSetError, TruncatedDataSet
@@ -46,6 +46,14 @@ class DataSet(NamedTuple):
     start: int
     end: int
     transfer_syntax_uid: str
+    inflated: Read | None = None
+    """What reads values where the data set is deflated, in the order in which they stand."""
+
+    def for_many(self) -> DataSet:
+        """The same for reading many values one after the other: inflated once for all of them, not for each."""
+        if not transfer_syntax(self.transfer_syntax_uid).deflated:
+            return self
+        return self._replace(inflated=Inflated(self.read, self.start, self.end, INFLATE_LIMIT))
 
     def opened(self) -> tuple[Read, int, int | None]:
         """What reads the elements forward, and from where to where."""
@@ -100,6 +108,7 @@ def value_pieces(data_set: DataSet, value: Value, first: int, stop: int) -> Iter
     TruncatedDataSet where the data set ends before.
     """
     read, _start, end = data_set.opened()
+    read = data_set.inflated or read
     if end is not None and value.start + stop > end:
         raise TruncatedDataSet(f"{value.path}: the data set ends inside it")
     word = value.word

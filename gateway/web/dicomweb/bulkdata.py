@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.archive.pixels import PixelPlaces
 from gateway.archive.retrieve import Retrieval
-from gateway.dicom.bulk import Value, bulk_values, value_at, value_pieces
+from gateway.dicom.bulk import DataSet, Value, bulk_values, value_at, value_pieces
 from gateway.errors import NotFound
 from gateway.imaging.image import PIXEL_DATA, PIXELS
 from gateway.imaging.pixels import VIDEO
@@ -57,10 +57,11 @@ async def one(request: web.Request) -> web.StreamResponse:
     maker.span = whole if multipart else span_for(request)
 
     def work(stored: StoredObject, located: Located) -> Items:
-        value = value_at(data_set_of(stored, located), path)
+        data_set = data_set_of(stored, located)
+        value = value_at(data_set, path)
         if value is None:
             raise NotFound(f"instance {located.sop_uid} has no value at {path}")
-        yield from maker.value(stored, located, value, all_frames=multipart)
+        yield from maker.value(stored, located, data_set, value, all_frames=multipart)
 
     items = retrieval.pieces(located, work, size_of, decodes=slow)
     nothing = f"there is no value at {path}"
@@ -122,16 +123,19 @@ class _Maker:
                         yield item
 
     def _instance(self, stored: StoredObject, located: Located) -> Items:
-        for value in bulk_values(data_set_of(stored, located)):
+        data_set = data_set_of(stored, located).for_many()
+        for value in bulk_values(data_set):
             if self._tags is None or (value.tag in self._tags and "/" not in value.path):
-                yield from self.value(stored, located, value, all_frames=True)
+                yield from self.value(stored, located, data_set, value, all_frames=True)
 
-    def value(self, stored: StoredObject, located: Located, value: Value, *, all_frames: bool) -> Items:
+    def value(
+        self, stored: StoredObject, located: Located, data_set: DataSet, value: Value, *, all_frames: bool
+    ) -> Items:
         """The parts of one value. Those that cannot be had in an acceptable form are left out of many."""
         url = bulk_data_url(self._template, located, value.path)
         if value.path == f"{PIXEL_DATA:08X}":
             form = pixel_form(self.ranges, located.transfer_syntax_uid, single=self._single)
-            yield from self._pixels(stored, located, value, form, url, all_frames)
+            yield from self._pixels(stored, located, data_set, value, form, url, all_frames)
             return
         if value.fragments:
             # Pixels of an icon: as they are stored, since what they are is said beside them.
@@ -145,19 +149,26 @@ class _Maker:
         octets = octet_form(self.ranges, self._media_type(stored, located, value), single=self._single)
         if octets is not None:
             content_type = octets.content_type if value.tag in PIXELS else octets.media_type
-            yield from self._bytes(stored, located, value, content_type, url)
+            yield from self._bytes(located, data_set, value, content_type, url)
         elif self._single:
             raise NotAcceptable(f"{value.path} can be had as {listed([OCTETS, f'{MULTIPART}; type={OCTETS!r}'])}")
 
     def _pixels(
-        self, stored: StoredObject, located: Located, value: Value, form: Form, url: str, all_frames: bool
+        self,
+        stored: StoredObject,
+        located: Located,
+        data_set: DataSet,
+        value: Value,
+        form: Form,
+        url: str,
+        all_frames: bool,
     ) -> Items:
         """Uncompressed in one part, compressed frame by frame (§8.7.3.3.2); video is one stream."""
         if form.encapsulated and form.transfer_syntax == located.transfer_syntax_uid and form.transfer_syntax in VIDEO:
             yield from stream_items(stored, located, value.path, form, url, self.span)
             return
         if not form.encapsulated and not value.fragments:
-            yield from self._bytes(stored, located, value, form.content_type, url)
+            yield from self._bytes(located, data_set, value, form.content_type, url)
             return
         places = self._places.find(stored, located)
         if places is None:
@@ -179,10 +190,10 @@ class _Maker:
                 break
             yield frame_bytes(places, stored, number, form)[max(start - at, 0) : stop - at]
 
-    def _bytes(self, stored: StoredObject, located: Located, value: Value, content_type: str, url: str) -> Items:
+    def _bytes(self, located: Located, data_set: DataSet, value: Value, content_type: str, url: str) -> Items:
         part = Part(content_type, value.length, url, located.key)
         span = self.span(part)
-        pieces = value_pieces(data_set_of(stored, located), value, *span)
+        pieces = value_pieces(data_set, value, *span)
         first = next(pieces, b"")  # what is cut short is found before the part is begun
         yield part
         yield first
