@@ -33,6 +33,8 @@ def install_ohif(
     Fetched by npm, from the registry that npm is set up for. Without a network, fetch it elsewhere with
     `npm pack @ohif/app@VERSION` and name the file with --from. OHIF is under the MIT license, which is kept beside it.
     """
+    if source is not None and version is not None:
+        raise typer.BadParameter("the file of --from has its own version")
     settings = load_settings(config_file, data)
 
     from gateway.web.ohif.install import PACKAGE, VERSION, install

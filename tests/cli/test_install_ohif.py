@@ -86,3 +86,6 @@ class TestRefused:
 
     def test_no_such_file(self, tmp_path: Path):
         assert "nothing.tgz" in self.refuse(tmp_path, "--from", str(tmp_path / "nothing.tgz"))
+
+    def test_a_file_has_its_own_version(self, archive: Path):
+        run("install-ohif", "--from", str(archive), "--version", "9.9.9", code=2)

@@ -88,7 +88,7 @@ VIEWER: web.AppKey[Viewer] = web.AppKey("viewer", Viewer)
 
 
 async def page(request: web.Request) -> web.Response:
-    """The viewer's only page, whatever path of its own it shows (PS3.18 knows none of them)."""
+    """The viewer's only page, for whatever path of its own it shows."""
     path = request.match_info.get("page", "")
     if Path(path).suffix in _TYPES:
         raise NotFound(f"there is no {path} here")  # a page instead of a script would only confuse
@@ -108,6 +108,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def to_page(request: web.Request) -> web.StreamResponse:
+    """The way to the viewer."""
     """Lead to the viewer."""
     raise web.HTTPFound(path_template(request, "ohif"))
 

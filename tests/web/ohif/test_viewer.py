@@ -92,6 +92,15 @@ class TestPage:
 
 
 class TestConfiguration:
+    async def test_under_the_path_of_a_proxy(self, gateway: House, folder: Path):
+        release = put(folder)
+        gateway.http = Http(ohif=str(folder), trusted_proxies=("127.0.0.1",))
+        page = await (await gateway.get("/ohif/viewer", x_forwarded_prefix="/pacs")).text()
+        assert f'src="/pacs/ohif/files/{release}/app.bundle.0f61.js"' in page
+        script = await (await gateway.get("/ohif/app-config.js", x_forwarded_prefix="/pacs")).text()
+        assert 'window.PUBLIC_URL = "/pacs/ohif/";' in script
+        assert config(script)["dataSources"][0]["configuration"]["wadoRoot"] == "/pacs/dicom-web"
+
     async def test_it_names_this_gateway(self, gateway: House, folder: Path):
         release = put(folder)
         answer = await gateway.get("/ohif/app-config.js")
