@@ -47,13 +47,13 @@ async def one(request: web.Request) -> web.StreamResponse:
     retrieval = request.app[RETRIEVAL]
     located = await one_instance(retrieval, target)
     maker = _Maker(request, tags=None, single=True)
-    # Of elements that are no pixels any form serves to say whether multipart is wanted.
     if path == f"{PIXEL_DATA:08X}":
         form = pixel_form(maker.ranges, located.transfer_syntax_uid, single=True)
         multipart, media_type, slow = form.multipart, form.media_type, decodes(form, located)
     else:
-        multipart = _prefers_multipart(maker.ranges)
-        media_type, slow = OCTETS, False
+        multipart, slow = _prefers_multipart(maker.ranges), False
+        named = maker.ranges[0].parameters.get("type", OCTETS).lower() if maker.ranges else OCTETS
+        media_type = OCTETS if "*" in named or not _MEDIA_TYPE.match(named) else named
     maker.span = whole if multipart else span_for(request)
 
     def work(stored: StoredObject, located: Located) -> Items:

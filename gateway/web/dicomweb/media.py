@@ -1,7 +1,7 @@
 """Media types of bulk data and pixels (PS3.18 §8.7.3.3): which there are for a stored transfer syntax, and the choice.
 
-One table, and one function that says what can be made from what: new codecs show up in `archive/retrieve.py`'s
-`obtainable`. Bytes are made in `bulkdata.py` and `frames.py`.
+One table; what can be made from what says `archive/pixels.py`'s `frame_obtainable`, from the codecs that there are.
+Bytes are made in `bulkdata.py` and `frames.py`.
 """
 
 from __future__ import annotations
