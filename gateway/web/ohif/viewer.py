@@ -78,6 +78,7 @@ class Viewer:
         return self._release
 
     async def file(self, request: web.Request, release: str, name: str) -> Path | None:
+        """A file of the release of that name; None: that is not in place, or has none such."""
         known = self._release
         if known is None or known.name != release:
             known = await self.release(request)
