@@ -62,9 +62,9 @@ class Shown:
     def list(self) -> None:
         self.page.goto(f"{self.url}/ohif/")
 
-    def open(self, study: str, more: str = "") -> None:
+    def open(self, study: str, more: str = "", *, shows: str = CANVAS) -> None:
         self.page.goto(f"{self.url}/ohif/viewer?StudyInstanceUIDs={study}{more}")
-        self.page.locator(CANVAS).first.wait_for()
+        self.page.locator(shows).first.wait_for()
 
     def picture(self) -> NDArray[np.float64]:
         """What the canvas shows in its middle square, ROUGH by ROUGH by 3."""
@@ -117,7 +117,7 @@ def gateway(
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     files = [pictures.saved(each, folder) for study in studies.values() for each in study]
-    files += [sample("CT_small.dcm"), sample("MR_small.dcm")]
+    files += [sample("CT_small.dcm"), sample("MR_small.dcm"), sample("reportsi.dcm"), sample("waveform_ecg.dcm")]
     files += [pictures.saved(instance(PatientName="Modality^None", Modality=""), folder)]  # OHIF stumbled over it
     pictures.imported(folder / "data", files)
     with Gateway(folder / "data", environment={"GATEWAY_HTTP__OHIF": str(ohif)}) as started:
@@ -190,6 +190,12 @@ def test_reformatted(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
     assert shown.page.evaluate("crossOriginIsolated")
     shown.expect(grey(0.5))
     assert shown.page.locator(CANVAS).count() == 3
+
+
+@pytest.mark.parametrize(("name", "shows"), [("reportsi.dcm", "text=Document Title"), ("waveform_ecg.dcm", CANVAS)])
+def test_a_report_and_a_waveform(shown: Shown, name: str, shows: str) -> None:
+    shown.open(read_sample(sample(name)).StudyInstanceUID, shows=shows)
+    shown.page.wait_for_load_state("networkidle")
 
 
 @pytest.mark.parametrize("name", ["CT_small", "MR_small"])
