@@ -8,6 +8,7 @@ from __future__ import annotations
 import aiohttp
 import msgspec
 
+from gateway.dicom.uids import is_valid_uid
 from gateway.errors import GatewayError
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import associate
@@ -32,6 +33,7 @@ async def studies_of(target: Target, most: int) -> list[Place]:
         places = await (_by_web(target, most) if target.web is not None else _by_find(target, most))
     except (Failed, aiohttp.ClientError, msgspec.DecodeError) as error:
         raise NothingFound(f"{target} could not be asked for its studies: {error or describe(error)}") from error
+    places = [place for place in places if all(map(is_valid_uid, place[:3]))]  # They become parts of URLs.
     if not places:
         raise NothingFound(f"{target} names no study")
     return places

@@ -31,6 +31,7 @@ _CONNECTIONS = 2000
 _OPERATIONS = 64
 _PIXELS = bytes(512 << 10)
 _BOUNDARY = "sink"
+_FRAME = b"--sink\r\nContent-Type: application/octet-stream\r\n\r\n" + _PIXELS + b"\r\n--sink--\r\n"
 _MOST_HEADER = 1 << 16
 
 
@@ -166,14 +167,18 @@ async def _give(request: web.Request) -> web.StreamResponse:
     if what == "rendered":
         return web.Response(body=_PIXELS[: 64 << 10], content_type="image/jpeg")
     if "/frames/" in request.path:
-        return await _multipart(request, "application/octet-stream", 1)
+        return web.Response(body=_FRAME, headers={"Content-Type": _multipart_of("application/octet-stream")})
     return await _multipart(request, "application/dicom", PARTS)
+
+
+def _multipart_of(kind: str) -> str:
+    return f'multipart/related; type="{kind}"; boundary={_BOUNDARY}'
 
 
 async def _multipart(request: web.Request, kind: str, parts: int) -> web.StreamResponse:
     part = f"\r\n--{_BOUNDARY}\r\nContent-Type: {kind}\r\n\r\n".encode() + _PIXELS
     end = f"\r\n--{_BOUNDARY}--\r\n".encode()
-    answer = web.StreamResponse(headers={"Content-Type": f'multipart/related; type="{kind}"; boundary={_BOUNDARY}'})
+    answer = web.StreamResponse(headers={"Content-Type": _multipart_of(kind)})
     answer.content_length = parts * len(part) + len(end)
     await answer.prepare(request)
     with contextlib.suppress(ConnectionError):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from loadtest.data import Instance, Source
 from loadtest.scenario import DIMSE, WRITES, Work
-from loadtest.work import ask, retrieve, web
+from loadtest.work import ask, read, retrieve
 from loadtest.work.base import Exhausted, Failed, Ground, Worker
 from loadtest.work.store import Store, StoreStudies
+from loadtest.work.stow import Stow
 
 __all__ = ["Exhausted", "Failed", "Ground", "Worker", "needs", "worker"]
 
@@ -17,11 +18,11 @@ _READERS: dict[str, Callable[[Ground, Work], Worker]] = {
     "find": ask.Find,
     "move": retrieve.Move,
     "get": retrieve.Get,
-    "qido": web.Qido,
-    "study": web.RetrieveStudy,
-    "metadata": web.RetrieveMetadata,
-    "frames": web.RetrieveFrame,
-    "rendered": web.RetrieveRendered,
+    "qido": read.Qido,
+    "study": read.RetrieveStudy,
+    "metadata": read.RetrieveMetadata,
+    "frames": read.RetrieveFrame,
+    "rendered": read.RetrieveRendered,
 }
 
 
@@ -30,7 +31,7 @@ def worker(ground: Ground, work: Work, source: Source | None, feed: Iterator[Ins
     if work.do in WRITES:
         assert source is not None
         if work.do == "stow":
-            return web.Stow(ground, work, feed)
+            return Stow(ground, work, feed)
         if work.each == "study":
             return StoreStudies(ground, source, feed)
         return Store(ground, source, feed, work.window)
