@@ -143,6 +143,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
         except VerifyFailed as error:
             troubles.append(str(error))
     works = [stats.summary() for stats in counted]
+    ceilings = ceilings[: len(works)]  # Interrupted while it prepared, it has none.
     remarks = [remark for work, ceiling in zip(works, ceilings, strict=True) if (remark := near(work, ceiling))]
     return Result(
         title=scenario.title,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from gateway.dimse.status import Category, category, describe
@@ -75,13 +74,12 @@ class StoreStudies:
 
 
 async def store(association: Requestor, instance: Instance, ground: Ground, stats: Stats) -> None:
-    """One C-STORE. Raises Failed."""
+    """One C-STORE, however long that takes as long as the server goes on taking it. Raises Failed."""
     try:
         context = association.context_for(instance.sop_class_uid, instance.transfer_syntax_uid)
     except AssociationRefused:
         raise Failed("presentation context not accepted") from None
-    async with asyncio.timeout(ground.target.timeout):
-        response = await association.store(context, instance.sop_instance_uid, instance.chunks)
+    response = await association.store(context, instance.sop_instance_uid, instance.chunks)
     meaning = category(response.status)
     if meaning not in (Category.SUCCESS, Category.WARNING):
         raise Failed(describe(response.status))

@@ -18,6 +18,7 @@ from gateway.ul import negotiation
 from gateway.ul.negotiation import PresentationContext
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 from loadtest import engine
+from loadtest import run as run_module
 from loadtest.data import Instance, Synthetic, parse_size
 from loadtest.library import Place
 from loadtest.scenario import Data, Network, Prepare, Scenario, Work
@@ -247,6 +248,17 @@ async def test_a_slow_network_slows_both_ways_down() -> None:
     assert summary.complete
     assert summary.latency is not None
     assert summary.latency.p50 >= 0.08
+
+
+async def test_interrupted_while_it_prepares_there_is_still_a_result() -> None:
+    scenario = Scenario(title="t", about="a", work=(Work(do="find", count=1),), prepare=(Prepare("128"),))
+    async with asyncio.timeout(10), serving(Answering(lambda number: None)) as there:
+        task = asyncio.create_task(run_module.run(scenario, there, run_module.Options()))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        result = await task
+    assert (result.works, result.ceilings, result.troubles) == ([], [], ["interrupted before its end"])
+    assert not result.good
 
 
 async def test_cancelled_it_all_stops_at_once() -> None:
