@@ -17,6 +17,7 @@
     ├── DatabaseError              the database could not do what was asked
     ├── JobGivenUp                 a job cannot succeed, however often it is tried
     ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
+    ├── Promised                   it must be kept: storage commitment has promised that
     ├── NotFound                   a study, series, instance or other resource does not exist
     └── BadRequest                 a request makes no sense; the text says where and why
 
@@ -128,6 +129,10 @@ class InstanceRefused(GatewayError):
     def __init__(self, detail: str, status: int) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class Promised(GatewayError):
+    """It must be kept, because storage commitment has promised that. The text says what, and until when."""
 
 
 class NotFound(GatewayError):

@@ -229,6 +229,8 @@ class Commitments:
 
         def script() -> Script[None]:
             for reference, reason in changed.items():
+                if reason == COMMITTED and not (yield queries.IS_STORED, (reference.sop_instance_uid,)):
+                    reason = decided[reference] = commitment.NO_SUCH_INSTANCE  # deleted since it was looked at
                 yield queries.DECIDE_ITEM, (found.id, reference.sop_instance_uid, reason)
             if done:
                 yield queries.DECIDE_COMMITMENT, (found.id, now, now + settings.keep_days * 86400)

@@ -22,6 +22,7 @@ import dataclasses
 import enum
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,7 @@ class Ingest:
         self._placed: list[tuple[str, str]] = []
         self._replaced = False
         self._settler: asyncio.Task[None] | None = None
+        self._collector: asyncio.Task[None] | None = None
         self._restocking: asyncio.Task[None] | None = None
         self._rejecting = asyncio.Lock()
         self._space_checked = 0.0
@@ -329,10 +331,28 @@ class Ingest:
                 log.warning("an unreadable object could not be kept aside: %s", error)
                 await self.loop.run_in_executor(self.threads, reception.file.discard)
 
+    def collect_after(self, seconds: float) -> None:
+        """Delete files that are not needed any more once they are that old, and all that come meanwhile."""
+        if self._collector is None:
+            self._collector = self.loop.create_task(self._collect(seconds))
+
+    async def _collect(self, seconds: float) -> None:
+        try:
+            while await index.garbage(self.database, older_than=math.inf, limit=1):
+                await asyncio.sleep(seconds)
+                await collect_garbage(self.database, self.store, self.threads)
+        except (OSError, DatabaseError) as error:
+            log.warning("files that are not needed any more stay on disk for now: %s", error)
+        finally:
+            self._collector = None
+
     async def close(self) -> None:
         """Wait for every instance that is complete, settle all, and stop the threads."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._collector is not None:
+            self._collector.cancel()  # the next start goes on with it
+            await asyncio.wait([self._collector])
         for task in (self._settler, self._restocking):
             if task is not None:
                 await task
@@ -365,7 +385,7 @@ def _checked_record(reception: Reception) -> InstanceRecord:
 
 
 async def collect_garbage(database: Database, store: FileStore, threads: ThreadPoolExecutor) -> None:
-    """Remove the files of versions that have been replaced. Who has one open keeps it."""
+    """Remove the files of what has been replaced or deleted. Who has one open keeps it."""
     loop = asyncio.get_running_loop()
     while keys := await index.garbage(database, older_than=time.time()):
         for key in keys:

@@ -54,6 +54,26 @@ PROMISED = Query(
     """,
 )
 
+IS_STORED = Query("is_stored: a row where an instance is there", "SELECT 1 FROM instances WHERE uid = $1 LIMIT 1")
+_PROMISED = """
+    SELECT i.uid, MAX(c.kept_until) FROM instances i JOIN commitment_items m ON m.sop_instance_uid = i.uid
+    JOIN commitments c ON c.id = m.commitment {joins}
+    WHERE {condition} AND m.reason = 0 AND c.role = 'SCP' AND (c.kept_until > $2 OR c.decided_at = 0) GROUP BY i.uid
+    ORDER BY 2 DESC LIMIT 1
+"""
+PROMISED_BELOW = {
+    level: Query(
+        f"promised_below a {level}: the instance that is to be kept longest after $2, and until when; 0: not told yet",
+        _PROMISED.format(joins=joins, condition=condition),
+    )
+    for level, joins, condition in (
+        ("patient", "JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study", "t.patient = $1"),
+        ("study", "JOIN series s ON s.id = i.series", "s.study = $1"),
+        ("series", "", "i.series = $1"),
+        ("instance", "", "i.id = $1"),
+    )
+}
+
 
 def stored_instances(count: int) -> Query:
     """Where `count` instances are, each under every parent that it has."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ class _Rebuild:
     async def run(self) -> Report:
         database, report = self._folder.database, self._report
         ((_patients, _studies, _series, total, _size),) = await database.fetch(queries.STATISTICS)
-        garbage = set(await index.garbage(database, older_than=time.time(), limit=-1))
+        garbage = set(await index.garbage(database, older_than=math.inf, limit=-1))
         await database.write(rebuild.begin)
         keys = filter(lambda key: key not in garbage, self._folder.store.keys())
         while page := await asyncio.to_thread(self._read_page, keys):

@@ -127,6 +127,136 @@ RESIZE_STUDY = Query(
     "UPDATE studies SET size = size + $2, last_received = $3 WHERE id = $1",
 )
 
+# --- removing -----------------------------------------------------------------------------------------------------
+
+_BELOW = {
+    "patient": "series IN (SELECT s.id FROM series s JOIN studies t ON t.id = s.study WHERE t.patient = $1)",
+    "study": "series IN (SELECT s.id FROM series s WHERE s.study = $1)",
+    "series": "series = $1",
+    "instance": "id = $1",
+}
+"""Of each level: which instances are below the resource with row number $1."""
+_SERIES_BELOW = {"patient": "study IN (SELECT t.id FROM studies t WHERE t.patient = $1)", "study": "study = $1"}
+_STUDIES_BELOW = {"patient": "patient = $1", "study": "id = $1"}
+ROWS_BY_PUBLIC_ID = {
+    level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")
+    for level, table in {
+        "patient": "patients",
+        "study": "studies",
+        "series": "series",
+        "instance": "instances",
+    }.items()
+}
+ROWS_BY_UID = {
+    "study": Query("study_rows: by UID, under every patient", "SELECT id FROM studies WHERE uid = $1"),
+    "series": Query(
+        "series_rows: by the UIDs of study and series",
+        "SELECT s.id FROM series s JOIN studies t ON t.id = s.study WHERE t.uid = $1 AND s.uid = $2",
+    ),
+    "instance": Query(
+        "instance_rows: by the UIDs of study, series and instance",
+        """
+        SELECT i.id FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+        WHERE t.uid = $1 AND s.uid = $2 AND i.uid = $3
+        """,
+    ),
+}
+ANCESTORS = {
+    level: Query(
+        f"ancestors of a {level}: row numbers and public ids, '' below its level",
+        f"""
+        SELECT p.id, p.public_id, t.id, t.public_id, t.uid, {columns}
+        FROM patients p JOIN studies t ON t.patient = p.id {joins} WHERE {condition} LIMIT 1
+        """,
+    )
+    for level, columns, joins, condition in (
+        ("patient", "0, ''", "", "p.id = $1"),
+        ("study", "0, ''", "", "t.id = $1"),
+        ("series", "s.id, s.public_id", "JOIN series s ON s.study = t.id", "s.id = $1"),
+        (
+            "instance",
+            "s.id, s.public_id",
+            "JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id",
+            "i.id = $1",
+        ),
+    )
+}
+TOTALS_BELOW = {
+    level: Query(
+        f"totals below a {level}: instances and bytes",
+        f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM instances WHERE {below}",
+    )
+    for level, below in _BELOW.items()
+}
+DISCARD_BELOW = {
+    level: Query(
+        f"discard_below a {level}: its files are to be deleted, from $2 on",
+        f"INSERT INTO garbage (key, at) SELECT key, CAST($2 AS DOUBLE PRECISION) FROM instances WHERE {below} "
+        "ON CONFLICT (key) DO NOTHING",
+    )
+    for level, below in _BELOW.items()
+}
+_LOG = "INSERT INTO changes (kind, level, public_id, study_uid, at) SELECT 'Deleted', "
+LOG_INSTANCES_BELOW = {
+    level: Query(
+        f"log_instances_below a {level}: that they are deleted",
+        f"{_LOG} 'Instance', i.public_id, t.uid, CAST($2 AS DOUBLE PRECISION) FROM instances i "
+        f"JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study WHERE i.{below} ORDER BY i.id",
+    )
+    for level, below in _BELOW.items()
+}
+LOG_SERIES_BELOW = {
+    level: Query(
+        f"log_series_below a {level}: that they are deleted",
+        f"{_LOG} 'Series', s.public_id, t.uid, CAST($2 AS DOUBLE PRECISION) FROM series s "
+        f"JOIN studies t ON t.id = s.study WHERE s.{below} ORDER BY s.id",
+    )
+    for level, below in _SERIES_BELOW.items()
+}
+LOG_STUDIES_BELOW = {
+    level: Query(
+        f"log_studies_below a {level}: that they are deleted",
+        f"{_LOG} 'Study', public_id, uid, CAST($2 AS DOUBLE PRECISION) FROM studies WHERE {below} ORDER BY id",
+    )
+    for level, below in _STUDIES_BELOW.items()
+}
+REMOVE_INSTANCES = {
+    level: Query(f"remove_instances: of a {level}", f"DELETE FROM instances WHERE {below}")
+    for level, below in _BELOW.items()
+}
+REMOVE_SERIES = {
+    level: Query(f"remove_series: of a {level}", f"DELETE FROM series WHERE {below}")
+    for level, below in {**_SERIES_BELOW, "series": "id = $1"}.items()
+}
+REMOVE_STUDIES = {
+    level: tuple(
+        Query(f"{name}: of a {level}", f"DELETE FROM {table} WHERE {condition}")
+        for name, table, condition in (
+            ("remove_names", "person_names", f"study IN (SELECT id FROM studies WHERE {below})"),
+            ("remove_metadata", "metadata", f"study_uid IN (SELECT uid FROM studies WHERE {below})"),
+            ("remove_studies", "studies", below),
+        )
+    )
+    for level, below in _STUDIES_BELOW.items()
+}
+"""In this order: names and metadata are found by the studies."""
+REMOVE_PATIENT = Query(
+    "remove_patient: where there is no study left; its row, then",
+    "DELETE FROM patients WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM studies WHERE patient = $1) RETURNING id",
+)
+SHRINK_SERIES = Query(
+    "shrink_series: by instances and bytes; how many instances are left",
+    "UPDATE series SET instance_count = instance_count - $2, size = size - $3 WHERE id = $1 RETURNING instance_count",
+)
+SHRINK_STUDY = Query(
+    "shrink_study: by series, instances and bytes; how many series are left",
+    """
+    UPDATE studies SET series_count = series_count - $2, instance_count = instance_count - $3, size = size - $4
+    WHERE id = $1 RETURNING series_count
+    """,
+)
+NEWEST_CHANGE = Query("newest_change: number of the last entry", "SELECT COALESCE(MAX(seq), 0) FROM changes")
+
 # --- files without rows, rows without files -----------------------------------------------------------------------
 
 ADD_GARBAGE = Query(

@@ -19,6 +19,7 @@ from gateway.archive.metadata import MetadataCache
 from gateway.archive.performed import PerformedSteps
 from gateway.archive.pictures import Pictures
 from gateway.archive.pixels import PixelPlaces
+from gateway.archive.remove import Removal
 from gateway.archive.retrieve import Retrieval
 from gateway.archive.worklist import Worklists
 from gateway.imaging.cache import FrameCache
@@ -31,6 +32,7 @@ from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.receiving import TURNS, Turns
 from gateway.web.rest.mpps import STEPS
+from gateway.web.rest.removal import REMOVAL
 from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
 from gateway.web.ui.environment import ENVIRONMENT, make_environment
@@ -77,6 +79,7 @@ def create_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     prefix = context.settings().http.prefix
     app[WORKLISTS] = Worklists(context.database, context.settings)
+    app[REMOVAL] = Removal(context.ingest)
     app[TURNS] = Turns(context.settings().dicomweb.uploads)
     app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
     app[VIEWER] = Viewer()

@@ -74,6 +74,8 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 404, str(error), orthanc=_INEXISTENT_ITEM)
         case TooManyInstances():
             return error_answer(request, 413, str(error))
+        case errors.Promised():
+            return error_answer(request, 409, str(error))
         case errors.BadRequest():
             return error_answer(request, 400, str(error))
         case NotAcceptable() | errors.UnsupportedTransferSyntax():

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.ohif import viewer
-from gateway.web.rest import changes, jobs, mpps, system, worklists
+from gateway.web.rest import changes, jobs, mpps, removal, system, worklists
 from gateway.web.ui import live, page
 
 _STATIC = Path(__file__).with_name("ui") / "static"
@@ -112,6 +112,8 @@ def add_routes(app: web.Application, prefix: str) -> None:
     # PS3.18 Table 10.5.1-1 (store)
     router.add_post(_STUDIES, stow.store)
     router.add_post(_STUDY, stow.store)
+    for path in (_STUDY, _SERIES, _INSTANCE):
+        router.add_delete(path, removal.dicomweb)
 
     # PS3.18 §9
     router.add_get("/wado", uri.uri, name="wado-uri")
@@ -120,6 +122,11 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get("/statistics", system.statistics)
     router.add_get("/changes", changes.changes)
     router.add_get("/associations", system.associations)
+
+    router.add_delete("/patients/{id}", functools.partial(removal.orthanc, level="patient"))
+    router.add_delete("/studies/{id}", functools.partial(removal.orthanc, level="study"))
+    router.add_delete("/series/{id}", functools.partial(removal.orthanc, level="series"))
+    router.add_delete("/instances/{id}", functools.partial(removal.orthanc, level="instance"))
 
     router.add_get("/jobs", jobs.all_jobs)
     router.add_get("/jobs/{id}", jobs.one)
