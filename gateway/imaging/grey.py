@@ -102,14 +102,15 @@ class Grey:
         """uint8 for stored values, by calculation."""
         import numpy as np
 
-        shown = _normalised(self.voi, self.modality(values))
+        with np.errstate(over="ignore", invalid="ignore"):  # whatever slope and width a data set may have
+            shown = np.nan_to_num(_normalised(self.voi, self.modality(values)))
         if self.presentation is not None:
             entries = self.presentation.entries
             index = np.rint(shown * (len(entries) - 1)).astype("i4")
             shown = entries[index] / ((1 << self.presentation.bits) - 1)
         if self.inverse:
             shown = 1.0 - shown
-        return np.rint(np.clip(shown, 0.0, 1.0) * 255.0).astype("u1")
+        return np.asarray(np.rint(np.clip(shown, 0.0, 1.0) * 255.0), "u1")
 
 
 @lru_cache(64)
@@ -197,7 +198,8 @@ def _extent(header: Header, words: Words, modality: Modality, pixels: Array) -> 
             least, greatest = min(least, float(values.min())), max(greatest, float(values.max()))
     if least > greatest:  # nothing but padding
         return _between(0, 1)
-    found = modality(np.array([least, greatest]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.clip(np.nan_to_num(modality(np.array([least, greatest]))), -1e150, 1e150)
     return _between(float(found.min()), float(found.max()))
 
 

@@ -199,6 +199,15 @@ class TestWords:
     def test_floats_that_are_none(self):
         assert show(np.array([np.nan, 0, np.inf, 10], "<f4")) == [[0, 0, 255, 255]]
 
+    @pytest.mark.parametrize("slope", ["1e300", "-1e300", "1e-300", "0"])
+    @pytest.mark.parametrize(("width", "function"), [("1e-300", "LINEAR_EXACT"), ("1e-300", "SIGMOID"), (None, None)])
+    def test_numbers_that_nobody_means(self, slope: str, width: str | None, function: str | None):
+        values = {"RescaleSlope": slope, "RescaleIntercept": "-1e300"}
+        if width is not None:
+            values |= {"WindowCenter": "1e300", "WindowWidth": width, "VOILUTFunction": str(function)}
+        for pixels in (words(0, 65535), np.array([0, 1e308, np.inf], "<f8"), np.array([0, 2**63], "<u8")):
+            assert show(pixels, **values)
+
     def test_single_bits(self):
         image = Image(1, 10, 1, "MONOCHROME2", 1, 1, False, 1)
         assert render(header(), image, "MONOCHROME2", 0, b"\x05\x02").tolist() == [[255, 0, 255, 0, 0, 0, 0, 0, 0, 255]]
