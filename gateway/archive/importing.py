@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from gateway import config
 from gateway.archive.arrival import Arrival
@@ -17,7 +17,7 @@ from gateway.archive.files import Files
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.ingest import Ingest, Taken
 from gateway.errors import DataSetError, InstanceRefused, NotAnInstance
-from gateway.index.store import Origin, Via
+from gateway.index.store import Origin
 
 _AT_ONCE = 8
 """Files in progress at a time."""
@@ -76,8 +76,9 @@ async def import_paths(
 
 
 async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportReport) -> None:
+    origin = Origin(calling_aet="", called_aet="", peer="", received_at=time.time(), via="import")
     try:
-        taken = await take_in(ingest, file, "import")
+        taken = await take_in(ingest, file, origin)
     except NotAnInstance:
         report.skipped += 1
     except (InstanceRefused, DataSetError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -87,9 +88,15 @@ async def _import(ingest: Ingest, name: str, file: IO[bytes], report: ImportRepo
         report.outcomes[outcome] = report.outcomes.get(outcome, 0) + 1
 
 
-async def take_in(ingest: Ingest, file: IO[bytes], via: Via) -> Taken:
+class Readable(Protocol):
+    """What a file is read by. Blocks."""
+
+    def read(self, length: int, /) -> bytes: ...
+
+
+async def take_in(ingest: Ingest, file: Readable, origin: Origin) -> Taken:
     """Stream one file into the ingest. Raises what `Arrival.write` and `Ingest.end` raise, and what reading does."""
-    arrival = Arrival(ingest, Origin(calling_aet="", called_aet="", peer="", received_at=time.time(), via=via))
+    arrival = Arrival(ingest, origin)
     try:
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
             await arrival.write(chunk)
