@@ -156,3 +156,23 @@ def test_compressed_is_decoded_unless_asked_for(client: Any) -> None:
     stored = client.retrieve_instance(*where)  # asks for transfer-syntax=*
     assert stored.file_meta.TransferSyntaxUID == RLE
     assert (explicit.pixel_array == stored.pixel_array).all()
+
+
+def test_store_and_delete(tmp_path: Path) -> None:
+    environment = {"GATEWAY_DICOMWEB__DELETE": "true"}
+    with Gateway(tmp_path / "data", environment=environment) as gateway, requests.Session() as session:
+        client = api.DICOMwebClient(f"{gateway.url}/dicom-web", session=session)
+        study, series, instance = uids("CT_small.dcm")
+        sent = [pydicom.dcmread(sample(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
+        answer = client.store_instances(sent)
+        assert [each.ReferencedSOPInstanceUID for each in answer.ReferencedSOPSequence] == [
+            each.SOPInstanceUID for each in sent
+        ]
+        answer = client.store_instances(sent, study_instance_uid=study)
+        (failed,) = answer.FailedSOPSequence
+        assert failed.FailureReason == 0xC409
+        one = client.retrieve_instance(study, series, instance)
+        assert (one.pixel_array == sent[0].pixel_array).all()
+        client.delete_instance(study, series, instance)
+        client.delete_study(uids("MR_small.dcm")[0])
+        assert client.search_for_studies() == []
