@@ -8,10 +8,17 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+_COLLECTIONS = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
+
 
 def json_answer(value: Any) -> web.Response:
     text = msgspec.json.format(msgspec.json.encode(value), indent=3) + b"\n"
     return web.Response(body=text, content_type="application/json", charset="utf-8")
+
+
+def place(level: str, public_id: str) -> str:
+    """Orthanc's path of a resource; `level` is its word: Patient, Study, Series or Instance."""
+    return f"/{_COLLECTIONS[level]}/{public_id}"
 
 
 def timestamp(at: float) -> str:

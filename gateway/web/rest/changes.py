@@ -6,10 +6,9 @@ from aiohttp import web
 
 from gateway.events.changes import Change, changes_since, last_change
 from gateway.web.context import CONTEXT
-from gateway.web.rest.answers import json_answer, number, timestamp
+from gateway.web.rest.answers import json_answer, number, place, timestamp
 
 _DEFAULT_LIMIT, _MOST = 100, 1000
-_RESOURCES = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
 
 
 async def changes(request: web.Request) -> web.Response:
@@ -35,7 +34,7 @@ def _as_json(change: Change) -> dict[str, str | int]:
         "ChangeType": change.kind,
         "Date": timestamp(change.at),
         "ID": change.public_id,
-        "Path": f"/{_RESOURCES[change.level]}/{change.public_id}",
+        "Path": place(change.level, change.public_id),
         "ResourceType": change.level,
         "Seq": change.seq,
     }

@@ -17,7 +17,7 @@ from gateway.index.store import Origin
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.receiving import TURNS, body
-from gateway.web.rest.answers import json_answer
+from gateway.web.rest.answers import json_answer, place
 
 _BAD_FILE = (15, "Bad file format")
 _CANNOT_UNDERSTAND = 0xC000
@@ -83,6 +83,6 @@ def _receipt(taken: Taken) -> dict[str, str]:
         "ParentPatient": record.parents.patient_public_id,
         "ParentSeries": record.parents.series_public_id,
         "ParentStudy": record.parents.study_public_id,
-        "Path": f"/instances/{record.public_id}",
+        "Path": place("Instance", record.public_id),
         "Status": "Success" if is_new else "AlreadyStored",
     }

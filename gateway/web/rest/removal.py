@@ -11,10 +11,9 @@ from gateway.archive.remove import Removal
 from gateway.index.remove import Level
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
-from gateway.web.rest.answers import json_answer
+from gateway.web.rest.answers import json_answer, place
 
 REMOVAL: web.AppKey[Removal] = web.AppKey("removal", Removal)
-_COLLECTIONS = {"patient": "patients", "study": "studies", "series": "series", "instance": "instances"}
 
 
 async def dicomweb(request: web.Request) -> web.Response:
@@ -35,8 +34,8 @@ async def orthanc(request: web.Request, level: Level) -> web.Response:
     if removed.ancestor is None:
         return json_answer({"RemainingAncestor": None})
     above, public_id = removed.ancestor
-    path = f"/{_COLLECTIONS[above]}/{public_id}"
-    return json_answer({"RemainingAncestor": {"ID": public_id, "Path": path, "Type": above.capitalize()}})
+    kind = above.capitalize()
+    return json_answer({"RemainingAncestor": {"ID": public_id, "Path": place(kind, public_id), "Type": kind}})
 
 
 def _forbidden(request: web.Request) -> web.Response:
