@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from gateway.dicom.part10 import file_header
 from gateway.dimse import status
 from gateway.net.requestor import Call, associate
 from tests.support.datasets import ct_header, encode
@@ -75,3 +80,82 @@ async def test_five_hundred_senders(tmp_path: Path) -> None:
             answers = await asyncio.gather(*(send(number, gateway) for number in range(500)))
         assert answers == [{status.SUCCESS}] * 500
         assert peak(gateway) < 400 * MB
+
+
+async def post(gateway: Gateway, path: str, body: AsyncIterator[bytes], content_type: str) -> tuple[int, bytes]:
+    async with aiohttp.ClientSession() as session:
+        headers = {"Content-Type": content_type}
+        async with session.post(gateway.url + path, data=body, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+
+MULTIPART = "multipart/related; boundary=XX"
+
+
+@pytest.mark.slow
+async def test_two_gigabytes_over_stow(tmp_path: Path) -> None:
+    """One instance as a file, one as metadata and bulk data."""
+    models = [ct_header(SOPInstanceUID=f"1.2.{number}", NumberOfFrames=2048) for number in (1, 2)]
+
+    async def gigabyte() -> AsyncIterator[bytes]:
+        for _ in range(1024):
+            yield bytes(MB)
+
+    async def body() -> AsyncIterator[bytes]:
+        head = file_header(sop_class_uid=CT, sop_instance_uid="1.2.1", transfer_syntax_uid=EXPLICIT)
+        yield b"--XX\r\nContent-Type: application/dicom\r\n\r\n" + head + encode(models[0], EXPLICIT)
+        yield b"\xe0\x7f\x10\x00OW\0\0" + (1024 * MB).to_bytes(4, "little")
+        async for chunk in gigabyte():
+            yield chunk
+        metadata = {**models[1].to_json_dict(), "7FE00010": {"vr": "OW", "BulkDataURI": "pixels"}}
+        yield b"\r\n--XX\r\nContent-Type: application/dicom+json\r\n\r\n" + json.dumps([metadata]).encode()
+        yield b"\r\n--XX\r\nContent-Type: application/octet-stream\r\nContent-Location: pixels\r\n\r\n"
+        async for chunk in gigabyte():
+            yield chunk
+        yield b"\r\n--XX--\r\n"
+
+    with Gateway(tmp_path / "data") as gateway:
+        gateway.get("/dicom-web/studies")
+        before = peak(gateway)
+        async with asyncio.timeout(55):
+            status, answer = await post(gateway, "/dicom-web/studies", body(), MULTIPART)
+        assert status == 200, answer
+        assert peak(gateway) - before < 50 * MB
+        assert sum(path.stat().st_size for path in (tmp_path / "data/store").rglob("*") if path.is_file()) > 2048 * MB
+
+
+@pytest.mark.slow
+async def test_bodies_made_to_fill_memory(tmp_path: Path) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"--XX\r\n\r\n\r\n" * 1000
+
+    async def header() -> AsyncIterator[bytes]:
+        yield b"--XX\r\nX: "
+        for _ in range(100):
+            yield b"y" * MB
+
+    async def preamble() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"y" * MB
+
+    async def inflating() -> AsyncIterator[bytes]:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("bomb", a_file_of(bytes(256 * MB)))
+        yield target.getvalue()
+
+    with Gateway(tmp_path / "data", environment={"GATEWAY_DICOMWEB__MAX_UPLOAD": str(200 * MB)}) as gateway:
+        gateway.get("/dicom-web/studies")
+        before = peak(gateway)
+        async with asyncio.timeout(55):
+            for body in (parts, header, preamble):
+                assert (await post(gateway, "/dicom-web/studies", body(), MULTIPART))[0] == 400
+            assert (await post(gateway, "/instances", inflating(), "application/zip"))[0] == 400
+        assert peak(gateway) - before < 50 * MB
+        assert not [path for path in (tmp_path / "data/store").rglob("*") if path.is_file()]
+
+
+def a_file_of(pixels: bytes) -> bytes:
+    head = file_header(sop_class_uid=CT, sop_instance_uid="1.2.3", transfer_syntax_uid=EXPLICIT)
+    return head + encode(ct_header(SOPInstanceUID="1.2.3", PixelData=pixels), EXPLICIT)

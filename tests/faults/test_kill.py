@@ -56,6 +56,34 @@ async def test_kill_under_load(tmp_path: Path):
     assert len(traffic.acknowledged) <= listed <= len(traffic.sent)
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+async def test_kill_during_stow(tmp_path: Path):
+    """What a receipt names is there after kill -9, and no half of anything else."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    traffic = Traffic(chance)
+    gateway = Gateway(tmp_path / "data")
+    for _ in range(4):
+        await asyncio.to_thread(gateway.start)
+        try:
+            wanted = len(traffic.acknowledged) + ACKNOWLEDGED
+            senders = [asyncio.create_task(traffic.post(gateway.url)) for _ in range(SENDERS)]
+            await traffic.until_acknowledged(wanted)
+            await asyncio.wait(senders, timeout=chance.random() * 0.3)
+        finally:
+            gateway.kill()
+        await asyncio.gather(*senders)
+    await asyncio.to_thread(gateway.start)
+    try:
+        assert await faults_found(gateway.url, traffic) == [], f"seed {seed}"
+        listed = await asyncio.to_thread(stored_files, gateway.data)
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    assert len(traffic.acknowledged) <= listed <= len(traffic.sent)
+
+
 def stored_files(data: Path) -> int:
     assert not [path for path in (data / "incoming").glob("*/*") if path.stat().st_size]  # empty ones are in stock
     return sum(1 for path in (data / "store").rglob("*") if path.is_file())

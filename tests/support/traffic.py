@@ -6,6 +6,7 @@ What is sent is made here byte by byte, and sent verbatim: what comes back can b
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import struct
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from gateway.dicom.part10 import file_header
 from gateway.errors import GatewayError
 from gateway.net.requestor import Call, Requestor, associate
 
@@ -63,6 +65,12 @@ def make_item(chance: random.Random, study: str, series: str, number: int, pixel
     return Item(study, series, uid, b"".join(parts))
 
 
+def as_file(item: Item) -> bytes:
+    """The instance as a DICOM file."""
+    head = file_header(sop_class_uid=CT, sop_instance_uid=item.uid, transfer_syntax_uid=EXPLICIT)
+    return head + item.data
+
+
 @dataclass
 class Traffic:
     """Senders, and what they know. `acknowledged` is what a success came back for."""
@@ -96,6 +104,28 @@ class Traffic:
                         break
                     await self.send_item(association, item)
         except (GatewayError, OSError):
+            pass
+
+    async def post(self, url: str, count: int = 8) -> None:
+        """STOW-RS, `count` instances a request, for ever; ends quietly when the gateway goes."""
+        items = self.items()
+        try:
+            async with aiohttp.ClientSession() as session:
+                while True:
+                    some = [next(items) for _ in range(count)]
+                    self.sent.update((item.uid, item) for item in some)
+                    parts = [b"--X\r\nContent-Type: application/dicom\r\n\r\n" + as_file(item) for item in some]
+                    body = b"\r\n".join([*parts, b"--X--"])
+                    headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=X'}
+                    async with session.post(
+                        f"{url}/dicom-web/studies", data=io.BytesIO(body), headers=headers
+                    ) as answer:
+                        model = json.loads(await answer.read())
+                    assert answer.status == 200, model
+                    for item in model["00081199"]["Value"]:
+                        self.acknowledged.add(item["00081155"]["Value"][0])
+                    self.progress.set()
+        except (aiohttp.ClientError, OSError):
             pass
 
     async def send_item(self, association: Requestor, item: Item) -> int:
