@@ -149,7 +149,10 @@ def _uid(data_set: DataSet, tag: int) -> str:
 
 def _plan(model: bytes, bulk: Mapping[str, Sequence[Bulk]], scratch: Scratch | None) -> _Plan:
     """Blocks."""
-    attributes: dict[str, Any] = msgspec.json.decode(model)
+    try:
+        attributes: dict[str, Any] = msgspec.json.decode(model)
+    except msgspec.DecodeError as error:
+        raise DataSetError(f"the metadata cannot be read: {error}") from None
     _fill_nested(attributes, bulk, scratch)
     hint = next(filter(None, (_first(attributes.get(tag)) for tag in _SYNTAX_HINTS)), "")
     data_set = {tag: attribute for tag, attribute in from_json(attributes).items() if tag >> 16 > 2}

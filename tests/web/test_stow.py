@@ -307,7 +307,10 @@ class TestHostile:
         part = ({"Content-Type": "application/dicom+json"}, b"[" + b" " * 1000 + b"]")
         assert (await post(gateway, multipart([part]))).status == 400
 
-    @pytest.mark.parametrize("document", [b"[" * 100_000, b'[{"00081199":{"vr":"SQ","Value":[' * 5000, b"[1]", b"{"])
+    @pytest.mark.parametrize(
+        "document",
+        [b"[" * 100_000, b'[{"00081199":{"vr":"SQ","Value":[' * 5000, b"[1]", b"{", b"[{}", b"[{}{}]", b"[NaN]"],
+    )
     async def test_metadata_that_are_none(self, gateway: House, document: bytes):
         part = ({"Content-Type": "application/dicom+json"}, document)
         assert (await post(gateway, multipart([part]))).status == 400

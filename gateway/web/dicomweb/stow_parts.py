@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin
 
-import msgspec
-
 from gateway.archive.arrival import Arrival
-from gateway.archive.assembly import Bulk, assemble, bulk_uris
+from gateway.archive.assembly import Bulk, assemble
 from gateway.archive.ingest import Ingest, Taken
-from gateway.dicom.xml import from_xml
 from gateway.errors import BadRequest, DataSetError, GatewayError
 from gateway.index.store import Origin
 from gateway.storage.scratch import Scratch
 from gateway.web.accept import DICOM_JSON, JSON, content_type
 from gateway.web.dicomweb.receipts import Receipt, UnsupportedPart
+from gateway.web.dicomweb.stow_metadata import MAX_INSTANCES, MAX_METADATA, MAX_NAMELESS, Pending, read_json, read_xml
 from gateway.web.multipart import Malformed
 
 DICOM: Final = "application/dicom"
@@ -32,12 +29,6 @@ METADATA: Final = frozenset({DICOM_JSON, DICOM_XML, JSON, "application/xml"})
 _OCTETS: Final = "application/octet-stream"
 WINDOW = 16
 """Instances of one request on their way at once. The next is not read before one is safe."""
-MAX_METADATA: Final = 64 << 20
-"""Bytes of metadata in one request."""
-MAX_INSTANCES: Final = 100_000
-"""In one request: the answer has something to say of each."""
-MAX_NAMELESS: Final = 1_000
-"""Parts that fail and do not even say which instance they are."""
 _GATHER = 1 << 20
 
 
@@ -58,7 +49,7 @@ class Parts:
         self._metadata = 0
         self._scratch: Scratch | None = None
         self._bulk: dict[str, list[Bulk]] = {}
-        self._wanting: dict[str, list[_Pending]] = {}
+        self._wanting: dict[str, list[Pending]] = {}
         self._location = ""
 
     async def begin(self, headers: Mapping[str, str], default: str = "") -> None:
@@ -163,7 +154,7 @@ class Parts:
         if self._metadata > MAX_METADATA:
             raise DataSetError(f"more than {MAX_METADATA} bytes of metadata in one request")
 
-    async def expect(self, pending: _Pending) -> None:
+    async def expect(self, pending: Pending) -> None:
         """An instance is known by its metadata; without bulk data it is complete."""
         pending.receipt = self.new_receipt()
         pending.receipt.sop_class_uid, pending.receipt.sop_instance_uid = pending.sop_class_uid, pending.sop_uid
@@ -205,7 +196,7 @@ class Parts:
         if not self._bulk and self._scratch is not None:
             await asyncio.to_thread(self._scratch.clear)
 
-    async def _assemble(self, pending: _Pending) -> None:
+    async def _assemble(self, pending: Pending) -> None:
         receipt = pending.receipt
         await self._room.acquire()
         try:
@@ -259,18 +250,6 @@ class _File:
         self.receipt.sop_instance_uid = self._arrival.sop_instance_uid
 
 
-@dataclass(slots=True)
-class _Pending:
-    """An instance that is known by its metadata: a DICOM JSON object, and the URIs of its bulk data."""
-
-    model: bytes
-    sop_class_uid: str
-    sop_uid: str
-    uris: dict[str, str]
-    """As they stand in the metadata, to what they are as absolute ones."""
-    receipt: Receipt
-
-
 class _Metadata:
     """A JSON array of instances (PS3.18 Annex F), or an XML document of one (PS3.19 A.1)."""
 
@@ -287,7 +266,7 @@ class _Metadata:
     async def end(self) -> None:
         document = b"".join(self._pieces)
         self._pieces = []
-        for found in await asyncio.to_thread(_from_json if self._is_json else _from_xml, document):
+        for found in await asyncio.to_thread(read_json if self._is_json else read_xml, document):
             if isinstance(found, DataSetError):
                 self._parts.fail(found, self._parts.new_receipt())
             else:
@@ -329,42 +308,3 @@ class _BulkData:
         await self._parts.keep(self._gathered)
         self._length += self._pending
         self._gathered, self._pending = [], 0
-
-
-def _from_json(document: bytes) -> list[_Pending | DataSetError]:
-    """Blocks for as long as it takes to read some 64 MiB of JSON."""
-    try:
-        instances = msgspec.json.decode(document, type=list[msgspec.Raw])
-    except msgspec.ValidationError:
-        instances = [msgspec.Raw(document)]  # one instance without an array around it
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DataSetError(f"the metadata are not JSON: {error}") from None
-    return [_pending(bytes(instance)) for instance in instances]
-
-
-def _from_xml(document: bytes) -> list[_Pending | DataSetError]:
-    return [_pending(msgspec.json.encode(from_xml(document)))]
-
-
-class _Uid(msgspec.Struct):
-    values: list[str] = msgspec.field(name="Value", default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return self.values[0][:64] if self.values else ""
-
-
-class _Uids(msgspec.Struct):
-    sop_class: _Uid = msgspec.field(name="00080016", default_factory=_Uid)
-    instance: _Uid = msgspec.field(name="00080018", default_factory=_Uid)
-
-
-def _pending(model: bytes) -> _Pending | DataSetError:
-    try:
-        uids = msgspec.json.decode(model, type=_Uids)
-        uris = dict.fromkeys(sorted(bulk_uris(msgspec.json.decode(model))), "")
-        return _Pending(model, uids.sop_class.text, uids.instance.text, uris, Receipt())
-    except (msgspec.DecodeError, RecursionError) as error:
-        return DataSetError(f"the metadata of an instance cannot be read: {error}")
-    except DataSetError as error:
-        return error
