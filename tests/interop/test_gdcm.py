@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import peers
 from tests.support.datasets import read_sample, sample
-from tests.support.processes import Gateway
+from tests.support.processes import Gateway, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -41,7 +41,7 @@ def gdcmscu(gateway: Gateway, *options: str, files: list[str] | None = None) -> 
 def test_echo(gateway: Gateway) -> None:
     before = gateway.log.count("GDCMSCU@127.0.0.1 released")
     gdcmscu(gateway, "--echo")
-    assert gateway.log.count("GDCMSCU@127.0.0.1 released") == before + 1
+    wait_until(lambda: gateway.log.count("GDCMSCU@127.0.0.1 released") == before + 1, 5)
 
 
 def test_what_it_stored(gateway: Gateway) -> None:
@@ -68,4 +68,4 @@ def test_find(gateway: Gateway, level: str) -> None:
     answer = f"a query at level {level.upper()} found 1"
     before = gateway.log.count(answer)
     gdcmscu(gateway, "--find", root, f"--{level}", *named)
-    assert gateway.log.count(answer) == before + 1
+    wait_until(lambda: gateway.log.count(answer) == before + 1, 5)
