@@ -29,6 +29,8 @@ EXPLICIT_VR_LITTLE_ENDIAN = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 CHUNK = 1 << 20
 """Bytes that are read in one visit to a thread: 1.0 to 1.3 GB/s, where 64 KiB gave 0.4 to 0.5."""
 _ATTEMPTS = 3
+_AHEAD = 16
+"""Instances whose beginnings are fetched while one is worked on."""
 
 
 def obtainable(stored: str, target: str) -> bool:
@@ -164,10 +166,18 @@ class Retrieval:
                 following.cancel()
 
     async def map(self, located: list[Located], work: Callable[[StoredObject, Located], T]) -> list[T]:
-        """`work` on each of a few opened instances, in one visit to a thread."""
+        """`work` on each of a few opened instances, in one visit to a thread.
+
+        Their beginnings are fetched ahead: the disk looks for several at once, which one reader alone would wait for
+        one after another.
+        """
 
         def run(work: Callable[[StoredObject, Located], T], some: list[Located], done: list[T]) -> None:
-            for each in some:
+            for each in some[1:_AHEAD]:
+                self._store.expect(each.key)
+            for number, each in enumerate(some):
+                if number + _AHEAD < len(some):
+                    self._store.expect(some[number + _AHEAD].key)
                 stored = self._store.open(each.key)
                 try:
                     done.append(work(stored, each))

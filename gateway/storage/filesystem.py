@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from gateway.errors import NoSuchObject, StorageError
 from gateway.storage.layout import Layout, is_key
 
+_BEGINNING = 16 << 10
+"""Bytes of an object that is expected: nearly every header fits."""
+
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
     """Make the names in a folder durable."""
@@ -53,6 +56,16 @@ class FileStore:
             raise NoSuchObject(f"no object {key}") from None
         except OSError as error:
             raise StorageError(f"cannot open object {key}: {error}") from error
+
+    def expect(self, key: str) -> None:
+        try:
+            descriptor = os.open(self._layout.stored(key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # who opens it will hear of it
+        try:
+            os.posix_fadvise(descriptor, 0, _BEGINNING, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
     def place(self, path: str, key: str) -> str:
         """Give the file at `path` its second name, in the store; returns the folder, which is not synced yet.

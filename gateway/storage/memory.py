@@ -37,3 +37,6 @@ class MemoryStore:
             return MemoryObject(self._objects[key])
         except KeyError:
             raise NoSuchObject(f"no object {key}") from None
+
+    def expect(self, key: str) -> None:
+        pass

@@ -28,3 +28,6 @@ class Store(Protocol):
 
     def open(self, key: str) -> StoredObject:
         """Open an object for reading. Blocks. Raises NoSuchObject when it is not (or no longer) there."""
+
+    def expect(self, key: str) -> None:
+        """The beginning of an object will be read soon: have it fetched meanwhile. Raises nothing."""

@@ -31,11 +31,15 @@ class CountingStore:
         self.pause = threading.Event()
         self.pause.set()
         self.reading = threading.Event()
+        self.expected: list[str] = []
 
     def open(self, key: str) -> CountedObject:
         stored: MemoryObject = self.inner.open(key)  # type: ignore[attr-defined]
         self.open_objects += 1
         return CountedObject(self, stored)
+
+    def expect(self, key: str) -> None:
+        self.expected.append(key)
 
 
 class CountedObject:
@@ -244,6 +248,16 @@ class TestMap:
         found = await retrieval.map(located, lambda stored, row: (row.sop_uid, stored.size == row.size))
         assert found == [(source.SOPInstanceUID, True) for source in sources]
         assert store.open_objects == 0
+
+    async def test_beginnings_are_fetched_ahead_once_each(
+        self, gateway: House, retrieval: Retrieval, store: CountingStore
+    ):
+        keys = [(await gateway.add(data_set("1.1")))[0] for _ in range(40)]
+        (located,) = [page async for page in retrieval.pages("1.1")]
+        expected_at: list[int] = []
+        await retrieval.map(located, lambda stored, row: expected_at.append(len(store.expected)))
+        assert store.expected == keys[1:]
+        assert all(known > at for at, known in enumerate(expected_at[:-1]))
 
 
 async def test_a_pump_that_was_never_started_closes(executor: ThreadPoolExecutor):

@@ -94,6 +94,12 @@ class TestIncoming:
         opened.close()
         opened.close()
 
+    def test_what_is_expected_need_not_be_there(self, store: FileStore, incoming: IncomingFolder) -> None:
+        file = incoming.new_file()
+        file.finish([b"data"])
+        for key in (file.key, new_key(5)):
+            store.expect(key)  # the fixture of every test looks for descriptors that are left
+
     def test_more_views_than_one_writev_takes(self, incoming: IncomingFolder) -> None:
         file = incoming.new_file()
         views = [bytes([index % 256]) for index in range(3000)]
