@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from gateway.archive.pump import Memory, Pump
 from gateway.database.database import Database
 from gateway.dicom import part10, recode, uids
 from gateway.errors import NoSuchObject, NotFound, StorageError
@@ -26,8 +28,6 @@ from gateway.storage.store import Store, StoredObject
 T = TypeVar("T")
 
 EXPLICIT_VR_LITTLE_ENDIAN = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
-CHUNK = 1 << 20
-"""Bytes that are read in one visit to a thread: 1.0 to 1.3 GB/s, where 64 KiB gave 0.4 to 0.5."""
 _ATTEMPTS = 3
 _AHEAD = 16
 """Instances whose beginnings are fetched while one is worked on."""
@@ -58,15 +58,16 @@ class Content:
     _rest: Pump[bytes]
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """It in pieces of about CHUNK bytes. Closes everything at its end, or when it is closed."""
+        """It in pieces as `Memory.piece` has them. Closes everything at its end, or when it is closed."""
         try:
             chunk: bytes | None = self._first
+            self._first = b""  # or it stays for as long as the client takes for all the others
             left = self.length
             while chunk is not None:
                 if left is not None:
                     left -= len(chunk)
                 if left != 0:
-                    self._rest.start()  # read on while this chunk is being sent
+                    self._rest.ahead()  # read on while this chunk is being sent
                 yield chunk
                 chunk = await self._rest.next() if left != 0 else None
         finally:
@@ -96,6 +97,7 @@ class Retrieval:
         self._store = store
         self._executor = executor
         self._decoders = decoders or executor
+        self.memory = Memory()
 
     async def pages(
         self, study: str, series: str | None = None, instance: str | None = None, *, after: Located | None = None
@@ -129,12 +131,12 @@ class Retrieval:
             uid = choose(located.transfer_syntax_uid)
             offset = 0 if whole else located.data_set_offset
             if uid == located.transfer_syntax_uid:
-                pump = Pump(self._executor, _read(self._store, located, offset))
+                pump = Pump(self._executor, _read(self._store, located, offset, self.memory), self.memory, len)
                 length = located.size - offset
             else:
                 easy = {uid, located.transfer_syntax_uid} <= recode.SOURCES
-                source = _convert(self._store, located, uid, whole, self._folder)
-                pump = Pump(self._executor if easy else self._decoders, source)
+                source = _convert(self._store, located, uid, whole, self._folder, self.memory)
+                pump = Pump(self._executor if easy else self._decoders, source, self.memory, len)
                 length = None
             try:
                 first = await pump.next()
@@ -150,16 +152,27 @@ class Retrieval:
         raise StorageError(f"instance {located.sop_uid} keeps moving")
 
     async def opened(self, located: AsyncGenerator[Located, None], choose: Choose) -> AsyncGenerator[Content, None]:
-        """Each of them opened in turn, the next one while the caller is busy with the last. Raises as `open` does."""
+        """Each of them opened in turn, and closed behind the caller. Raises as `open` does.
+
+        The next one is opened while the caller is busy with the last, unless memory is scarce.
+        """
         following: asyncio.Task[Content] | None = None
         try:
             async for each in located:
-                ready, following = following, asyncio.create_task(self.open(each, choose))
+                ready = following
+                if ready is not None and self.memory.scarce:
+                    following = None
+                    with closing(await ready) as content:
+                        yield content
+                    ready = None
+                following = asyncio.create_task(self.open(each, choose))
                 if ready is not None:
-                    yield await ready
+                    with closing(await ready) as content:
+                        yield content
             if following is not None:
                 ready, following = following, None
-                yield await ready
+                with closing(await ready) as content:
+                    yield content
         finally:
             if following is not None:
                 following.add_done_callback(_discard)
@@ -199,12 +212,13 @@ class Retrieval:
     ) -> AsyncGenerator[T, None]:
         """What `work` makes of an instance, as a blocking generator that runs in threads, ahead of the caller.
 
-        `size` says how many bytes an item has: what is made in one visit to a thread comes to about CHUNK of them.
+        `size` says how many bytes an item has: one visit to a thread makes about `Memory.piece` of them.
         `decodes` where pixels are. Where the instance has moved, `work` begins again with where it is now.
         """
         executor = self._decoders if decodes else self._executor
         for _attempt in range(_ATTEMPTS):
-            pump = Pump(executor, _gathered(self._worked(located, work), size))
+            gathered = _gathered(self._worked(located, work), size, self.memory)
+            pump = Pump(executor, gathered, self.memory, lambda step: sum(map(size, step[0])))
             try:
                 step = await pump.next()
             except NoSuchObject:
@@ -217,7 +231,7 @@ class Retrieval:
                 while step is not None:
                     items, last = step
                     if not last:
-                        pump.start()
+                        pump.ahead()
                     for item in items:
                         yield item
                     step = await pump.next() if not last else None
@@ -245,66 +259,34 @@ class Retrieval:
         raise NotFound(f"instance {located.sop_uid} has been removed")
 
 
-class Pump(Generic[T]):
-    """Runs a blocking generator in threads, one step at a time, and closes it in the end.
-
-    A step that has begun cannot be stopped, so when the waiter is cancelled the generator is closed behind that step,
-    never beside it: its file is not closed under a running read.
-    """
-
-    def __init__(self, executor: Executor, source: Generator[T, None, None]) -> None:
-        self._executor = executor
-        self._source = source
-        self._step: Future[T | None] | None = None
-        self._started = False
-        self._closed = False
-
-    def start(self) -> None:
-        """Begin to make the next item, which `next()` then hands out."""
-        self._step = self._executor.submit(next, self._source, None)
-        self._started = True
-
-    async def next(self) -> T | None:
-        """The next item; None at the end."""
-        if not self._started:
-            self.start()
-        assert self._step is not None
-        self._started = False
-        return await asyncio.wrap_future(self._step)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._step is None:
-            self._source.close()
-        else:  # at once where the step is over, otherwise in its thread when it is
-            self._step.add_done_callback(lambda _step: self._source.close())
-
-
 def _discard(task: asyncio.Task[Content]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 
 
-def _gathered(items: Iterator[T], size: Callable[[T], int]) -> Generator[tuple[list[T], bool], None, None]:
-    """The items in lists that come to about CHUNK bytes each, and with each list whether it is the last for sure."""
+def _gathered(
+    items: Iterator[T], size: Callable[[T], int], memory: Memory
+) -> Generator[tuple[list[T], bool], None, None]:
+    """The items in lists that come to about as many bytes as `memory` has room for.
+
+    With each list goes whether it is the last for sure.
+    """
     gathered, total = list[T](), 0
     for item in items:
         gathered.append(item)
         total += size(item)
-        if total >= CHUNK:
+        if total >= memory.piece:
             yield gathered, False
             gathered, total = [], 0
     if gathered:
         yield gathered, True
 
 
-def _read(store: Store, located: Located, offset: int) -> Generator[bytes, None, None]:
+def _read(store: Store, located: Located, offset: int, memory: Memory) -> Generator[bytes, None, None]:
     stored = store.open(located.key)
     try:
         while offset < located.size:
-            chunk = stored.read(offset, min(CHUNK, located.size - offset))
+            chunk = stored.read(offset, min(memory.piece, located.size - offset))
             if not chunk:
                 raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {offset} found")
             offset += len(chunk)
@@ -316,7 +298,7 @@ def _read(store: Store, located: Located, offset: int) -> Generator[bytes, None,
 
 
 def _convert(
-    store: Store, located: Located, target: str, whole: bool, folder: Path | None
+    store: Store, located: Located, target: str, whole: bool, folder: Path | None, memory: Memory
 ) -> Generator[bytes, None, None]:
     """As `target`; b"" now and then before the first piece.
 
@@ -336,7 +318,7 @@ def _convert(
             )
         start, end = located.data_set_offset, located.size
         yield from _joined(
-            header, transcode(stored.read, start, end, located.transfer_syntax_uid, target, folder=folder)
+            header, transcode(stored.read, start, end, located.transfer_syntax_uid, target, folder=folder), memory
         )
     finally:
         stored.close()
@@ -349,8 +331,11 @@ def _origin(meta: part10.FileMeta) -> dict[str, str]:
     return {name: bytes(element.value).decode("ascii", "replace").strip(" \0") for name, element in found.items()}
 
 
-def _joined(header: bytes, body: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """The pieces, joined to about CHUNK bytes, so that small ones do not cost a visit to a thread each."""
+def _joined(header: bytes, body: Iterator[bytes], memory: Memory) -> Generator[bytes, None, None]:
+    """The pieces, joined to about as many bytes as `memory` has room for.
+
+    Small ones would cost a visit to a thread each.
+    """
     pieces: list[bytes] = []
     size = 0
     for piece in body:
@@ -360,7 +345,7 @@ def _joined(header: bytes, body: Iterator[bytes]) -> Generator[bytes, None, None
             continue
         pieces.append(piece)
         size += len(piece)
-        if size >= CHUNK:
+        if size >= memory.piece:
             yield b"".join((header, *pieces))
             pieces, size, header = [], 0, b""
     if pieces or header:

@@ -69,6 +69,7 @@ async def stream(
         guard = RateGuard(transport, request.app[CONTEXT].settings().http.min_rate)
         try:
             await _write(response, guard, first)
+            first = b""  # or it stays for as long as the client takes for all the others
             async for chunk in source:
                 await _write(response, guard, chunk)
             await response.write_eof()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive import retrieve
-from gateway.archive.retrieve import Pump, Retrieval
+from gateway.archive import pump, retrieve
+from gateway.archive.pump import Memory, Pump
+from gateway.archive.retrieve import Retrieval
 from gateway.dicom import part10
 from gateway.errors import DataSetError, NotFound, StorageError
 from gateway.imaging.pixels import locate_pixels
@@ -180,7 +181,8 @@ class TestNothingStaysOpen:
     async def test_after_the_last_chunk_and_after_closing_early(
         self, gateway: House, retrieval: Retrieval, store: CountingStore, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(retrieve, "CHUNK", 100)
+        monkeypatch.setattr(pump, "CHUNK", 100)
+        monkeypatch.setattr(pump, "SMALLEST", 100)
         _, file = await gateway.add(data_set("1.1"))
         located = await only(retrieval, "1.1")
         chunks = (await retrieval.open(located, as_stored)).chunks()
@@ -269,8 +271,11 @@ async def test_a_pump_that_was_never_started_closes(executor: ThreadPoolExecutor
         finally:
             ended.append(True)
 
-    pump = Pump(executor, source())  # type: ignore[arg-type]
-    assert await pump.next() == 1
-    pump.close()
-    pump.close()
+    memory = Memory()
+    numbers = Pump(executor, source(), memory, lambda _number: 10)  # type: ignore[arg-type]
+    assert await numbers.next() == 1
+    assert memory.held == 10
+    numbers.close()
+    numbers.close()
     assert ended == [True]
+    assert memory.held == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Callable
 
 import aiohttp
@@ -10,10 +11,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from gateway.archive.pump import CHUNK, SMALLEST, Memory
 from gateway.config import Http, Settings
 from gateway.web import streaming
 from gateway.web.context import CONTEXT, Context
+from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.streaming import RateGuard, stream
+from tests.support.datasets import EXPLICIT, encode
+from tests.support.index import data_set
+from tests.support.web import House
 
 Chunks = Callable[[], AsyncGenerator[bytes, None]]
 
@@ -96,6 +102,39 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
         assert source.sent < 1000, "memory is bounded"
         writer.transport.abort()
     await server.close()
+
+
+class TestManySlowReaders:
+    async def test_hold_little_each(self, gateway: House):
+        readers, total = 30, 4 << 20
+        memory = gateway.client.app[RETRIEVAL].memory = Memory(total)  # type: ignore[union-attr]
+        source = data_set("1.1")
+        await gateway.add(source, data=encode(source, EXPLICIT) + bytes(16 << 20))
+        accept = "multipart/related; type=application/dicom; transfer-syntax=*"
+        request = f"GET /dicom-web/studies/1.1 HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()
+        connections = []
+        try:
+            async with asyncio.timeout(20):
+                for number in range(readers):
+                    connection = socket.socket()
+                    connections.append(connection)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+                    connection.connect(("127.0.0.1", gateway.client.port))
+                    connection.sendall(request)
+                    while memory.held < (number + 1) * SMALLEST:  # noqa: ASYNC110 -- a thread reads
+                        await asyncio.sleep(0.001)
+                await asyncio.sleep(0.2)
+                assert memory.held <= total + readers * SMALLEST
+        finally:
+            for connection in connections:
+                connection.close()
+        async with asyncio.timeout(20):
+            while memory.held:  # noqa: ASYNC110 -- all of it is let go
+                await asyncio.sleep(0.001)
+
+    async def test_one_alone_gets_large_pieces(self):
+        assert Memory().piece == CHUNK
+        assert not Memory().scarce
 
 
 class FakeTransport:

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway import __version__
-from gateway.dicom.source import CHUNK, Window
+from gateway.dicom.source import Window
 from gateway.dicom.uids import name_of, transfer_syntax
 from gateway.dicom.walk import Kind, walk
 from gateway.errors import DataSetError, StorageError
@@ -101,14 +101,18 @@ async def _send(
     def read(position: int, stored: StoredObject, found: Located) -> bytes:
         if found.key != located.key:
             raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
-        return _read(stored, pieces, position, min(position + CHUNK, stop))
+        return _read(stored, pieces, position, min(position + retrieval.memory.piece, stop))
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         position = start
         while position < stop:
             (chunk,) = await retrieval.map([located], partial(read, position))
             position += len(chunk)
-            yield chunk
+            retrieval.memory.change(len(chunk))
+            try:
+                yield chunk
+            finally:
+                retrieval.memory.change(-len(chunk))
 
     return await stream(request, response, chunks())
 

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from gateway.archive.retrieve import CHUNK
+from gateway.archive.pump import Memory
 from gateway.errors import NotFound
 from gateway.web.conditional import ByteRange, entity_tag, unchanged, validators, wanted_range
 from gateway.web.dicomweb.multipart import Multipart
+from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.streaming import stream
 
 
@@ -92,16 +93,20 @@ async def send_multipart(
     """All parts of `items`. `nothing` says what is not there where there are none (404)."""
     body = Multipart(media_type)
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type, hdrs.VARY: hdrs.ACCEPT})
-    async with aclosing(_multipart(body, items, nothing)) as pieces:
-        first = await anext(pieces)
-        if len(first) < CHUNK:  # it is all: with its length said, nothing is copied into chunks on the way
-            response.content_length = len(first)
+    memory = request.app[RETRIEVAL].memory
+    async with aclosing(_multipart(body, items, nothing, memory)) as pieces:
+        piece, last = await anext(pieces)
+        first = [piece]
+        del piece
+        if last:  # with its length said, nothing is copied into chunks on the way
+            response.content_length = len(first[0])
         return await stream(request, response, _after(first, pieces))
 
 
-async def _after(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for piece in pieces:
+async def _after(first: list[bytes], pieces: AsyncGenerator[tuple[bytes, bool], None]) -> AsyncGenerator[bytes, None]:
+    """`first` is emptied, so that it does not stay for as long as the client takes for all the others."""
+    yield first.pop()
+    async for piece, _last in pieces:
         yield piece
 
 
@@ -111,8 +116,13 @@ async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, Non
         yield item
 
 
-async def _multipart(body: Multipart, items: AsyncGenerator[Item, None], nothing: str) -> AsyncGenerator[bytes, None]:
-    """In pieces of some CHUNK bytes: each write costs more than putting small ones together."""
+async def _multipart(
+    body: Multipart, items: AsyncGenerator[Item, None], nothing: str, memory: Memory
+) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """In pieces as large as `memory` has room for, and with each whether it is the last.
+
+    Each write costs more than putting small ones together.
+    """
     pieces, size, any_part = list[bytes](), 0, False
     async with aclosing(items) as source:
         async for item in source:
@@ -122,9 +132,9 @@ async def _multipart(body: Multipart, items: AsyncGenerator[Item, None], nothing
                 any_part = True
             pieces.append(item)
             size += len(item)
-            if size >= CHUNK:
-                yield b"".join(pieces)
+            if size >= memory.piece:
+                yield b"".join(pieces), False
                 pieces, size = [], 0
     if not any_part:
         raise NotFound(nothing)
-    yield b"".join([*pieces, body.END, body.close()])
+    yield b"".join([*pieces, body.END, body.close()]), True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from gateway.archive.retrieve import CHUNK, EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
+from gateway.archive.retrieve import EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
 from gateway.errors import StorageError
 from gateway.index.locate import Located
 from gateway.index.selection import Selection, outline
@@ -159,10 +159,13 @@ async def send_file(request: web.Request, located: Located, select: Choose) -> w
         response.content_length = located.size
 
     def read(stored: StoredObject, _located: Located) -> Generator[bytes, None, None]:
-        for at in range(start, stop, CHUNK):
-            piece = stored.read(at, min(CHUNK, stop - at))
-            if len(piece) < min(CHUNK, stop - at):
+        at = start
+        while at < stop:
+            length = min(retrieval.memory.piece, stop - at)
+            piece = stored.read(at, length)
+            if len(piece) < length:
                 raise StorageError(f"instance {located.sop_uid} ends before its {located.size} bytes")
+            at += length
             yield piece
 
     return await stream(request, response, retrieval.pieces(located, read, len))
