@@ -8,7 +8,9 @@ import zipfile
 import pydicom
 import pytest
 
+from gateway.index.locate import Located, located_page
 from gateway.web.accept import parse
+from gateway.web.dicomweb import wado
 from gateway.web.dicomweb.wado import Representation, chooser, representations
 from gateway.web.errors import NotAcceptable
 from tests.support.datasets import (
@@ -32,9 +34,6 @@ ONE = "/dicom-web/studies/1.1/series/1.1.1/instances/1.1.1.1"
 
 def content_type(transfer_syntax: str) -> str:
     return f"application/dicom; transfer-syntax={transfer_syntax}"
-
-
-MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
 class TestSelection:
@@ -236,3 +235,22 @@ class TestZip:
         )
         read = pydicom.dcmread(io.BytesIO(converted.read(converted.namelist()[0])))
         assert read.file_meta.TransferSyntaxUID == EXPLICIT
+
+
+async def test_a_file_that_is_replaced_meanwhile_is_not_sent_under_the_old_length(
+    gateway: House, monkeypatch: pytest.MonkeyPatch
+):
+    source = data_set("1.1")
+    key, _ = await gateway.add(source)
+    (stale,) = await located_page(gateway.database, "1.1")
+    source.PatientComments = "longer" * 100
+    await gateway.add(source, replaces=key)
+    gateway.memory.remove(key)
+
+    async def first_page(*_: object) -> list[Located]:
+        return [stale]
+
+    monkeypatch.setattr(wado, "first_page", first_page)
+    path = f"/dicom-web/studies/1.1/series/{stale.series_uid}/instances/{stale.sop_uid}"
+    answer = await gateway.get(path, accept="application/dicom; transfer-syntax=*")
+    assert answer.status == 500

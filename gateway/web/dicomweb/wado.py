@@ -158,7 +158,9 @@ async def send_file(request: web.Request, located: Located, select: Choose) -> w
     else:
         response.content_length = located.size
 
-    def read(stored: StoredObject, _located: Located) -> Generator[bytes, None, None]:
+    def read(stored: StoredObject, found: Located) -> Generator[bytes, None, None]:
+        if found.key != located.key:  # its length, tag and transfer syntax may be others than those that we send
+            raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
         at = start
         while at < stop:
             length = min(retrieval.memory.piece, stop - at)
