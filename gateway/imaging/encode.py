@@ -197,17 +197,18 @@ def _jpeg_ls_within(values: Array, near: int) -> bytes:
     return data[:2] + data[at:]
 
 
-def _jpeg2000(values: Array, image: Image) -> bytes:
+def _jpeg2000(values: Array, image: Image, level: int = 0) -> bytes:
+    """`level`: the ratio of signal to noise in dB; 0 without loss."""
     import imagecodecs
 
     return bytes(
         imagecodecs.jpeg2k_encode(
             values,
-            0,
+            level,
             codecformat="J2K",
             colorspace=_space(image),
             bitspersample=_precision(values, image),
-            reversible=True,
+            reversible=not level,
             mct=image.photometric == "RGB",
             resolutions=_resolutions(image),
             numthreads=1,
@@ -217,21 +218,7 @@ def _jpeg2000(values: Array, image: Image) -> bytes:
 
 def _jpeg2000_lossy(values: Array, image: Image, quality: int) -> bytes:
     """The quality becomes a ratio of signal to noise of 25 to 55 dB."""
-    import imagecodecs
-
-    return bytes(
-        imagecodecs.jpeg2k_encode(
-            values,
-            25 + round(quality * 0.3),
-            codecformat="J2K",
-            colorspace=_space(image),
-            bitspersample=_precision(values, image),
-            reversible=False,
-            mct=image.photometric == "RGB",
-            resolutions=_resolutions(image),
-            numthreads=1,
-        )
-    )
+    return _jpeg2000(values, image, 25 + round(quality * 0.3))
 
 
 def _space(image: Image) -> str:
