@@ -383,11 +383,6 @@ class Commitments:
         self.wake()
         return status.SUCCESS
 
-    async def promised(self, sop_instance_uid: str) -> float:
-        """Until when we have promised to keep an instance, seconds since 1970; 0 where we have not."""
-        ((until,),) = await self._database.fetch(queries.PROMISED, sop_instance_uid)
-        return float(until or 0.0)
-
 
 def _node_by_aet(settings: Settings, aet: str, our_aet: str) -> Node:
     """How to call who called us: by the name that it called. Blocks. ConfigurationError says what is missing."""

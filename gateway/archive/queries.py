@@ -46,14 +46,6 @@ END_COMMITMENT = Query(
     "end_commitment: the outcome is told, or cannot be",
     "UPDATE commitments SET state = $2, reported_at = $3 WHERE id = $1 AND state = 'open' RETURNING id",
 )
-PROMISED = Query(
-    "promised: until when an instance is to be kept by what was committed",
-    """
-    SELECT MAX(c.kept_until) FROM commitment_items i JOIN commitments c ON c.id = i.commitment
-    WHERE i.sop_instance_uid = $1 AND i.reason = 0 AND c.role = 'SCP'
-    """,
-)
-
 IS_STORED = Query("is_stored: a row where an instance is there", "SELECT 1 FROM instances WHERE uid = $1 LIMIT 1")
 _PROMISED = """
     SELECT i.uid, MAX(c.kept_until) FROM instances i JOIN commitment_items m ON m.sop_instance_uid = i.uid

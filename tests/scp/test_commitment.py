@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from gateway.archive import commitment as archive
+from gateway.archive.queries import PROMISED_BELOW
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.jobs import table
@@ -106,15 +108,18 @@ class TestDeciding:
     async def test_a_promise_is_kept_on_record(self, tmp_path: Path) -> None:
         async with asyncio.timeout(20), intake(tmp_path, commitment={"keep_days": 10}) as gateway:
             (reference,) = await store(gateway)
-            promised = gateway.context.commitments.promised
-            assert await promised(reference.sop_instance_uid) == 0
+
+            async def promised() -> list[tuple[str, float]]:
+                return await gateway.folder.database.fetch(PROMISED_BELOW["instance"], 1, time.time())
+
+            assert await promised() == []
             async with modality(gateway) as asking:
                 await asking.commit(TRANSACTION, [reference])
                 await asking.report()
             found = await gateway.context.commitments.get(1)
             assert found is not None
             assert found.kept_until - found.decided_at == 864000
-            assert await promised(reference.sop_instance_uid) == found.kept_until
+            assert await promised() == [(reference.sop_instance_uid, found.kept_until)]
 
 
 class TestRequests:
