@@ -11,7 +11,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.addresses import as_network, is_host_name, is_loopback
-from gateway.config.sections import Dicom, Http, KiB, MiB, Modality, Settings
+from gateway.config.base import KiB, MiB
+from gateway.config.route_checks import check_routes
+from gateway.config.sections import Dicom, Http, Modality, Settings
 from gateway.errors import ConfigurationError
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -35,6 +37,7 @@ def check(settings: Settings) -> None:
         ("mpps.forward", settings.mpps.forward),
     ):
         _check_destinations(place, names, settings)
+    check_routes(settings)
     if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:
         raise ConfigurationError(
             f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit"

@@ -8,14 +8,8 @@ from __future__ import annotations
 import typing
 from typing import Literal
 
-import msgspec
-
-KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
+from gateway.config.base import GiB, KiB, MiB, Section
+from gateway.config.routes import Destination, Rule
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
 SERVICES: tuple[Service, ...] = typing.get_args(Service)
@@ -294,4 +288,8 @@ class Settings(Section, frozen=True):
     worklist: Worklist = Worklist()
     mpps: Mpps = Mpps()
     jobs: Jobs = Jobs()
+    destinations: dict[str, Destination] = {}
+    """Where deliveries go, by the name that rules call them."""
+    rules: dict[str, Rule] = {}
+    """What is delivered where; all that match apply."""
     log: Log = Log()

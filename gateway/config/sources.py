@@ -13,8 +13,9 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from gateway.config.base import Section
 from gateway.config.checks import check
-from gateway.config.sections import Section, Settings
+from gateway.config.sections import Settings
 from gateway.errors import ConfigurationError
 
 PREFIX = "GATEWAY_"

@@ -1,4 +1,4 @@
-"""The table of settings in README.md, made from gateway/config/sections.py.
+"""The table of settings in README.md, made from gateway/config/.
 
 `python -m tests.support.settings` writes it anew; tests/test_config.py fails while the two differ.
 """
@@ -11,23 +11,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "gateway" / "config" / "sections.py"
+CONFIG = [ROOT / "gateway" / "config" / name for name in ("sections.py", "routes.py")]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
 
 
 def table() -> str:
     """A Markdown table of every setting: name, default, meaning."""
-    module = ast.parse(CONFIG.read_text())
-    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    nodes = [node for file in CONFIG for node in ast.parse(file.read_text()).body]
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+    unions = {
+        node.targets[0].id: [word for word in re.findall(r"\w+", ast.unparse(node.value)) if word in classes]
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    unions = {name: variants for name, variants in unions.items() if variants}
     lines = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, default, text in _rows(classes, "Settings", ""):
+    for name, default, text in _rows(classes, unions, "Settings", ""):
         cells = (f"`{name}`", f"`{default}`" if default else "", text)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _rows(classes: dict[str, ast.ClassDef], section: str, prefix: str) -> Iterator[tuple[str, str, str]]:
+Row = tuple[str, str, str]
+
+
+def _rows(classes: dict[str, ast.ClassDef], unions: dict[str, list[str]], section: str, prefix: str) -> Iterator[Row]:
     body = classes[section].body
     for node, after in zip(body, [*body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
@@ -37,16 +46,25 @@ def _rows(classes: dict[str, ast.ClassDef], section: str, prefix: str) -> Iterat
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             text = " ".join(str(after.value.value).split())
         name = prefix + node.target.id
-        below = next((word for word in re.findall(r"\w+", kind) if word in classes), None)
+        below = next((word for word in re.findall(r"\w+", kind) if word in classes or word in unions), None)
         if below is None:
             yield name, _default(node.value), text
         elif kind == below:
-            yield from _rows(classes, below, name + ".")
+            yield from _rows(classes, unions, below, name + ".")
         else:
             # `name[]` for a list of tables, `name.NAME` for tables that have names.
             each = f"{name}.NAME" if kind.startswith("dict") else f"{name}[]"
-            yield each, "", text or " ".join((ast.get_docstring(classes[below]) or "").split())
-            yield from _rows(classes, below, each + ".")
+            variants = unions.get(below, [below])
+            base = classes[variants[0]].bases[0]
+            if below in unions and isinstance(base, ast.Name):
+                yield each, "", text
+                yield from _rows(classes, unions, base.id, each + ".")
+            else:
+                yield each, "", text or " ".join((ast.get_docstring(classes[below]) or "").split())
+            for variant in variants:
+                if below in unions:
+                    yield each, "", " ".join((ast.get_docstring(classes[variant]) or "").split())
+                yield from _rows(classes, unions, variant, each + ".")
 
 
 def _default(value: ast.expr | None) -> str:

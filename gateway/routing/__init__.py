@@ -1,0 +1,1 @@
+"""Which instance goes where: rules, and why one matches or not. Pure: no I/O, no database."""
