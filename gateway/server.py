@@ -23,6 +23,7 @@ from gateway.config import Settings
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.jobs.runner import Runner
+from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
@@ -168,8 +169,8 @@ def _runner(settings: Settings, services: scp.Context) -> Runner:
         services.database,
         services.kinds,
         slots=jobs.slots,
-        per_lane=jobs.per_destination,
-        keep=jobs.keep_days * 86400,
+        limit=lambda lane: jobs.per_destination,
+        purge=lambda now: forget_jobs(now - jobs.keep_days * 86400),
     )
 
 

@@ -23,7 +23,7 @@ from gateway.database.database import Database, Row, Script
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.errors import ConfigurationError, GatewayError, NoSuchObject, StorageError
-from gateway.jobs.runner import Kind, Later
+from gateway.jobs.runner import Kind, Later, Retry
 from gateway.jobs.table import Job, add_job, hurry_jobs
 from gateway.scu.commitment import report_commitment, request_commitment
 from gateway.scu.node import Node, find_node, node_of
@@ -139,7 +139,7 @@ class Commitments:
     @property
     def kind(self) -> Kind:
         """How jobs of our kind are done: for four days, then the peer has to ask again."""
-        return Kind(self.work, attempts=_ATTEMPTS)
+        return Kind(self.work, lambda job: Retry(attempts=_ATTEMPTS))
 
     async def open(self, transaction_uid: str, references: Sequence[Reference], peer_aet: str, our_aet: str) -> int:
         """Take a request. Once this returns, it will be worked on and its outcome told, whatever happens."""

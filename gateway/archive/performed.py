@@ -22,7 +22,7 @@ from gateway.database.database import Database, Row, Script
 from gateway.dicom.encode import Attribute, DataSet, from_json
 from gateway.dimse import status
 from gateway.errors import GatewayError, JobGivenUp, NotFound
-from gateway.jobs.runner import Kind
+from gateway.jobs.runner import Kind, Retry
 from gateway.jobs.table import Job, add_job, chained_jobs
 from gateway.scu.mpps import create_step, set_step
 from gateway.scu.node import find_node
@@ -93,7 +93,7 @@ class PerformedSteps:
     @property
     def kind(self) -> Kind:
         """How steps are sent on: for four days."""
-        return Kind(self.work, attempts=100)
+        return Kind(self.work, lambda job: Retry(attempts=100))
 
     async def create(self, uid: str, data_set: DataSet, calling_aet: str, called_aet: str) -> None:
         """N-CREATE (F.7.2.1). StepRefused: 0120H no status, 0106H another one than IN PROGRESS, 0111H there already.

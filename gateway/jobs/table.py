@@ -5,6 +5,7 @@ Who does the work, and when it is tried again, is `runner.py`. What a kind of jo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,25 @@ class Job:
     """Why the last attempt failed, in words; '' where none did."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """How it stands with a lane that was ever held or paused."""
+
+    name: str
+    held: bool
+    """A person wants it to wait."""
+    paused_until: float
+    """Seconds since 1970."""
+    failures: int
+    """How often in a row it was found closed."""
+    reason: str
+    """Why, the last time."""
+
+
+Limit = Callable[[str], int]
+"""How many jobs of a lane may run at once; 0: none now."""
+
+
 def add_job(
     kind: str,
     payload: dict[str, Any],
@@ -63,18 +83,26 @@ def add_job(
     return int(number)
 
 
-def claim_jobs(owner: str, now: float, lease: float, most: int, per_lane: int) -> Script[list[Job]]:
-    """Take up to `most` jobs that are due, for `lease` seconds; of each lane no more than `per_lane` run at once.
+def claim_jobs(owner: str, now: float, lease: float, most: int, limit: Limit) -> Script[list[Job]]:
+    """Take up to `most` jobs that are due, for `lease` seconds; of each lane no more than `limit` of it run at once.
 
-    Lanes share what can be taken, those first in which the least runs, so that a slow one holds up no other.
+    Lanes share what can be taken, those first in which the least runs, so that a slow one holds up no other. One that
+    was found closed is tried with a single job.
     """
     yield queries.EXPIRE, (now,)
-    lanes = sorted((yield queries.LANES, ()), key=lambda row: int(row[1]))
+    lanes = sorted((yield queries.LANES, (now,)), key=lambda row: int(row[1]))
     claimed: list[Job] = []
-    for lane, running in lanes:
-        share = min(per_lane - running, max(1, most // len(lanes)), most - len(claimed))
-        if share > 0:
-            claimed += [_job(row) for row in (yield queries.CLAIM, (lane, now, share, owner, now + lease))]
+    for lane, running, failures in lanes:
+        at_once = min(limit(lane), 1) if failures else limit(lane)
+        share = min(at_once - running, max(1, most // len(lanes)), most - len(claimed))
+        if share <= 0:
+            continue
+        for (priority,) in (yield queries.PRIORITIES, (lane,)):
+            rows = yield queries.CLAIM, (lane, priority, now, share, owner, now + lease)
+            claimed += sorted(map(_job, rows), key=lambda job: (job.due_at, job.id))
+            share -= len(rows)
+            if not share:
+                break
     return claimed
 
 
@@ -124,6 +152,38 @@ def hurry_jobs(chain: str, now: float) -> Script[None]:
     yield queries.HURRY, (chain, now)
 
 
+def move_jobs(chain: str, due_at: float) -> Script[bool]:
+    """What waits in a chain becomes due at another time. False where nothing waits in it."""
+    return bool((yield queries.MOVE, (chain, due_at)))
+
+
+def close_lane(lane: str, now: float, pause: Callable[[int], float], reason: str) -> Script[None]:
+    """Nobody answers there: claim nothing of it for `pause(n)` seconds, where this is the n-th time in a row.
+
+    What is found closed at the same time counts once.
+    """
+    rows = yield queries.GET_LANE, (lane,)
+    failures, until = (int(rows[0][3]), float(rows[0][2])) if rows else (0, 0.0)
+    if until <= now:
+        failures += 1
+        yield queries.CLOSE_LANE, (lane, now + pause(failures), failures, reason)
+
+
+def open_lane(lane: str) -> Script[None]:
+    """Somebody has answered there."""
+    yield queries.OPEN_LANE, (lane,)
+
+
+def hold_lane(lane: str) -> Script[None]:
+    """Claim nothing of it until it is released; what runs goes on."""
+    yield queries.HOLD_LANE, (lane,)
+
+
+def release_lane(lane: str) -> Script[None]:
+    """Go on with it at once, whether it was held or paused."""
+    yield queries.RELEASE_LANE, (lane,)
+
+
 def forget_jobs(before: float) -> Script[int]:
     """Delete some of the jobs that were over before then; how many."""
     return len((yield queries.FORGET, (before, _PURGE)))
@@ -147,6 +207,17 @@ async def chained_jobs(database: Database, chain: str) -> list[Job]:
 async def count_jobs(database: Database) -> dict[tuple[str, str], int]:
     """How many there are by kind and state."""
     return {(kind, state): count for kind, state, count in await database.fetch(queries.COUNT)}
+
+
+async def list_lanes(database: Database) -> dict[str, Lane]:
+    """The lanes that were ever held or paused."""
+    return {row[0]: Lane(row[0], bool(row[1]), *row[2:]) for row in await database.fetch(queries.LIST_LANES)}
+
+
+async def count_lanes(database: Database, prefix: str) -> dict[tuple[str, str], int]:
+    """How many jobs are not over, by lane and state, of the lanes that begin so."""
+    rows = await database.fetch(queries.COUNT_LANES, prefix, prefix + "\U0010ffff")
+    return {(lane, state): count for lane, state, count in rows}
 
 
 async def next_moment(database: Database) -> float | None:

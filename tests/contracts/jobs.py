@@ -32,7 +32,7 @@ class Desk:
         return await self.run(lambda: table.add_job(kind, payload, now, **options))
 
     async def claim(self, owner: str = "me", now: float = 100.0, most: int = 10, per_lane: int = 10) -> list[Job]:
-        return await self.run(lambda: table.claim_jobs(owner, now, 60.0, most, per_lane))
+        return await self.run(lambda: table.claim_jobs(owner, now, 60.0, most, lambda lane: per_lane))
 
     async def ids(self, **options: Any) -> list[int]:
         return [job.id for job in await self.claim(**options)]
@@ -216,3 +216,45 @@ class JobsContract:
         with pytest.raises(RuntimeError):
             await desk.run(script)
         assert await desk.claim() == []
+
+    async def test_a_held_lane_waits(self, desk: Desk) -> None:
+        await desk.add(lane="a")
+        other = await desk.add(lane="b")
+        await desk.run(lambda: table.hold_lane("a"))
+        assert await desk.ids() == [other]
+        assert (await table.list_lanes(desk.database))["a"].held
+        await desk.run(lambda: table.release_lane("a"))
+        assert len(await desk.claim()) == 1
+
+    async def test_a_closed_lane_is_tried_with_one_job_when_its_time_has_come(self, desk: Desk) -> None:
+        for _ in range(3):
+            await desk.add(lane="a")
+        for _ in range(2):  # at the same time: once
+            await desk.run(lambda: table.close_lane("a", 100.0, lambda n: 10.0 * n, "nobody answers"))
+        assert await desk.claim(now=109.0) == []
+        assert len(await desk.claim(now=110.0)) == 1
+        await desk.run(lambda: table.close_lane("a", 111.0, lambda n: 10.0 * n, "nobody answers"))
+        lane = (await table.list_lanes(desk.database))["a"]
+        assert (lane.failures, lane.paused_until, lane.reason) == (2, 131.0, "nobody answers")
+        await desk.run(lambda: table.open_lane("a"))
+        assert len(await desk.claim(now=112.0)) == 2
+
+    async def test_what_is_not_due_holds_up_nothing_of_its_lane(self, desk: Desk) -> None:
+        await desk.add(priority=1, due_at=500.0)
+        low = await desk.add()
+        assert await desk.ids() == [low]
+
+    async def test_the_time_of_what_waits_moves(self, desk: Desk) -> None:
+        await desk.add(chain="c", due_at=150.0)
+        assert await desk.run(lambda: table.move_jobs("c", 180.0))
+        assert await desk.claim(now=160.0) == []
+        assert len(await desk.claim(now=180.0)) == 1
+        assert not await desk.run(lambda: table.move_jobs("c", 200.0))
+
+    async def test_lanes_are_counted(self, desk: Desk) -> None:
+        for lane in ("to:a", "to:a", "to:b", "other"):
+            await desk.add(lane=lane)
+        await desk.claim(most=1)
+        counts = await table.count_lanes(desk.database, "to:")
+        assert sum(counts.values()) == 3
+        assert counts["to:b", "waiting"] == 1

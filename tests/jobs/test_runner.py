@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
+from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.errors import AssociationLost, JobGivenUp
 from gateway.jobs import table
-from gateway.jobs.runner import Handler, Kind, Later, Runner
+from gateway.jobs.runner import Handler, Kind, LaneClosed, Later, Record, Retry, Runner
 from gateway.jobs.table import Job
 
 
 @asynccontextmanager
 async def running(database: SQLite, handle: Handler, **options: Any) -> AsyncIterator[Runner]:
-    kind = Kind(handle, attempts=options.pop("attempts", 3), first=0.001, timeout=options.pop("timeout", 10))
+    retry = Retry(attempts=options.pop("attempts", 3), first=0.001)
+    kind = Kind(handle, lambda job: retry, options.pop("timeout", 10), options.pop("failed", None))
     runner = Runner(database, {"work": kind}, **{"poll": 0.02, **options})
     runner.start()
     try:
@@ -43,6 +45,16 @@ async def until(database: SQLite, number: int, *states: str) -> Job:
         job = await table.get_job(database, number)
         if job is not None and job.state in states:
             return job
+        await asyncio.sleep(0.002)
+
+
+async def closed_lane(database: SQLite, failures: int) -> table.Lane:
+    """The lane `to` once it was found closed so often."""
+    while True:
+        lane = (await table.list_lanes(database)).get("to")
+        if lane is not None and lane.failures >= failures:
+            assert lane.failures == failures
+            return lane
         await asyncio.sleep(0.002)
 
 
@@ -128,7 +140,7 @@ async def test_a_stuck_lane_holds_up_no_other(database: SQLite) -> None:
         if job.lane == "stuck":
             await asyncio.Event().wait()
 
-    async with running(database, handle, slots=4, per_lane=2) as runner:
+    async with running(database, handle, slots=4, limit=lambda lane: 2) as runner:
         stuck = [await add(database, lane="stuck") for _ in range(6)]
         quick = [await add(database, runner, lane="quick") for _ in range(6)]
         for number in quick:
@@ -215,8 +227,54 @@ async def test_a_lease_is_kept_while_the_work_goes_on(database: SQLite) -> None:
 
 
 def test_backoff_doubles_up_to_its_limit() -> None:
-    async def handle(job: Job) -> None: ...
+    retry = Retry(first=10, longest=100)
+    assert [retry.delay(n, 0.5) for n in (1, 2, 3, 4, 5, 1000)] == [10, 20, 40, 80, 100, 100]
+    assert (retry.delay(1, 0.0), retry.delay(1, 1.0)) == (5, 15)
 
-    kind = Kind(handle, first=10, longest=100)
-    assert [kind.delay(n, 0.5) for n in (1, 2, 3, 4, 5, 1000)] == [10, 20, 40, 80, 100, 100]
-    assert (kind.delay(1, 0.0), kind.delay(1, 1.0)) == (5, 15)
+
+async def test_a_closed_lane_waits_without_counting_and_is_tried_with_one(database: SQLite) -> None:
+    """However many find it closed at once, it counts once; then a single job looks, and all go on."""
+    closed, together, most = True, 0, 0
+
+    async def handle(job: Job) -> None:
+        nonlocal together, most
+        if closed:
+            raise LaneClosed("nobody answers", 0.05)
+        together += 1
+        most = max(most, together)
+        await asyncio.sleep(0.001)
+        together -= 1
+
+    async with running(database, handle, limit=lambda lane: 3) as runner:
+        numbers = [await add(database, runner, lane="to") for _ in range(6)]
+        assert (await closed_lane(database, 1)).reason == "nobody answers"
+        await database.write(lambda: table.release_lane("to"))
+        runner.notify()
+        await closed_lane(database, 2)
+        closed = False
+        await database.write(lambda: table.release_lane("to"))
+        runner.notify()
+        jobs = [await until(database, number, "done") for number in numbers]
+    assert {job.attempts for job in jobs} == {1}
+    assert (await table.list_lanes(database))["to"].failures == 0
+
+
+async def test_what_ends_a_job_is_written_with_it(database: SQLite) -> None:
+    written: list[str] = []
+
+    def record(text: str) -> Script[None]:
+        yield table.queries.GET, (1,)
+        written.append(text)
+
+    async def handle(job: Job) -> Record | None:
+        if job.payload:
+            raise JobGivenUp("no")
+        return lambda: record("done")
+
+    def failed(job: Job, why: str, given_up: bool) -> Script[None]:
+        return record(f"{why} {given_up}")
+
+    async with running(database, handle, failed=failed) as runner:
+        await until(database, await add(database, runner), "done")
+        await until(database, await add(database, runner, payload={"a": 1}), "failed")
+    assert written == ["done", "no True"]
