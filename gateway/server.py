@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from gateway import config, telemetry
 from gateway.access.tokens import check_tokens
 from gateway.access.users import check_users
+from gateway.archive.deliveries.dispatch import Routes
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
 from gateway.errors import ConfigurationError
@@ -61,6 +62,7 @@ def examine(settings: Settings) -> Secrets:
     for name, modality in settings.modalities.items():
         client_tls(settings.dicom, modality)
         identity_of(name, modality)
+    Routes(settings)
     return Secrets(
         server_certificates(settings.dicom), certificates_of(settings.http) if settings.http.certificate else None
     )

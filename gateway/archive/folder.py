@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway import config
+from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.health import Health
 from gateway.archive.ingest import Ingest, collect_garbage
 from gateway.archive.recovery import recover
@@ -76,10 +77,12 @@ async def open_ingest(
     folder: DataFolder,
     settings: Callable[[], config.Storage] | None = None,
     committed: Callable[[int], None] = lambda change: None,
+    dispatch: Dispatch | None = None,
 ) -> AsyncIterator[Ingest]:
     """An ingest into the folder; on the way out what is complete is still taken in.
 
     `settings` gives the snapshot of now, where it can change; `committed` is called with the number of each change.
+    Without `dispatch` nothing that is taken in goes anywhere.
     """
     worker = f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
     incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker)
@@ -91,6 +94,7 @@ async def open_ingest(
         rejected=rejected,
         database=folder.database,
         health=folder.health,
+        dispatch=dispatch,
         committed=committed,
     )
     try:

@@ -6,20 +6,52 @@ where it does not, what has come so far is copied and looked at again with the n
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from gateway.dicom import elements, uids
+from gateway.dicom.decode import decode_elements
+from gateway.dicom.elements import Element
+from gateway.dicom.encode import DataSet
 from gateway.errors import DataSetError, TruncatedDataSet
+from gateway.index.attributes import SPECIFIC_CHARACTER_SET
 from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, build_record
 
+log = logging.getLogger(__name__)
+
 Buffer = bytes | bytearray | memoryview
+_MOST: Final = 4096
+"""Attributes, those in sequences too, that are taken for others than the index."""
+
+
+class LookedFor(NamedTuple):
+    """Which attributes of the data set itself are picked."""
+
+    tags: frozenset[int]
+    stop: int
+    """The highest of them."""
+    others: frozenset[int]
+    """Those that `Heading.attributes` has."""
+
+
+INDEX: Final = LookedFor(INDEX_TAGS, INDEX_STOP, frozenset())
+
+
+def looked_for(others: Iterable[int]) -> LookedFor:
+    """What the index needs, and others; all stand before the pixel data."""
+    tags = frozenset({*others, SPECIFIC_CHARACTER_SET})
+    return LookedFor(INDEX_TAGS | tags, max(INDEX_STOP, *tags), tags)
 
 
 class Heading:
     """The index attributes of one data set of at most `limit` bytes before the first attribute past them."""
 
-    def __init__(self, transfer_syntax_uid: str, limit: int) -> None:
+    def __init__(self, transfer_syntax_uid: str, limit: int, wanted: LookedFor = INDEX) -> None:
+        self.attributes: DataSet = {}
+        """Those of `wanted.others` that are there, once `found`; none where they do not stand within the limit."""
+        self._wanted = wanted
         self._syntax = transfer_syntax_uid
         self._deflated = uids.transfer_syntax(transfer_syntax_uid).deflated
         self._limit = limit
@@ -43,7 +75,12 @@ class Heading:
         self._look_again_at = 2 * self._size
         joined = b"".join(self._kept)
         self._kept = [joined]
-        if not self._look_at(joined, final=complete) and self._size > self._limit:
+        if self._look_at(joined, final=complete) or self._size <= self._limit:
+            return
+        if self._wanted is not INDEX:
+            log.warning("attributes that rules look at do not stand within %d bytes (storage.max_header)", self._limit)
+            self._wanted = INDEX
+        if not self._look_at(joined, final=complete):
             self._settle(
                 DataSetError(
                     f"the attributes for the index do not stand within {self._limit} bytes (storage.max_header)"
@@ -86,7 +123,18 @@ class Heading:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self._limit)
             except zlib.error as error:
                 raise DataSetError(f"the deflated data set is corrupt: {error}") from None
-        found, end = elements.pick(data, self._syntax, INDEX_TAGS, INDEX_STOP)
+        wanted = self._wanted
+        found, end = elements.pick(data, self._syntax, wanted.tags, wanted.stop)
         if end == len(data) and not final:
             raise TruncatedDataSet("more may follow")
+        if wanted.others:
+            self.attributes = _understood({tag: found[tag] for tag in wanted.others if tag in found})
         return build_record(found, self._syntax)
+
+
+def _understood(found: dict[int, Element]) -> DataSet:
+    try:
+        return decode_elements(found, lambda _tag, _length: True, most=_MOST)
+    except DataSetError as error:
+        log.warning("attributes that rules look at cannot be read: %s", error)
+        return {}

@@ -4,7 +4,8 @@
        that was made before, and whose name is durable.                      Reception.write
     2. Its last bytes are written, it gets its name in the store,
        and the file is synced.                                               Reception.finish
-    3. Its rows are committed, synchronously. THE ONLY COMMIT POINT.         Ingest._commit
+    3. Its rows and its deliveries are committed, synchronously.
+       THE ONLY COMMIT POINT.                                                Ingest._commit
     4. The sender is told.                                                   (whoever awaits `end`)
     5. The store's folders are synced and the incoming names dropped.        Ingest._settle
 
@@ -28,9 +29,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway import config, telemetry
+from gateway.archive.deliveries.dispatch import Dispatch, Follow
+from gateway.archive.heading import INDEX
 from gateway.archive.health import Health
 from gateway.archive.reception import Reception
-from gateway.database.database import Database
+from gateway.database.database import Database, Script
 from gateway.errors import (
     DatabaseError,
     DataSetError,
@@ -96,10 +99,12 @@ class Ingest:
         rejected: RejectedFolder,
         database: Database,
         health: Health,
+        dispatch: Dispatch | None = None,
         committed: Callable[[int], None] = lambda change: None,
     ) -> None:
         """`settings` gives the snapshot of now.
 
+        `dispatch` says what else the transaction of an instance is to do; without it nothing goes anywhere.
         `committed` is called after each commit that changed something, with the number of its change log entry.
         """
         self.settings = settings
@@ -108,6 +113,7 @@ class Ingest:
         self.rejected = rejected
         self.database = database
         self.health = health
+        self.dispatch = dispatch
         self.committed = committed
         self.loop = asyncio.get_running_loop()
         self.threads = ThreadPoolExecutor(settings().sync_threads, thread_name_prefix="sync")
@@ -150,6 +156,7 @@ class Ingest:
             study_instance_uid=study_instance_uid,
             origin=origin,
             max_header=self.settings().max_header,
+            wanted=self.dispatch.looked_for if self.dispatch is not None else INDEX,
         )
 
     def end(self, reception: Reception) -> asyncio.Task[Taken]:
@@ -220,18 +227,21 @@ class Ingest:
             assert file.folder is not None
             self._settle_later(file.key, file.folder, replaced=taken.outcome is Outcome.REPLACED)
             self.committed(taken.change)
+            if self.dispatch is not None and self.dispatch.routes.router:
+                self.dispatch.wake()
         telemetry.INSTANCES.labels(taken.outcome.value).inc()
         return taken
 
     async def _commit(self, reception: Reception, record: InstanceRecord) -> Taken:
         """Step 3. A duplicate is compared outside the transaction, and its key checked again inside the next."""
         placement, origin = reception.placement, reception.origin
+        follow: Follow | None = None
+        if self.dispatch is not None:
+            follow = self.dispatch.follow(record, placement, origin, reception.attributes)
         replaces: str | None = None
         while True:
             began = self.loop.time()
-            answer = await self.database.write(
-                functools.partial(index.store_instance, record, placement, origin, replaces=replaces)
-            )
+            answer = await self.database.write(functools.partial(_enter, record, placement, origin, replaces, follow))
             telemetry.COMMIT_SECONDS.observe(self.loop.time() - began)
             if isinstance(answer, index.Stored):
                 if answer.flags:
@@ -358,6 +368,20 @@ class Ingest:
                 await task
         self.threads.shutdown()
         self.incoming.close()
+
+
+def _enter(
+    record: InstanceRecord,
+    placement: index.Placement,
+    origin: index.Origin,
+    replaces: str | None,
+    follow: Follow | None,
+) -> Script[index.Stored | index.Exists]:
+    """The rows of the instance and its deliveries."""
+    answer = yield from index.store_instance(record, placement, origin, replaces=replaces)
+    if follow is not None and isinstance(answer, index.Stored):
+        yield from follow(answer)
+    return answer
 
 
 def _checked_record(reception: Reception) -> InstanceRecord:

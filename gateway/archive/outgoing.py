@@ -21,6 +21,14 @@ class StoredInstance:
         return self.located.sop_uid
 
     @property
+    def study_instance_uid(self) -> str:
+        return self.located.study_uid
+
+    @property
+    def series_instance_uid(self) -> str:
+        return self.located.series_uid
+
+    @property
     def sop_class_uid(self) -> str:
         return self.located.sop_class_uid
 

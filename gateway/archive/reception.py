@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from gateway import telemetry
-from gateway.archive.heading import Heading
+from gateway.archive.heading import Heading, LookedFor
 from gateway.dicom import part10
+from gateway.dicom.encode import DataSet
 from gateway.errors import GatewayError, OutOfSpace, StorageError
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin, Placement
@@ -45,8 +46,9 @@ class Reception:
         study_instance_uid: str,
         origin: Origin,
         max_header: int,
+        wanted: LookedFor,
     ) -> None:
-        """`check_space` raises OutOfSpace where nothing more may be written. `max_header` as in `Heading`."""
+        """`check_space` raises OutOfSpace where nothing more may be written. The last two as in `Heading`."""
         self.file = file
         self.transfer_syntax_uid = transfer_syntax_uid
         self.sop_class_uid = sop_class_uid
@@ -69,7 +71,7 @@ class Reception:
         self.data_set_offset = len(header)
         self._header: bytes | None = header
         """The Part 10 header, until it has been handed to be written."""
-        self._heading = Heading(transfer_syntax_uid, max_header)
+        self._heading = Heading(transfer_syntax_uid, max_header, wanted)
         self._views: list[bytes | memoryview] = []
         self._pending = 0
         self._held: list[Held] = []
@@ -183,6 +185,11 @@ class Reception:
     def record(self) -> InstanceRecord:
         """What the data set says of itself. Raises DataSetError."""
         return self._heading.record()
+
+    @property
+    def attributes(self) -> DataSet:
+        """What else was wanted of its header."""
+        return self._heading.attributes
 
     @property
     def placement(self) -> Placement:

@@ -64,6 +64,7 @@ def check(settings: Settings) -> None:
         "jobs.slots": settings.jobs.slots,
         "jobs.per_destination": settings.jobs.per_destination,
         "jobs.keep_days": settings.jobs.keep_days,
+        "jobs.keep_deliveries_days": settings.jobs.keep_deliveries_days,
     }
     for name, number in positive.items():
         if number <= 0:

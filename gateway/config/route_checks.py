@@ -34,6 +34,8 @@ def check_routes(settings: Settings) -> None:
                 raise ConfigurationError(
                     f"{place}.destinations: there is no [destinations.{wanted}]{_meant(wanted, settings.destinations)}"
                 )
+        if rule.changes:
+            raise ConfigurationError(f"{place}.changes: there is no [changes.{rule.changes}]")
         if rule.stable_after <= 0:
             raise ConfigurationError(f"{place}.stable_after: {rule.stable_after} must be more than 0")
         if not rule.destinations and not rule.last:

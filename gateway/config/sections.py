@@ -260,12 +260,14 @@ class Mpps(Section, frozen=True):
 class Jobs(Section, frozen=True):
     """Durable work: reports, deliveries and whatever else is tried again until it is done."""
 
-    slots: int = 16
-    """Jobs at once, in one process."""
+    slots: int = 256
+    """Jobs at once, in one process. How many deliveries go to a destination at once is for it to say."""
     per_destination: int = 4
-    """Of those, to one destination."""
+    """Of those, other than deliveries, to one destination."""
     keep_days: float = 7.0
     """Days for which finished jobs stay to be looked at."""
+    keep_deliveries_days: float = 400.0
+    """Days for which it is on record what went where, and under which changes."""
 
 
 class Log(Section, frozen=True):

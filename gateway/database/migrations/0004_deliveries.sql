@@ -49,4 +49,5 @@ CREATE UNIQUE INDEX deliveries_once ON deliveries (instance, version, destinatio
 CREATE INDEX deliveries_study ON deliveries (study, id);
 CREATE INDEX deliveries_uid ON deliveries (sop_uid);
 CREATE INDEX deliveries_outcome ON deliveries (destination, outcome, id);
+CREATE INDEX deliveries_job ON deliveries (job);
 CREATE INDEX deliveries_ended ON deliveries (ended_at, id);

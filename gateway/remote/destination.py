@@ -1,0 +1,51 @@
+"""What every kind of destination can do, and what it answers. The kinds have a file each; `kinds.py` chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gateway.errors import GatewayError
+from gateway.scu.sending import Instance
+
+Named = tuple[str, str, str]
+"""An instance by its Study, Series and SOP Instance UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a destination says to one instance."""
+
+    outcome: Literal["delivered", "again", "refused"]
+    """`again`: it may take it another time; `refused`: it never will."""
+    status: int | None
+    """DIMSE status, failure reason of STOW-RS, or HTTP status; None where there was none."""
+    detail: str
+    """In words, for a person."""
+    sent: int
+    """Bytes that went out."""
+
+
+class DestinationUnavailable(GatewayError):
+    """The destination as a whole: nobody answers, it rejects us, it wants us to come later. The text says which.
+
+    `retry_after` is in seconds, where it has said so.
+    """
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Destination(Protocol):
+    """One destination, with what it has open. Belongs to one event loop."""
+
+    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
+        """Give it one instance. Many at once share its connections. Raises DestinationUnavailable."""
+
+    async def has(self, instances: Sequence[Named]) -> set[str]:
+        """The SOP Instance UIDs of those that it really has. Raises DestinationUnavailable and GatewayError."""
+
+    async def close(self) -> None:
+        """Let go of every connection, once nothing is being sent."""
