@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.access.users import Authenticator
+from gateway.archive.deliveries.control import Deliveries
 from gateway.archive.metadata import MetadataCache
 from gateway.archive.performed import PerformedSteps
 from gateway.archive.pictures import Pictures
@@ -31,6 +32,7 @@ from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.receiving import TURNS, Turns
+from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.removal import REMOVAL
 from gateway.web.rest.worklists import WORKLISTS
@@ -82,6 +84,7 @@ def create_app(context: Context) -> web.Application:
     app[REMOVAL] = Removal(context.ingest)
     app[TURNS] = Turns(context.settings().dicomweb.uploads)
     app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
+    app[DELIVERIES] = Deliveries(context.database, context.settings, wake=context.wake)
     app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()
     app[middlewares.OPEN_TO_ALL] = OPEN | {prefix + path for path in OPEN}

@@ -22,6 +22,7 @@ PATH_PARAMETERS: Final[dict[str, str]] = {
     "frames": "Frame numbers from 1, with commas between them",
     "id": "Identifier, as the list of its kind has it",
     "instance": "SOP Instance UID",
+    "name": "Name, as the settings have it",
     "page": "A path of the viewer's own",
     "path": "Path below this resource; it may hold slashes",
     "release": "Release of the viewer",

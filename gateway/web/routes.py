@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.ohif import viewer
-from gateway.web.rest import changes, instances, jobs, mpps, removal, system, worklists
+from gateway.web.rest import changes, deliveries, instances, jobs, mpps, removal, system, worklists
 from gateway.web.ui import live, page
 
 _STATIC = Path(__file__).with_name("ui") / "static"
@@ -135,6 +135,20 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_post("/jobs/{id}/pause", jobs.pause)
     router.add_post("/jobs/{id}/resume", jobs.resume)
     router.add_post("/jobs/{id}/resubmit", jobs.resubmit)
+    router.add_get("/destinations", deliveries.destinations)
+    router.add_get("/destinations/{name}", deliveries.destination)
+    router.add_get("/destinations/{name}/queue", deliveries.queue)
+    router.add_post("/destinations/{name}/hold", deliveries.hold)
+    router.add_post("/destinations/{name}/release", deliveries.release)
+    router.add_post("/destinations/{name}/prove", deliveries.prove)
+    router.add_get("/deliveries", deliveries.all_deliveries)
+    router.add_get("/deliveries/rates", deliveries.rates)
+    router.add_get("/deliveries/{id}", deliveries.one)
+    for action, handler in deliveries.ON_ALL.items():
+        router.add_post(f"/deliveries/{action}", handler)
+    for action, handler in deliveries.ON_ONE.items():
+        router.add_post(f"/deliveries/{{id}}/{action}", handler)
+    router.add_get("/trace", deliveries.trace)
     router.add_get("/worklists", worklists.all_items)
     router.add_get("/worklists/", worklists.all_items)
     router.add_post("/worklists/create", worklists.create)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.archive.deliveries import queries
-from gateway.archive.deliveries.table import KIND, LANE, Delivery, State, deliveries
+from gateway.archive.deliveries.proof import prove_again
+from gateway.archive.deliveries.table import LANE, Delivery, State, deliveries, priority_of, send_again
 from gateway.config import Settings
 from gateway.database.database import Database, Query, Script
 from gateway.errors import BadRequest, NotFound
@@ -162,6 +163,12 @@ class Deliveries:
         await self._database.write(lambda: jobs.release_lane(LANE + name))
         self._wake()
 
+    async def prove(self, destination: str, study: str) -> None:
+        """Ask a destination now about everything of a study, by public id, that it has taken (`proof.py`)."""
+        self._known(destination)
+        await self._database.write(lambda: prove_again(destination, study, self._clock()))
+        self._wake()
+
     async def act(self, action: Action, selection: Selection) -> int:
         """Do it to every delivery of a selection that is in a state for it; how many."""
         if selection == Selection():
@@ -205,24 +212,6 @@ class Deliveries:
     def _known(self, name: str) -> None:
         if name not in self._settings().destinations:
             raise NotFound(f"there is no destination {name}")
-
-
-def priority_of(delivery: Delivery, settings: Settings) -> int:
-    """As the rule and the destination have it now."""
-    rule, destination = settings.rules.get(delivery.rule), settings.destinations.get(delivery.destination)
-    return (rule.priority if rule else 0) + (destination.priority if destination else 0)
-
-
-def send_again(delivery: Delivery, priority: int, now: float) -> Script[None]:
-    """A job of its own for a delivery that is over: the old one may be gone by now."""
-    payload = {
-        "instance": delivery.instance,
-        "version": delivery.version,
-        "destination": delivery.destination,
-        "changes": delivery.changes,
-    }
-    job = yield from jobs.add_job(KIND, payload, now, lane=LANE + delivery.destination, priority=priority)
-    yield queries.REOPEN, (delivery.id, job)
 
 
 def _chosen(selection: Selection) -> tuple[Query, tuple[str, ...]]:

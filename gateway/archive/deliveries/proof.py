@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from gateway.archive.deliveries import queries
-from gateway.archive.deliveries.control import priority_of, send_again
 from gateway.archive.deliveries.dispatch import Dispatch
-from gateway.archive.deliveries.table import Delivery, deliveries
+from gateway.archive.deliveries.table import Delivery, deliveries, priority_of, send_again
 from gateway.database.database import Database, Script
 from gateway.jobs.runner import Kind
 from gateway.jobs.table import Job, add_job, move_jobs

@@ -153,3 +153,29 @@ FORGET_PROOFS = Query(
     "forget_proofs: what a destination has taken of a study is to be asked about again",
     "UPDATE deliveries SET proven_at = 0, proof = 0 WHERE study = $1 AND destination = $2 AND outcome = 'delivered'",
 )
+
+# --- stories ------------------------------------------------------------------------------------------------------
+
+NAMED_INSTANCES = Query(
+    "named_instances: by SOP Instance UID or public id",
+    f"{_INSTANCE} WHERE i.id IN (SELECT id FROM instances WHERE uid = $1 UNION SELECT id FROM instances"
+    " WHERE public_id = $1) ORDER BY i.id LIMIT $2",
+)
+NAMED_STUDIES = Query(
+    "named_studies: by accession number, by public id or UID of the study or of one of its series",
+    """
+    SELECT id, public_id, uid, accession_number, first_received, last_received, instance_count FROM studies
+    WHERE id IN (SELECT id FROM studies WHERE uid = $1 UNION SELECT id FROM studies WHERE public_id = $1
+        UNION SELECT id FROM studies WHERE accession_number = $1 AND $1 <> ''
+        UNION SELECT study FROM series WHERE uid = $1 UNION SELECT study FROM series WHERE public_id = $1)
+    ORDER BY id DESC LIMIT $2
+    """,
+)
+ORIGINS = Query(
+    "origins_of_study: who brought how many of its instances",
+    """
+    SELECT i.via, i.calling_aet, i.called_aet, i.peer, COUNT(*) FROM series s JOIN instances i ON i.series = s.id
+    WHERE s.study = $1 GROUP BY i.via, i.calling_aet, i.called_aet, i.peer
+    ORDER BY COUNT(*) DESC LIMIT 20
+    """,
+)

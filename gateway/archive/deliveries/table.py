@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.archive.deliveries import queries
+from gateway.config import Settings
 from gateway.database.database import Query, Row, Script
 from gateway.index.locate import Located
 from gateway.jobs.table import add_job, cancel_job
@@ -146,6 +147,24 @@ def supersede(instance: str, version: int, now: float) -> Script[None]:
     for number, job in (yield queries.SUPERSEDED, (instance, version)):
         yield from cancel_job(int(job), now)
         yield queries.CANCEL, (number, now, f"version {version} has come")
+
+
+def priority_of(delivery: Delivery, settings: Settings) -> int:
+    """As the rule and the destination have it now."""
+    rule, destination = settings.rules.get(delivery.rule), settings.destinations.get(delivery.destination)
+    return (rule.priority if rule else 0) + (destination.priority if destination else 0)
+
+
+def send_again(delivery: Delivery, priority: int, now: float) -> Script[None]:
+    """A job of its own for a delivery that is over: the old one may be gone by now."""
+    payload = {
+        "instance": delivery.instance,
+        "version": delivery.version,
+        "destination": delivery.destination,
+        "changes": delivery.changes,
+    }
+    job = yield from add_job(KIND, payload, now, lane=LANE + delivery.destination, priority=priority)
+    yield queries.REOPEN, (delivery.id, job)
 
 
 def deliverable(row: Row) -> Deliverable:
