@@ -18,9 +18,12 @@ from typing import Any, NamedTuple
 from gateway import config, telemetry
 from gateway.access.tokens import check_tokens
 from gateway.access.users import check_users
-from gateway.archive.deliveries.dispatch import Routes
+from gateway.archive.deliveries.dispatch import Dispatch, Routes
+from gateway.archive.deliveries.table import forget_deliveries
 from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
+from gateway.database.database import Script
+from gateway.delivery import service as delivery
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.jobs.runner import Runner
@@ -129,10 +132,12 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         gateway = Gateway(settings, folder, secrets.dicom)
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
         feed = Feed(folder.database)
-        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify) as ingest:
+        dispatch = Dispatch(lambda: gateway.settings)
+        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch) as ingest:
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
-            runner = _runner(settings, services)
-            services.wake = runner.notify
+            deliveries = _deliveries(gateway, services, dispatch)
+            runner = _runner(settings, services, deliveries)
+            services.wake = dispatch.wake = runner.notify
             gateway.services = GatewayServices(settings, services, gateway.established)
             gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom)
             gateway.web = Listener(
@@ -160,19 +165,27 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
                 gateway.drain()
                 await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
                 await runner.close()
+                await deliveries.close()
                 await services.close()
                 await gateway.web.stop()
                 await feed.close()
 
 
-def _runner(settings: Settings, services: scp.Context) -> Runner:
+def _deliveries(gateway: Gateway, services: scp.Context, dispatch: Dispatch) -> delivery.Service:
+    return delivery.Service(
+        services.database, lambda: gateway.settings, dispatch, services.retrieval, wake=lambda: dispatch.wake()
+    )
+
+
+def _runner(settings: Settings, services: scp.Context, deliveries: delivery.Service) -> Runner:
     jobs = settings.jobs
+
+    def purge(now: float) -> Script[int]:
+        gone = yield from forget_jobs(now - jobs.keep_days * 86400)
+        return gone + (yield from forget_deliveries(now - jobs.keep_deliveries_days * 86400))
+
     return Runner(
-        services.database,
-        services.kinds,
-        slots=jobs.slots,
-        limit=lambda lane: jobs.per_destination,
-        purge=lambda now: forget_jobs(now - jobs.keep_days * 86400),
+        services.database, services.kinds | deliveries.kinds, slots=jobs.slots, limit=deliveries.limit, purge=purge
     )
 
 

@@ -75,6 +75,8 @@ class Sent:
     """As the peer answered; None where it was not asked, or did not answer."""
     comment: str
     """What the peer says about the status, often nothing; without a status, why there is none."""
+    error: Exception | None = None
+    """What kept it from being sent, where that was not the association."""
 
     @property
     def ok(self) -> bool:
@@ -227,7 +229,7 @@ class Transfer:
             content = await opening.content()
         except Exception as error:
             refused = isinstance(error, UnsupportedTransferSyntax)
-            self._settle(Sent(instance, None, str(error) if refused else f"cannot be read: {error}"))
+            self._settle(Sent(instance, None, str(error) if refused else f"cannot be read: {error}", error))
             return
         except BaseException:
             opening.discard()

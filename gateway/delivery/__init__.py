@@ -1,0 +1,1 @@
+"""Deliveries being done: from a job to a destination, and the answer back into its row."""
