@@ -39,6 +39,8 @@ _WINDOW: Final = 8
 """Instances on their way at once on an association, where the node grants it (PS3.7 D.3.3.3)."""
 _IDLE: Final = 3.0
 """Seconds that an association stays open with nothing to send."""
+_NO_MORE: Final = 10.0
+"""Seconds for which no further association is tried, when one was not to be had beside others."""
 _REMEMBERED: Final = 64
 """SOP classes."""
 _BLOCKS: Final = 16
@@ -89,6 +91,7 @@ class DicomNode:
         """SOP classes that went here, with their transfer syntaxes: most likely more of them will."""
         self._news = asyncio.Condition()
         self._lines: dict[asyncio.Task[None], _Line] = {}
+        self._no_more_until = 0.0
         self._closing = False
 
     async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
@@ -132,6 +135,8 @@ class DicomNode:
         if self._closing or len(self._lines) >= self._section.connections:
             return
         self._waiting = deque(asked for asked in self._waiting if asked.wanted)
+        if self._lines and asyncio.get_running_loop().time() < self._no_more_until:
+            return
         unsuited = any(not any(line.suits(asked) for line in self._lines.values()) for asked in self._waiting)
         if unsuited or len(self._waiting) > len(self._lines):
             line = _Line()
@@ -141,16 +146,21 @@ class DicomNode:
 
     def _line_ended(self, task: asyncio.Task[None]) -> None:
         del self._lines[task]
-        if not task.cancelled() and task.exception() is not None:
-            self._turn_away(task.exception())
-        elif self._waiting:
-            self._open_lines()
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            if self._waiting:
+                self._open_lines()
+        elif self._lines:
+            # It takes fewer associations than we would open; the others go on.
+            self._no_more_until = asyncio.get_running_loop().time() + _NO_MORE
+        else:
+            self._turn_away(error)
 
-    def _turn_away(self, error: BaseException | None) -> None:
+    def _turn_away(self, error: BaseException) -> None:
         """Nobody is left who could send what waits."""
         while self._waiting:
             asked = self._waiting.popleft()
-            if asked.wanted and error is not None:
+            if asked.wanted:
                 asked.answer.set_exception(error)
 
     async def _run(self, line: _Line) -> None:
@@ -173,8 +183,6 @@ class DicomNode:
                     await transfer.run(self._take(line))
         except (AssociationRefused, AssociationLost, ConfigurationError) as error:
             if not line.begun:
-                if len(self._lines) > 1:
-                    return  # It takes fewer associations than we would open; the others go on.
                 raise DestinationUnavailable(str(error)) from None
         finally:
             for instance in reversed(transfer.left if transfer is not None else []):

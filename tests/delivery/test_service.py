@@ -1,0 +1,203 @@
+"""From an instance that comes in to the destination that has it: everything between, over real associations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.archive.deliveries.control import Selection
+from gateway.archive.deliveries.proof import MOST
+from gateway.archive.deliveries.table import Delivery
+from gateway.archive.retrieve import Retrieval
+from gateway.delivery.handler import AT_ONCE
+from gateway.delivery.service import Service
+from gateway.jobs.runner import Runner
+from gateway.remote.dicom import DicomNode
+from tests.archive.deliveries.conftest import Archive
+from tests.archive.deliveries.conftest import archive as archive  # the fixture
+from tests.support.destination import Destination, Message
+
+
+class Desk:
+    def __init__(self, archive: Archive, service: Service, runner: Runner, peer: Destination) -> None:
+        self.archive, self.service, self.runner, self.peer = archive, service, runner, peer
+
+    def configure(self, **destination: Any) -> None:
+        modality = {"aet": "PACS", "host": "127.0.0.1", "port": self.peer.port}
+        quick = {"retry_after": 0.001, "retry_longest": 0.01, "prove_after": 0.01}
+        self.archive.settings = msgspec.convert(
+            {
+                "modalities": {"pacs": modality},
+                "destinations": {"pacs": {"kind": "dicom", "modality": "pacs", **quick, **destination}},
+                "rules": {"all": {"destinations": ["pacs"]}},
+                "storage": {"duplicates": "overwrite", "min_free": 0},
+            },
+            type(self.archive.settings),
+        )
+
+    async def until(self, wanted: Callable[[list[Delivery]], bool]) -> list[Delivery]:
+        """The deliveries once they are so; the test's timeout bounds the wait."""
+        while True:
+            found = await self.archive.all()
+            if wanted(found):
+                return found
+            await asyncio.sleep(0.005)
+
+    async def until_all(self, state: str) -> list[Delivery]:
+        return await self.until(lambda found: bool(found) and all(each.state == state for each in found))
+
+
+@asynccontextmanager
+async def _desk(archive: Archive) -> AsyncIterator[Desk]:
+    peer = Destination()
+    threads = ThreadPoolExecutor(2)
+    retrieval = Retrieval(archive.database, archive.folder.store, threads)
+    loop = asyncio.get_running_loop()
+    service = Service(
+        archive.database,
+        lambda: archive.settings,
+        archive.dispatch,
+        retrieval,
+        wake=lambda: archive.dispatch.wake(),
+        clock=loop.time,
+    )
+    runner = Runner(archive.database, service.kinds, limit=service.limit, poll=0.02, clock=loop.time)
+    archive.dispatch.wake = runner.notify
+    archive.now = loop.time()
+    made = Desk(archive, service, runner, peer)
+    made.configure()
+    runner.start()
+    try:
+        yield made
+    finally:
+        await runner.close()
+        await service.close()
+        await made.peer.acceptor.stop(0)
+        threads.shutdown()
+
+
+@pytest.fixture
+async def desk(archive: Archive) -> AsyncIterator[Desk]:
+    async with _desk(archive) as made:
+        yield made
+
+
+async def test_what_comes_in_goes_out_as_it_came(desk: Desk) -> None:
+    for number in range(20):
+        await desk.archive.store(f"7.{number}")
+    found = await desk.until_all("delivered")
+    assert {each.sop_uid for each in found} == desk.peer.received.keys()
+    one = found[0]
+    assert (one.status, one.sent, one.sent_sop_uid) == (0, len(desk.peer.received["7.0"]), "7.0")
+    assert (one.sent_study_uid, one.detail) == (one.study_uid, "0000H success")
+
+
+async def test_what_is_taken_another_time(desk: Desk) -> None:
+    answers = iter([0xA700, 0xC000, 0x0110])
+    desk.peer.answer = lambda message: message.respond(next(answers, 0))
+    await desk.archive.store("7.1")
+    (one,) = await desk.until_all("delivered")
+    assert one.attempts == 4
+    assert one.sent == 4 * len(desk.peer.received["7.1"])
+
+
+async def test_what_is_refused_for_good_is_not_tried_again(desk: Desk) -> None:
+    desk.peer.answer = lambda message: message.respond(0xA900)
+    await desk.archive.store("7.1")
+    (one,) = await desk.until_all("refused")
+    assert (one.attempts, one.status) == (1, 0xA900)
+    assert "A900H" in one.detail
+    desk.peer.answer = Message.respond
+    assert await desk.archive.deliveries.act("resend", Selection(destination="pacs")) == 1
+    desk.runner.notify()
+    (one,) = await desk.until_all("delivered")
+
+
+async def test_what_fails_too_often_is_dead(desk: Desk) -> None:
+    desk.configure(attempts=3)
+    desk.peer.answer = lambda message: message.respond(0xA700)
+    await desk.archive.store("7.1")
+    (one,) = await desk.until_all("dead")
+    assert (one.attempts, one.status) == (3, 0xA700)
+
+
+async def test_a_dead_destination_costs_no_attempts(desk: Desk) -> None:
+    await desk.peer.acceptor.stop(0)
+    for number in range(5):
+        await desk.archive.store(f"7.{number}")
+    while True:
+        (status,) = await desk.archive.deliveries.destinations()
+        if status.failures:
+            break
+        await asyncio.sleep(0.005)
+    assert "refused" in status.reason
+    assert (status.waiting + status.sending, {each.state for each in await desk.archive.all()}) == (5, {"waiting"})
+    assert {each.attempts for each in await desk.archive.all()} == {0}
+    desk.peer = Destination()
+    desk.configure()
+    await desk.archive.deliveries.release_destination("pacs")
+    desk.runner.notify()
+    assert {each.attempts for each in await desk.until_all("delivered")} == {1}
+    assert (await desk.archive.deliveries.destinations())[0].failures == 0
+
+
+async def test_how_many_are_under_way_depends_on_hours_and_settings(desk: Desk) -> None:
+    hour = datetime.fromtimestamp(asyncio.get_running_loop().time()).hour
+    desk.configure(hours=[f"{(hour + 2) % 24:02}:00-{(hour + 2) % 24:02}:59"])
+    assert desk.service.limit("to:pacs") == 0
+    desk.configure(hours=[f"{hour:02}:00-24:00"], connections=3)
+    assert desk.service.limit("to:pacs") == 3 * AT_ONCE
+    desk.archive.settings = msgspec.structs.replace(desk.archive.settings, destinations={})
+    assert desk.service.limit("to:pacs") == 0
+
+
+async def test_an_instance_that_is_gone(desk: Desk) -> None:
+    await desk.archive.deliveries.hold_destination("pacs")
+    await desk.archive.store("7.1")
+    await desk.archive.store("7.1", PatientComments="newer")
+    old = (await desk.archive.all())[0]
+    assert (old.state, old.detail) == ("cancelled", "version 2 has come")
+    await desk.archive.deliveries.act_on("resend", old.id)
+    await desk.archive.deliveries.release_destination("pacs")
+    desk.runner.notify()
+    found = await desk.until(lambda found: [each.state for each in found] == ["refused", "delivered"])
+    assert found[0].detail == "version 2 has come"
+
+
+class TestProof:
+    @pytest.fixture(autouse=True)
+    def _prove(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.there: set[str] = set()
+        self.asked = 0
+
+        async def has(_self: DicomNode, instances: Any) -> set[str]:
+            self.asked += 1
+            return self.there
+
+        monkeypatch.setattr(DicomNode, "has", has)
+        desk.configure(prove="query")
+
+    async def test_it_has_what_it_took(self, desk: Desk) -> None:
+        self.there = {"7.1", "7.2"}
+        await desk.archive.store("7.1")
+        await desk.archive.store("7.2")
+        await desk.until(lambda found: len(found) == 2 and all(each.proven_at for each in found))
+
+    async def test_what_it_lacks_is_sent_again_and_then_given_up(self, desk: Desk) -> None:
+        self.there = {"7.2"}
+        await desk.archive.store("7.1")
+        await desk.archive.store("7.2")
+        lost, there = await desk.until(
+            lambda found: [each.state for each in found] == ["dead", "delivered"] and bool(found[1].proven_at)
+        )
+        assert lost.detail == f"pacs took it {MOST + 1} times and has it not"
+        assert there.state == "delivered"
+        assert [message.uid for message in desk.peer.messages].count("7.1") == MOST + 1
+        assert [message.uid for message in desk.peer.messages].count("7.2") == 1
