@@ -16,6 +16,7 @@ from gateway.cli import (
     backup,
     check_config,
     commit,
+    deliveries,
     echo,
     find,
     get,
@@ -25,6 +26,7 @@ from gateway.cli import (
     move,
     reindex,
     restore,
+    routes,
     send,
     serve,
     status,
@@ -54,6 +56,10 @@ app.command("find")(find.find)
 app.command("move")(move.move)
 app.command("get")(get.get)
 app.command("commit")(commit.commit)
+app.add_typer(routes.app, name="routes")
+app.command("destinations")(deliveries.destinations)
+app.add_typer(deliveries.app, name="deliveries")
+app.command("trace")(deliveries.trace)
 
 
 def _version(wanted: bool) -> None:

@@ -6,42 +6,56 @@ Whether an attribute is one, or an expression, is found by who makes a rule read
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from gateway.config.sections import Settings
 from gateway.errors import ConfigurationError
 
+_POSITIVE = ("connections", "attempts", "retry_after", "retry_longest", "prove_after")
+
 
 def check_routes(settings: Settings) -> None:
     """Each text names the place and says what to do."""
+    for place, what in route_mistakes(settings):
+        raise ConfigurationError(f"{place}: {what}")
+
+
+def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = frozenset()) -> Iterator[tuple[str, str]]:
+    """Place and text of every mistake. `known` are tables, by section and name, that are there though `settings` have
+    them not: they are wrong themselves.
+    """
+
+    def missing(section: str, name: str, there: Collection[str]) -> bool:
+        return name not in there and (section, name) not in known
+
     for name, destination in settings.destinations.items():
         place = f"destinations.{name}"
-        for field in ("connections", "attempts", "retry_after", "retry_longest", "prove_after"):
+        for field in _POSITIVE:
             if getattr(destination, field) <= 0:
-                raise ConfigurationError(f"{place}.{field}: {getattr(destination, field)} must be more than 0")
+                yield f"{place}.{field}", f"{getattr(destination, field)} must be more than 0"
         if destination.bandwidth < 0:
-            raise ConfigurationError(f"{place}.bandwidth: {destination.bandwidth} must not be negative")
-        modality = settings.modalities.get(destination.modality)
-        if modality is None or not modality.port:
-            raise ConfigurationError(
-                f"{place}.modality: {destination.modality!r} needs [modalities.{destination.modality}] with aet, host "
-                f"and port{_meant(destination.modality, settings.modalities)}"
-            )
+            yield f"{place}.bandwidth", f"{destination.bandwidth} must not be negative; 0 is as it comes"
+        wanted = destination.modality
+        if missing("modalities", wanted, settings.modalities):
+            yield f"{place}.modality", f"there is no [modalities.{wanted}]{_meant(wanted, settings.modalities)}"
+        elif wanted in settings.modalities and not settings.modalities[wanted].port:
+            yield f"{place}.modality", f"{wanted!r} cannot be called; set modalities.{wanted}.host and .port"
     for name, rule in settings.rules.items():
         place = f"rules.{name}"
         for wanted in rule.destinations:
-            if wanted not in settings.destinations:
-                raise ConfigurationError(
-                    f"{place}.destinations: there is no [destinations.{wanted}]{_meant(wanted, settings.destinations)}"
+            if missing("destinations", wanted, settings.destinations):
+                yield (
+                    f"{place}.destinations",
+                    f"there is no [destinations.{wanted}]{_meant(wanted, settings.destinations)}",
                 )
         if rule.changes:
-            raise ConfigurationError(f"{place}.changes: there is no [changes.{rule.changes}]")
+            yield f"{place}.changes", f"there is no [changes.{rule.changes}]"
         if rule.stable_after <= 0:
-            raise ConfigurationError(f"{place}.stable_after: {rule.stable_after} must be more than 0")
+            yield f"{place}.stable_after", f"{rule.stable_after} must be more than 0 seconds"
         if not rule.destinations and not rule.last:
-            raise ConfigurationError(f"{place}: does nothing: name destinations, or set last = true")
+            yield place, "it does nothing: name destinations, or set last = true"
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def _meant(name: str, there: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(there), 1)
+    return f"; did you mean {close[0]!r}?" if close else "; add it"

@@ -31,16 +31,7 @@ def load(
     `overrides` maps dotted names (`dicom.port`) to values; None values are left out.
     Raises ConfigurationError with the place and what is wrong there.
     """
-    tree: dict[str, Any] = {}
-    if file is not None:
-        tree = _read_toml(file)
-    for name, text in (os.environ if environment is None else environment).items():
-        if name.startswith(PREFIX) and "__" in name:
-            path = [part.lower() for part in name.removeprefix(PREFIX).split("__")]
-            _put(tree, path, _from_text(path, text, name), name)
-    for dotted, value in (overrides or {}).items():
-        if value is not None:
-            _put(tree, dotted.split("."), value, dotted)
+    tree = read_tree(file, os.environ if environment is None else environment, overrides or {})
     try:
         settings = msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:
@@ -48,6 +39,26 @@ def load(
         raise ConfigurationError(f"{where}{error}".replace("`$.", "`").replace(" - at ", ", at ")) from None
     check(settings)
     return settings
+
+
+def read_tree(file: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources merged, as nested dicts that nobody has checked. Raises ConfigurationError."""
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree = _read_toml(file)
+    for name, text in environment.items():
+        if name.startswith(PREFIX) and "__" in name:
+            path = [part.lower() for part in name.removeprefix(PREFIX).split("__")]
+            _put(tree, path, _from_text(path, text, name), name)
+    for dotted, value in overrides.items():
+        if value is not None:
+            _put(tree, dotted.split("."), value, dotted)
+    return tree
+
+
+def words_of(error: msgspec.ValidationError) -> str:
+    """What is wrong, without the place."""
+    return str(error).partition(" - at ")[0]
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

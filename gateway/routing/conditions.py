@@ -23,6 +23,8 @@ from gateway.index.values import comparable_name
 from gateway.routing.hours import Hours
 
 _DAYS: Final[tuple[str, ...]] = get_args(Day)
+_QUIET: Final = re2.Options()
+_QUIET.log_errors = False  # we say it ourselves
 _SHOWN: Final = 60
 """Characters of a value that an explanation shows."""
 _NUMERIC: Final = frozenset(NUMBERS) | {"IS", "DS"}
@@ -172,7 +174,7 @@ def _checks(place: str, test: AttributeTest) -> Iterator[Check]:
         yield lambda vr, value: bool(name.fullmatch(comparable_name(value)) if vr == "PN" else exact.fullmatch(value))
     if test.matches is not None:
         try:
-            expression: Any = re2.compile(test.matches)
+            expression: Any = re2.compile(test.matches, _QUIET)
         except re2.error as error:
             raise ConfigurationError(
                 f"{place}.matches: {test.matches!r} is no regular expression of RE2's: {_text_of(error)}"

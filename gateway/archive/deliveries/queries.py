@@ -129,6 +129,11 @@ SERIES_INSTANCES = Query(
     f"{_INSTANCE} WHERE s.public_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3",
 )
 
+INSTANCES_SINCE = Query(
+    "instances_since: a page of what has come since a moment",
+    f"{_INSTANCE} WHERE i.received_at >= $1 AND i.id > $2 ORDER BY i.id LIMIT $3",
+)
+
 # --- proof --------------------------------------------------------------------------------------------------------
 
 TO_PROVE = Query(

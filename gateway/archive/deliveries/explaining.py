@@ -1,0 +1,117 @@
+"""Why something goes where it goes, before it does: rules asked about files, and about what is stored.
+
+Nothing is changed here. What a rule looks at is read as it is read when an instance comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.archive.deliveries import queries
+from gateway.archive.deliveries.dispatch import Routes
+from gateway.archive.deliveries.story import MOST
+from gateway.archive.deliveries.table import Deliverable, deliverable
+from gateway.archive.files import HEAD, read_meta
+from gateway.archive.folder import DataFolder
+from gateway.archive.heading import Heading, looked_for
+from gateway.dicom.encode import DataSet
+from gateway.errors import DataSetError, NoSuchObject, NotFound
+from gateway.index.record import InstanceRecord
+from gateway.routing.conditions import Facts
+from gateway.routing.router import Verdict
+
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What the rules make of one instance."""
+
+    record: InstanceRecord
+    verdicts: list[Verdict]
+    places: tuple[tuple[str, str, str], ...]
+    """Destination, changes and rule of every delivery, sorted."""
+    kept_back: tuple[str, ...]
+    """Destinations that it is not sent to because it came from there."""
+
+
+def read_attributes(head: bytes, transfer_syntax_uid: str, offset: int, tags: frozenset[int]) -> Reading:
+    """What rules see of a file that begins with `head` and whose data set begins at `offset`. Raises DataSetError."""
+    heading = Heading(transfer_syntax_uid, len(head), looked_for(tags))
+    heading.look([head[offset:]], complete=True)
+    return heading.record(), heading.attributes
+
+
+Reading = tuple[InstanceRecord, DataSet]
+
+
+def read_file(path: Path, tags: frozenset[int]) -> Reading:
+    """The same of a file. Blocks. Raises DataSetError where it is no DICOM file, and OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    meta = read_meta(head)
+    if meta is None:
+        raise DataSetError("not a DICOM file (PS3.10 §7.1), or a DICOMDIR")
+    return read_attributes(head, meta.transfer_syntax_uid, meta.data_set_offset, tags)
+
+
+def explain(routes: Routes, record: InstanceRecord, facts: Facts) -> Explained:
+    """What the rules make of an instance."""
+    places, kept_back = set(), set()
+    for name, rule in routes.router.route(facts):
+        wishes = routes.wishes(name, rule, facts.calling_aet)
+        places |= {(wish.destination, wish.changes, name) for wish in wishes}
+        kept_back |= set(rule.destinations) - {wish.destination for wish in wishes}
+    return Explained(record, routes.router.explain(facts), tuple(sorted(places)), tuple(sorted(kept_back)))
+
+
+async def stored(
+    folder: DataFolder, tags: frozenset[int], *, name: str = "", since: float = 0.0
+) -> AsyncIterator[tuple[Deliverable, InstanceRecord, Facts]]:
+    """What rules see of stored instances: of those of a study or instance by `name`, or of all that came `since`.
+
+    One whose file cannot be read is passed over. Raises NotFound where nothing has the name.
+    """
+    async for item in _named(folder, name) if name else _since(folder, since):
+        try:
+            opened = folder.store.open(item.located.key)
+        except NoSuchObject:
+            continue
+        try:
+            head = opened.read(0, HEAD)
+        finally:
+            opened.close()
+        try:
+            record, attributes = read_attributes(
+                head, item.located.transfer_syntax_uid, item.located.data_set_offset, tags
+            )
+        except DataSetError:
+            continue
+        origin = item.calling_aet, item.called_aet, item.peer, item.via, item.received_at
+        yield item, record, Facts(*origin, attributes)
+
+
+async def _named(folder: DataFolder, name: str) -> AsyncIterator[Deliverable]:
+    rows = await folder.database.fetch(queries.NAMED_INSTANCES, name, MOST)
+    studies = [] if rows else await folder.database.fetch(queries.NAMED_STUDIES, name, MOST)
+    if not rows and not studies:
+        raise NotFound(f"nothing here is called {name[:80]}")
+    for row in rows:
+        yield deliverable(row)
+    for study in studies:
+        after = 0
+        while page := await folder.database.fetch(queries.STUDY_INSTANCES, study[1], after, _PAGE):
+            after = int(page[-1][0])
+            for row in page:
+                yield deliverable(row)
+
+
+async def _since(folder: DataFolder, since: float) -> AsyncIterator[Deliverable]:
+    after = 0
+    while page := await folder.database.fetch(queries.INSTANCES_SINCE, since, after, _PAGE):
+        after = int(page[-1][0])
+        for row in page:
+            yield deliverable(row)

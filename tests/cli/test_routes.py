@@ -1,0 +1,80 @@
+"""`routes explain` and `routes replay` over files and a data folder; `deliveries`, `destinations` and `trace`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.archive.importing import import_paths
+from gateway.cli.main import app
+from gateway.config import Storage
+from gateway.dicom.part10 import file_header
+from tests.support.datasets import CT, ct_header, encode
+from tests.test_mistakes import GOOD
+
+RULES = GOOD + 'attributes = [{attribute = "Modality", equals = "CT"}]\n'
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A data folder with three instances in two studies, their files, and a configuration."""
+    for number, modality in enumerate(("CT", "CT", "MR")):
+        header = ct_header(
+            SOPInstanceUID=f"7.{number}", StudyInstanceUID=f"1.{modality[0] == 'M':d}", Modality=modality
+        )
+        head = file_header(sop_class_uid=CT, sop_instance_uid=f"7.{number}", transfer_syntax_uid="1.2.840.10008.1.2.1")
+        (tmp_path / f"{number}.dcm").write_bytes(head + encode(header))
+    asyncio.run(import_paths(Storage(path=str(tmp_path / "data"), min_free=0), sorted(tmp_path.glob("*.dcm"))))
+    (tmp_path / "a.toml").write_text(RULES)
+    (tmp_path / "b.toml").write_text(RULES.replace('"CT"', '"MR"'))
+    return tmp_path
+
+
+def test_files(house: Path) -> None:
+    told = run("routes", "explain", "-c", house / "a.toml", *[house / f"{number}.dcm" for number in range(3)])
+    assert told.splitlines() == [
+        f"{house}/0.dcm and 1 more",
+        "  yes  ct: to pacs",
+        f"{house}/2.dcm",
+        "  no   ct: Modality is 'MR', and must be 'CT'",
+    ]
+
+
+def test_who_sends_it_counts(house: Path) -> None:
+    told = run("routes", "explain", "-c", house / "a.toml", "--calling-aet", "PACS", house / "0.dcm")
+    assert "not to pacs: it came from there" in told
+
+
+def test_what_is_stored_by_uid(house: Path) -> None:
+    (one, two) = json.loads(run("routes", "explain", "-c", house / "a.toml", "-d", house / "data", "1.0", "--json"))
+    assert [each["sop_instance_uid"] for each in (one, two)] == ["7.0", "7.1"]
+    assert one["deliveries"] == [{"destination": "pacs", "changes": "", "rule": "ct"}]
+
+
+def test_nothing_of_that_name(house: Path) -> None:
+    result = CliRunner().invoke(app, ["routes", "explain", "-d", str(house / "data"), "nothing"])
+    assert result.exit_code != 0
+    assert "nothing here is called" in str(result.exception)
+
+
+def test_what_other_rules_would_do(house: Path) -> None:
+    asked = ("routes", "replay", "-c", house / "a.toml", "-d", house / "data", "--new")
+    told: Any = json.loads(run(*asked, house / "b.toml", "--json"))
+    assert told["instances"] == 3
+    assert [(each["study"], each["sign"], each["count"]) for each in told["differences"]] == [
+        ("1.0", "-", 2),
+        ("1.1", "+", 1),
+    ]
+    assert run(*asked, house / "a.toml") == "3 instances looked at; none would go otherwise\n"
+    assert run(*asked, house / "b.toml", "--since", "0m").startswith("0 instances")
