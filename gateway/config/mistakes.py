@@ -42,7 +42,7 @@ class Mistake:
 def find_mistakes(
     file: Path | None, understand: Callable[[Mapping[str, Rule]], object], environment: Mapping[str, str] | None = None
 ) -> list[Mistake]:
-    """All that the settings show by themselves, and what `understand` finds wrong with each rule: ConfigurationError."""
+    """All that the settings show by themselves, and what `understand` finds wrong with each rule, by raising."""
     try:
         tree = read_tree(file, os.environ if environment is None else environment, {})
     except ConfigurationError as error:
