@@ -6,6 +6,7 @@
     │   ├── TruncatedDataSet       the bytes end inside an element; more of them may help
     │   ├── NotAnInstance          no DICOM file at all, or a DICOMDIR
     │   └── UnsupportedTransferSyntax
+    ├── EditError                  a change cannot be made to this object, or may not; the text says where and why
     ├── ProtocolError              the peer broke PS3.8 or PS3.7: carries the A-ABORT source and reason
     ├── AssociationRefused         a peer refused us: carries result, source and reason
     ├── AssociationLost            an association ended before its work was done
@@ -50,6 +51,10 @@ class NotAnInstance(DataSetError):
 
 class UnsupportedTransferSyntax(DataSetError):
     """The transfer syntax is unknown here, or this operation cannot be done in it."""
+
+
+class EditError(GatewayError):
+    """A change cannot be made to this object, or may not. The text names the place and says why."""
 
 
 class ProtocolError(GatewayError):

@@ -173,22 +173,21 @@ def _deflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes: Changes) -> Iterator[bytes]:
     out = bytearray()
     values = changes.values
-    bare, big_endian = _BARE[target.big_endian], target.big_endian
-    item = bare(_ITEM >> 16, _ITEM & 0xFFFF, UNDEFINED)
-    item_end = bare(_ITEM_END >> 16, _ITEM_END & 0xFFFF, 0)
-    sequence_end = bare(_SEQUENCE_END >> 16, _SEQUENCE_END & 0xFFFF, 0)
+    big_endian = target.big_endian
+    item, item_end = bare(_ITEM, UNDEFINED, target), bare(_ITEM_END, 0, target)
+    sequence_end = bare(_SEQUENCE_END, 0, target)
     for event in walk(window, start, source):
         kind, tag, vr, position, value_start, length, coding = event
         # An end without a delimiter has the offset of what follows.
         begins = kind is Kind.ELEMENT or kind is Kind.FRAGMENTS or kind is Kind.SEQUENCE
         if begins and position in changes.before:
             for added in changes.before[position]:
-                out += _header(added.tag, added.vr, len(added.value), target)
+                out += header(added.tag, added.vr, len(added.value), target)
                 out += _turned(added.value, added.vr, big_endian)
         if begins and position in changes.pixels:
             pixels = changes.pixels[position]
             padding = (pixels.length or 0) & 1
-            out += _header(tag, pixels.vr, UNDEFINED if pixels.length is None else pixels.length + padding, target)
+            out += header(tag, pixels.vr, UNDEFINED if pixels.length is None else pixels.length + padding, target)
             yield bytes(out)
             out.clear()
             for piece in pixels.pieces:
@@ -200,11 +199,11 @@ def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes:
             if position in values:
                 value = values[position]
                 if value is not None:
-                    out += _header(tag, vr, len(value), target) + _turned(value, vr, big_endian)
+                    out += header(tag, vr, len(value), target) + _turned(value, vr, big_endian)
                 continue
             # What becomes UN for its length is little endian in any data set (PS3.5 §6.2.2).
             turn = coding.big_endian != (big_endian and not (vr in _SHORT_NAMES and length > 0xFFFE))
-            out += _header(tag, vr, length + (length & 1), target)
+            out += header(tag, vr, length + (length & 1), target)
             if length <= _PIECE:
                 out += _turned(window.read(value_start, length), vr, turn)
             else:
@@ -216,7 +215,7 @@ def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes:
             if length & 1:
                 out += b" " if vr in _TEXT_PADDING else b"\0"
         elif kind is Kind.SEQUENCE:
-            out += _header(tag, "SQ", UNDEFINED, target)
+            out += header(tag, "SQ", UNDEFINED, target)
         elif kind is Kind.ITEM:
             out += item
         elif kind is Kind.ITEM_END:
@@ -237,7 +236,13 @@ def _turned(value: bytes, vr: str, turn: bool) -> bytes:
     return swapped(value, size) if size > 1 else value
 
 
-def _header(tag: int, vr: str, length: int, target: Syntax) -> bytes:
+def bare(tag: int, length: int, target: Syntax) -> bytes:
+    """An item or delimiter."""
+    return _BARE[target.big_endian](tag >> 16, tag & 0xFFFF, length)
+
+
+def header(tag: int, vr: str, length: int, target: Syntax) -> bytes:
+    """An element, up to its value."""
     if target.implicit:
         return _BARE[False](tag >> 16, tag & 0xFFFF, length)
     if vr not in _SHORT_NAMES:

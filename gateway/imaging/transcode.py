@@ -6,7 +6,7 @@ left uncompressed, as any syntax allows (PS3.5 A.4). Blocking and long: for a th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -56,6 +56,9 @@ _MAY_BE_PUT: Final = sorted(
 )
 _RLE: Final = "1.2.840.10008.1.2.5"
 
+Alter = Callable[[bytes, Image], bytes]
+"""A decoded frame, and how it is laid out, to another of the same layout."""
+
 
 def forms(stored: str, accepted: Collection[str]) -> list[str]:
     """In which of the transfer syntaxes `accepted` what is stored in `stored` can be given, without loss, best first.
@@ -80,6 +83,7 @@ def transcode(
     quality: int | None = None,
     key: bytes = b"",
     folder: Path | None = None,
+    alter: Alter | None = None,
 ) -> Iterator[bytes]:
     """The data set that `read` gives from `start` to `end` in another transfer syntax, in pieces of 1 MiB at most.
 
@@ -89,16 +93,17 @@ def transcode(
 
     With a `quality`, 1 to 100, pixels may be lost, and what comes out is another image: its SOP Instance UID is
     `derived.sop_instance_uid` of that of the original and of `key`. Compressed frames wait in `folder` for the last.
+    With `alter` each frame becomes what it makes of it, in the same transfer syntax too; icons stay.
     """
     source, target = transfer_syntax(source_uid), transfer_syntax(target_uid)
-    if source is target and quality is None:
+    if source is target and quality is None and alter is None:
         yield from recode.recode(read, start, end, source.uid, target.uid)
         return
     if source.uid not in SOURCES:
         raise UnsupportedTransferSyntax(f"{source.name} is not decoded here")
     if not target.encapsulated and quality is not None:
         raise UnsupportedTransferSyntax(f"{target.name} loses nothing")
-    if {source.uid, target.uid} <= recode.SOURCES:
+    if {source.uid, target.uid} <= recode.SOURCES and alter is None:
         recode.check(read, start, end, source.uid)
         yield from recode.recode(read, start, end, source.uid, target.uid)
         return
@@ -107,11 +112,12 @@ def transcode(
         read, start, end, source = inflated, 0, inflated.size(), uids.EXPLICIT_VR_LITTLE_ENDIAN
     with Spool(folder) as spool:
         plan = _plan(read, start, end, source)
+        plan.alter = alter
         if target.encapsulated:
             yield from _encode(plan, read, target, quality, key, spool)
         else:
             compressed = list(plan.icons)
-            if plan.subject is not None and plan.subject[0].kind is Kind.FRAGMENTS:
+            if plan.subject is not None and (plan.subject[0].kind is Kind.FRAGMENTS or alter is not None):
                 compressed.append((*plan.subject, plan.top))
             yield from _decode(plan, compressed, read)
         changes = Changes(plan.values, plan.made, plan.before)
@@ -135,6 +141,14 @@ class _Plan:
     values: dict[int, bytes | None] = field(default_factory=dict)
     made: dict[int, Pixels] = field(default_factory=dict)
     before: dict[int, list[Addition]] = field(default_factory=dict)
+    alter: Alter | None = None
+
+    def frame(self, pixels: PixelData, read: Read, number: int) -> bytes:
+        """Decoded, as it is to be."""
+        native = pixels.native(read, number)
+        if self.alter is None or self.subject is None or pixels is not self.subject[1]:
+            return native
+        return self.alter(native, pixels.image.decoded(pixels.syntax))
 
     def put(self, added: Addition) -> None:
         """Have an element of the data set itself with this value, in the place of one or anew."""
@@ -203,19 +217,19 @@ def _decode(plan: _Plan, compressed: list[_Compressed], read: Read) -> Iterator[
         room -= image.native_size if kept else 0
         frames = []
         for number in range(len(pixels)):
-            frame = pixels.native(read, number)
+            frame = plan.frame(pixels, read, number)
             if kept:
                 frames.append(frame)
             yield b""
-        vr = "OW" if image.allocated > 8 else "OB"
-        plan.made[event.start] = Pixels(vr, image.native_size, _pieces(pixels, read, frames))
+        vr = event.vr if image.floating else "OW" if image.allocated > 8 else "OB"
+        plan.made[event.start] = Pixels(vr, image.native_size, _pieces(plan, pixels, read, frames))
         _describe(plan, level, image, outside=level is plan.top)
 
 
-def _pieces(pixels: PixelData, read: Read, frames: list[bytes]) -> Iterator[bytes]:
+def _pieces(plan: _Plan, pixels: PixelData, read: Read, frames: list[bytes]) -> Iterator[bytes]:
     """All frames one after the other: those that were kept, or decoded again."""
     for number in range(len(pixels)):
-        frame = frames[number] if frames else pixels.native(read, number)
+        frame = frames[number] if frames else plan.frame(pixels, read, number)
         for at in range(0, len(frame), CHUNK):
             yield frame[at : at + CHUNK]
 
@@ -237,7 +251,7 @@ def _encode(plan: _Plan, read: Read, target: Syntax, quality: int | None, key: b
     _all_there(pixels)
     yield from _decode(plan, plan.icons, read)
     for number in range(len(pixels)):
-        spool.add(encode_frame(pixels.native(read, number), decoded, target, quality))
+        spool.add(encode_frame(plan.frame(pixels, read, number), decoded, target, quality))
         yield b""
     plan.made[event.start] = Pixels("OB", None, encapsulate.fragments(spool))
     _describe(plan, plan.top, stored, outside=True)

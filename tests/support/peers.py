@@ -80,6 +80,7 @@ PEERS: dict[str, Peer] = {
             *("dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2json", "dcm2xml", "dcmj2pnm"),
         )
     },
+    "dciodvfy": Peer(_program("dciodvfy"), "apt-get install dicom3tools"),
     "gdcmscu": Peer(_program("gdcmscu"), "apt-get install libgdcm-tools"),
     "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
     "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),

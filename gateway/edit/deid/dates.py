@@ -1,0 +1,65 @@
+"""Dates and times moved by whole days (PS3.15 E.3.6), so that those of a patient keep their distances.
+
+Times of the day and offsets from UTC stay: a date moves by the same days wherever and however it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import Final
+
+_DATE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)|(\d{4})\.(\d\d)\.(\d\d)")
+"""YYYYMMDD, or as before DICOM 3.0 (PS3.5 Table 6.2-1)."""
+_DATE_TIME: Final = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)((?:\d\d){0,3}(?:\.\d{1,6})?))?)?([+-]\d{4})?")
+
+
+def moved(text: str, vr: str, days: int) -> str | None:
+    """The values of a DA, DT or TM with its dates `days` earlier; None where one of them is no date.
+
+    Of a date without day or month the middle is moved.
+    """
+    if vr == "TM":
+        return text
+    one = _date if vr == "DA" else _date_time
+    values = [one(value.strip(" \0"), days) for value in text.split("\\")]
+    return None if None in values else "\\".join(map(str, values))
+
+
+def _date(text: str, days: int) -> str | None:
+    if not text:
+        return ""
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return None
+    old = found[1] is None
+    year, month, day = found.groups()[3:] if old else found.groups()[:3]
+    earlier = _earlier(int(year), int(month), int(day), days)
+    if earlier is None:
+        return None
+    return f"{earlier.year:04}.{earlier.month:02}.{earlier.day:02}" if old else _digits(earlier)
+
+
+def _date_time(text: str, days: int) -> str | None:
+    if not text:
+        return ""
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, time, offset = found.groups()
+    earlier = _earlier(int(year), int(month or 7), int(day or 15), days)
+    if earlier is None:
+        return None
+    length = 8 if day else 6 if month else 4
+    return _digits(earlier)[:length] + (time or "") + (offset or "")
+
+
+def _digits(day: date) -> str:
+    return f"{day.year:04}{day.month:02}{day.day:02}"
+
+
+def _earlier(year: int, month: int, day: int, days: int) -> date | None:
+    try:
+        return date(year, month, day) - timedelta(days)
+    except (ValueError, OverflowError):
+        return None

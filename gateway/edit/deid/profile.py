@@ -1,0 +1,71 @@
+"""A configured de-identification, ready: what `[changes.NAME.deidentify]` and the key of its set come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config.deidentify import Deidentify
+from gateway.edit.deid import content, private, seal, table
+from gateway.edit.deid.areas import Device, read_devices
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.deid.private import SafePrivate
+from gateway.edit.deid.pseudonyms import Pseudonyms, read_pseudonyms
+from gateway.edit.deid.table import Action
+from gateway.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Read once for many objects; shared by threads."""
+
+    options: frozenset[str]
+    basic: Mapping[int, Action]
+    """What the Basic Profile says, by tag: where nothing is left of a text that was cleaned."""
+    actions: Mapping[int, Action]
+    items: Mapping[content.Name, Action]
+    keyed: Keyed
+    shift_days: int
+    pseudonyms: Pseudonyms
+    unlisted_by_key: bool
+    safe_private: SafePrivate
+    """Empty where private attributes are not retained."""
+    devices: tuple[Device, ...]
+    ignore_burned_in: bool
+    ignore_recognizable: bool
+    recipients: tuple[Any, ...]
+    """Certificates of those who may bring back what is taken away."""
+
+    @classmethod
+    def build(cls, section: Deidentify, key: bytes, place: str) -> Profile:
+        """ConfigurationError names the setting under `place`, and what would be right."""
+        options = frozenset(section.options)
+        if {"retain-full-dates", "retain-modified-dates"} <= options:
+            raise ConfigurationError(f"{place}.options: retain-full-dates and retain-modified-dates exclude each other")
+        if section.safe_private and "retain-safe-private" not in options:
+            raise ConfigurationError(f"{place}.safe_private: needs retain-safe-private among {place}.options")
+        if not 0 < section.shift_days <= 36500:
+            raise ConfigurationError(f"{place}.shift_days: {section.shift_days} is out of range: 1 to 36500")
+        try:
+            keyed = Keyed(key)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{place}: {error}") from None
+        return cls(
+            options,
+            table.resolve(()),
+            table.resolve(options),
+            content.items(options),
+            keyed,
+            section.shift_days,
+            read_pseudonyms(Path(section.pseudonyms), f"{place}.pseudonyms") if section.pseudonyms else {},
+            section.unlisted == "key",
+            private.with_configured(section.safe_private, f"{place}.safe_private")
+            if "retain-safe-private" in options
+            else {},
+            read_devices(section.rectangles, f"{place}.rectangles"),
+            section.burned_in == "ignore",
+            section.recognizable == "ignore",
+            tuple(seal.read_certificate(Path(file), f"{place}.sealed_for") for file in section.sealed_for),
+        )
