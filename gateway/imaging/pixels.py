@@ -5,7 +5,7 @@ Not here: what codecs do (`decode.py`, `encode.py`), nor the rest of the data se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -85,6 +85,18 @@ class PixelData:
         if self._frames is None:
             return layout.by_pixel(data, self.image, self._bits)
         return decode_frame(data, self.syntax, self.image)
+
+    def bands(self, read: Read, number: int, rows: int) -> Iterator[bytes]:
+        """As `native`, in pieces of `rows` rows where it is read as it lies, otherwise at once."""
+        image = self.image
+        plain = image.samples == 1 and image.allocated > 1
+        if self._frames is not None or self.syntax.deflated or not plain or not 0 <= number < self._count:
+            yield self.native(read, number)
+            return
+        value, size = self._value(read), image.frame_size
+        piece = size // image.rows * rows
+        for at in range(0, size, piece):
+            yield value(size * number + at, min(piece, size - at))
 
     def encoded(self, read: Read, number: int, target_uid: str) -> bytes:
         """The frame as it would be stored in another transfer syntax, without loss."""

@@ -15,8 +15,6 @@ from gateway.imaging.image import Image
 from gateway.imaging.jpeg2000 import bare, parse_jpeg2000
 
 SYNTAXES: Final = frozenset(("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"))
-WORTHWHILE: Final = 1 << 19
-"""Pixels of a frame below which all of it is decoded as quickly."""
 _MOST_LEVELS: Final = 5
 
 
@@ -28,7 +26,7 @@ def reduced(data: bytes, syntax: Syntax, image: Image, factor: float) -> tuple[I
     from PIL import Image as Pillow
 
     levels = min(int(factor).bit_length() - 1, _MOST_LEVELS)
-    if levels < 1 or syntax.uid not in SYNTAXES or image.rows * image.columns < WORTHWHILE:
+    if levels < 1 or syntax.uid not in SYNTAXES:
         return None
     data = bare(data)
     stream = checked(parse_jpeg2000(data), image)

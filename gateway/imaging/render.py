@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 HIGH_BIT: Final = 0x00280102
-_MONOCHROME: Final = {"MONOCHROME1": True, "MONOCHROME2": False}
+MONOCHROME: Final = {"MONOCHROME1": True, "MONOCHROME2": False}
 """Whether the least value is white."""
 
 
@@ -42,7 +42,7 @@ def render(
     square. DataSetError for pixels that cannot be understood, BadRequest for a viewport that does not fit the image.
     """
     pixels = samples(image, data)
-    words = _words(header, image)
+    words = words_of(header, image)
     part = cut(viewport, image.rows, image.columns, pixel_aspect(header, frame) if square else 1.0)
     shown = _shown(header, photometric, frame, words, pixels, part, window)
     planes = [Overlay(part.of(plane.mask), plane.is_region) for plane in overlays(header, frame, words, pixels)]
@@ -64,7 +64,8 @@ def samples(image: Image, data: bytes) -> Array:
     return np.frombuffer(data, f"<{kind}{image.allocated // 8}").reshape(shape)
 
 
-def _words(header: Header, image: Image) -> Words:
+def words_of(header: Header, image: Image) -> Words:
+    """Where the values stand in the words of an image."""
     high_bit = header.integer(HIGH_BIT, image.stored - 1)
     if not image.stored - 1 <= high_bit < image.allocated:
         high_bit = image.stored - 1
@@ -78,9 +79,9 @@ def _shown(
         return colour.to_rgb(photometric, words, part.of(pixels))
     if photometric == colour.PALETTE:
         return colour.from_palette(header, words, part.of(pixels))
-    if photometric not in _MONOCHROME:
+    if photometric not in MONOCHROME:
         raise DataSetError(f"one sample of {photometric[:20] or 'no photometric interpretation'} is not shown here")
-    pipeline = grey.pipeline(header, frame, words, pixels, inverse=_MONOCHROME[photometric], window=window)
+    pipeline = grey.pipeline(header, frame, words, pixels, inverse=MONOCHROME[photometric], window=window)
     shown = grey.show(pipeline, words, part.of(pixels))
     if pixels.dtype.kind == "u" and colour.is_supplemented(header, words):
         return colour.supplement(header, words, part.of(pixels), shown)

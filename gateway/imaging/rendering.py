@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dicom.source import Read
 from gateway.errors import DataSetError
 from gateway.imaging import picture
-from gateway.imaging.grey import Window
+from gateway.imaging.colour import is_supplemented
+from gateway.imaging.grey import PIXEL_PADDING_VALUE, Window, of_frame
 from gateway.imaging.header import Header, read_header
+from gateway.imaging.image import Image
 from gateway.imaging.overlay import has_overlays
 from gateway.imaging.pixels import VIDEO, Finder, PixelData
 from gateway.imaging.profiles import Profile, with_profile
 from gateway.imaging.reduced import SYNTAXES, reduced
-from gateway.imaging.render import render
+from gateway.imaging.render import MONOCHROME, render, words_of
+from gateway.imaging.thinned import thinned
 from gateway.imaging.viewport import Viewport, cut, pixel_aspect
 
 if TYPE_CHECKING:
@@ -122,15 +125,31 @@ def thumbnail(of: Subject, read: Read, frame: int, wishes: Wishes) -> bytes:
     )
     part = cut(viewport, image.rows, image.columns, pixel_aspect(of.header, frame))
     array: Array | None = None
-    if of.pixels.syntax.uid in SYNTAXES and not has_overlays(of.header):
-        factor = min(image.columns / part.width, image.rows / part.height)
-        small = reduced(of.pixels.stored(read, frame), of.pixels.syntax, image, factor)
-        if small is not None:
-            photometric = image.decoded_photometric(of.pixels.syntax)
-            array = render(of.header, small[0], photometric, frame, small[1], viewport=viewport)
+    factor = min(image.columns / part.width, image.rows / part.height)
+    small = _smaller(of, read, frame, factor)
+    if small is not None:
+        photometric = image.decoded_photometric(of.pixels.syntax)
+        array = render(of.header, small[0], photometric, frame, small[1], viewport=viewport)
     if array is None:
         array, _ = _array(of, read, frame, replace(wishes, viewport=viewport))
     return picture.encode(array, wishes.media_type, quality=wishes.quality)
+
+
+def _smaller(of: Subject, read: Read, frame: int, factor: float) -> tuple[Image, bytes] | None:
+    """The decoded frame, `factor` times smaller at most; None where its picture has to be made of all of it."""
+    image, header = of.pixels.image, of.header
+    if has_overlays(header):
+        return None
+    if of.pixels.syntax.uid in SYNTAXES:
+        small = reduced(of.pixels.stored(read, frame), of.pixels.syntax, image, factor)
+        if small is not None:
+            return small
+    words = words_of(header, image)
+    if image.photometric not in MONOCHROME or is_supplemented(header, words):
+        return None
+    if PIXEL_PADDING_VALUE in header and of_frame(header, frame) is None:
+        return None  # padding is told from values to find a window, and a mean of both is neither
+    return thinned(of.pixels, words, read, frame, factor)
 
 
 def _array(of: Subject, read: Read, frame: int, wishes: Wishes) -> tuple[Array, bytes]:
