@@ -137,6 +137,30 @@ def choose(accepted: Mapping[str, PresentationContext], stored: str, sop_class_u
     raise UnsupportedTransferSyntax(f"the peer does not accept {what}, nor what it can be made into")
 
 
+async def prepared(instance: Instance, accepted: Mapping[str, PresentationContext]) -> Content:
+    """Open it in the best of the transfer syntaxes `accepted` that can hold this image; `accepted` as for `choose`.
+
+    What most images can be made into may not take one as deep or as coloured as this: then the next is tried. Raises
+    what `prepare` raises; UnsupportedTransferSyntax of the first that was tried where none will do.
+    """
+    left = dict(accepted)
+    reason: UnsupportedTransferSyntax | None = None
+    while True:
+        tried = ""
+
+        def select(stored: str) -> str:
+            nonlocal tried
+            tried = choose(left, stored, instance.sop_class_uid)
+            return tried
+
+        try:
+            return await instance.prepare(select)
+        except UnsupportedTransferSyntax as error:
+            reason = reason or error
+            if left.pop(tried, None) is None:
+                raise reason from None
+
+
 class Transfer:
     """Sends instances over one association, whoever opened it."""
 
@@ -221,8 +245,7 @@ class Transfer:
                 self.left.append(instance)
 
     async def _open(self, instance: Instance) -> Content:
-        accepted = self._contexts.get(instance.sop_class_uid, {})
-        return await instance.prepare(lambda stored: choose(accepted, stored, instance.sop_class_uid))
+        return await prepared(instance, self._contexts.get(instance.sop_class_uid, {}))
 
     async def _send(self, instance: Instance, opening: _Opening) -> None:
         try:
