@@ -66,6 +66,10 @@ class Library:
         while self._count > _MOST and len(self._order) > 1:
             self._count -= len(self._studies.pop(self._order.pop(0)))
 
+    def all(self) -> list[Place]:
+        """Everything that is remembered, study by study."""
+        return [place for study in self._order for place in self._studies[study]]
+
     def study(self) -> list[Place]:
         """The instances of some study, as far as they are known by now. There must be one."""
         return self._studies[self._random.choice(self._order)]

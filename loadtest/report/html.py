@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from loadtest.compare.growth import Growth
 from loadtest.compare.table import GATEWAY, Comparison, Entry, RowResult, Spread
 from loadtest.report import plot, text
 from loadtest.run import Result
@@ -45,6 +46,23 @@ def comparison_page(comparison: Comparison) -> str:
         goals=[(row, outcome, _reached(row, outcome.goal.peer)) for row in comparison.rows for outcome in row.outcomes],
         counts={verdict: verdicts.count(verdict) for verdict in ("held", "missed", "not measured")},
     )
+
+
+def growth_page(growth: Growth) -> str:
+    """One server as it fills."""
+    most = float(growth.steps[-1].instances or 1)
+
+    def curve(kind: str) -> Markup:
+        points = [(float(step.instances), step.figures.get(kind)) for step in growth.steps]
+        return plot.lines(
+            [plot.Line(points, "line rate")],
+            unit=_short,
+            until=most,
+            title=f"{kind} over instances held",
+            across=lambda held: f"{held / 1e6:g} M" if most >= 1e6 else _short(held),
+        )
+
+    return _page("growth.html", growth=growth, curves={kind: curve(kind) for kind in growth.kinds})
 
 
 def _page(template: str, **values: object) -> str:

@@ -48,8 +48,12 @@ def lines(
     title: str,
     limit: float | None = None,
     log: bool = False,
+    across: Callable[[float], str] | None = None,
 ) -> Markup:
-    """Something over seconds, from 0 to `until`. `limit` is a line of its own. `log` wants values above 0."""
+    """Something over seconds, from 0 to `until`, or over what `across` writes. `limit` is a line of its own.
+
+    `log` wants values above 0.
+    """
     values = [y for y in _values(what) if y is not None and (y > 0 or not log)]
     if limit is not None:
         values.append(limit)
@@ -67,8 +71,9 @@ def lines(
     step = nice_step(span / _X_TICKS)
     for at in range(int(span / step + 1e-9) + 1):
         x = _x(at * step / span)
+        said = across(at * step) if across is not None else _clock(at * step, step)
         anchor = "middle" if at * step < span * 0.98 else "end"
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{_clock(at * step, step)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{said}</text>')
     for each in what:
         if isinstance(each, Band):
             parts += _area(each, place, log)

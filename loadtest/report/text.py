@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from loadtest.compare.growth import Growth
 from loadtest.compare.table import GATEWAY, Comparison, Goal, Outcome, RowResult, Spread
 from loadtest.run import Result
 from loadtest.stats import Latency, Summary
@@ -164,3 +165,26 @@ def goal_text(goal: Goal) -> str:
 
 def spread_of(spread: Spread | None) -> str:
     return f"{number(spread.min)} to {number(spread.max)}" if spread else ""
+
+
+def growth_text(growth: Growth) -> str:
+    """A row for each step; below each figure's name, and what is left of the first."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("instances", "filled in s", "memory MB", *(name for kind in growth.kinds for name in (kind, ""))):
+        table.add_column(name, justify="right")
+    for step in growth.steps:
+        figures = []
+        for kind in growth.kinds:
+            figure, share = step.figures.get(kind), growth.share(kind, step)
+            figures += [number(figure) if figure is not None else "failed", f"{share:.2f} x" if share else ""]
+        table.add_row(f"{step.instances:,}", number(step.filled_in), number(step.memory / 1e6), *figures)
+    lines = [*rendered(table), *(f"{kind}: {unit}" for kind, unit in growth.kinds.items())]
+    lines += [
+        f"{kind}: at least {each.goal.value:g} of the first at the last: {each.verdict}"
+        for kind, each in growth.outcomes.items()
+    ]
+    lines.append(f"{growth.server}, {growth.seconds:,.0f} s on {growth.cpus} cores, the sender among them.")
+    return "\n".join([*lines, *(f"trouble: {trouble}" for trouble in growth.troubles)])

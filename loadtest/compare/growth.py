@@ -1,0 +1,171 @@
+"""How a server fares as it fills: the same four kinds of work once it holds so many instances, step by step.
+
+It is filled as it is in life, by C-STORE, with small instances in studies of several series: what a step costs is the
+index and the folders, not pixels. Rates of other work, and other servers beside this one, are in `rows.py`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.errors import GatewayError
+from loadtest import peers
+from loadtest.compare.measures import run_work, target_of, trouble_of
+from loadtest.compare.table import Goal, Outcome
+from loadtest.data import Instance
+from loadtest.library import Library, Place
+from loadtest.scenario import Data, Scenario, Work
+from loadtest.stats import Summary
+from loadtest.watch import resident
+
+_DATA: Final = {
+    "ct": Data(size="64B", series=3, instances=60),
+    "mr": Data(size="64B", series=5, instances=24),
+    "cr": Data(size="64B", series=1, instances=2),
+    "us": Data(size="64B", series=1, instances=18),
+}
+"""What fills it: of each patient a study, 80 instances on average, 2.5 series."""
+_MEASURED: Final = {"study": Data(size="8KB", series=2, instances=25)}
+_FILL_AT_ONCE: Final = 16
+_KINDS: Final = {
+    "intake": "instances/s, C-STORE of 8 KB over 8 associations",
+    "qido": "answers/s, QIDO-RS for 25 studies, 8 clients",
+    "find": "answers/s, C-FIND of one study, 4 associations",
+    "metadata": "answers/s, WADO-RS metadata of a study of 50 instances",
+}
+"""Each kind of work with its unit; more is better."""
+_GOALS: Final = {"intake": Goal(0.9), "qido": Goal(0.5)}
+"""What must be left of the first step's figure at the last."""
+
+Progress = Callable[[int, int, str], None]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured once the server held so many instances."""
+
+    planned: int
+    instances: int
+    """That it really held before it was measured."""
+    filled_in: float
+    """Seconds since the step before."""
+    figures: dict[str, float]
+    """Kind of work to its figure; a kind in which anything failed is not there."""
+    memory: int
+    """Bytes resident after it."""
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """All steps."""
+
+    server: str
+    began: str
+    seconds: float
+    cpus: int
+    steps: list[Step]
+    troubles: list[str]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return _KINDS
+
+    def share(self, kind: str, step: Step) -> float | None:
+        """What is left of the first step's figure; 1 is all of it."""
+        first, now = self.steps[0].figures.get(kind), step.figures.get(kind)
+        return now / first if first and now is not None else None
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Goals by kind, held or missed at the last step."""
+        shares = {kind: self.share(kind, self.steps[-1]) if len(self.steps) > 1 else None for kind in _GOALS}
+        return {
+            kind: Outcome(
+                goal, "not measured" if (share := shares[kind]) is None else "held" if share >= goal.value else "missed"
+            )
+            for kind, goal in _GOALS.items()
+        }
+
+
+def grow(peer: peers.Peer, steps: Sequence[int], count: int, progress: Progress = lambda *_: None) -> Growth:
+    """Fill the server to each of the steps in turn and measure there; `count` is how much one measurement does."""
+    began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    clock = time.perf_counter()
+    troubles: list[str] = []
+    found: list[Step] = []
+    held = 0
+    shelf = Library()
+    progress(0, steps[-1], "warming up")
+    held += _instances(_intake(peer, min(count, 400), shelf.add), troubles)
+    _read(peer, shelf, count=8, troubles=troubles)
+    for planned in steps:
+        since = time.perf_counter()
+        progress(held, steps[-1], f"filling to {planned:,}")
+        while held < planned and not troubles:
+            # In portions, so that somebody who looks sees it grow.
+            held += _instances(_fill(peer, min(planned - held, 20_000)), troubles)
+            progress(held, steps[-1], f"filling to {planned:,}")
+        filled_in = time.perf_counter() - since
+        progress(held, steps[-1], f"measuring at {held:,}")
+        before = held
+        os.sync()  # What filling has left to be written is not the measurement's burden.
+        summary = _intake(peer, count, shelf.add)
+        held += _instances(summary, troubles)
+        figures = {} if trouble_of(summary) else {"intake": summary.instances_per_second}
+        figures |= _read(peer, shelf, count=max(8, count // 4), troubles=troubles)
+        found.append(
+            Step(planned=planned, instances=before, filled_in=filled_in, figures=figures, memory=resident(peer.pid))
+        )
+    return Growth(
+        server=peer.name,
+        began=began,
+        seconds=time.perf_counter() - clock,
+        cpus=os.cpu_count() or 1,
+        steps=found,
+        troubles=list(dict.fromkeys(troubles)),
+    )
+
+
+def _fill(peer: peers.Peer, count: int) -> Summary:
+    work = Work(do="store", data=tuple(_DATA), count=count, at_once=min(_FILL_AT_ONCE, count), window=4)
+    return run_work(Scenario(title="fill", about="", data=_DATA, work=(work,)), target_of(peer))
+
+
+def _intake(peer: peers.Peer, count: int, acknowledged: Callable[[Instance], None]) -> Summary:
+    work = Work(do="store", data="study", count=count, at_once=8)
+    scenario = Scenario(title="intake", about="", data=_MEASURED, work=(work,))
+    return run_work(scenario, target_of(peer), acknowledged=acknowledged)
+
+
+def _read(peer: peers.Peer, shelf: Library, *, count: int, troubles: list[str]) -> dict[str, float]:
+    """The figures of those who read: studies of all steps, early and late ones."""
+    places: Sequence[Place] = shelf.all()
+    work = {
+        "qido": Work(do="qido", count=count, at_once=8),
+        "find": Work(do="find", count=count, at_once=4),
+        "metadata": Work(do="metadata", count=count, at_once=4),
+    }
+    figures = {}
+    for kind, each in work.items():
+        if kind != "find" and not peer.dicomweb:
+            continue
+        try:
+            summary = run_work(Scenario(title=kind, about="", work=(each,)), target_of(peer), places=places)
+        except GatewayError as error:
+            troubles.append(f"{kind}: {error}")
+            continue
+        if trouble := trouble_of(summary):
+            troubles.append(f"{kind}: {trouble}")
+        else:
+            figures[kind] = summary.operations_per_second
+    return figures
+
+
+def _instances(summary: Summary, troubles: list[str]) -> int:
+    if trouble := trouble_of(summary):
+        troubles.append(f"intake: {trouble}")
+    return summary.instances
