@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import normalize
 
 from gateway.imaging.header import Header
 
@@ -81,12 +83,15 @@ _TECHNIQUE: Final = (
 )
 """What stands in the corner, and what around it."""
 _LONGEST: Final = 64
+_NO_LETTER: Final = "\uffff"
+"""No font has it."""
 
 
 def annotate(shown: Array, header: Header, *, patient: bool, technique: bool) -> Array:
     """With text drawn in: who it is at the top left, how it was made at the bottom left (PS3.18 §8.3.5.1.1).
 
-    With the font that Pillow brings, which knows Latin letters only; of a name all groups are drawn.
+    With the font that Pillow brings, which knows the letters of ASCII only: accents are left out, and what is no Latin
+    letter is a question mark. Of a name all groups are drawn.
     """
     import numpy as np
     from PIL import ImageDraw
@@ -105,8 +110,22 @@ def annotate(shown: Array, header: Header, *, patient: bool, technique: bool) ->
 
 
 def _shortened(text: str) -> str:
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = "".join(_drawn(letter) if letter.isprintable() else " " for letter in text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+@lru_cache(4096)
+def _drawn(letter: str) -> str:
+    """The letter where the font has it, without its accents where it has only that, or a question mark.
+
+    What a font has not it draws as a box, the same for all.
+    """
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(16)
+    box = bytes(font.getmask(_NO_LETTER))
+    plain = normalize("NFKD", letter)[0]
+    return next((each for each in (letter, plain) if bytes(font.getmask(each)) != box), "?")
 
 
 def _write(draw: Any, size: int, top: int, lines: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from gateway.errors import BadRequest, DataSetError
+from gateway.imaging import picture
 from gateway.imaging.grey import Window
 from gateway.imaging.header import Header, read_header
 from gateway.imaging.image import Image
@@ -381,3 +382,7 @@ class TestViewport:
         assert np.shape(show(self.ramp, PixelSpacing=[1, 2])) == (2, 8)
         assert np.shape(show(self.ramp, PixelSpacing=[0.001, 2])) == (2, 4)
         assert np.shape(show(self.ramp, PixelSpacing=["1", "1.001"])) == (2, 4)
+
+
+def test_letters_that_the_font_has_not_are_no_boxes() -> None:
+    assert picture._shortened("Müller Jörg | Иван 山田 il.…") == "Muller Jorg | ???? ?? il.…"
