@@ -111,6 +111,7 @@ class Runner:
         self._clock = clock
         self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._told: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -257,7 +258,9 @@ class Runner:
             yield from table.close_lane(job.lane, now, lambda n: max(closed.at_least, LANES.delay(n, chance)), why)
             return (yield from table.postpone_job(job, job.due_at, why, counted=False))
 
-        log.warning("%s: %s; it waits", job.lane, why)
+        if now >= self._told.get(job.lane, 0.0):
+            log.warning("%s: %s; it waits", job.lane, why)
+        self._told[job.lane] = now + LANES.first / 2  # once for all that found it closed together
         return script
 
     async def _record(self, job: Job, outcome: Callable[[], Script[bool]]) -> None:

@@ -12,7 +12,7 @@ from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.ohif import viewer
 from gateway.web.rest import changes, deliveries, instances, jobs, mpps, removal, system, worklists
-from gateway.web.ui import live, page
+from gateway.web.ui import live, page, routing
 
 _STATIC = Path(__file__).with_name("ui") / "static"
 
@@ -164,6 +164,8 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get("/ui/", page.studies, name="home")
     router.add_get("/ui/rows", page.rows, name="rows")
     router.add_get("/ui/events", live.events, name="events")
+    router.add_get("/ui/routing", routing.routing, name="routing")
+    router.add_post("/ui/routing", routing.act, name="routing-act")
     router.add_static("/ui/static", _STATIC, name="static")
 
     router.add_get("/ohif", viewer.to_page)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from gateway.archive.deliveries.control import Selection
 from gateway.archive.deliveries.table import Delivery
 from gateway.events.feed import Feed
 from gateway.web.app import create_app
@@ -120,3 +122,43 @@ async def test_the_story_of_a_study_and_of_an_instance(desk: Desk) -> None:
         assert [each["ID"] for each in instance["Deliveries"]] == [str(first.id)]
     assert (await desk.client.get("/trace?name=none")).status == 404
     assert (await desk.client.get("/trace")).status == 400
+
+
+class TestPage:
+    async def test_destinations_queue_and_story(self, desk: Desk) -> None:
+        await desk.archive.deliveries.hold_destination("other")
+        answer = await desk.client.get("/ui/routing?destination=pacs&state=waiting&name=A7")
+        text = await answer.text()
+        assert answer.status == 200
+        assert "state-held" in text
+        assert text.count('name="what" value="cancel"') == 3
+        assert "3 to <b>pacs</b> by rule all" in text
+        assert "3 from <b>CT1</b> at 10.0.0.7, by dimse" in text
+        assert "Nothing here is called so" in await (await desk.client.get("/ui/routing?name=none")).text()
+
+    async def test_nothing_is_configured(self, desk: Desk) -> None:
+        desk.archive.settings = msgspec.structs.replace(desk.archive.settings, destinations={}, rules={})
+        await desk.archive.deliveries.act("cancel", Selection(destination="pacs"))
+        assert "Nothing is sent on yet" in await (await desk.client.get("/ui/routing")).text()
+
+    async def test_buttons(self, desk: Desk) -> None:
+        one = (await desk.archive.all())[0].id
+
+        async def press(what: str, **fields: object) -> int:
+            form = {"what": what, **{name: str(value) for name, value in fields.items()}}
+            return (await desk.client.post("/ui/routing", data=form, allow_redirects=False)).status
+
+        assert await press("cancel", id=one, destination="pacs", state="waiting") == 303
+        assert (await desk.archive.all())[0].state == "cancelled"
+        assert await press("hold-destination", destination="pacs") == 303
+        assert (await desk.archive.deliveries.destinations())[0].held
+        assert await press("release-destination", destination="pacs") == 303
+        assert await press("resend-lost", destination="pacs") == 303
+        assert await press("launch") == 400
+        assert await press("hold-destination", destination="nowhere") == 404
+
+    async def test_buttons_of_other_pages_are_not_taken(self, desk: Desk) -> None:
+        answer = await desk.client.post(
+            "/ui/routing", data={"what": "hold-destination", "destination": "pacs"}, headers={"Origin": "http://evil"}
+        )
+        assert answer.status == 403

@@ -64,6 +64,14 @@ class DestinationStatus:
     refused: int
     dead: int
 
+    def state(self, now: float) -> Literal["held", "unknown", "paused", "active"]:
+        """In a word."""
+        if self.held:
+            return "held"
+        if not self.configured:
+            return "unknown"
+        return "paused" if self.paused_until > now else "active"
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:

@@ -168,14 +168,7 @@ def as_json(delivery: Delivery) -> dict[str, Any]:
 
 
 def _destination(status: DestinationStatus) -> dict[str, Any]:
-    if status.held:
-        state = "Held"
-    elif not status.configured:
-        state = "Unknown"
-    elif status.paused_until > time.time():
-        state = "Paused"
-    else:
-        state = "Active"
+    state = status.state(time.time()).capitalize()
     return {
         "Dead": status.dead,
         "Failures": status.failures,
