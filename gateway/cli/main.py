@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import (
+    anonymize,
     backup,
     check_config,
     commit,
@@ -46,6 +47,8 @@ app.command("status")(status.status)
 app.command("check-config")(check_config.check_config)
 app.command("hash-password")(hash_password.hash_password)
 app.command("import")(import_.import_)
+app.command("anonymize")(anonymize.anonymize)
+app.command("reidentify")(anonymize.reidentify)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("install-ohif")(install_ohif.install_ohif)

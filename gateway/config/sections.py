@@ -9,6 +9,7 @@ import typing
 from typing import Literal
 
 from gateway.config.base import GiB, KiB, MiB, Section
+from gateway.config.edits import Changes
 from gateway.config.routes import Destination, Rule
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
@@ -294,4 +295,6 @@ class Settings(Section, frozen=True):
     """Where deliveries go, by the name that rules call them."""
     rules: dict[str, Rule] = {}
     """What is delivered where; all that match apply."""
+    changes: dict[str, Changes] = {}
+    """What can be done to instances, by the name of the set."""
     log: Log = Log()

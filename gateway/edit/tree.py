@@ -38,6 +38,7 @@ class Node:
         """Offset of the element; -1 for one that was not there."""
         self.value_start = value_start
         self.length = length
+        """Of the value; UNDEFINED for undefined length."""
         self.end = value_start + length
         """Offset behind it."""
         self.items: list[list[Node]] | None = None
@@ -75,7 +76,7 @@ class Tree:
             if kind is Kind.ELEMENT:
                 current.append(Node(tag, vr, at, value_start, length, coding))
             elif kind is Kind.SEQUENCE:
-                node = Node(tag, vr, at, value_start, 0, coding)
+                node = Node(tag, vr, at, value_start, length, coding)
                 node.items = []
                 current.append(node)
                 sequences.append(node)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = [ROOT / "gateway" / "config" / name for name in ("sections.py", "routes.py")]
+CONFIG = [ROOT / "gateway" / "config" / name for name in ("sections.py", "routes.py", "edits.py", "deidentify.py")]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
 

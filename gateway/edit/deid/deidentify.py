@@ -142,12 +142,15 @@ class Deidentifier:
     def _seal(self, read: Read, originals: list[Node], tree: Tree) -> list[tuple[int, str, bytes]]:
         """The elements of the data set itself that are no more what they were, encrypted."""
         remaining = {id(node) for node in tree.nodes if node.fresh is None}
+        # All that encapsulate pixels are in Explicit VR Little Endian (PS3.5 A.4).
+        little = EXPLICIT_VR_LITTLE_ENDIAN.uid
+        syntax_uid = little if tree.syntax.encapsulated else tree.syntax.uid
         pieces: list[bytes] = []
         size = 0
         for node in originals:
             if id(node) in remaining or node.tag & 0xFFFF == 0 or node.tag in PIXELS:
                 continue
-            for piece in recode.recode(read, node.start, node.end, tree.syntax.uid, EXPLICIT_VR_LITTLE_ENDIAN.uid):
+            for piece in recode.recode(read, node.start, node.end, syntax_uid, little):
                 size += len(piece)
                 if size > seal.LARGEST:
                     raise EditError(f"more than {seal.LARGEST} bytes would have to be sealed")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENCRYPTED_ATTRIBUTES: Final = 0x04000500
 _SYNTAX_UID: Final = 0x04000510
-_CONTENT: Final = 0x04000520
+CONTENT: Final = 0x04000520
 MODIFIED_ATTRIBUTES: Final = 0x04000550
 LARGEST: Final = 16 << 20
 """Bytes that are sealed in one object, at most."""
@@ -57,7 +57,7 @@ def seal(originals: bytes, recipients: Sequence[Any]) -> list[tuple[int, str, by
         builder = builder.add_recipient(certificate)
     envelope = builder.encrypt(Encoding.DER, [PKCS7Options.Binary])
     uid = _LITTLE.uid.encode("ascii")
-    return [(_SYNTAX_UID, "UI", uid + b"\0" * (len(uid) & 1)), (_CONTENT, "OB", envelope + b"\0" * (len(envelope) & 1))]
+    return [(_SYNTAX_UID, "UI", uid + b"\0" * (len(uid) & 1)), (CONTENT, "OB", envelope + b"\0" * (len(envelope) & 1))]
 
 
 def unseal(envelope: bytes, certificate: Any, key: Any) -> bytes:
@@ -75,3 +75,14 @@ def unseal(envelope: bytes, certificate: Any, key: Any) -> bytes:
         except (ValueError, UnsupportedAlgorithm) as error:
             reason = error
     raise DataSetError(f"the encrypted attributes cannot be opened with this key: {reason}")
+
+
+def read_key(certificate: Path, key: Path) -> tuple[Any, Any]:
+    """A certificate and its private key. ConfigurationError where a file has none."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(key.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"{key} has no private key in PEM form, without a passphrase: {error}") from None
+    return read_certificate(certificate, "the certificate"), private
