@@ -185,7 +185,12 @@ def _runner(settings: Settings, services: scp.Context, deliveries: delivery.Serv
         return gone + (yield from forget_deliveries(now - jobs.keep_deliveries_days * 86400))
 
     return Runner(
-        services.database, services.kinds | deliveries.kinds, slots=jobs.slots, limit=deliveries.limit, purge=purge
+        services.database,
+        services.kinds | deliveries.kinds,
+        owner=services.ingest.incoming.name,  # should we die, who adopts our folder knows that our jobs are free
+        slots=jobs.slots,
+        limit=deliveries.limit,
+        purge=purge,
     )
 
 

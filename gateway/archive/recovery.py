@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from gateway.database.database import Database
 from gateway.index import store as index
+from gateway.jobs.table import abandon_jobs
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import abandoned, incoming_keys, remove_if_empty
 from gateway.storage.layout import Layout
@@ -32,7 +33,10 @@ class Recovered:
 
 
 async def recover(layout: Layout, store: FileStore, database: Database) -> Recovered:
-    """Adopt every abandoned incoming folder. Safe to run beside working gateways, and to be killed at any point."""
+    """Adopt every abandoned incoming folder, and let the jobs of its worker be taken up at once.
+
+    Safe to run beside working gateways, and to be killed at any point.
+    """
     result = Recovered()
     for folder, lock in await asyncio.to_thread(lambda: list(abandoned(layout))):
         try:
@@ -42,6 +46,8 @@ async def recover(layout: Layout, store: FileStore, database: Database) -> Recov
                 present = await index.keys_present(database, part)
                 result.deleted += await asyncio.to_thread(_sort_out, store, folder, part, present)
                 result.finished += len(present)
+            owner = os.path.basename(folder)
+            await database.write(lambda owner=owner: abandon_jobs(owner))  # type: ignore[misc]
             await asyncio.to_thread(remove_if_empty, folder)
         finally:
             os.close(lock)

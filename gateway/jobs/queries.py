@@ -101,6 +101,13 @@ GIVE_BACK = Query(
     WHERE owner = $1 AND state = 'running'
     """,
 )
+ABANDON = Query(
+    "abandon_jobs: those of an owner that has gone wait again",
+    """
+    UPDATE jobs SET state = 'waiting', owner = '', lease_until = 0, error = 'whoever worked on it has gone'
+    WHERE owner = $1 AND state = 'running' RETURNING id
+    """,
+)
 CANCEL = Query(
     "cancel_job: one that is not over",
     """

@@ -92,6 +92,7 @@ class Runner:
         database: Database,
         kinds: Mapping[str, Kind],
         *,
+        owner: str = "",
         slots: int = 16,
         limit: Limit = lambda lane: 4,
         lease: float = 60.0,
@@ -99,8 +100,11 @@ class Runner:
         purge: Callable[[float], Script[int]] = lambda now: table.forget_jobs(now - 7 * 86400.0),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`slots` jobs at once, `limit` of a lane over all runners; `poll`: seconds until a job that another process
-        added is noticed; `purge` deletes some of what is over, given the time, until there is no more."""
+        """`owner` is a name that no other runner has or had.
+
+        `slots` jobs at once, `limit` of a lane over all runners; `poll`: seconds until a job that another process
+        added is noticed; `purge` deletes some of what is over, given the time, until there is no more.
+        """
         self._database = database
         self._kinds = kinds
         self._slots = slots
@@ -109,7 +113,7 @@ class Runner:
         self._poll = poll
         self._purge_script = purge
         self._clock = clock
-        self._owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._owner = owner or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._running: dict[int, asyncio.Task[None]] = {}
         self._told: dict[str, float] = {}
         self._wake = asyncio.Event()

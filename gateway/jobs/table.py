@@ -132,6 +132,11 @@ def settle_job(number: int, now: float) -> Script[bool]:
     return bool((yield queries.SETTLE, (number, now)))
 
 
+def abandon_jobs(owner: str) -> Script[int]:
+    """An owner has died: what it had waits, as if its lease had run out; how many."""
+    return len((yield queries.ABANDON, (owner,)))
+
+
 def cancel_job(number: int, now: float) -> Script[bool]:
     """End a job that is not over; one that runs is interrupted soon. False where there is none such."""
     return bool((yield queries.CANCEL, (number, now)))

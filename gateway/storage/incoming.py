@@ -175,6 +175,7 @@ class IncomingFolder:
     def __init__(self, layout: Layout, store: FileStore, name: str) -> None:
         """Create and lock it. Raises StorageError when another process has it."""
         self.store = store
+        self.name = name
         self.path = str(layout.worker(name))
         os.makedirs(self.path, exist_ok=True)
         lock = try_lock(self.path)

@@ -258,3 +258,11 @@ class JobsContract:
         counts = await table.count_lanes(desk.database, "to:")
         assert sum(counts.values()) == 3
         assert counts["to:b", "waiting"] == 1
+
+    async def test_what_a_dead_owner_had_is_taken_up_at_once(self, desk: Desk) -> None:
+        number = await desk.add(due_at=90.0)
+        await desk.claim("dead")
+        assert await desk.run(lambda: table.abandon_jobs("other")) == 0
+        assert await desk.run(lambda: table.abandon_jobs("dead")) == 1
+        (job,) = await desk.claim("me")
+        assert (job.id, job.attempts, job.due_at) == (number, 2, 90.0)
