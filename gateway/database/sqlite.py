@@ -2,6 +2,9 @@
 
 Writing is the thread in `writer.py`. Reading is one aiosqlite connection that fetches whole pages: no cursor stays
 open, so no read transaction holds up the write-ahead log. Several processes may have the same file open.
+
+Nothing runs ANALYZE or `PRAGMA optimize`: how a statement is gone about then depends on the schema alone, is looked at
+by a test, and is the same on every machine and at every size.
 """
 
 from __future__ import annotations

@@ -392,32 +392,48 @@ SEARCH = {
     "series": "SELECT {columns} FROM series s JOIN studies t ON t.id = s.study",
     "instance": "SELECT {columns} FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study",
 }
+SEARCH_FROM_STUDIES = {
+    **SEARCH,
+    "series": "SELECT {columns} FROM studies t CROSS JOIN series s ON s.study = t.id",
+    "instance": "SELECT {columns} FROM studies t CROSS JOIN series s ON s.study = t.id "
+    "CROSS JOIN instances i ON i.series = s.id",
+}
+"""The same study by study, in the order of the index on their dates: a page is done as soon as it is full, and where
+little matches, it is studies that are gone through and never instances."""
 ORDER = {
     "patient": "ORDER BY p.id DESC",
     "study": "ORDER BY t.date DESC, t.id DESC",
-    "series": "ORDER BY s.id DESC",
-    "instance": "ORDER BY i.id DESC",
+    "series": "ORDER BY t.date DESC, t.id DESC, s.id DESC",
+    "instance": "ORDER BY t.date DESC, t.id DESC, s.id DESC, i.id DESC",
     "series of a study": "ORDER BY s.number, s.id",
     "instances of a study": "ORDER BY s.number, s.id, i.number, i.id",
 }
 POSITION = {
     "patient": ("p.id", "<"),
     "study": ("t.date, t.id", "<"),
-    "series": ("s.id", "<"),
-    "instance": ("i.id", "<"),
+    "series": ("t.date, t.id, s.id", "<"),
+    "instance": ("t.date, t.id, s.id, i.id", "<"),
     "series of a study": ("s.number, s.id", ">"),
     "instances of a study": ("s.number, s.id, i.number, i.id", ">"),
 }
 """Of each order: the columns that say a row's place in it, and how the rows after a place compare with it."""
 OF_PATIENTS = "p.id IN (SELECT t.patient FROM studies t WHERE {conditions})"
 """Patients with a study that matches."""
+BELOW_BY_UID = {
+    ("study", "series"): "t.id IN (SELECT s.study FROM series s WHERE {conditions})",
+    ("study", "instance"): "t.id IN (SELECT s.study FROM instances i JOIN series s ON s.id = i.series "
+    "WHERE {conditions})",
+    ("series", "instance"): "s.id IN (SELECT i.series FROM instances i WHERE {conditions})",
+}
+"""From the level of a search and a level below it: rows with something there that matches, where a UID is among the
+conditions, and so little does."""
 BELOW = {
     ("study", "series"): "EXISTS (SELECT 1 FROM series s WHERE s.study = t.id AND {conditions})",
     ("study", "instance"): "EXISTS (SELECT 1 FROM series s JOIN instances i ON i.series = s.id "
     "WHERE s.study = t.id AND {conditions})",
     ("series", "instance"): "EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND {conditions})",
 }
-"""From the level of a search and a level below it: rows with something there that matches."""
+"""The same where much may match: who looks from above stops at the first."""
 SOP_CLASSES = (
     "COALESCE((SELECT group_concat(c.uid, '\\') FROM (SELECT DISTINCT ci.sop_class_uid AS uid FROM series cs "
     "JOIN instances ci ON ci.series = cs.id WHERE cs.study = t.id) c), '')"

@@ -7,6 +7,7 @@ is in `attributes.py`. A page begins at an offset or, as C-FIND has it, after a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,12 +22,14 @@ from gateway.index import matching
 from gateway.index.attributes import Level
 from gateway.index.queries import (
     BELOW,
+    BELOW_BY_UID,
     INSTANCES_OF_ROW,
     OF_PATIENTS,
     ORDER,
     PATIENT_COUNTS,
     POSITION,
     SEARCH,
+    SEARCH_FROM_STUDIES,
     SOP_CLASSES,
     TOTAL,
 )
@@ -83,6 +86,8 @@ _PATIENT_COUNTS: Final = (
     tags.NUMBER_OF_PATIENT_RELATED_SERIES,
     tags.NUMBER_OF_PATIENT_RELATED_INSTANCES,
 )
+_NAMES_ONE: Final = re.compile(r"[si]\.uid (=|IN) |s\.id IN ")
+"""A condition that names series or instances by UIDs, theirs or of what is below: the index on these finds them."""
 Position = tuple[str | int, ...]
 
 
@@ -149,7 +154,7 @@ def search(wanted: Search) -> tuple[Query, Sequence[str | int | float]]:
         conditions.append(f"({columns}) {sign} ({values})")
     sql = " ".join(
         [
-            SEARCH[wanted.level].format(columns=_columns(wanted)),
+            _head(wanted, conditions).format(columns=_columns(wanted)),
             _where(conditions),
             ORDER[order],
             f"LIMIT {parameters.add(min(wanted.limit, _MOST))}",
@@ -163,9 +168,15 @@ def total(wanted: Search, most: int) -> tuple[Query, Sequence[str | int | float]
     """The statement that counts the instances of all matches, page or not; right up to `most`, more than it above."""
     parameters = matching.Parameters()
     conditions = _conditions(wanted, parameters)
-    head = SEARCH[wanted.level].format(columns=f"{INSTANCES_OF_ROW[wanted.level]} AS n")
+    head = _head(wanted, conditions).format(columns=f"{INSTANCES_OF_ROW[wanted.level]} AS n")
     sql = TOTAL.format(search=f"{head} {_where(conditions)}", limit=parameters.add(most + 1))
     return Query(f"total: instances of a search for a {wanted.level}", sql), parameters.values
+
+
+def _head(wanted: Search, conditions: Sequence[str]) -> str:
+    """From where it starts: from the UIDs that are given of what is searched for, or else from the studies."""
+    given = any(_NAMES_ONE.match(condition) for condition in conditions)
+    return (SEARCH if given else SEARCH_FROM_STUDIES)[wanted.level]
 
 
 def _where(conditions: Sequence[str]) -> str:
@@ -207,7 +218,9 @@ def _conditions(wanted: Search, parameters: matching.Parameters) -> list[str]:
             found[max(_DEPTH[level], 0)].append(condition)
     conditions = [condition for at in range(depth + 1) for condition in found[at]]
     conditions += [
-        BELOW[_LEVELS[depth], _LEVELS[at]].format(conditions=" AND ".join(found[at]))
+        (BELOW_BY_UID if any(map(_NAMES_ONE.match, found[at])) else BELOW)[_LEVELS[depth], _LEVELS[at]].format(
+            conditions=" AND ".join(found[at])
+        )
         for at in range(depth + 1, 3)
         if found[at]
     ]

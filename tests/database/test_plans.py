@@ -1,0 +1,179 @@
+"""How SQLite goes about every statement: none goes through a table that grows, but for those named here.
+
+Plans depend on the schema alone: nothing runs ANALYZE, so what is planned here is what happens at a million instances.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gateway.archive import queries as archive
+from gateway.archive.deliveries import queries as deliveries
+from gateway.database.database import Query
+from gateway.database.sqlite import SQLite
+from gateway.events import queries as events
+from gateway.index import attributes as tags
+from gateway.index import matching, search
+from gateway.index import queries as index
+from gateway.index.attributes import Level
+from gateway.index.locate import locate
+from gateway.index.search import Search
+from gateway.jobs import queries as jobs
+
+GROWING = (
+    *("patients", "studies", "person_names", "series", "instances", "changes", "garbage", "metadata"),
+    *("jobs", "deliveries", "commitments", "commitment_items", "performed_steps", "worklist_items"),
+)
+GONE_THROUGH = {
+    "statistics": "adds up the rows of studies, of which there are hundreds of times fewer than of instances",
+    "size_of_metadata": "adds up an index that holds what http.metadata_cache allows, some ten thousand rows",
+    "oldest_metadata": "ends at its limit, in the order of the index",
+    "keep_origins": "a rebuild of the index takes everything",
+    "count_jobs": "nobody asks while images move",
+    "worklist_files": "a worklist is a day's or a week's",
+}
+"""Names of fixed statements, and why they may."""
+STUDY_BY_STUDY = frozenset(
+    {
+        *(tags.STUDY_TIME, tags.PATIENT_SEX, tags.INSTITUTION_NAME, tags.MODALITIES_IN_STUDY),
+        *(tags.SOP_CLASSES_IN_STUDY, tags.NUMBER_OF_STUDY_RELATED_SERIES, tags.NUMBER_OF_STUDY_RELATED_INSTANCES),
+    }
+)
+"""Keys with few values, or that are never asked for alone: studies are gone through by date until the page is full."""
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> Any:
+    database = await SQLite.open(tmp_path / "index.sqlite")
+    await database.close()
+    connection = sqlite3.connect(tmp_path / "index.sqlite")
+    connection.execute("PRAGMA case_sensitive_like = ON")
+    yield connection
+    connection.close()
+
+
+def plan(connection: sqlite3.Connection, query: Query) -> list[str]:
+    count = max([0, *map(int, re.findall(r"\?(\d+)", query.qmark))])
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query.qmark}", ["1"] * count)]
+
+
+def scanned(connection: sqlite3.Connection, query: Query) -> set[str]:
+    """The tables that grow and are gone through, with an index or without."""
+    named = dict.fromkeys(GROWING, "") | {table: table for table in GROWING}
+    for table, alias in re.findall(r"(?:FROM|JOIN)\s+(\w+)(?:\s+(?:AS\s+)?(\w+))?", query.sql):
+        if table in GROWING:
+            named[alias or table] = table
+    steps = [step.split()[1] for step in plan(connection, query) if step.startswith("SCAN ")]
+    return {named[step] for step in steps if named.get(step)}
+
+
+def fixed(value: object) -> Iterator[Query]:
+    if isinstance(value, Query):
+        yield value
+    elif isinstance(value, ModuleType):
+        for each in vars(value).values():
+            if not isinstance(each, ModuleType):
+                yield from fixed(each)
+    elif isinstance(value, dict | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from fixed(each)
+
+
+def test_fixed_statements_go_through_nothing_that_grows(connection: sqlite3.Connection) -> None:
+    found = {
+        query.name.partition(":")[0]: tables
+        for module in (index, jobs, events, archive, deliveries)
+        for query in fixed(module)
+        if not query.name.startswith("clear_") and (tables := scanned(connection, query))
+    }
+    assert found.keys() == GONE_THROUGH.keys(), found
+
+
+def test_statements_that_are_made_for_a_number_of_keys(connection: sqlite3.Connection) -> None:
+    made = [index.keys_present(3), archive.stored_instances(3)]
+    made += [
+        index.selected(what, [(column, ["1", "2"])])[0]
+        for what in ("outline", "series", "instances")
+        for column in ("t.uid", "s.uid", *(["i.uid"] if what != "series" else []))
+    ]
+    made += [locate("1")[0], locate("1", "2")[0], locate("1", "2", "3")[0]]
+    assert [query.name for query in made if scanned(connection, query)] == []
+
+
+def value_of(match: matching.Matcher) -> list[str]:
+    """One value, and where there are such, a pattern or range."""
+    if match in (matching.date,):
+        return ["20260101", "20260101-20260102"]
+    if match is matching.time:
+        return ["1200"]
+    return ["1"] if match in (matching.integer, matching.uid, matching.sop_class) else ["X", "X*"]
+
+
+def searches(level: Level, *, lower: bool) -> Iterator[tuple[int, str, Query]]:
+    """A search by each key alone, as C-FIND and QIDO-RS make them."""
+    for tag, (of, _column, match) in search._KEYS.items():
+        if (search._DEPTH[of] > search._DEPTH[level]) == lower:
+            for value in value_of(match):
+                query, _ = search.search(Search(level, [(tag, value)], limit=25, below=True))
+                yield tag, value, query
+
+
+@pytest.mark.parametrize("level", ["patient", "study", "series", "instance"])
+def test_searches_by_keys_of_the_study(connection: sqlite3.Connection, level: Level) -> None:
+    """At no level is anything but studies gone through, and that for a few keys alone."""
+    for tag, value, query in searches(level, lower=False):
+        of = search._KEYS[tag][0]
+        tables = scanned(connection, query)
+        may = of not in ("study", "patient") or tag in STUDY_BY_STUDY or value.endswith("*")
+        assert tables <= ({"studies"} if may else set()), (f"{tag:08X}", value, plan(connection, query))
+
+
+@pytest.mark.parametrize("level", ["study", "series"])
+def test_searches_by_keys_of_lower_levels(connection: sqlite3.Connection, level: Level) -> None:
+    """UIDs are found by their indexes; for others studies are gone through, by date, until the page is full."""
+    for tag, value, query in searches(level, lower=True):
+        by_uid = tag in (tags.SERIES_INSTANCE_UID, tags.SOP_INSTANCE_UID)
+        tables = scanned(connection, query)
+        assert tables <= (set() if by_uid else {"studies"}), (f"{tag:08X}", value, plan(connection, query))
+
+
+@pytest.mark.parametrize(
+    ("level", "place"),
+    [
+        ("study", ("20260101", 1)),
+        ("series", ("20260101", 1, 1)),
+        ("instance", ("20260101", 1, 1, 1)),
+        ("patient", (1,)),
+    ],
+)
+def test_pages_end_when_they_are_full(connection: sqlite3.Connection, level: Level, place: search.Position) -> None:
+    """The first page follows an index and sorts no more than a study; the next begins where the last has ended."""
+    first = plan(connection, search.search(Search(level, limit=25))[0])
+    following = plan(connection, search.search(Search(level, limit=25, after=place))[0])
+    assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in first + following)
+    assert not any(step.startswith("SCAN") for step in following), following
+
+
+@pytest.mark.parametrize(
+    "conditions", [[], ["t.accession_number LIKE 'X%' ESCAPE '!'"], [index.NAMED_LIKE.format(tag=1, pattern="'%X%'")]]
+)
+def test_the_explorer_page(connection: sqlite3.Connection, conditions: list[str]) -> None:
+    """Newest first, by an index; a search by name or number goes through studies by date, never through more."""
+    assert scanned(connection, index.recent(conditions, "51")) <= {"studies"}
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, index.recent([], "51"))
+
+
+def test_a_scan_is_seen(connection: sqlite3.Connection) -> None:
+    assert scanned(connection, Query("bad", "SELECT x.uid FROM instances x WHERE x.size = $1")) == {"instances"}
+
+
+def test_nothing_has_been_analysed(connection: sqlite3.Connection) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert not any(name.startswith("sqlite_stat") for name in tables)
