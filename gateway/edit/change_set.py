@@ -22,7 +22,7 @@ class ChangeSet:
         self.name = name
         self.version = version
         """12 hexadecimal digits of what it says, with its files: another version may make other objects."""
-        self._deidentifier = deidentifier
+        self.deidentifier = deidentifier
 
     @classmethod
     def build(cls, name: str, section: Changes) -> ChangeSet:
@@ -44,7 +44,7 @@ class ChangeSet:
         self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, folder: Path | None = None
     ) -> Edited:
         """As `Deidentifier.apply`."""
-        return self._deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
+        return self.deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
 
 
 def _read(file: str, place: str) -> bytes:

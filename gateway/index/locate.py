@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.database.database import Database, Query
 from gateway.index import queries
+from gateway.index.remove import Level
 
 PAGE = 500
 """Instances in one page at most."""
@@ -66,6 +67,18 @@ async def located_page(
     query, parameters = locate(study_uid, series_uid, sop_uid, after=after, limit=limit)
     rows = await database.fetch(query, *parameters)
     return [Located(*[*row[:10], (*row[10:13], row[0])]) for row in rows]
+
+
+async def located_by_public_id(database: Database, level: Level, public_id: str) -> AsyncIterator[Located]:
+    """All of them, of a patient too, fetched in pages, in the order of rows."""
+    after = -1
+    while True:
+        rows = await database.fetch(queries.LOCATE_BY_PUBLIC_ID[level], public_id, after, PAGE)
+        for row in rows:
+            yield Located(*[*row[:10], (*row[10:13], row[0])])
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][0]
 
 
 async def representative(database: Database, study_uid: str, series_uid: str | None = None) -> Located | None:

@@ -290,6 +290,19 @@ _LOCATED = """
 _AFTER = """
     AND (s.number, s.id, i.number, i.id) > ($2, $3, $4, $5)
     ORDER BY s.number, s.id, i.number, i.id LIMIT $6"""
+LOCATE_BY_PUBLIC_ID = {
+    level: Query(
+        f"locate_{level}: a page of the instances of a {level} by its public id, in the order of rows",
+        f"""
+        SELECT i.id, t.uid, s.uid, i.uid, i.sop_class_uid, i.transfer_syntax_uid, i.key, i.size, i.data_set_offset,
+            i.version, s.number, s.id, i.number
+        FROM patients p JOIN studies t ON t.patient = p.id JOIN series s ON s.study = t.id
+            JOIN instances i ON i.series = s.id
+        WHERE {table}.public_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3
+        """,
+    )
+    for level, table in {"patient": "p", "study": "t", "series": "s", "instance": "i"}.items()
+}
 LOCATE_STUDY = Query("locate_study: a page of the instances of a study, in order", _LOCATED + _AFTER)
 LOCATE_SERIES = Query(
     "locate_series: a page of the instances of a series, in order", _LOCATED + " AND s.uid = $7" + _AFTER

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.access.users import Authenticator
+from gateway.archive.anonymizing import Anonymizing
 from gateway.archive.deliveries.control import Deliveries
 from gateway.archive.metadata import MetadataCache
 from gateway.archive.performed import PerformedSteps
@@ -32,6 +33,7 @@ from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.receiving import TURNS, Turns
+from gateway.web.rest.anonymize import ANONYMIZING
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.removal import REMOVAL
@@ -105,6 +107,7 @@ async def _threads(app: web.Application) -> AsyncIterator[None]:
     authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
     folder = Layout(Path(settings.storage.path)).spool
     retrieval = app[RETRIEVAL] = Retrieval(context.database, context.store, readers, painters, folder)
+    app[ANONYMIZING] = Anonymizing(context.database, retrieval, context.ingest)
     app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
     app[PLACES] = PixelPlaces()
     app[METADATA] = MetadataCache(context.database, retrieval, lambda: context.settings().http.metadata_cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -68,6 +68,19 @@ class Deidentifier:
     def build(cls, section: Deidentify, key: bytes, place: str) -> Deidentifier:
         """ConfigurationError names the setting under `place`."""
         return cls(Profile.build(section, key, place))
+
+    def adapted(
+        self,
+        *,
+        keep: Collection[int] = (),
+        remove: Collection[int] = (),
+        replaced: Mapping[int, str] | None = None,
+        keep_private: bool = False,
+    ) -> Deidentifier:
+        """As `Profile.adapted`."""
+        return Deidentifier(
+            self._profile.adapted(keep=keep, remove=remove, replaced=replaced, keep_private=keep_private)
+        )
 
     def apply(
         self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, folder: Path | None = None

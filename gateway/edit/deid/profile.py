@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,21 @@ class Profile:
     ignore_recognizable: bool
     recipients: tuple[Any, ...]
     """Certificates of those who may bring back what is taken away."""
+    replaced: Mapping[int, str] = field(default_factory=dict)
+    """Values that attributes of the data set itself get, whether or not they were there."""
+    keep_private: bool = False
+
+    def adapted(
+        self,
+        *,
+        keep: Collection[int] = (),
+        remove: Collection[int] = (),
+        replaced: Mapping[int, str] | None = None,
+        keep_private: bool = False,
+    ) -> Profile:
+        """This one, but for some attributes by their tags."""
+        actions = dict(self.actions) | dict.fromkeys(keep, Action.KEEP) | dict.fromkeys(remove, Action.REMOVE)
+        return replace(self, actions=actions, replaced=replaced or {}, keep_private=keep_private)
 
     @classmethod
     def build(cls, section: Deidentify, key: bytes, place: str) -> Profile:

@@ -17,7 +17,7 @@ from gateway.edit.deid import content, dates
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
 from gateway.edit.deid.text import DUMMIES, Cleaner
-from gateway.edit.tree import Node, Tree, find
+from gateway.edit.tree import Node, Tree, find, put
 from gateway.errors import EditError
 
 CHARSET: Final = 0x00080005
@@ -115,7 +115,12 @@ class Rules:
         return decode(value, self._charset, node.vr).strip(" \0")
 
     def run(self) -> None:
-        self._treat(self._tree.nodes, _Level(Mode.KEEP, self._charset, ""))
+        top = _Level(Mode.KEEP, self._charset, "")
+        self._treat(self._tree.nodes, top)
+        for tag, text in self._profile.replaced.items():
+            node = Node(tag, implicit_vr(tag), -1, -1, 0, self._tree.syntax)
+            node.fresh = self._encoded(text, node, top)
+            put(self._tree.nodes, node)
 
     # What of the object must not be in its text.
 
@@ -155,6 +160,9 @@ class Rules:
                 group = tag >> 16
                 if not tag & 0xFFFF:
                     changed = True  # a group length, which would be wrong
+                    continue
+                if group & 1 and self._profile.keep_private:
+                    kept.append(node)
                     continue
                 if group & 1 and not self._profile.safe_private:
                     self._note(node, None, level, "PS3.15 E.1: removed")
