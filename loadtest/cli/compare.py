@@ -29,6 +29,12 @@ def command(
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="List the rows and the servers instead.")] = False,
     html: common.HtmlOption = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the goals there, as a table in Markdown.", dir_okay=False)
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a plot of the ratios there.", dir_okay=False)
+    ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Give the gateway and others the same work in turn; print figures, ratios, and goals held or missed.
@@ -40,7 +46,7 @@ def command(
     from loadtest.live import bar
     from loadtest.peers import PEERS
     from loadtest.report import html as pages
-    from loadtest.report import text
+    from loadtest.report import summary, text
 
     if show:
         width = max(map(len, ROWS))
@@ -56,6 +62,10 @@ def command(
         comparison = turns.compare([ROWS[name] for name in chosen], names, rounds, scale, Path(place), progress)
     if html is not None:
         html.write_text(pages.comparison_page(comparison), "utf-8")
+    if markdown is not None:
+        markdown.write_text(summary.markdown(comparison), "utf-8")
+    if svg is not None:
+        svg.write_text(summary.svg(comparison), "utf-8")
     if as_json:
         common.print_json(comparison)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +12,7 @@ from loadtest.compare import rounds
 from loadtest.compare.rows import GROUPS, ROWS, Row
 from loadtest.compare.table import Comparison, Entry, Goal, Measured, RowResult, Spread, entries, outcomes
 from loadtest.peers import PEERS, process
-from loadtest.report import text
+from loadtest.report import summary, text
 from tests.support.peers import need
 
 
@@ -152,3 +153,17 @@ def test_every_row_of_the_table_against_the_peers(tmp_path: Path) -> None:
 def test_a_peer_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
     with pytest.raises(peers.NotStarted, match="No such option"), peers.gateway(tmp_path, "--no-such"):
         pass
+
+
+def test_goals_for_a_document() -> None:
+    """A Markdown table and a plot that stands alone have every goal, measured or not."""
+    table = found(gateway=run(850), **{"orthanc-tuned": run(100), "storescp-tuned": failed(1)})
+    shown = comparison(list(table.values()), ROWS["store-64"])
+    written = summary.markdown(shown)
+    assert "| 64 associations, 512 KB | 850 instances/s | orthanc-tuned 100 instances/s | 8.50 \u00d7 |" in written
+    assert written.count("not measured") == 1
+    assert "Left out: <orthanc>." in written
+    root = ElementTree.fromstring(summary.svg(shown))
+    said = " ".join(root.itertext())
+    assert "8.50 \u00d7 held" in said
+    assert "storescp-tuned" in said
