@@ -12,10 +12,11 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import Final
 
+from gateway.archive.pump import Memory
 from gateway.archive.retrieve import Retrieval
 from gateway.database.database import Database
 from gateway.dicom.alike import Alike
@@ -161,9 +162,13 @@ def compress(texts: list[bytes]) -> Block:
     return Block(len(text), zlib.crc32(text), body)
 
 
-def text_of(block: Block) -> bytes:
-    """The text again. Blocking."""
-    return zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(block.body)
+def text_of(block: Block, memory: Memory) -> Generator[bytes, None, None]:
+    """The text again, in pieces as large as `memory` has room for: a block waits compressed. Blocking."""
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    rest = block.body
+    while piece := inflate.decompress(rest, memory.piece):
+        rest = inflate.unconsumed_tail
+        yield piece
 
 
 class Gzip:

@@ -247,6 +247,18 @@ class Retrieval:
         finally:
             stored.close()
 
+    async def stepwise(self, source: Generator[bytes, None, None], length: int) -> AsyncGenerator[bytes, None]:
+        """A blocking generator of `length` bytes in all, run in threads ahead of the caller and closed in the end."""
+        pump = Pump(self._executor, source, self.memory, len)
+        try:
+            while length > 0 and (item := await pump.next()) is not None:
+                length -= len(item)
+                if length > 0:
+                    pump.ahead()
+                yield item
+        finally:
+            pump.close()
+
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Anything else that takes long, in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -5,7 +5,7 @@ The JSON comes in blocks from `archive/metadata.py`. Here live the media types, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -76,7 +76,10 @@ async def _plain(retrieval: Retrieval, blocks: AsyncGenerator[Block, None]) -> A
     opening = b"["
     async with aclosing(blocks) as source:
         async for block in source:
-            yield opening + await retrieval.run(text_of, block)
+            async with aclosing(retrieval.stepwise(text_of(block, retrieval.memory), block.length)) as pieces:
+                async for piece in pieces:
+                    yield opening + piece
+                    opening = b""
             opening = b","
     yield b"]"
 
@@ -111,9 +114,25 @@ async def _documents(
     async with aclosing(located) as source:
         async for one in source:
             some.append(one)
-            if len(some) == _XML_AT_ONCE:
-                yield b"".join(await retrieval.map(some, encode))
+            if len(some) == _XML_AT_ONCE or retrieval.memory.scarce:
+                async with aclosing(_held(retrieval, some, encode)) as pieces:
+                    async for piece in pieces:
+                        yield piece
                 some = []
     if some:
-        yield b"".join(await retrieval.map(some, encode))
+        async with aclosing(_held(retrieval, some, encode)) as pieces:
+            async for piece in pieces:
+                yield piece
     yield body.close()
+
+
+async def _held(
+    retrieval: Retrieval, some: list[Located], encode: Callable[[StoredObject, Located], bytes]
+) -> AsyncGenerator[bytes, None]:
+    """What is made of them, counted as held until it is taken."""
+    documents = b"".join(await retrieval.map(some, encode))
+    retrieval.memory.change(len(documents))
+    try:
+        yield documents
+    finally:
+        retrieval.memory.change(-len(documents))
