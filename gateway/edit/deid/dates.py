@@ -13,15 +13,16 @@ _DATE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)|(\d{4})\.(\d\d)\.(\d\d)")
 """YYYYMMDD, or as before DICOM 3.0 (PS3.5 Table 6.2-1)."""
 _DATE_TIME: Final = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)((?:\d\d){0,3}(?:\.\d{1,6})?))?)?([+-]\d{4})?")
 
+_TIME: Final = re.compile(r"\d\d(?:\d\d(?:\d\d(?:\.\d{1,6})?)?)?|\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
+_OFFSET: Final = re.compile(r"[+-]\d{4}")
+
 
 def moved(text: str, vr: str, days: int) -> str | None:
-    """The values of a DA, DT or TM with its dates `days` earlier; None where one of them is no date.
+    """The values of a DA, DT or TM, or an offset from UTC (SH), with its dates `days` earlier; None where one is none.
 
     Of a date without day or month the middle is moved.
     """
-    if vr == "TM":
-        return text
-    one = _date if vr == "DA" else _date_time
+    one = {"DA": _date, "DT": _date_time, "TM": _time, "SH": _offset}[vr]
     values = [one(value.strip(" \0"), days) for value in text.split("\\")]
     return None if None in values else "\\".join(map(str, values))
 
@@ -52,6 +53,14 @@ def _date_time(text: str, days: int) -> str | None:
         return None
     length = 8 if day else 6 if month else 4
     return _digits(earlier)[:length] + (time or "") + (offset or "")
+
+
+def _time(text: str, _days: int) -> str | None:
+    return text if not text or _TIME.fullmatch(text) else None
+
+
+def _offset(text: str, _days: int) -> str | None:
+    return text if not text or _OFFSET.fullmatch(text) else None
 
 
 def _digits(day: date) -> str:

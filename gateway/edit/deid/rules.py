@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from gateway.dicom.charset import TEXT_VRS, character_set, decode
 from gateway.dicom.dictionary import implicit_vr, keyword_of
-from gateway.dicom.uids import is_registered
+from gateway.dicom.uids import is_registered, is_uid
 from gateway.dicom.walk import ITEM
 from gateway.edit.deid import content, dates
 from gateway.edit.deid.profile import Profile
@@ -332,9 +332,8 @@ class Rules:
         if listed is not None and action is not Action.KEEP:
             return self._encoded(self._listed(node, level, listed), node, level), "a pseudonym of the file"
         if action is Action.SHIFT:
-            if vr not in _DATES:
-                # Of the rows that are no dates, the offset from UTC belongs to them; the others are not understood.
-                return (self._tree.value(node), "") if vr == "SH" else self._otherwise(node, level)
+            if vr not in _DATES and vr != "SH":  # of the rows that are no dates the offset from UTC belongs to them
+                return self._otherwise(node, level)
             later = dates.moved(self._tree.value(node).decode("latin-1"), vr, self._days)
             return (_padded(later, vr), "PS3.15 E.3.6: moved") if later is not None else self._otherwise(node, level)
         if action is Action.CLEAN:
@@ -387,7 +386,7 @@ class Rules:
 
     def uid(self, uid: str) -> str:
         """The one that stands for `uid`; those that PS3.6 or another part of the standard assigns stay."""
-        if not uid or is_registered(uid) or uid.startswith("1.2.840.10008."):
+        if not uid or is_registered(uid) or (uid.startswith("1.2.840.10008.") and is_uid(uid)):
             return uid
         found = self._uids.get(uid)
         if found is None:
