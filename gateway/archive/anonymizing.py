@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.archive.arrival import Arrival
 from gateway.archive.ingest import Ingest, Taken
 from gateway.archive.retrieve import Retrieval
 from gateway.database.database import Database
 from gateway.dicom import part10
-from gateway.edit.deid.deidentify import Deidentifier
+from gateway.dicom.source import Read
+from gateway.edit.edited import Edited
 from gateway.errors import DataSetError, EditError, InstanceRefused, NotFound
 from gateway.index.locate import Located, located_by_public_id
 from gateway.index.remove import Level
@@ -32,27 +34,33 @@ class Anonymized:
     """Reasons."""
 
 
+class Editor(Protocol):
+    """A Deidentifier or a ChangeSet."""
+
+    def apply(self, read: Read, start: int, end: int, transfer_syntax_uid: str) -> Edited: ...
+
+
 class Anonymizing:
     def __init__(self, database: Database, retrieval: Retrieval, ingest: Ingest) -> None:
         self._database = database
         self._retrieval = retrieval
         self._ingest = ingest
 
-    async def file(self, public_id: str, deidentifier: Deidentifier) -> AsyncGenerator[bytes, None]:
+    async def file(self, public_id: str, editor: Editor) -> AsyncGenerator[bytes, None]:
         """The file of one instance in pieces. EditError, DataSetError before the first, NotFound."""
         async for located in located_by_public_id(self._database, "instance", public_id):
-            async with aclosing(self._pieces(located, deidentifier)) as pieces:
+            async with aclosing(self._pieces(located, editor)) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         raise NotFound(f"there is no instance {public_id}")
 
-    async def store(self, level: Level, public_id: str, deidentifier: Deidentifier, origin: Origin) -> Anonymized:
+    async def store(self, level: Level, public_id: str, editor: Editor, origin: Origin) -> Anonymized:
         """Take in what all instances of a resource become; those that may not pass are counted. NotFound."""
         done = Anonymized()
         async for located in located_by_public_id(self._database, level, public_id):
             try:
-                done.taken = await self._take_in(located, deidentifier, origin)
+                done.taken = await self._take_in(located, editor, origin)
             except (EditError, DataSetError, InstanceRefused) as error:
                 done.failed.append(str(error))
             done.count += 1
@@ -60,10 +68,10 @@ class Anonymizing:
             raise NotFound(f"there is no {level} {public_id}")
         return done
 
-    async def _take_in(self, located: Located, deidentifier: Deidentifier, origin: Origin) -> Taken:
+    async def _take_in(self, located: Located, editor: Editor, origin: Origin) -> Taken:
         arrival = Arrival(self._ingest, origin)
         try:
-            async with aclosing(self._pieces(located, deidentifier)) as pieces:
+            async with aclosing(self._pieces(located, editor)) as pieces:
                 async for piece in pieces:
                     await arrival.write(piece)
             ending = arrival.end()
@@ -71,9 +79,9 @@ class Anonymizing:
             arrival.abandon()
         return await ending
 
-    def _pieces(self, located: Located, deidentifier: Deidentifier) -> AsyncGenerator[bytes, None]:
+    def _pieces(self, located: Located, editor: Editor) -> AsyncGenerator[bytes, None]:
         def work(stored: StoredObject, located: Located) -> Generator[bytes, None, None]:
-            edited = deidentifier.apply(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
+            edited = editor.apply(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
             try:
                 yield part10.file_header(
                     sop_class_uid=edited.sop_class_uid,

@@ -16,7 +16,7 @@ from gateway.cli.common import ConfigOption, JsonOption, count, load_settings, p
 if TYPE_CHECKING:
     from gateway.archive.files import Found
     from gateway.edit.change_set import ChangeSet
-    from gateway.edit.deid.deidentify import Edited
+    from gateway.edit.edited import Edited
 
 _PIECE = 1 << 20
 
@@ -47,6 +47,8 @@ def anonymize(
 
     if changes not in settings.changes:
         raise ConfigurationError(f"there is no [changes.{changes}] in the configuration")
+    if settings.changes[changes].deidentify is None:
+        raise ConfigurationError(f"changes.{changes}: does not de-identify; add [changes.{changes}.deidentify]")
     work = _Work(ChangeSet.build(changes, settings.changes[changes]), output, as_json)
     with progress_bar("de-identifying", quiet=as_json or dry_run) as progress:
         for number, _source in enumerate(work.run(paths), 1):

@@ -48,7 +48,7 @@ def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = froz
                     f"{place}.destinations",
                     f"there is no [destinations.{wanted}]{_meant(wanted, settings.destinations)}",
                 )
-        if rule.changes and rule.changes not in settings.changes:
+        if rule.changes and missing("changes", rule.changes, settings.changes):
             yield f"{place}.changes", f"there is no [changes.{rule.changes}]{_meant(rule.changes, settings.changes)}"
         elif rule.changes:
             yield f"{place}.changes", "what goes to destinations cannot be changed on its way; take the setting out"

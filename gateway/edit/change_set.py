@@ -1,54 +1,226 @@
-"""A set of changes by name, ready to be applied: `[changes.NAME]` of the settings."""
+"""A set of changes, made ready once for any number of objects and threads: de-identification, steps, transfer syntax.
+
+No asyncio, and no I/O but by `read`: blocking, for a thread. All that is made up is a function of the object, the set
+and its key, so that whoever does it again, or another gateway with the same key, makes the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.config.edits import Changes
-from gateway.dicom.source import Read
-from gateway.edit.deid.deidentify import Deidentifier, Edited
-from gateway.errors import ConfigurationError
+from gateway.dicom.source import Inflated, Read
+from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, name_of, transfer_syntax
+from gateway.dicom.walk import PIXEL_DATA
+from gateway.edit.deid.deidentify import Deidentifier
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.draft import Draft
+from gateway.edit.edited import Edited, spool
+from gateway.edit.originals import keep_originals
+from gateway.edit.steps import KEYED, Apply, ready
+from gateway.edit.tree import Tree, find
+from gateway.errors import ConfigurationError, EditError, UnsupportedTransferSyntax
+from gateway.imaging import derived
+from gateway.imaging.encode import ENCODERS
+from gateway.imaging.pixels import INFLATE_LIMIT
+from gateway.imaging.transcode import SOURCES, TARGETS, transcode
 
-_LONGEST_KEY = 4096
+MOST_STEPS: Final = 1000
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
 
 
+class Received(NamedTuple):
+    """How an object came here, for what it says of its former values."""
+
+    calling_aet: str
+    received_at: float
+    """Seconds since 1970."""
+
+
+UNKNOWN: Final = Received("", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """Shared by threads."""
+    name: str
+    version: str
+    """12 hexadecimal digits: other ones where the set says something else, or its key is another."""
+    _deidentifier: Deidentifier | None
+    _steps: tuple[Apply, ...]
+    _keep_originals: bool
+    _target: str
+    _quality: int | None
+    _key: bytes
 
-    def __init__(self, name: str, version: str, deidentifier: Deidentifier) -> None:
-        self.name = name
-        self.version = version
-        """12 hexadecimal digits of what it says, with its files: another version may make other objects."""
-        self.deidentifier = deidentifier
+    @property
+    def deidentifies(self) -> bool:
+        return self._deidentifier is not None
 
     @classmethod
     def build(cls, name: str, section: Changes) -> ChangeSet:
-        """ConfigurationError names the setting and what would be right. Reads files."""
+        """Reads the files that the section names. ConfigurationError says the place and what would be right."""
         place = f"changes.{name}"
-        if section.deidentify is None:
-            raise ConfigurationError(f"{place}: changes nothing; add [{place}.deidentify]")
-        if not section.key_file:
-            raise ConfigurationError(f"{place}.key_file: is missing; make one with: openssl rand -hex 32 > FILE")
-        key = _read(section.key_file, f"{place}.key_file")[:_LONGEST_KEY].strip()
-        deidentifier = Deidentifier.build(section.deidentify, key, f"{place}.deidentify")
-        said = hashlib.sha256(msgspec.json.encode(section, order="sorted"))
-        said.update(hashlib.sha256(key).digest())
-        for file in (section.deidentify.pseudonyms, *section.deidentify.sealed_for):
-            said.update(_read(file, place) if file else b"")
-        return cls(name, said.hexdigest()[:12], deidentifier)
+        key = _key(section, place)
+        hides = section.deidentify is not None or any(isinstance(step, KEYED) for step in section.steps)
+        if hides and not key:
+            raise ConfigurationError(
+                f"{place}.key: what the set does needs a key; set {place}.key_file; make the file with: "
+                "openssl rand -hex 32 > FILE"
+            )
+        if section.deidentify is None and not section.steps and not section.transfer_syntax:
+            raise ConfigurationError(f"{place}: changes nothing; add [[{place}.steps]] or [{place}.deidentify]")
+        if len(section.steps) > MOST_STEPS:
+            raise ConfigurationError(f"{place}.steps: {len(section.steps)} steps, {MOST_STEPS} are possible")
+        if section.original_attributes and hides:
+            raise ConfigurationError(f"{place}.original_attributes: would show what the set hides; leave it out")
+        try:
+            keyed = Keyed(key) if key else None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{place}.key: {error}") from None
+        _check_target(section, place)
+        deidentifier = None
+        if section.deidentify is not None:
+            deidentifier = Deidentifier.build(section.deidentify, key, f"{place}.deidentify")
+        return cls(
+            name,
+            _version(section, key),
+            deidentifier,
+            tuple(ready(step, keyed, f"{place}.steps[{at}]") for at, step in enumerate(section.steps)),
+            section.original_attributes,
+            section.transfer_syntax,
+            section.quality,
+            key,
+        )
 
     def apply(
-        self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, folder: Path | None = None
+        self,
+        read: Read,
+        start: int,
+        end: int,
+        transfer_syntax_uid: str,
+        *,
+        received: Received = UNKNOWN,
+        folder: Path | None = None,
     ) -> Edited:
-        """As `Deidentifier.apply`."""
-        return self.deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
+        """What the data set that `read` gives from `start` to `end` becomes; what is large waits in `folder`.
+
+        All of it or nothing: EditError says what cannot be changed, or may not pass, and where; DataSetError what is
+        malformed; UnsupportedTransferSyntax, StorageError. The source must stay open until the result is closed.
+        """
+        first: Edited | None = None
+        if self._deidentifier is not None:
+            first = self._deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
+            read, start, end, transfer_syntax_uid = first.read, 0, first.length, first.transfer_syntax_uid
+        try:
+            edited, has_pixels = self._stepped(read, start, end, transfer_syntax_uid, received)
+            if self._target and (has_pixels or not transfer_syntax(self._target).encapsulated):
+                self._transcode(edited, folder)
+        except BaseException:
+            if first is not None:
+                first.close()
+            raise
+        return _after(first, edited) if first is not None else edited
+
+    def _stepped(
+        self, read: Read, start: int, end: int, transfer_syntax_uid: str, received: Received
+    ) -> tuple[Edited, bool]:
+        """The object after all steps, and whether it has Pixel Data; byte for byte the same where none changed it."""
+        syntax = transfer_syntax(transfer_syntax_uid)
+        source, first, last = read, start, end
+        if syntax.deflated:
+            inflated = Inflated(read, start, end, INFLATE_LIMIT)
+            source, first, last, syntax = inflated, 0, inflated.size(), EXPLICIT_VR_LITTLE_ENDIAN
+        tree = Tree(source, first, last, syntax)
+        draft = Draft(tree)
+        for step in self._steps:
+            step(draft)
+        sop_class, sop_instance = draft.top(SOP_CLASS_UID), draft.top(SOP_INSTANCE_UID)
+        study, series = draft.top(STUDY_INSTANCE_UID), draft.top(SERIES_INSTANCE_UID)
+        if draft.changed:
+            if not (sop_class and sop_instance):
+                raise EditError("what it has become does not say which SOP instance it is")
+            draft.drop_group_lengths()
+            if self._keep_originals:
+                keep_originals(draft, received.calling_aet, received.received_at)
+            segments = tree.segments()
+            changes = tuple(draft.changes)
+            edited = Edited(
+                syntax.uid, sop_class, sop_instance, study, series, segments.length, segments.read, lambda: changes
+            )
+        else:
+
+            def verbatim(offset: int, length: int) -> bytes:
+                return read(start + offset, min(length, end - start - offset)) if 0 <= offset < end - start else b""
+
+            edited = Edited(transfer_syntax_uid, sop_class, sop_instance, study, series, end - start, verbatim, tuple)
+        return edited, find(tree.nodes, PIXEL_DATA) is not None
+
+    def _transcode(self, edited: Edited, folder: Path | None) -> None:
+        source, target, key = edited.transfer_syntax_uid, self._target, self._key
+        if source == target and self._quality is None:
+            return
+        if source not in SOURCES:
+            raise UnsupportedTransferSyntax(f"{name_of(source)} is not decoded here")
+        pieces = transcode(edited.read, 0, edited.length, source, target, quality=self._quality, key=key, folder=folder)
+        spool(edited, pieces, folder)
+        edited.transfer_syntax_uid = target
+        if self._quality is not None:
+            edited.sop_instance_uid = derived.sop_instance_uid(edited.sop_instance_uid, target, self._quality, key)
 
 
-def _read(file: str, place: str) -> bytes:
+def _after(first: Edited, second: Edited) -> Edited:
+    """`second`, which reads `first`: closed with it, and telling its changes too."""
+
+    def close() -> None:
+        second.close()
+        first.close()
+
+    return replace(second, _changes=lambda: (*first.changes, *second.changes), _close=close)
+
+
+def _key(section: Changes, place: str) -> bytes:
+    if section.key and section.key_file:
+        raise ConfigurationError(f"{place}.key: set key or key_file, not both")
+    if not section.key_file:
+        return section.key.encode()
     try:
-        return Path(file).read_bytes()
+        with Path(section.key_file).open("rb") as file:
+            key = file.read(4097).strip()
     except OSError as error:
-        raise ConfigurationError(f"{place}: {file} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{place}.key_file: {section.key_file} cannot be read: {error.strerror}") from None
+    if not 16 <= len(key) <= 4096:
+        raise ConfigurationError(f"{place}.key_file: {section.key_file} holds no key of 16 to 4096 bytes")
+    return key
+
+
+def _check_target(section: Changes, place: str) -> None:
+    target, quality = section.transfer_syntax, section.quality
+    if quality is not None:
+        if not 1 <= quality <= 100:
+            raise ConfigurationError(f"{place}.quality: {quality} is out of range: 1 to 100")
+        if target not in ENCODERS or not ENCODERS[target].method:
+            raise ConfigurationError(f"{place}.quality: needs {place}.transfer_syntax with a UID of one that may lose")
+    elif target and target not in TARGETS:
+        raise ConfigurationError(
+            f"{place}.transfer_syntax: {target!r} is not the UID of a transfer syntax that is made without loss; with "
+            f"{place}.quality it may lose"
+        )
+
+
+def _version(section: Changes, key: bytes) -> str:
+    told = msgspec.json.encode(msgspec.structs.replace(section, key="", key_file=""))
+    digest = hashlib.sha256(told)
+    digest.update(hmac.digest(key, b"fingerprint", "sha256") if key else b"")
+    if section.deidentify is not None:
+        for file in filter(None, (section.deidentify.pseudonyms, *section.deidentify.sealed_for)):
+            digest.update(Path(file).read_bytes())  # they were read just now
+    return digest.hexdigest()[:12]

@@ -58,6 +58,9 @@ class Tree:
         self._head = read(start, min(_HEAD, end - start))
         self.syntax = syntax
         self.nodes = self._parse(start, end)
+        first = self.nodes[0] if self.nodes else None
+        if first is not None and first.within.implicit and first.value_start - first.start == 8:
+            self.syntax = first.within  # without VRs, whatever its transfer syntax says; what is added goes along
 
     def _parse(self, start: int, end: int) -> list[Node]:
         top: list[Node] = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,7 +14,8 @@ from gateway.edit.deid import areas, pixels, seal
 from gateway.edit.deid.areas import Area
 from gateway.edit.deid.marks import mark
 from gateway.edit.deid.profile import Profile
-from gateway.edit.deid.rules import Change, Rules
+from gateway.edit.deid.rules import Rules
+from gateway.edit.edited import Edited, spool
 from gateway.edit.tree import Node, Tree, find, put
 from gateway.errors import EditError
 from gateway.imaging.pixels import INFLATE_LIMIT
@@ -32,30 +31,6 @@ RECOGNIZABLE: Final = 0x00280302
 LOSSY_IMAGE_COMPRESSION: Final = 0x00282110
 PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _BITS_STORED, _HIGH_BIT = 0x00280101, 0x00280102
-_IN_MEMORY: Final = 16 << 20
-
-
-@dataclass(slots=True)
-class Edited:
-    """A changed data set: `read` it as a stored one, then `close` it."""
-
-    transfer_syntax_uid: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    study_instance_uid: str
-    series_instance_uid: str
-    length: int
-    read: Read
-    _changes: Callable[[], tuple[Change, ...]]
-    _close: Callable[[], None] = field(default=lambda: None)
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What became of what. Reads the original once more, so while that is there."""
-        return self._changes()
-
-    def close(self) -> None:
-        self._close()
 
 
 class Deidentifier:
@@ -123,7 +98,7 @@ class Deidentifier:
         if altered:
             alter = pixels.without(found, mask)
             pieces = transcode(segments.read, 0, segments.length, syntax.uid, target, folder=folder, alter=alter)
-            _spool(edited, pieces, folder)
+            spool(edited, pieces, folder)
         return edited
 
     def _areas(self, rules: Rules, tree: Tree) -> tuple[tuple[Area, ...], areas.Device | None]:
@@ -169,23 +144,6 @@ class Deidentifier:
                     raise EditError(f"more than {seal.LARGEST} bytes would have to be sealed")
                 pieces.append(piece)
         return seal.seal(b"".join(pieces), self._profile.recipients)
-
-
-def _spool(edited: Edited, pieces: Iterator[bytes], folder: Path | None) -> None:
-    spool = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder is not None else None)  # noqa: SIM115 - closed with what it holds
-    try:
-        for piece in pieces:
-            spool.write(piece)
-    except BaseException:
-        spool.close()
-        raise
-    edited.length = spool.tell()
-
-    def read(offset: int, length: int) -> bytes:
-        spool.seek(offset)
-        return spool.read(length)
-
-    edited.read, edited._close = read, spool.close
 
 
 def _number(tree: Tree, tag: int, default: int) -> int:

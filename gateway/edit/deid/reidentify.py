@@ -18,8 +18,8 @@ from gateway.edit.deid.deidentify import (
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
-    Edited,
 )
+from gateway.edit.edited import Edited
 from gateway.edit.tree import Node, Tree, find, put
 from gateway.errors import DataSetError
 

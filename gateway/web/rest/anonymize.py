@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.archive.anonymizing import Anonymizing
+from gateway.archive.anonymizing import Anonymizing, Editor
 from gateway.config.deidentify import Deidentify
 from gateway.dicom.charset import TEXT_VRS
 from gateway.dicom.dictionary import implicit_vr, keyword_of
@@ -98,7 +98,7 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
 
 
 async def _file(
-    request: web.Request, anonymizing: Anonymizing, public_id: str, deidentifier: Deidentifier
+    request: web.Request, anonymizing: Anonymizing, public_id: str, deidentifier: Editor
 ) -> web.StreamResponse:
     async with aclosing(anonymizing.file(public_id, deidentifier)) as pieces:
         try:
@@ -129,7 +129,7 @@ def _wishes(model: dict[str, Any]) -> _Wishes:
     return wishes
 
 
-def _deidentifier(request: web.Request, wishes: _Wishes) -> Deidentifier:
+def _deidentifier(request: web.Request, wishes: _Wishes) -> Editor:
     if wishes.changes:
         known = request.app[CONTEXT].settings().changes
         if wishes.changes not in known:
@@ -137,9 +137,14 @@ def _deidentifier(request: web.Request, wishes: _Wishes) -> Deidentifier:
         if wishes.keep or wishes.remove or wishes.replace or wishes.keep_private_tags:
             raise BadRequest("Changes goes with none of Keep, Remove, Replace and KeepPrivateTags")
         try:
-            return ChangeSet.build(wishes.changes, known[wishes.changes]).deidentifier
+            changes = ChangeSet.build(wishes.changes, known[wishes.changes])
         except ConfigurationError as error:
             raise BadRequest(str(error)) from None
+        if not changes.deidentifies:
+            raise BadRequest(
+                f"[changes.{wishes.changes}] does not de-identify; add [changes.{wishes.changes}.deidentify]"
+            )
+        return changes
     keep = {_tag(name, wishes.force, "kept") for name in wishes.keep}
     if _SOP_INSTANCE in keep:
         keep.add(_REFERENCED)
