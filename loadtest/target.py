@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from gateway.net.requestor import Call
+from gateway.net.tls import ClientTls
 from gateway.ul.items import RoleSelection
 
 _ADDRESS = re.compile(r"(?P<aet>[^@\\]{1,16})@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):(?P<port>[0-9]{1,5})")
@@ -47,6 +50,10 @@ class Target:
     web: Web | None = None
     move_to: str = ""
     """AE title that a C-MOVE names: where we listen, or whatever else the node knows."""
+    tls: bool = False
+    """The DICOM node is called over TLS."""
+    trust: ssl.SSLContext | None = dataclasses.field(default=None, repr=False)
+    """What is trusted and shown over TLS, to the node and to the service; without it the system's authorities."""
 
     def __str__(self) -> str:
         node = f"{self.called_aet}@{self.host}:{self.port}" if self.port else ""
@@ -69,7 +76,16 @@ class Target:
             timeout=self.timeout,
             response_timeout=self.timeout,
             roles=roles,
+            tls=ClientTls(self.trust or ssl.create_default_context(), self.host) if self.tls else None,
         )
+
+
+def trust(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """PEM files: whom we trust, otherwise the system's, and what we show. Raises OSError, ssl.SSLError among them."""
+    context = ssl.create_default_context(cafile=authorities)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 def parse_node(text: str) -> tuple[str, str, int]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    import ssl
+
     from loadtest.data import Preset
     from loadtest.target import Web
 
@@ -23,6 +25,17 @@ HtmlOption = Annotated[
 SizeOption = Annotated[
     str, typer.Option(help="Pixels of an instance (8KB, 512KB, 1GB), or ct, mr, pet, cr, dx, mg, us, us-cine, xa.")
 ]
+
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="PEM file with the authorities that are trusted, for TLS and https.", exists=True
+    ),
+]
+CertificateOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="PEM file with the certificate that we show.", exists=True)
+]
+KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file with its key.", exists=True)]
 
 
 def preset_of(size: str) -> Preset:
@@ -41,6 +54,18 @@ def web_of(url: str | None, option: str) -> Web | None:
         return Web.parse(url) if url else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def trust_of(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """None where nothing is said."""
+    from loadtest.target import trust
+
+    if not any((authorities, certificate, key)):
+        return None
+    try:
+        return trust(authorities, certificate, key)
+    except OSError as error:
+        raise typer.BadParameter(f"the files for TLS cannot be used: {error}", param_hint="--tls-ca") from None
 
 
 def listed(text: str, known: Collection[str], option: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,10 @@ def command(
     budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory that the server is allowed (400MB), for the report.")
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Call the DICOM node over TLS.")] = False,
+    tls_ca: common.CaOption = None,
+    tls_certificate: common.CertificateOption = None,
+    tls_key: common.KeyOption = None,
     html: common.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -64,7 +69,9 @@ def command(
             (start,) = common.listed(start, peers.PEERS, "--start")
             target = _started(start, stack, options, calling, timeout)
         else:
+            trusted = common.trust_of(tls_ca, tls_certificate, tls_key)
             target = _target(to, web, calling, move_to, timeout, options)
+            target = dataclasses.replace(target, tls=tls, trust=trusted)
 
         async def work() -> run.Result:
             if existing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,10 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Write each SOP Instance UID there as soon as it is acknowledged."),
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Call it over TLS.")] = False,
+    tls_ca: common.CaOption = None,
+    tls_certificate: common.CertificateOption = None,
+    tls_key: common.KeyOption = None,
     html: common.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -64,7 +69,8 @@ def command(
     plural = "" if associations == 1 else "s"
     work = Work(do="store", data=size, count=source.total(associations), at_once=associations, window=window)
     scenario = Scenario(title=f"{associations} association{plural}, {what}", about="", work=(work,))
-    target = Target(host, port, called, calling, timeout, common.web_of(verify, "--verify"))
+    target = Target(host, port, called, calling, timeout, common.web_of(verify, "--verify"), tls=tls)
+    target = dataclasses.replace(target, trust=common.trust_of(tls_ca, tls_certificate, tls_key))
     with contextlib.ExitStack() as stack:
         options = run.Options(verify=verify is not None, source=source)
         if acknowledged is not None:

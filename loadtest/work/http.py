@@ -50,7 +50,7 @@ class Connection:
 
     def __init__(self, target: Target) -> None:
         assert target.web is not None
-        web, self._timeout = target.web, target.timeout
+        web, self._timeout, self._trust = target.web, target.timeout, target.trust
         parts = urlsplit(web.url)
         self._tls = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
@@ -91,7 +91,7 @@ class Connection:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._timeout):
                 _, self._stream = await loop.create_connection(
-                    _Stream, self._host, self._port, ssl=True if self._tls else None
+                    _Stream, self._host, self._port, ssl=(self._trust or True) if self._tls else None
                 )
         return self._stream
 

@@ -18,7 +18,7 @@ def http_session(target: Target, connections: int = 1) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=target.timeout, sock_read=target.timeout)
     web = target.web
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
+        connector=aiohttp.TCPConnector(limit=connections, ssl=target.trust or True),
         timeout=timeout,
         auth=aiohttp.BasicAuth(web.user, web.password) if web.user else None,
         headers={"Accept-Encoding": "identity"} | ({"Host": web.host} if web.host else {}),
