@@ -122,6 +122,15 @@ class TestBasicProfile:
         assert b"unknown" not in data
         assert b"Unlisted" not in whole(apply(encode(before)))
 
+    def test_a_document_of_any_size_becomes_a_blank_page(self) -> None:
+        before = instance(
+            MIMETypeOfEncapsulatedDocument="application/pdf", EncapsulatedDocument=b"%PDF Doe " * (1 << 21)
+        )
+        del before.PixelData
+        after = deidentified(before)
+        assert after.EncapsulatedDocument.startswith(b"%PDF-1.4")
+        assert b"Doe" not in after.EncapsulatedDocument
+
     def test_every_sample_comes_out_whole(self) -> None:
         count = 0
         for path, syntax, data in data_sets():

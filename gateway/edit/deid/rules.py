@@ -1,56 +1,47 @@
 """One object under a profile: each element of its tree kept, emptied, replaced or taken out, at every depth.
 
 Where the table has no row for an attribute it stays, but for what nobody can judge: tags that the data dictionary does
-not know, and names of persons. What is written about it afterwards is marks.py's.
+not know, and names of persons. What its values become is values.py's, what is written about it afterwards marks.py's.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Final, NamedTuple
 
-from gateway.dicom.charset import TEXT_VRS, character_set, decode
-from gateway.dicom.dictionary import implicit_vr, keyword_of
-from gateway.dicom.uids import is_registered, is_uid
+from gateway.dicom.charset import TEXT_VRS, decode
+from gateway.dicom.dictionary import implicit_vr
 from gateway.dicom.walk import ITEM
-from gateway.edit.deid import content, dates
+from gateway.edit.deid import content
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
 from gateway.edit.deid.text import DUMMIES, Cleaner
+from gateway.edit.deid.values import (
+    CHARSET,
+    DATES,
+    GRAPHIC_DATA,
+    LONGEST,
+    SCHEME,
+    Level,
+    Mode,
+    Values,
+    name_of,
+    text_of,
+)
 from gateway.edit.tree import Node, Tree, find, put
-from gateway.errors import EditError
 
-CHARSET: Final = 0x00080005
-ACCESSION_NUMBER: Final = 0x00080050
-PATIENT_NAME: Final = 0x00100010
-PATIENT_ID: Final = 0x00100020
-STUDY_INSTANCE_UID: Final = 0x0020000D
-_MIME_TYPE: Final = 0x00420012
-_DOCUMENT: Final = 0x00420011
 _CONCEPT_NAME: Final = 0x0040A043
 _CONCEPT_CODE: Final = 0x0040A168
 _MEASURED: Final = 0x0040A300
 _CONTENT_SEQUENCE: Final = 0x0040A730
 _CODE_VALUES: Final = (0x00080100, 0x00080119, 0x00080120)
-_SCHEME: Final = 0x00080102
-_CODES: Final = frozenset((*_CODE_VALUES, _SCHEME, 0x00080103))
+_CODES: Final = frozenset((*_CODE_VALUES, SCHEME, 0x00080103))
 """Of code sequences what is no free text."""
-_GRAPHIC_DATA: Final = 0x00700022
 _TEXTS: Final = frozenset(DUMMIES) - {"CS", "DS", "IS"}
 """VRs of values that identify somebody where everything is replaced; the others say how an object hangs together."""
-_DATES: Final = frozenset(("DA", "DT", "TM"))
-_BINARY_DUMMY: Final = {"FD": 8, "FL": 4, "SL": 4, "UL": 4, "SV": 8, "UV": 8, "AT": 4, "OD": 8, "OF": 4, "OL": 4}
 _NAMES: Final = frozenset((0x00080080, 0x00080081, 0x00081040))
 """Beside names of persons what is taken out of text word by word: institutions."""
 _IDENTIFIERS: Final = frozenset(("LO", "SH", "AE"))
-_LONGEST: Final = 1 << 10
 _SHOWN: Final = 64
-
-# What is there instead of a PDF: a page with nothing on it.
-_BLANK_PDF: Final = (
-    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n\n"
-)
 
 
 class Change(NamedTuple):
@@ -64,62 +55,32 @@ class Change(NamedTuple):
     why: str
 
 
-class Mode(Enum):
-    """How elements are treated for which the table has no row."""
-
-    KEEP = "keep"
-    REPLACE = "replace"
-    """All text becomes a dummy (D of a sequence)."""
-    REPLACE_CONTENT = "replace content"
-    """The values of content items become dummies, their names stay (D of a Content Sequence)."""
-    CLEAN = "clean"
-    """Text is cleaned (C of a sequence)."""
-
-
-class _Level(NamedTuple):
-    """The data set or item that is treated."""
-
-    mode: Mode
-    charset: bytes | None
-    path: str
-
-
 class Rules:
     """For one tree. `run` changes it; EditError and DataSetError name the place."""
 
     def __init__(self, profile: Profile, tree: Tree) -> None:
         self._profile = profile
         self._tree = tree
-        self._uids: dict[str, str] = {}
-        self._notes: list[tuple[Node, bytes | None, _Level, str]] = []
+        self._notes: list[tuple[Node, bytes | None, Level, str]] = []
         """What was done, to be told when somebody asks."""
         charset = find(tree.nodes, CHARSET)
         self._charset = tree.value(charset) if charset is not None else None
-        # An object without Patient ID belongs to nobody else's: its study stands for the patient.
-        self.patient = self.text(PATIENT_ID) or self.text(STUDY_INSTANCE_UID)
-        self._days = profile.keyed.days(self.patient, profile.shift_days)
         names: list[str] = []
         identifiers: list[str] = []
         if Action.CLEAN in profile.actions.values():
             self._gather(tree.nodes, self._charset, names, identifiers)
-        self._cleaner = Cleaner(names, identifiers)
+        self._values = Values(profile, tree, Cleaner(names, identifiers))
 
     def text(self, tag: int) -> str:
         """Of an attribute of the data set itself; '' where it is not there."""
-        node = find(self._tree.nodes, tag)
-        if node is None or node.items is not None or node.length > _LONGEST:
-            return ""
-        value = self._tree.value(node)
-        if node.vr in ("US", "UL"):
-            return str(int.from_bytes(value, "big" if node.within.big_endian else "little"))
-        return decode(value, self._charset, node.vr).strip(" \0")
+        return text_of(self._tree, tag)
 
     def run(self) -> None:
-        top = _Level(Mode.KEEP, self._charset, "")
+        top = Level(Mode.KEEP, self._charset, "")
         self._treat(self._tree.nodes, top)
         for tag, text in self._profile.replaced.items():
             node = Node(tag, implicit_vr(tag), -1, -1, 0, self._tree.syntax)
-            node.fresh = self._encoded(text, node, top)
+            node.fresh = self._values.encoded(text, node, top)
             put(self._tree.nodes, node)
 
     # What of the object must not be in its text.
@@ -133,7 +94,7 @@ class Rules:
                 continue
             if node.tag == CHARSET:
                 charset = self._tree.value(node)
-            if node.length > _LONGEST or node.tag & 0x10000:
+            if node.length > LONGEST or node.tag & 0x10000:
                 continue
             action = actions.get(node.tag)
             if node.vr == "PN" or (node.tag in _NAMES and action is not Action.KEEP):
@@ -143,7 +104,7 @@ class Rules:
 
     # The walk.
 
-    def _treat(self, nodes: list[Node], level: _Level) -> bool:
+    def _treat(self, nodes: list[Node], level: Level) -> bool:
         """Treat the elements of one data set or item; whether anything changed."""
         actions = self._profile.actions
         mode, changed = level.mode, False
@@ -196,7 +157,7 @@ class Rules:
             nodes[:] = kept
         return changed
 
-    def _by_mode(self, node: Node, level: _Level) -> Action:
+    def _by_mode(self, node: Node, level: Level) -> Action:
         """For what the table does not name, inside a sequence that is replaced or cleaned."""
         if level.mode is Mode.REPLACE_CONTENT:
             if node.tag == _MEASURED:
@@ -208,7 +169,7 @@ class Rules:
             return Action.KEEP  # in the same mode, see _sequence
         if level.mode is Mode.CLEAN:
             return Action.CLEAN if node.vr in TEXT_VRS and node.tag not in _CODES else Action.KEEP
-        if node.tag == _GRAPHIC_DATA or node.vr in _TEXTS:
+        if node.tag == GRAPHIC_DATA or node.vr in _TEXTS:
             return Action.DUMMY
         return Action.UID if node.vr == "UI" else Action.KEEP
 
@@ -248,13 +209,13 @@ class Rules:
             return Action.REMOVE
         if -node.tag in safe:
             return Action.UID
-        if node.vr in _DATES:
+        if node.vr in DATES:
             return self._profile.actions[0x00080022]  # as an Acquisition Date
         return Action.REMOVE if node.vr == "PN" else Action.KEEP
 
     # One element.
 
-    def _apply(self, node: Node, action: Action, level: _Level) -> bool:
+    def _apply(self, node: Node, action: Action, level: Level) -> bool:
         """Whether it changed. One that is to be taken out has changed and has no `fresh` value."""
         if action is Action.KEEP and node.items is None:
             return False
@@ -270,17 +231,17 @@ class Rules:
             self._note(node, b"", level, "PS3.15 E.1: emptied")
             node.items, node.fresh = [], b""
             return True
-        new, why = self._value(node, action, level)
+        new, why = self._values.value(node, action, level)
         if new is None:
             self._note(node, None, level, why)
             return True
-        if new == self._tree.value(node):
+        if len(new) == node.length and new == self._tree.value(node):
             return False
         self._note(node, new, level, why)
         node.fresh = new
         return True
 
-    def _sequence(self, node: Node, action: Action, level: _Level) -> bool:
+    def _sequence(self, node: Node, action: Action, level: Level) -> bool:
         inner = level.mode
         if action is Action.DUMMY:
             inner = Mode.REPLACE_CONTENT if node.tag == _CONTENT_SEQUENCE else Mode.REPLACE
@@ -288,14 +249,14 @@ class Rules:
             inner = Mode.CLEAN
         elif action is Action.UID or (node.tag == _CONCEPT_NAME and inner is not Mode.REPLACE):
             inner = Mode.KEEP
-        name = _name(node.tag)
+        name = name_of(node.tag)
         changed = False
         assert node.items is not None
         structured = node.tag in content.SEQUENCES and inner is Mode.CLEAN
         remaining = []
         for number, item in enumerate(node.items):
             path = f"{level.path}{name}[{number}]."
-            here = _Level(inner, level.charset, path)
+            here = Level(inner, level.charset, path)
             wanted = self._content_item(item) if structured else None
             if wanted is Action.REMOVE:
                 self._note(Node(ITEM, "", -1, -1, 0, node.within), None, here, "PS3.15 E.3.4: removed")
@@ -314,134 +275,21 @@ class Rules:
         if name is None or not name.items:
             return None
         code = name.items[0]
-        scheme = find(code, _SCHEME)
+        scheme = find(code, SCHEME)
         values = [found for tag in _CODE_VALUES if (found := find(code, tag)) is not None]
-        if scheme is None or not values or max(scheme.length, values[0].length) > _LONGEST:
+        if scheme is None or not values or max(scheme.length, values[0].length) > LONGEST:
             return None
         texts = [self._tree.value(node).decode("latin-1").strip(" \0") for node in (scheme, values[0])]
         return self._profile.items.get((texts[0], texts[1]))
 
-    def _value(self, node: Node, action: Action, level: _Level) -> tuple[bytes | None, str]:
-        """The new value, None for none, and why."""
-        vr = node.vr
-        if action is Action.UID and vr == "UI":
-            return self._uid_value(node), "PS3.15 E.1: another UID"
-        if node.tag in (PATIENT_ID, PATIENT_NAME, ACCESSION_NUMBER) and action is not Action.KEEP:
-            return self._encoded(self._pseudonym(node, level), node, level), "a pseudonym"
-        listed = self._profile.pseudonyms.get(node.tag)
-        if listed is not None and action is not Action.KEEP:
-            return self._encoded(self._listed(node, level, listed), node, level), "a pseudonym of the file"
-        if action is Action.SHIFT:
-            if vr not in _DATES and vr != "SH":  # of the rows that are no dates the offset from UTC belongs to them
-                return self._otherwise(node, level)
-            later = dates.moved(self._tree.value(node).decode("latin-1"), vr, self._days)
-            return (_padded(later, vr), "PS3.15 E.3.6: moved") if later is not None else self._otherwise(node, level)
-        if action is Action.CLEAN:
-            return self._cleaned(node, level)
-        if action is Action.EMPTY:
-            return b"", "PS3.15 E.1: emptied"
-        return self._dummy(node, level), "PS3.15 E.1: replaced"
-
-    def _otherwise(self, node: Node, level: _Level) -> tuple[bytes | None, str]:
-        """What the Basic Profile says: nothing is left of the value, or it is not understood."""
-        basic = self._profile.basic.get(node.tag, Action.REMOVE if level.mode is Mode.KEEP else Action.DUMMY)
-        if basic is Action.REMOVE:
-            return None, "PS3.15 E.1: removed"
-        if basic is Action.EMPTY:
-            return b"", "PS3.15 E.1: emptied"
-        return self._dummy(node, level), "PS3.15 E.1: replaced"
-
-    def _cleaned(self, node: Node, level: _Level) -> tuple[bytes | None, str]:
-        if node.vr == "AE":
-            text = self._profile.keyed.pseudonym("AE", decode(self._tree.value(node), None, "AE").strip())
-            return _padded(text, "AE"), "PS3.15 E.3.8: another name"
-        if node.vr not in TEXT_VRS or node.vr == "PN":
-            return self._otherwise(node, level)
-        text = decode(self._tree.value(node), level.charset, node.vr)
-        left = self._cleaner.clean(text)
-        if left == text:
-            return self._tree.value(node), ""
-        if not left:
-            return self._otherwise(node, level)
-        return self._encoded(left, node, level), "PS3.15 E.3.5: cleaned"
-
-    def _dummy(self, node: Node, level: _Level) -> bytes:
-        vr, tag = node.vr, node.tag
-        if vr == "UI":
-            return self._uid_value(node)
-        if tag == _DOCUMENT:
-            is_pdf = self.text(_MIME_TYPE) == "application/pdf"
-            return _BLANK_PDF + b"\n" * (len(_BLANK_PDF) & 1) if is_pdf else b"\0\0"
-        if tag == _GRAPHIC_DATA:
-            return bytes(node.length)
-        if tag == _SCHEME:
-            return b"99REMOVED "
-        if vr in DUMMIES:
-            return _padded(DUMMIES[vr], vr)
-        return bytes(_BINARY_DUMMY.get(vr, 2))
-
-    def _uid_value(self, node: Node) -> bytes:
-        uids = self._tree.value(node).decode("latin-1").split("\\")
-        return _padded("\\".join([self.uid(uid.strip(" \0")) for uid in uids]), "UI")
-
-    def uid(self, uid: str) -> str:
-        """The one that stands for `uid`; those that PS3.6 or another part of the standard assigns stay."""
-        if not uid or is_registered(uid) or (uid.startswith("1.2.840.10008.") and is_uid(uid)):
-            return uid
-        found = self._uids.get(uid)
-        if found is None:
-            found = self._uids[uid] = self._profile.keyed.uid(uid)
-        return found
-
-    # Pseudonyms.
-
-    def _pseudonym(self, node: Node, level: _Level) -> str:
-        listed = self._profile.pseudonyms.get(node.tag)
-        if listed is not None:
-            return self._listed(node, level, listed)
-        original = decode(self._tree.value(node), level.charset, node.vr).strip(" \0")
-        if node.tag == ACCESSION_NUMBER:
-            return self._profile.keyed.pseudonym("AccessionNumber", original)
-        # A name goes with the identifier: who looks at the objects sees both.
-        patient = original if node.tag == PATIENT_ID else self.patient
-        by_id = self._profile.pseudonyms.get(PATIENT_ID)
-        if node.tag == PATIENT_NAME and by_id is not None:
-            return by_id.get(patient) or self._by_key(PATIENT_ID, "", patient)
-        return self._profile.keyed.pseudonym("PatientID", patient)
-
-    def _listed(self, node: Node, level: _Level, listed: dict[str, str]) -> str:
-        original = decode(self._tree.value(node), level.charset, node.vr).strip(" \0")
-        return listed.get(original) or self._by_key(node.tag, level.path, original)
-
-    def _by_key(self, tag: int, path: str, original: str) -> str:
-        if not self._profile.unlisted_by_key:
-            raise EditError(
-                f"{path}{_name(tag)}: its value is not among the pseudonyms of the file; add it, or set "
-                'unlisted = "key"'
-            )
-        return self._profile.keyed.pseudonym(keyword_of(tag), original)
-
-    def _encoded(self, text: str, node: Node, level: _Level) -> bytes:
-        """In the character set of the data set. EditError where that cannot say it."""
-        if text.isascii():
-            return _padded(text, node.vr)
-        try:
-            data = text.encode(character_set(level.charset).codec)
-        except UnicodeEncodeError:
-            raise EditError(
-                f"{level.path}{_name(node.tag)}: the new value has letters that the object's Specific Character Set "
-                f"{(level.charset or b'').decode('ascii', 'replace')!r} does not have"
-            ) from None
-        return data + b" " * (len(data) & 1)
-
-    def _note(self, node: Node, new: bytes | None, level: _Level, why: str) -> None:
+    def _note(self, node: Node, new: bytes | None, level: Level, why: str) -> None:
         self._notes.append((node, new, level, why))
 
     def changes(self) -> tuple[Change, ...]:
         """What became of what, in order. Reads the object again."""
         return tuple(
             Change(
-                level.path + _name(node.tag),
+                level.path + name_of(node.tag),
                 self._before(node, level),
                 None if new is None else _readable(new, node.vr),
                 why,
@@ -449,23 +297,14 @@ class Rules:
             for node, new, level, why in self._notes
         )
 
-    def _before(self, node: Node, level: _Level) -> str:
+    def _before(self, node: Node, level: Level) -> str:
         if node.tag == ITEM or node.items is not None:
             return "(content item)" if node.tag == ITEM else "(sequence)"
-        if (node.vr not in DUMMIES and node.vr != "UI") or node.length > _LONGEST:
+        if (node.vr not in DUMMIES and node.vr != "UI") or node.length > LONGEST:
             return f"({node.vr})"
         return decode(self._tree.original(node), level.charset, node.vr)[:_SHOWN]
-
-
-def _name(tag: int) -> str:
-    return keyword_of(tag) or ("Item" if tag == ITEM else f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
 
 
 def _readable(value: bytes, vr: str) -> str:
     text = vr in DUMMIES or vr == "UI"
     return value[:_SHOWN].decode("utf-8", "replace").rstrip(" \0") if text else f"({vr})"
-
-
-def _padded(text: str, vr: str) -> bytes:
-    data = text.encode("ascii")
-    return data + (b"\0" if vr == "UI" else b" ") * (len(data) & 1)
