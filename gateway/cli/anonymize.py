@@ -4,6 +4,7 @@ sealed in them.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,37 +12,63 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, JsonOption, count, load_settings, print_json, print_line, progress_bar
+from gateway.cli.common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    count,
+    load_settings,
+    print_json,
+    print_line,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
-    from gateway.archive.files import Found
+    from gateway.config import Storage
+    from gateway.dicom.source import Read
     from gateway.edit.change_set import ChangeSet
     from gateway.edit.edited import Edited
+    from gateway.index.locate import Located
+    from gateway.storage.store import Store
 
 _PIECE = 1 << 20
 
 
 def anonymize(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, folders and zip archives.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files, folders and zip archives.")
+    ] = None,
+    *,
     changes: Annotated[str, typer.Option("--changes", metavar="NAME", help="The set of [changes] to apply.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the new files, made when needed.")
     ] = None,
+    studies: Annotated[
+        list[str] | None, typer.Option("--study", metavar="UID", help="A study of the data folder; repeatable.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would become of what.")] = False,
     config_file: ConfigOption = None,
+    data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """De-identify DICOM files by PS3.15 Annex E, as a set of [changes] says. The originals stay as they are.
+    """De-identify DICOM files, or stored studies, by PS3.15 Annex E, as a set of [changes] says. The originals stay.
 
     A new file is named by its SOP Instance UID, and is there whole or not at all. What may not pass is named with the
     reason, and makes the exit code 1.
     """
+    paths, studies = paths or [], studies or []
     missing = [str(path) for path in paths if not path.exists()]
-    if missing or (output is None) is not dry_run:
-        wrong = f"there is no {', '.join(missing)}" if missing else "give --output DIR or --dry-run, not both"
+    wrong = ""
+    if missing:
+        wrong = f"there is no {', '.join(missing)}"
+    elif (output is None) is not dry_run:
+        wrong = "give --output DIR or --dry-run, not both"
+    elif not paths and not studies:
+        wrong = "name files or folders, or studies by --study UID"
+    if wrong:
         sys.stderr.write(f"dicom-gateway: {wrong}\n")
         raise typer.Exit(2)
-    settings = load_settings(config_file, None)
+    settings = load_settings(config_file, data)
     from gateway.edit.change_set import ChangeSet
     from gateway.errors import ConfigurationError
 
@@ -53,6 +80,10 @@ def anonymize(
     with progress_bar("de-identifying", quiet=as_json or dry_run) as progress:
         for number, _source in enumerate(work.run(paths), 1):
             progress(number, None)
+        if studies:
+            import uvloop
+
+            uvloop.run(work.stored(settings.storage, studies))
     work.show(str(output) if output is not None else "dry run")
     if work.refused or not work.done:
         raise typer.Exit(1)
@@ -81,36 +112,64 @@ class _Work:
                     if found is None:
                         self._skipped += 1
                     else:
-                        self._one(found)
+                        file = found.open()
+                        try:
+                            meta = found.meta
+                            self._one(
+                                *(source.name, file.read, meta.data_set_offset, found.size, meta.transfer_syntax_uid)
+                            )
+                        finally:
+                            file.close()
                 except (*TROUBLES, DataSetError, EditError) as error:
                     self.refused.append((source.name, str(error)))
                 yield source.name
         finally:
             files.close()
 
-    def _one(self, found: Found) -> None:
+    async def stored(self, settings: Storage, studies: list[str]) -> None:
+        from gateway.archive.folder import open_folder
+        from gateway.errors import GatewayError
+        from gateway.index.locate import located
+
+        async with open_folder(settings, create=False) as folder:
+            for study in studies:
+                count = 0
+                async for each in located(folder.database, study):
+                    count += 1
+                    try:
+                        await asyncio.to_thread(self._stored, folder.store, each)
+                    except GatewayError as error:
+                        self.refused.append((each.sop_uid, str(error)))
+                if not count:
+                    self.refused.append((study, "no such study is stored"))
+
+    def _stored(self, store: Store, located: Located) -> None:
+        stored = store.open(located.key)
+        try:
+            self._one(
+                *(located.sop_uid, stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
+            )
+        finally:
+            stored.close()
+
+    def _one(self, name: str, read: Read, start: int, end: int, transfer_syntax_uid: str) -> None:
         from gateway.dicom import uids
         from gateway.errors import DataSetError
 
-        file = found.open()
+        edited = self._changes.apply(read, start, end, transfer_syntax_uid)
         try:
-            meta = found.meta
-            edited = self._changes.apply(file.read, meta.data_set_offset, found.size, meta.transfer_syntax_uid)
-            try:
-                if not (uids.is_uid(edited.sop_instance_uid) and edited.sop_class_uid):
-                    raise DataSetError("it does not say which SOP instance it is")
-                one: dict[str, object] = {"file": found.source.name, "sop_instance_uid": edited.sop_instance_uid}
-                if self._output is not None:
-                    _write(edited, self._output)
-                else:
-                    one["changes"] = [change._asdict() for change in edited.changes]
-                    if not self._as_json:
-                        _show(found.source.name, edited)
-                self.done.append(one)
-            finally:
-                edited.close()
+            if not (uids.is_uid(edited.sop_instance_uid) and edited.sop_class_uid):
+                raise DataSetError("it does not say which SOP instance it is")
+            one: dict[str, object] = {"file": name, "sop_instance_uid": edited.sop_instance_uid}
+            if self._output is not None:
+                _write(edited, self._output)
+            else:
+                one["changes"] = [change._asdict() for change in edited.changes]
+                if not self._as_json:
+                    _show(name, edited)
+            self.done.append(one)
         finally:
-            file.close()
+            edited.close()
 
     def show(self, where: str) -> None:
         if self._as_json:

@@ -48,6 +48,27 @@ def test_a_dry_run_writes_nothing_and_shows_both(settings: Path, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gateway.toml", "key"]
 
 
+def test_a_stored_study(settings: Path, tmp_path: Path) -> None:
+    ct = sample("CT_small.dcm")
+    data = ("--data", tmp_path / "data")
+    assert run(settings, "import", ct, *data)[0] == 0
+    study = read_sample(ct).StudyInstanceUID
+    code, text = run(settings, "anonymize", "--study", study, "--changes", "research", "-o", tmp_path / "out", *data)
+    assert (code, "1 instance de-identified" in text) == (0, True)
+    (file,) = (tmp_path / "out").iterdir()
+    assert read_sample(file).PatientIdentityRemoved == "YES"
+    code, text = run(settings, "anonymize", "--study", "1.2", "--changes", "research", "--dry-run", *data)
+    assert (code, "no such study" in text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--dry-run"], ["FILE"], ["FILE", "--dry-run", "-o", "out"], ["none", "--dry-run"]]
+)
+def test_used_wrongly(settings: Path, arguments: list[str]) -> None:
+    given = [str(sample("CT_small.dcm")) if each == "FILE" else each for each in arguments]
+    assert run(settings, "anonymize", "--changes", "research", *given)[0] == 2
+
+
 def test_what_may_not_pass_is_named(settings: Path, tmp_path: Path) -> None:
     code, text = run(settings, "anonymize", sample("SC_rgb.dcm"), "--changes", "research", "-o", tmp_path / "out")
     assert code == 1
