@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Fill a server by C-STORE and measure intake, QIDO-RS, C-FIND and metadata at each step.
 
-    A million instances take some 5 GB and as many inodes.
+    A million instances take some 6 GB and as many inodes.
     """
     from loadtest import peers
     from loadtest.compare.growth import grow
