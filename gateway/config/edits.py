@@ -68,7 +68,7 @@ class PrefixStep(OfAttribute, frozen=True, tag="prefix"):
 
 
 class HashStep(OfAttribute, frozen=True, tag="hash"):
-    """`do = "hash"`: every value becomes one made of it with the key."""
+    """`do = "hash"`: every value becomes one made of it with the key: 12 letters and digits, or of UIDs a UID."""
 
 
 class NewUidsStep(BaseStep, frozen=True, tag="new-uids"):

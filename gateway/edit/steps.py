@@ -53,7 +53,7 @@ def ready(step: edits.Step, keyed: Keyed | None, at: str) -> Apply:
             )
         case edits.HashStep():
             assert keyed is not None
-            return _of_values(step, at, lambda value: keyed.pseudonym(step.attribute, value), "hashed")
+            return _hash(step, keyed, at)
         case edits.NewUidsStep():
             assert keyed is not None
             return _new_uids(keyed)
@@ -167,6 +167,14 @@ def _of_values(step: edits.OfAttribute, at: str, change: Callable[[str], str], w
                 ) from None
 
     return apply
+
+
+def _hash(step: edits.HashStep, keyed: Keyed, at: str) -> Apply:
+    last = _target(step.attribute, f"{at}.attribute").path.steps[-1]
+    if not last.creator and implicit_vr(last.tag) == "UI":
+        return _of_values(step, at, keyed.uid, "new UID")
+    kind = str(last)
+    return _of_values(step, at, lambda value: keyed.pseudonym(kind, value), "hashed")
 
 
 def _mapped(step: edits.MapStep) -> Callable[[str], str]:

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.ohif import viewer
-from gateway.web.rest import anonymize, changes, deliveries, instances, jobs, mpps, removal, system, worklists
+from gateway.web.rest import anonymize, changes, deliveries, instances, jobs, modify, mpps, removal, system, worklists
 from gateway.web.ui import live, page, routing
 
 _STATIC = Path(__file__).with_name("ui") / "static"
@@ -124,6 +124,10 @@ def add_routes(app: web.Application, prefix: str) -> None:
     router.add_get("/associations", system.associations)
 
     router.add_post("/instances", instances.upload)
+    router.add_post("/patients/{id}/modify", functools.partial(modify.modify, level="patient"))
+    router.add_post("/studies/{id}/modify", functools.partial(modify.modify, level="study"))
+    router.add_post("/series/{id}/modify", functools.partial(modify.modify, level="series"))
+    router.add_post("/instances/{id}/modify", functools.partial(modify.modify, level="instance"))
     router.add_post("/patients/{id}/anonymize", functools.partial(anonymize.anonymize, level="patient"))
     router.add_post("/studies/{id}/anonymize", functools.partial(anonymize.anonymize, level="study"))
     router.add_post("/series/{id}/anonymize", functools.partial(anonymize.anonymize, level="series"))

@@ -70,12 +70,23 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
     public_id = request.match_info["id"]
     anonymizing = request.app[ANONYMIZING]
     if level == "instance":
-        return await _file(request, anonymizing, public_id, deidentifier)
+        return await file(request, anonymizing, public_id, deidentifier)
+    return await stored(request, level, deidentifier, keep_source=wishes.keep_source, anonymizes=True)
+
+
+async def stored(
+    request: web.Request, level: Level, editor: Editor, *, keep_source: bool, anonymizes: bool
+) -> web.Response:
+    """Take in what becomes of a series, study or patient; without `keep_source` the original goes if all of it passed.
+
+    The answer is Orthanc's.
+    """
+    context, public_id = request.app[CONTEXT], request.match_info["id"]
     origin = Origin("", context.settings().dicom.aet, request.remote or "", time.time(), "rest")
-    done = await anonymizing.store(level, public_id, deidentifier, origin)
+    done = await request.app[ANONYMIZING].store(level, public_id, editor, origin)
     if done.taken is None:
         return error_answer(request, 400, f"none of the {done.count} instances may pass: {done.failed[0]}")
-    if not wishes.keep_source and not done.failed:
+    if not keep_source and not done.failed:
         await request.app[REMOVAL].by_public_id(level, public_id)
     parents, kind = done.taken.record.parents, level.capitalize()
     ids = {
@@ -89,7 +100,7 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
             "FailedInstancesCount": len(done.failed),
             "ID": ids[level],
             "InstancesCount": done.count,
-            "IsAnonymization": True,
+            "IsAnonymization": anonymizes,
             "Path": place(kind, ids[level]),
             "PatientID": parents.patient_public_id,
             "Type": kind,
@@ -97,7 +108,7 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
     )
 
 
-async def _file(
+async def file(
     request: web.Request, anonymizing: Anonymizing, public_id: str, deidentifier: Editor
 ) -> web.StreamResponse:
     async with aclosing(anonymizing.file(public_id, deidentifier)) as pieces:

@@ -1,0 +1,95 @@
+"""POST …/modify, as Orthanc has it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from gateway.config import Dicomweb
+from gateway.index.identity import public_id
+from tests.support.datasets import instance
+from tests.support.web import House, archive
+from tests.web.test_stow import files, multipart, post
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[House]:
+    async with asyncio.timeout(30), archive(tmp_path / "data") as made:
+        yield made
+
+
+def names(one: Any) -> tuple[str, str, str, str]:
+    return "P1", one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+
+
+async def test_an_instance_comes_back_as_a_file_of_another_one(gateway: House):
+    one = instance(StationName="S", StudyDate="20200101")
+    one.private_block(0x0019, "ACME", create=True).add_new(0x10, "LO", "secret")
+    await post(gateway, multipart(files(one)))
+    body = {"Replace": {"PatientName": "x", "0008,0080": "q"}, "Remove": ["StudyDate"], "RemovePrivateTags": True}
+    answer = await gateway.client.post(f"/instances/{public_id(*names(one))}/modify", json=body)
+    assert (answer.status, answer.content_type) == (200, "application/dicom")
+    after = pydicom.dcmread(io.BytesIO(await answer.read()))
+    assert after.file_meta.MediaStorageSOPInstanceUID == after.SOPInstanceUID != one.SOPInstanceUID
+    assert (after.StudyInstanceUID, after.SeriesInstanceUID) == (one.StudyInstanceUID, one.SeriesInstanceUID)
+    assert (str(after.PatientName), after.InstitutionName, after.StationName) == ("x", "q", "S")
+    assert "StudyDate" not in after
+    assert not any(element.tag.is_private for element in after)
+    assert after.PixelData == one.PixelData
+
+
+async def test_a_study_becomes_another_and_its_source_goes_where_asked(gateway: House):
+    one, two = instance(), instance()
+    two.StudyInstanceUID, two.SeriesInstanceUID = one.StudyInstanceUID, one.SeriesInstanceUID
+    await post(gateway, multipart(files(one, two)))
+    path = f"/studies/{public_id(*names(one)[:2])}"
+    wanted = {"Replace": {"StudyDescription": "new"}, "KeepSource": False}
+    assert (await gateway.client.post(f"{path}/modify", json=wanted)).status == 403
+    gateway.dicomweb = Dicomweb(delete=True)
+    answer = await gateway.client.post(
+        f"{path}/modify", json={"Replace": {"StudyDescription": "new"}, "KeepSource": False}
+    )
+    body = await answer.json()
+    assert answer.status == 200
+    assert (body["InstancesCount"], body["FailedInstancesCount"], body["IsAnonymization"]) == (2, 0, False)
+    assert (await gateway.client.post(f"{path}/modify", json=wanted)).status == 404
+    found = await (await gateway.client.get("/dicom-web/instances?includefield=StudyDescription")).json()
+    assert len(found) == 2
+    assert {each["0020000D"]["Value"][0] for each in found} != {one.StudyInstanceUID}
+    assert len({each["0020000E"]["Value"][0] for each in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "body", "text"),
+    [
+        ("instances", {"Replace": {"SOPInstanceUID": "1.2"}}, "to be replaced requires the"),
+        ("studies", {"Keep": ["StudyInstanceUID"]}, "to be kept requires the"),
+        ("instances", {"Remove": ["PatientID"]}, "to be removed requires the"),
+        ("patients", {"Replace": {"PatientName": "x"}}, "her PatientID is required to be modified"),
+        ("series", {"Replace": {"PatientID": "z"}, "Force": True}, "the parent PatientID cannot be manually modified"),
+        ("instances", {"Replace": {"Nope": "z"}}, "no keyword"),
+        ("instances", {"Replace": {"AccessionNumber": "x" * 17}}, "SH holds 16"),
+        ("studies", {"Asynchronous": True}, "Asynchronous"),
+        ("instances", {"Changes": "none"}, r"no \[changes.none\]"),
+        ("instances", [], "not a JSON object"),
+    ],
+)
+async def test_what_makes_no_sense_is_answered_as_orthanc_does(gateway: House, level: str, body: Any, text: str):
+    one = instance()
+    await post(gateway, multipart(files(one)))
+    depth = ["patients", "studies", "series", "instances"].index(level) + 1
+    answer = await gateway.client.post(f"/{level}/{public_id(*names(one)[:depth])}/modify", json=body)
+    assert answer.status == 400
+    assert re.search(text, json.loads(await answer.text())["Details"])
+
+
+async def test_nothing_there_is_not_found(gateway: House):
+    assert (await gateway.client.post("/studies/zzz/modify", json={"Replace": {"PatientName": "x"}})).status == 404
