@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 
+from gateway.config.destination_checks import destination_mistakes
+from gateway.config.destinations import DicomDestination
 from gateway.config.sections import Settings
 from gateway.errors import ConfigurationError
-
-_POSITIVE = ("connections", "attempts", "retry_after", "retry_longest", "prove_after")
 
 
 def check_routes(settings: Settings) -> None:
@@ -29,17 +29,19 @@ def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = froz
         return name not in there and (section, name) not in known
 
     for name, destination in settings.destinations.items():
-        place = f"destinations.{name}"
-        for field in _POSITIVE:
-            if getattr(destination, field) <= 0:
-                yield f"{place}.{field}", f"{getattr(destination, field)} must be more than 0"
-        if destination.bandwidth < 0:
-            yield f"{place}.bandwidth", f"{destination.bandwidth} must not be negative; 0 is as it comes"
-        wanted = destination.modality
-        if missing("modalities", wanted, settings.modalities):
-            yield f"{place}.modality", f"there is no [modalities.{wanted}]{_meant(wanted, settings.modalities)}"
-        elif wanted in settings.modalities and not settings.modalities[wanted].port:
-            yield f"{place}.modality", f"{wanted!r} cannot be called; set modalities.{wanted}.host and .port"
+        yield from destination_mistakes(name, destination)
+        if isinstance(destination, DicomDestination):
+            wanted = destination.modality
+            if missing("modalities", wanted, settings.modalities):
+                yield (
+                    f"destinations.{name}.modality",
+                    f"there is no [modalities.{wanted}]{_meant(wanted, settings.modalities)}",
+                )
+            elif wanted in settings.modalities and not settings.modalities[wanted].port:
+                yield (
+                    f"destinations.{name}.modality",
+                    f"{wanted!r} cannot be called; set modalities.{wanted}.host and .port",
+                )
     for name, rule in settings.rules.items():
         place = f"rules.{name}"
         for wanted in rule.destinations:

@@ -1,4 +1,4 @@
-"""The structure of the settings that say where instances go: rules and destinations.
+"""The structure of the settings that say which instances go where. `destinations.py` has the destinations themselves.
 
 What they mean is `gateway.routing`'s and `gateway.delivery`'s.
 """
@@ -62,39 +62,3 @@ class Rule(Section, frozen=True):
     """Of a destination's deliveries those of the highest go first."""
     last: bool = False
     """Where it matches, the rules after it are not looked at."""
-
-
-class BaseDestination(Section, frozen=True, tag_field="kind"):
-    """Where deliveries go."""
-
-    connections: int = 2
-    """Associations or requests at once, at most."""
-    bandwidth: int = 0
-    """Bytes a second over all of them. 0: as it comes."""
-    hours: tuple[str, ...] = ()
-    """When it is sent to, as in rules. None: always."""
-    priority: int = 0
-    """Added to that of the rule: of what waits, the highest goes first."""
-    attempts: int = 30
-    """After which a delivery that fails again and again is dead. While nobody answers at all none is counted."""
-    retry_after: float = 10.0
-    """Seconds before the second attempt, give or take a half; twice that before the third, and so on."""
-    retry_longest: float = 3600.0
-    prove: Literal["", "query", "commitment"] = ""
-    """Ask, once it has taken an instance, whether it really has it, and send what it lacks again: by C-FIND or QIDO-RS
-    (`query`), or by storage commitment, which only DICOM nodes know."""
-    prove_after: float = 60.0
-    """Seconds after the last delivery of a study until it is asked."""
-
-
-class DicomDestination(BaseDestination, frozen=True, kw_only=True, tag="dicom"):
-    """`kind = "dicom"`: a DICOM node, to which we send by C-STORE."""
-
-    modality: str
-    """The modality, by name."""
-    retried: tuple[str, ...] = ("A7xx", "0110", "Cxxx")
-    """Failure statuses (PS3.7 Annex C) after which a delivery is tried again; x is any digit. After others it is
-    refused."""
-
-
-Destination = DicomDestination

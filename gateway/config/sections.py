@@ -9,8 +9,9 @@ import typing
 from typing import Literal
 
 from gateway.config.base import GiB, KiB, MiB, Section
+from gateway.config.destinations import Destination
 from gateway.config.edits import Changes
-from gateway.config.routes import Destination, Rule
+from gateway.config.routes import Rule
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
 SERVICES: tuple[Service, ...] = typing.get_args(Service)

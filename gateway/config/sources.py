@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +89,8 @@ def _from_text(path: list[str], text: str, name: str) -> Any:
         if typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
             continue
-        fields = typing.get_type_hints(kind) if isinstance(kind, type) else {}
+        variants = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        fields = {name: field for each in variants if isinstance(each, type) for name, field in _hints(each).items()}
         if part not in fields:
             raise ConfigurationError(f"{name}: there is no setting {'.'.join(path)!r}")
         kind = fields[part]
@@ -103,6 +105,11 @@ def _from_text(path: list[str], text: str, name: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    tag = getattr(getattr(kind, "__struct_config__", None), "tag_field", None)
+    return typing.get_type_hints(kind) | ({tag: str} if tag else {})
 
 
 def changes(old: Settings, new: Settings) -> list[str]:
@@ -128,4 +135,8 @@ def as_builtins(settings: Settings) -> dict[str, Any]:
     for modality in tree["modalities"].values():
         if modality["identity_password"]:
             modality["identity_password"] = "(set)"
+    for destination in tree["destinations"].values():
+        for secret in ("password", "token", "client_secret"):
+            if destination.get(secret):
+                destination[secret] = "(set)"
     return tree

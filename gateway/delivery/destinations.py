@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.config import Settings
-from gateway.config.routes import Destination as Section
+from gateway.config.destinations import Destination as Section
 from gateway.errors import JobGivenUp
 from gateway.remote.destination import Destination
 from gateway.remote.kinds import open_destination

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,6 +37,11 @@ class DestinationUnavailable(GatewayError):
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+def matching(statuses: Collection[str]) -> re.Pattern[str]:
+    """Statuses as settings write them, four hexadecimal digits: `A7xx` stands for all that begin so."""
+    return re.compile("|".join(text.upper().replace("X", "[0-9A-F]") for text in statuses) or r"(?!)")
 
 
 class Destination(Protocol):

@@ -9,15 +9,14 @@ queue what it has proposed; what no open association has proposed gets one of it
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.config import Settings
-from gateway.config.routes import DicomDestination
+from gateway.config.destinations import DicomDestination
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dimse import status
 from gateway.errors import (
@@ -29,7 +28,7 @@ from gateway.errors import (
     UnsupportedTransferSyntax,
 )
 from gateway.net.buffers import BlockPool
-from gateway.remote.destination import Answer, DestinationUnavailable, Named
+from gateway.remote.destination import Answer, DestinationUnavailable, Named, matching
 from gateway.remote.dimse import DimseNode
 from gateway.remote.metering import Bandwidth, Metered
 from gateway.scu.node import associate
@@ -81,7 +80,7 @@ class DicomNode:
         self._name = name
         self._section = section
         self._node = DimseNode(settings, section.modality)
-        self._retried = _pattern(section.retried)
+        self._retried = matching(section.retried)
         self._bandwidth = Bandwidth(section.bandwidth)
         self._blocks = BlockPool(_BLOCKS)
         self._waiting: deque[_Asked] = deque()
@@ -244,8 +243,3 @@ class DicomNode:
             return Answer("again" if again else "refused", sent.status, f"{self._name}: {sent.detail}", size)
         never = isinstance(sent.error, (UnsupportedTransferSyntax, DataSetError, NotFound))
         return Answer("refused" if never else "again", None, sent.detail, size)
-
-
-def _pattern(statuses: Collection[str]) -> re.Pattern[str]:
-    """`A7xx` stands for all that begin so."""
-    return re.compile("|".join(text.upper().replace("X", "[0-9A-F]") for text in statuses) or r"(?!)")

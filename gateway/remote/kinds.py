@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.config import Settings
-from gateway.config.routes import Destination as Section
-from gateway.remote.destination import Destination
+from gateway.config.destinations import Destination as Section
+from gateway.config.destinations import DicomDestination, DicomwebDestination, FolderDestination
+from gateway.errors import ConfigurationError
+from gateway.remote.destination import Destination, DestinationUnavailable
 from gateway.remote.dicom import DicomNode
+from gateway.remote.dicomweb import DicomwebServer
+from gateway.remote.folder import Folder
+from gateway.remote.peer import Peer
 
 
 def open_destination(name: str, section: Section, settings: Callable[[], Settings]) -> Destination:
-    """The destination of a section of the settings; nothing is connected yet. Belongs to the running event loop."""
-    return DicomNode(name, section, settings)
+    """The destination of a section of the settings; nothing is connected yet. Belongs to the running event loop.
+
+    Raises DestinationUnavailable for what only its kind can tell to be wrong in the section.
+    """
+    match section:
+        case DicomDestination():
+            return DicomNode(name, section, settings)
+        case DicomwebDestination():
+            return DicomwebServer(name, section)
+        case FolderDestination():
+            try:
+                return Folder(name, section)
+            except ConfigurationError as error:
+                raise DestinationUnavailable(str(error)) from None
+    return Peer(name, section)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = [ROOT / "gateway" / "config" / name for name in ("sections.py", "routes.py", "edits.py", "deidentify.py")]
+FILES = ("sections.py", "routes.py", "destinations.py", "edits.py", "deidentify.py")
+CONFIG = [ROOT / "gateway" / "config" / name for name in FILES]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
 
@@ -61,10 +62,19 @@ def _rows(classes: dict[str, ast.ClassDef], unions: dict[str, list[str]], sectio
                 yield from _rows(classes, unions, base.id, each + ".")
             else:
                 yield each, "", text or " ".join((ast.get_docstring(classes[below]) or "").split())
-            for variant in variants:
+            for variant in dict.fromkeys(name for each in variants for name in _line(classes, each, below in unions)):
                 if below in unions:
                     yield each, "", " ".join((ast.get_docstring(classes[variant]) or "").split())
                 yield from _rows(classes, unions, variant, each + ".")
+
+
+def _line(classes: dict[str, ast.ClassDef], name: str, is_variant: bool) -> list[str]:
+    """A class, after those between it and the base of all variants."""
+    base = classes[name].bases[0]
+    above = base.id if isinstance(base, ast.Name) else ""
+    if not is_variant or above not in classes or above.startswith("Base"):
+        return [name]
+    return [*_line(classes, above, is_variant), name]
 
 
 def _default(value: ast.expr | None) -> str:
