@@ -24,6 +24,7 @@ from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
 from gateway.database.database import Script
 from gateway.delivery import service as delivery
+from gateway.edit.change_set import ChangeSet
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.jobs.runner import Runner
@@ -65,6 +66,8 @@ def examine(settings: Settings) -> Secrets:
     for name, modality in settings.modalities.items():
         client_tls(settings.dicom, modality)
         identity_of(name, modality)
+    for name, section in settings.changes.items():
+        ChangeSet.build(name, section)
     Routes(settings)
     return Secrets(
         server_certificates(settings.dicom), certificates_of(settings.http) if settings.http.certificate else None

@@ -67,6 +67,11 @@ class TestSources:
         file = written(tmp_path, user + ours)
         assert "secret" not in repr(config.as_builtins(load(file, {})))
 
+    def test_keys_are_not_shown(self, tmp_path: Path):
+        file = tmp_path / "gateway.toml"
+        file.write_text('[changes.x]\nkey = "top secret"\n')
+        assert "secret" not in repr(config.as_builtins(load(file, {})))
+
 
 class TestErrors:
     """Each says where, what, and what would be right."""

@@ -128,7 +128,7 @@ def _fields(section: Section | dict[str, Any]) -> dict[str, Any]:
 
 
 def as_builtins(settings: Settings) -> dict[str, Any]:
-    """The snapshot as plain dicts, passwords left out, for showing to a person."""
+    """The snapshot as plain dicts, passwords and keys left out, for showing to a person."""
     tree = cast(dict[str, Any], msgspec.to_builtins(settings))
     for user in tree["http"]["users"]:
         user["password"] = "(set)"
@@ -139,4 +139,7 @@ def as_builtins(settings: Settings) -> dict[str, Any]:
         for secret in ("password", "token", "client_secret"):
             if destination.get(secret):
                 destination[secret] = "(set)"
+    for each in tree["changes"].values():
+        if each["key"]:
+            each["key"] = "(set)"
     return tree

@@ -81,6 +81,13 @@ def test_a_set_that_is_not_there(settings: Path, tmp_path: Path) -> None:
     assert code != 0
 
 
+def test_check_config_names_what_is_wrong_in_a_set(settings: Path) -> None:
+    settings.write_text(settings.read_text() + 'pseudonyms = "/nowhere.csv"\n')
+    done = CliRunner().invoke(app, ["check-config", str(settings)])
+    assert done.exit_code == 1
+    assert "changes.research.deidentify.pseudonyms: /nowhere.csv cannot be read" in done.output
+
+
 @needs_openssl
 def test_what_is_sealed_comes_back(settings: Path, tmp_path: Path) -> None:
     issued = Authority(tmp_path).issue("broker", rsa=True)
