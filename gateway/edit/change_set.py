@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -44,9 +45,6 @@ class Received(NamedTuple):
     calling_aet: str
     received_at: float
     """Seconds since 1970."""
-
-
-UNKNOWN: Final = Received("", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +106,18 @@ class ChangeSet:
         end: int,
         transfer_syntax_uid: str,
         *,
-        received: Received = UNKNOWN,
+        received: Received | None = None,
         folder: Path | None = None,
     ) -> Edited:
         """What the data set that `read` gives from `start` to `end` becomes; what is large waits in `folder`.
+
+        Without `received` the change is one of now, by hand: its moment is the one thing that another time differs.
 
         All of it or nothing: EditError says what cannot be changed, or may not pass, and where; DataSetError what is
         malformed; UnsupportedTransferSyntax, StorageError. The source must stay open until the result is closed.
         """
         first: Edited | None = None
+        received = received or Received("", time.time())
         if self._deidentifier is not None:
             first = self._deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
             read, start, end, transfer_syntax_uid = first.read, 0, first.length, first.transfer_syntax_uid

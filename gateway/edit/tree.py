@@ -149,15 +149,15 @@ class Segments:
 
     def __init__(self, read: Read) -> None:
         self._source = read
-        self._pieces: list[bytes | tuple[int, int]] = []
+        self._pieces: list[bytearray | tuple[int, int]] = []
         self._starts: list[int] = []
         self.length = 0
 
     def add(self, piece: bytes) -> None:
-        if self._pieces and isinstance(last := self._pieces[-1], bytes):
-            self._pieces[-1] = last + piece
+        if self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
         else:
-            self._pieces.append(piece)
+            self._pieces.append(bytearray(piece))
             self._starts.append(self.length)
         self.length += len(piece)
 
@@ -175,19 +175,19 @@ class Segments:
             return b""
         return b"".join(self._parts(offset, min(length, self.length - offset)))
 
-    def _parts(self, offset: int, length: int) -> Iterator[bytes]:
+    def _parts(self, offset: int, length: int) -> Iterator[bytes | bytearray]:
         at = bisect_right(self._starts, offset) - 1
         while length > 0:
             piece, skipped = self._pieces[at], offset - self._starts[at]
-            if isinstance(piece, bytes):
-                part = piece[skipped : skipped + length]
+            if isinstance(piece, bytearray):
+                part: bytes | bytearray = piece[skipped : skipped + length]
             else:
                 part = self._source(piece[0] + skipped, min(length, piece[1] - piece[0] - skipped))
                 if not part:
                     return
             yield part
             offset, length = offset + len(part), length - len(part)
-            if offset >= self._starts[at] + (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]):
+            if offset >= self._starts[at] + (len(piece) if isinstance(piece, bytearray) else piece[1] - piece[0]):
                 at += 1
 
 

@@ -310,3 +310,17 @@ def test_lengths_that_lie_and_many_items() -> None:
     data_set = instance(ReferencedStudySequence=Sequence([item(PatientID=str(number)) for number in range(10_000)]))
     after = changed(data_set, step("prefix", "*.PatientID", text="X"))
     assert {each.PatientID[0] for each in after.ReferencedStudySequence} == {"X"}
+
+
+def test_many_items_take_a_moment() -> None:
+    """Time grows with what there is, not with its square: anybody may send this."""
+    one = b"\xfe\xff\x00\xe0\x12\0\0\0" + b"\x10\0\x20\0LO\x02\0P1" + b"\x08\0\x60\0CS\0\0"
+    items = one * 30_000
+    head = encode(instance(), EXPLICIT)
+    at = head.index(b"\x10\0\x10\0PN")
+    sequence = b"\x08\0\x10\x11SQ\0\0" + len(items).to_bytes(4, "little") + items
+    data = head[:at] + sequence + head[at:]
+    edited = apply(data, EXPLICIT, step("prefix", "*.PatientID", text="X"))
+    assert edited.length > len(data)
+    assert len(edited.changes) == 10_000
+    whole(edited)
