@@ -1,22 +1,21 @@
 """Listening for associations: who gets a session, how many there may be, and how they end.
 
-Connections are accepted here and not by the loop's server, because a server out of descriptors accepts and closes
-without a word. What an association may do is the `Services`' business.
+How connections are accepted is in `accepting.py`, what an association may do is the `Services`' business.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import functools
+import itertools
 import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.net import tls
+from gateway.net.accepting import Accepting, Turns
 from gateway.net.buffers import BlockPool
 from gateway.net.session import AssociationStatus, Services, Session
 from gateway.telemetry import ASSOCIATIONS
@@ -26,10 +25,6 @@ from gateway.ul.pdu import ASSOCIATE_RQ
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_AT_ONCE = 32
-"""Connections accepted before the loop gets its turn again."""
-_RETRY = 0.2
-"""Seconds without accepting once descriptors have run out."""
 _ABORT_GRACE = 2.0
 """Seconds for an A-ABORT to leave before its connection is dropped."""
 
@@ -66,7 +61,12 @@ class Acceptor:
         max_connections: int,
         max_operations: int,
         tls_port: TlsPort | None = None,
+        numbers: Iterable[int] | None = None,
+        turns: Turns | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`numbers`: what associations are called, one after the other. `turns`: where other processes accept on the
+        same sockets. `changed` is called when an association has ended."""
         self._listener = listener
         self._tls_port = tls_port
         self._services = services
@@ -77,9 +77,15 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[int, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = False
-        self._retry: asyncio.TimerHandle | None = None
-        self._numbers = 0
+        self._numbers = iter(numbers if numbers is not None else itertools.count(1))
+        self._changed = changed
+        self._accepting = Accepting(
+            tuple(self._listeners),
+            self._begin,
+            held=lambda: len(self._tasks),
+            most=lambda: self._max_connections,
+            turns=turns,
+        )
         blocks.on_dry = self._flush_all
 
     @property
@@ -109,12 +115,12 @@ class Acceptor:
         return Counter(s.calling_aet for s in self._sessions.values() if s.established)
 
     def start(self) -> None:
-        self._set_accepting(True)
+        self._accepting.set(True)
 
     def use(self, limits: Limits, max_connections: int, max_operations: int) -> None:
         """New limits for what is accepted from now on."""
         self._limits, self._max_connections, self._max_operations = limits, max_connections, max_operations
-        self._set_accepting(len(self._tasks) < max_connections)
+        self._accepting.look_again()
 
     async def stop(self, grace: float) -> None:
         """Serve what is open for up to `grace` seconds, then A-ABORT; return when everything is closed.
@@ -125,7 +131,7 @@ class Acceptor:
         if self._tasks:
             log.info("draining: %d open associations, up to %.0f s", len(self._tasks), grace)
             await asyncio.wait(self._tasks, timeout=grace)
-        self._set_accepting(False)
+        self._accepting.set(False)
         for listener in self._listeners:
             listener.close()
         for session in self.sessions:
@@ -142,40 +148,11 @@ class Acceptor:
         if self._tls_port is not None:
             yield self._tls_port.listener
 
-    def _set_accepting(self, wanted: bool) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if wanted and not self._accepting:
-            for listener in self._listeners:
-                self._loop.add_reader(listener, functools.partial(self._accept, listener))
-        elif self._accepting and not wanted:
-            for listener in self._listeners:
-                self._loop.remove_reader(listener)
-        self._accepting = wanted
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
-            if len(self._tasks) >= self._max_connections:
-                self._set_accepting(False)
-                return
-            try:
-                connection, address = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.error("cannot accept connections for a moment: %s; raise the limit on open files", error)
-                    self._set_accepting(False)
-                    self._retry = self._loop.call_later(_RETRY, self._set_accepting, True)
-                    return
-                continue  # The peer was gone before it was accepted.
-            connection.setblocking(False)
-            self._numbers += 1
-            port = self._tls_port if self._tls_port is not None and listener is self._tls_port.listener else None
-            task = self._loop.create_task(self._serve(connection, address[0], self._numbers, port))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+    def _begin(self, connection: socket.socket, host: str, listener: socket.socket) -> None:
+        port = self._tls_port if self._tls_port is not None and listener is self._tls_port.listener else None
+        task = self._loop.create_task(self._serve(connection, host, next(self._numbers), port))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
     async def _serve(self, connection: socket.socket, host: str, number: int, port: TlsPort | None) -> None:
         session = Session(self._services, self._limits, host, number, self._max_operations)
@@ -231,8 +208,8 @@ class Acceptor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an association ended with an error", exc_info=error)
-        if not self._accepting and self._retry is None and self._listener.fileno() >= 0:
-            self._set_accepting(True)
+        self._changed()
+        self._accepting.look_again()
 
     def _flush_all(self) -> None:
         for session in self._sessions.values():
