@@ -11,9 +11,9 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gateway import config, telemetry
 from gateway.access.tokens import check_tokens
@@ -35,6 +35,7 @@ from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
 from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
 from gateway.scu.node import identity_of
+from gateway.sharing.group import Group
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
 from gateway.web.context import Context
@@ -48,7 +49,16 @@ _DESCRIPTORS = 65536
 """Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
 _LOOK = 1.0
 """Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
-_AT_START = ("dicom.host", "dicom.port", "dicom.tls_port", "http.host", "http.port", "http.prefix", "storage.path")
+_AT_START = (
+    "dicom.host",
+    "dicom.port",
+    "dicom.tls_port",
+    "http.host",
+    "http.port",
+    "http.prefix",
+    "storage.path",
+    "server.workers",
+)
 
 
 class Secrets(NamedTuple):
@@ -74,10 +84,25 @@ def examine(settings: Settings) -> Secrets:
     )
 
 
-class Gateway:
-    """One running gateway. Made by `running`."""
+def announce(before: Settings, after: Settings, secrets: Secrets) -> None:
+    """Say in the log what changes, and what of it waits for the next start."""
+    for name in config.changes(before, after):
+        late = name in _AT_START or (name == "http.certificate" and not (secrets.web and before.http.key))
+        log.log(
+            logging.WARNING if late else logging.INFO,
+            "%s has changed%s",
+            name,
+            ", which takes effect at the next start" if late else "",
+        )
 
-    def __init__(self, settings: Settings, folder: DataFolder, certificates: Certificates | None) -> None:
+
+class Gateway:
+    """One running gateway, or one worker of it. Made by `running`."""
+
+    def __init__(
+        self, settings: Settings, folder: DataFolder, certificates: Certificates | None, group: Group | None
+    ) -> None:
+        self.group = group
         self.settings = settings
         self.certificates = certificates
         self.folder = folder
@@ -93,8 +118,9 @@ class Gateway:
             reasons.append("the gateway is stopping")
         return not reasons, reasons
 
-    def established(self) -> Counter[str]:
-        return self.acceptor.established()
+    def seats(self) -> AbstractContextManager[Counter[str]]:
+        """As `scp.admission.Seats`."""
+        return self.group.seats() if self.group is not None else nullcontext(self.acceptor.established())
 
     async def use(self, settings: Settings) -> None:
         """Put a checked snapshot in place for everything that begins from now on.
@@ -102,23 +128,16 @@ class Gateway:
         Raises ConfigurationError, with nothing changed, for what only a room can see is wrong.
         """
         secrets = await asyncio.to_thread(examine, settings)
-        changed = config.changes(self.settings, settings)
-        for name in changed:
-            late = name in _AT_START or (name == "http.certificate" and not (secrets.web and self.settings.http.key))
-            log.log(
-                logging.WARNING if late else logging.INFO,
-                "%s has changed%s",
-                name,
-                ", which takes effect at the next start" if late else "",
-            )
+        if self.group is None:
+            announce(self.settings, settings, secrets)
         self.services.use(settings)
         if self.certificates is not None and secrets.dicom is not None:
             self.certificates.replace(secrets.dicom)
         self.web.use(secrets.web)
-        dicom = settings.dicom
-        self.acceptor.use(_limits(settings), dicom.max_associations + _UNASSOCIATED, dicom.max_operations)
+        self.acceptor.use(_limits(settings), _connections(settings, self.group), settings.dicom.max_operations)
         self.settings = settings
-        telemetry.setup_logging(settings.log.level, settings.log.format)
+        worker = self.group.number if self.group is not None else 0
+        telemetry.setup_logging(settings.log.level, settings.log.format, worker=worker)
 
     def drain(self) -> None:
         """From now on new associations are rejected, with a reason that makes senders come back."""
@@ -127,22 +146,33 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    """A gateway that listens; on the way out it drains and closes everything. Raises ConfigurationError."""
+async def running(settings: Settings, group: Group | None = None) -> AsyncIterator[Gateway]:
+    """A gateway that listens; on the way out it drains and closes everything. Raises ConfigurationError.
+
+    With a `group` it is one worker of several, on the sockets that they share.
+    """
     prepare_process()
     secrets = await asyncio.to_thread(examine, settings)
     async with open_folder(settings.storage) as folder:
-        gateway = Gateway(settings, folder, secrets.dicom)
+        gateway = Gateway(settings, folder, secrets.dicom, group)
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
+        if group is not None:
+            folder.health.failures += group.failures
+            folder.health.on_failure = group.tell_failure
         feed = Feed(folder.database)
         dispatch = Dispatch(lambda: gateway.settings)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch) as ingest:
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
             deliveries = _deliveries(gateway, services, dispatch)
             runner = _runner(settings, services, deliveries)
-            services.wake = dispatch.wake = runner.notify
-            gateway.services = GatewayServices(settings, services, gateway.established)
-            gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom)
+            wake = runner.notify if group is None or group.does_jobs else group.tell_jobs
+            if group is not None and group.does_jobs:
+                group.wake_jobs = runner.notify
+            services.wake = dispatch.wake = wake
+            gateway.services = GatewayServices(settings, services, gateway.seats)
+            gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom, group)
+            if group is not None:
+                group.associations, group.established = gateway.acceptor.associations, gateway.acceptor.established
             gateway.web = Listener(
                 create_app(
                     Context(
@@ -151,17 +181,19 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
                         store=folder.store,
                         ingest=ingest,
                         feed=feed,
-                        associations=gateway.acceptor.associations,
+                        associations=group.all_associations if group is not None else gateway.acceptor.associations,
                         readiness=gateway.readiness,
                         ports=lambda: (gateway.acceptor.address[1], gateway.web.port),
-                        wake=runner.notify,
+                        intake=group.intake if group is not None else telemetry.intake,
+                        wake=wake,
                     )
                 )
             )
             try:
                 await _start_web(gateway)
                 gateway.acceptor.start()
-                runner.start()
+                if group is None or group.does_jobs:
+                    runner.start()
                 async with _watching(secrets.dicom):
                     yield gateway
             finally:
@@ -212,13 +244,11 @@ async def serve(
     stop = asyncio.Event()
     asked = asyncio.Event()
     async with running(settings) as gateway:
-        keeper = loop.create_task(_keep_current(gateway, config_file, overrides, asked))
+        keeper = loop.create_task(keep_current(gateway, config_file, overrides, asked))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, asked.set)
-        scheme = "https" if settings.http.certificate else "http"
-        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
-        url = f"{scheme}://{host}:{gateway.web.port}{settings.http.prefix}"
+        url = web_url(settings.http, gateway.web.port)
         on_listening(gateway.acceptor.address, gateway.acceptor.tls_address, url)
         try:
             await stop.wait()
@@ -229,8 +259,15 @@ async def serve(
     return 0
 
 
-async def _keep_current(
-    gateway: Gateway, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event
+class Uses(Protocol):
+    """What takes new settings."""
+
+    async def use(self, settings: Settings) -> None:
+        """Put a checked snapshot in place. Raises ConfigurationError, with nothing changed."""
+
+
+async def keep_current(
+    gateway: Uses, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event
 ) -> None:
     """Read the settings again when `asked`, and when the file has changed and been left alone since."""
     used = before = await asyncio.to_thread(stamp, file) if file is not None else None
@@ -282,43 +319,80 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
+class Sockets(NamedTuple):
+    """Where we listen for DICOM, plain and over TLS."""
+
+    plain: socket.socket
+    tls: socket.socket | None
+
+
 def _listen(host: str, port: int, setting: str, way_out: str) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise ConfigurationError(
-            f"{setting}: cannot listen on {host}:{port}: {error.strerror}; {way_out}, or stop what uses it"
-        ) from None
+        raise _taken(host, port, setting, way_out, error) from None
 
 
-def _acceptor(settings: Settings, services: GatewayServices, certificates: Certificates | None) -> Acceptor:
+def _taken(host: str, port: int, setting: str, way_out: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: cannot listen on {host}:{port}: {error.strerror or error}; {way_out}, or stop what uses it"
+    )
+
+
+def listen_dicom(settings: Settings) -> Sockets:
+    """Raises ConfigurationError where a port cannot be had."""
     dicom = settings.dicom
-    listener = _listen(dicom.host, dicom.port, "dicom.port", "choose another with --dicom-port")
-    tls_port = None
-    if certificates is not None and dicom.tls_port is not None:
-        try:
-            tls_listener = _listen(dicom.host, dicom.tls_port, "dicom.tls_port", "choose another")
-        except ConfigurationError:
-            listener.close()
-            raise
-        tls_port = TlsPort(tls_listener, lambda: certificates.newest)
+    plain = _listen(dicom.host, dicom.port, "dicom.port", "choose another with --dicom-port")
+    if dicom.tls_port is None:
+        return Sockets(plain, None)
+    try:
+        return Sockets(plain, _listen(dicom.host, dicom.tls_port, "dicom.tls_port", "choose another"))
+    except ConfigurationError:
+        plain.close()
+        raise
+
+
+def listen_web(settings: Settings) -> socket.socket:
+    """Raises ConfigurationError where the port cannot be had."""
+    http = settings.http
+    return _listen(http.host, http.port, "http.port", "choose another with --http-port")
+
+
+def _connections(settings: Settings, group: Group | None) -> int:
+    """How many we hold: of the associations our part, and some beside it."""
+    return settings.dicom.max_associations // (group.count if group is not None else 1) + _UNASSOCIATED
+
+
+def _acceptor(
+    settings: Settings, services: GatewayServices, certificates: Certificates | None, group: Group | None
+) -> Acceptor:
+    plain, tls = listen_dicom(settings) if group is None else Sockets(group.dicom, group.tls)
     return Acceptor(
-        listener,
+        plain,
         services,
         BlockPool(settings.storage.buffer_memory // BLOCK_SIZE),
         limits=_limits(settings),
-        max_connections=dicom.max_associations + _UNASSOCIATED,
-        max_operations=dicom.max_operations,
-        tls_port=tls_port,
+        max_connections=_connections(settings, group),
+        max_operations=settings.dicom.max_operations,
+        tls_port=TlsPort(tls, lambda: certificates.newest) if tls is not None and certificates is not None else None,
+        numbers=group.numbers if group is not None else None,
+        turns=group.dicom_turns if group is not None else None,
+        changed=group.changed if group is not None else lambda: None,
     )
 
 
 async def _start_web(gateway: Gateway) -> None:
-    http = gateway.settings.http
+    http, group = gateway.settings.http, gateway.group
+    if group is not None:
+        await gateway.web.start(http, group.web, group.web_turns)
+        return
     try:
         await gateway.web.start(http)
     except OSError as error:
-        raise ConfigurationError(
-            f"http.port: cannot listen on {http.host}:{http.port}: {error.strerror or error}; "
-            "choose another with --http-port, or stop what uses it"
-        ) from None
+        raise _taken(http.host, http.port, "http.port", "choose another with --http-port", error) from None
+
+
+def web_url(http: config.Http, port: int) -> str:
+    """Where people find us."""
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    return f"{'https' if http.certificate else 'http'}://{host}:{port}{http.prefix}"

@@ -16,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    *("cli", "server", "scp", "web", "archive", "net", "index", "storage", "events", "access", "database", "dimse"),
-    *("ul", "dicom", "errors", "config", "telemetry", "edit"),
+    *("cli", "workers", "server", "sharing", "scp", "web", "archive", "net", "index", "storage", "events", "access"),
+    *("database", "dimse", "ul", "dicom", "errors", "config", "telemetry", "edit"),
 )
 STATEMENT = re.compile(
     r"\b(SELECT\s.+\sFROM\s|INSERT\s+(OR\s+\w+\s+)?INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s"

@@ -7,6 +7,7 @@ From then on nothing more is acknowledged, and a person has to look.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,8 @@ class Health:
 
     def __init__(self) -> None:
         self.failures: list[str] = []
+        self.on_failure: Callable[[str], None] = lambda reason: None
+        """Called once with each reason."""
 
     @property
     def sound(self) -> bool:
@@ -26,3 +29,4 @@ class Health:
         if reason not in self.failures:
             self.failures.append(reason)
             log.critical("NOT READY: %s. Nothing more is accepted; check the disk, then restart", reason)
+            self.on_failure(reason)

@@ -25,6 +25,10 @@ def serve(
         str | None,
         typer.Option(help="Address that both listen on.  [default: 127.0.0.1]", show_default=False),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that serve.  [default: one for two CPUs, at most 8]", show_default=False),
+    ] = None,
 ) -> None:
     """Take in, keep and serve images until SIGTERM or Ctrl-C. A changed configuration is read while it runs.
 
@@ -41,6 +45,7 @@ def serve(
         "dicom.host": host,
         "http.port": http_port,
         "http.host": host,
+        "server.workers": workers,
     }
     settings = config.load(config_file, overrides=overrides)
 
@@ -48,13 +53,20 @@ def serve(
 
     from gateway import server
     from gateway.telemetry import setup_logging
+    from gateway.workers import parent
+    from gateway.workers.sizing import number_of_workers
 
     setup_logging(settings.log.level, settings.log.format)
 
     def say(dicom: tuple[str, int], tls: tuple[str, int] | None, web_url: str) -> None:
         print_listeners(settings.dicom.aet, dicom, tls, web_url)
 
-    code = uvloop.run(server.serve(settings, config_file=config_file, overrides=overrides, on_listening=say))
+    count = number_of_workers(settings)
+    if count == 1:
+        serving = server.serve(settings, config_file=config_file, overrides=overrides, on_listening=say)
+    else:
+        serving = parent.serve(settings, count, config_file=config_file, overrides=overrides, on_listening=say)
+    code = uvloop.run(serving)
     raise typer.Exit(code)
 
 

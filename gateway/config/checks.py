@@ -78,6 +78,7 @@ def check(settings: Settings) -> None:
         "storage.rejected_quota": storage.rejected_quota,
         "commitment.keep_days": settings.commitment.keep_days,
         "imaging.cache_memory": settings.imaging.cache_memory,
+        "server.workers": settings.server.workers,
     }.items():
         if number < 0:
             raise ConfigurationError(f"{name}: {number} must not be negative")

@@ -272,6 +272,14 @@ class Jobs(Section, frozen=True):
     """Days for which it is on record what went where, and under which changes."""
 
 
+class Server(Section, frozen=True):
+    """The processes that the gateway is made of."""
+
+    workers: int = 0
+    """Processes that serve, over one data folder; budgets above are for all of them together. 0: one for each two
+    CPUs that we may use, at most 8. On other systems than Linux there is one."""
+
+
 class Log(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -296,6 +304,7 @@ class Settings(Section, frozen=True):
     """Where deliveries go, by the name that rules call them."""
     rules: dict[str, Rule] = {}
     """What is delivered where; all that match apply."""
+    server: Server = Server()
     changes: dict[str, Changes] = {}
     """What can be done to instances, by the name of the set."""
     log: Log = Log()

@@ -10,6 +10,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from gateway.access.callers import Caller, NotRecognized, Origin, how_to_allow, recognize
@@ -48,13 +49,18 @@ def service_of(sop_class_uid: str) -> Service:
     return _OF_MODEL[model[1]] if model is not None else "store"
 
 
+Seats = Callable[[], AbstractContextManager[Counter[str]]]
+"""While inside, the open associations by calling AE title, those of other processes too, and nobody else counts.
+Whoever takes one more adds it."""
+
+
 async def admit(
     settings: Settings,
     session: Session,
     request: AssociateRQ,
     *,
     draining: bool,
-    established: Callable[[], Counter[str]],
+    seats: Seats,
     authenticator: Authenticator,
     tokens: TokenVerifier,
 ) -> Refusal | None:
@@ -78,13 +84,14 @@ async def admit(
         session.user = await _user(settings, caller, session, request, authenticator, tokens)
     except NotIdentified as error:
         return Refusal(negotiation.REJECTED_WITHOUT_REASON, str(error))
-    open_now = established()
-    if open_now.total() >= dicom.max_associations:
-        return Refusal(negotiation.LOCAL_LIMIT_EXCEEDED, f"{dicom.max_associations} associations are open")
-    if open_now[request.calling_aet] >= dicom.max_associations_per_aet:
-        return Refusal(
-            negotiation.LOCAL_LIMIT_EXCEEDED, f"it has {dicom.max_associations_per_aet} associations open already"
-        )
+    with seats() as open_now:
+        if open_now.total() >= dicom.max_associations:
+            return Refusal(negotiation.LOCAL_LIMIT_EXCEEDED, f"{dicom.max_associations} associations are open")
+        if open_now[request.calling_aet] >= dicom.max_associations_per_aet:
+            return Refusal(
+                negotiation.LOCAL_LIMIT_EXCEEDED, f"it has {dicom.max_associations_per_aet} associations open already"
+            )
+        open_now[request.calling_aet] += 1
     session.modality, session.allowed = caller.name, caller.may
     modality = caller.modality
     session.response_timeout = dicom.response_timeout

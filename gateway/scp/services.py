@@ -6,8 +6,6 @@ Negotiation itself is `ul/negotiation.py`'s; which contexts are on offer is deci
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable
 
 from gateway.access.callers import how_to_allow
 from gateway.config import Dicom, Settings
@@ -89,10 +87,10 @@ class Offer:
 class GatewayServices:
     """The `Services` of the gateway's acceptor."""
 
-    def __init__(self, settings: Settings, context: Context, established: Callable[[], Counter[str]]) -> None:
-        """`established` counts the open associations by calling AE title."""
+    def __init__(self, settings: Settings, context: Context, seats: admission.Seats) -> None:
+        """`seats` counts the open associations by calling AE title."""
         self._context = context
-        self._established = established
+        self._seats = seats
         self.draining = False
         self.use(settings)
 
@@ -108,7 +106,7 @@ class GatewayServices:
             session,
             request,
             draining=self.draining,
-            established=self._established,
+            seats=self._seats,
             authenticator=self._context.authenticator,
             tokens=self._context.tokens,
         )

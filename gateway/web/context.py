@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
+from gateway import telemetry
+
 if TYPE_CHECKING:
     from gateway.archive.ingest import Ingest
     from gateway.config import Settings
@@ -41,6 +43,8 @@ class Context:
     """Whether the gateway can do its work, and in words what is in the way."""
     ports: Callable[[], tuple[int, int]]
     """The DICOM and the HTTP port listened on (the settings may say 0)."""
+    intake: Callable[[], tuple[float, float]] = telemetry.intake
+    """Data set bytes and instances that have been taken in."""
     wake: Callable[[], None] = lambda: None
     """Tells the runner of jobs that there is something to do."""
 

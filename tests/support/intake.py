@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
     async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
         made: list[Intake] = []
 
-        def established() -> Counter[str]:
-            return made[0].acceptor.established()
+        def seats() -> AbstractContextManager[Counter[str]]:
+            return nullcontext(made[0].acceptor.established())
 
         def current() -> Settings:
             return made[0].settings if made else settings
@@ -75,7 +75,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         context = Context(current, ingest, folder.database, folder.store)
         jobs = Runner(folder.database, context.kinds, poll=0.02)
         context.wake = jobs.notify
-        services = GatewayServices(settings, context, established)
+        services = GatewayServices(settings, context, seats)
         pool = BlockPool(blocks)
         certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(

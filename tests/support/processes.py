@@ -62,7 +62,8 @@ class Gateway:
     ) -> None:
         self.data = data
         self.arguments = arguments
-        self.environment = {"PYTHONUNBUFFERED": "1", "GATEWAY_STORAGE__MIN_FREE": "0", **(environment or {})}
+        self.environment = {"PYTHONUNBUFFERED": "1", "GATEWAY_STORAGE__MIN_FREE": "0", "GATEWAY_SERVER__WORKERS": "1"}
+        self.environment.update(environment or {})
         self.prefix = prefix
         self.log_file = log or data.with_name(data.name + ".log")
         self.host, self.port, self.url, self.aet = "", 0, "", ""

@@ -15,10 +15,8 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from prometheus_client import Counter
 
 from gateway.errors import GatewayError
-from gateway.telemetry import INSTANCES, INTAKE_BYTES
 from gateway.web.context import CONTEXT, Context
 from gateway.web.errors import error_answer
 from gateway.web.streaming import stream
@@ -77,12 +75,15 @@ class Live:
         self._news = asyncio.Event()
 
     def _sample(self) -> None:
-        now, size, count = self._loop.time(), _value(INTAKE_BYTES), _value(INSTANCES)
+        now, (size, count) = self._loop.time(), self._context.intake()
         if self._last is not None:
             then, size_then, count_then = self._last
             elapsed = max(now - then, 0.001)
             self._samples += 1
-            self._rates.append((round((size - size_then) / elapsed), round((count - count_then) / elapsed, 1)))
+            # There are fewer where a worker has been started again.
+            self._rates.append(
+                (round(max(0.0, size - size_then) / elapsed), round(max(0.0, count - count_then) / elapsed, 1))
+            )
         self._last = now, size, count
 
     def state(self, since: int = 0) -> tuple[bytes, int]:
@@ -107,12 +108,6 @@ class Live:
     async def wait(self) -> None:
         """Until there is something new."""
         await self._news.wait()
-
-
-def _value(counter: Counter) -> float:
-    """The sum over all labels of a counter."""
-    samples = (sample for metric in counter.collect() for sample in metric.samples)
-    return sum(float(sample.value) for sample in samples if sample.name.endswith("_total"))
 
 
 LIVE: web.AppKey[Live] = web.AppKey("live", Live)

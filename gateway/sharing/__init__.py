@@ -1,0 +1,1 @@
+"""What the workers of one gateway must know of each other. Starting them is in `gateway/workers/`."""

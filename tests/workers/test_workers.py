@@ -1,0 +1,156 @@
+"""Several workers as one gateway: what one takes in all have, what holds for one holds for all, and one may die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.errors import AssociationRefused
+from gateway.net.buffers import BlockPool
+from gateway.net.requestor import Call, Requestor, associate
+from tests.support.processes import Gateway, NotStarted, wait_until
+from tests.support.traffic import Traffic, faults_found
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
+VERIFICATION, EXPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2.1"
+
+
+def gateway(path: Path, *arguments: str, **environment: str) -> Gateway:
+    return Gateway(
+        path / "data", "--workers", "2", *arguments, environment={"GATEWAY_SERVER__WORKERS": "2", **environment}
+    )
+
+
+def call(of: Gateway, calling: str = "TEST") -> Call:
+    return Call(of.host, of.port, of.aet, calling, [(VERIFICATION, [EXPLICIT])])
+
+
+def workers(of: Gateway) -> list[int]:
+    children = Path(f"/proc/{of.pid}/task/{of.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+async def everywhere(url: str, path: str, times: int = 6) -> list[bytes]:
+    """The answers over connections of their own, held open together, so that every worker has some."""
+    async with AsyncExitStack() as stack:
+        answers = []
+        for _ in range(times):
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            answer = await stack.enter_async_context(session.get(url + path))
+            answers.append(await answer.read())
+        return answers
+
+
+async def test_all_have_what_one_takes_in(tmp_path: Path) -> None:
+    async with asyncio.timeout(40):
+        with gateway(tmp_path) as running:
+            traffic = Traffic(random.Random(7))
+            await asyncio.gather(*(traffic.send(running.host, running.port, 5) for _ in range(8)))
+            assert len(traffic.acknowledged) == 40
+            for body in await everywhere(running.url, "/statistics"):
+                assert json.loads(body)["CountInstances"] == 40
+            for body in await everywhere(running.url, "/metrics"):
+                found = re.search(rb'gateway_intake_instances_total\{outcome="stored"\} (\S+)', body)
+                assert found is not None
+                assert float(found[1]) == 40
+            assert await faults_found(running.url, traffic) == []
+            assert await asyncio.to_thread(running.stop) == 0
+        assert "Traceback" not in running.log
+
+
+async def test_associations_are_spread_listed_and_limited_together(tmp_path: Path) -> None:
+    async with asyncio.timeout(40):
+        with gateway(tmp_path, GATEWAY_DICOM__MAX_ASSOCIATIONS_PER_AET="6") as running:
+            opened = [await Requestor.open(call(running), BlockPool(1)) for _ in range(6)]
+            await asyncio.sleep(0.1)
+            for body in await everywhere(running.url, "/associations"):
+                numbers = [each["Number"] for each in json.loads(body)]
+                assert len(set(numbers)) == 6
+                assert 2 <= sum(number % 2 for number in numbers) <= 4
+            for _ in range(4):
+                with pytest.raises(AssociationRefused):
+                    async with associate(call(running)):
+                        pass
+            async with associate(call(running, "OTHER")) as other:
+                assert await other.echo() == 0
+            await opened.pop().release()
+            again = None
+            while again is None:
+                try:
+                    again = await Requestor.open(call(running), BlockPool(1))
+                except AssociationRefused:
+                    await asyncio.sleep(0.01)
+            for each in (*opened, again):
+                await each.abort()
+
+
+async def test_new_settings_reach_all_and_bad_ones_none(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("")
+    async with asyncio.timeout(40):
+        with gateway(tmp_path, "--config", str(file)) as running:
+            file.write_text('dicom.aet = "CHANGED"\n')
+            running.signal(signal.SIGHUP)
+            await _until(running, b"CHANGED")
+            file.write_text('dicom.refused_transfer_syntaxes = ["none"]\ndicom.aet = "BAD"\n')
+            running.signal(signal.SIGHUP)
+            await asyncio.to_thread(wait_until, lambda: "is not used" in running.log, 10)
+            assert all(b"CHANGED" in body for body in await everywhere(running.url, "/system"))
+
+
+async def _until(running: Gateway, text: bytes) -> None:
+    while True:
+        if all(text in body for body in await everywhere(running.url, "/system")):
+            return
+        await asyncio.sleep(0.05)
+
+
+async def test_one_that_is_killed_loses_nothing_and_comes_back(tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        with gateway(tmp_path) as running:
+            traffic = Traffic(random.Random(7))
+            sending = [asyncio.create_task(_send_for_ever(traffic, running)) for _ in range(6)]
+            for index in (0, 1):
+                await traffic.until_acknowledged(len(traffic.acknowledged) + 30)
+                before = workers(running)
+                os.kill(before[index], signal.SIGKILL)
+                await asyncio.to_thread(wait_until, lambda b=before: len(set(workers(running)) - set(b)) == 1, 10)
+                await traffic.until_acknowledged(len(traffic.acknowledged) + 30)
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            assert await faults_found(running.url, traffic) == []
+            assert running.get("/readyz")[0] == 200
+
+
+async def _send_for_ever(traffic: Traffic, running: Gateway) -> None:
+    while True:
+        await traffic.send(running.host, running.port)
+        await asyncio.sleep(0.02)
+
+
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    running = gateway(tmp_path)
+    with running:
+        children = workers(running)
+        assert len(children) == 2
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "a worker is left")
+
+
+def test_what_no_worker_can_use_is_said_once(tmp_path: Path) -> None:
+    """As with one process: exit code 2, and one line that says what to do."""
+    data = tmp_path / "data"
+    (data / "store" / "0").mkdir(parents=True)
+    with pytest.raises(NotStarted, match=r"dicom-gateway: .*database.sqlite is missing"):
+        gateway(tmp_path).start()
+    assert "Traceback" not in (tmp_path / "data.log").read_text()
