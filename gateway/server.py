@@ -162,7 +162,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         feed = Feed(folder.database)
         dispatch = Dispatch(lambda: gateway.settings)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch) as ingest:
-            services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store)
+            workers = group.count if group is not None else 1
+            services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
             deliveries = _deliveries(gateway, services, dispatch)
             runner = _runner(settings, services, deliveries)
             wake = runner.notify if group is None or group.does_jobs else group.tell_jobs
@@ -185,6 +186,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                         readiness=gateway.readiness,
                         ports=lambda: (gateway.acceptor.address[1], gateway.web.port),
                         intake=group.intake if group is not None else telemetry.intake,
+                        workers=workers,
                         wake=wake,
                     )
                 )

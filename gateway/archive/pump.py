@@ -17,7 +17,8 @@ CHUNK: Final = 1 << 20
 """Bytes that are read in one visit to a thread: 1.0 to 1.3 GB/s, where 64 KiB gave 0.4 to 0.5."""
 SMALLEST: Final = 32 << 10
 """The same where memory is scarce."""
-_MEMORY: Final = 48 << 20
+MEMORY: Final = 48 << 20
+"""Bytes of one gateway that wait for those who read them."""
 
 
 class Memory:
@@ -27,7 +28,7 @@ class Memory:
     while a few have all the speed there is.
     """
 
-    def __init__(self, total: int = _MEMORY) -> None:
+    def __init__(self, total: int = MEMORY) -> None:
         self._total = total
         self._lock = threading.Lock()
         self.held = 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.archive.pump import Memory, Pump
+from gateway.archive.pump import MEMORY, Memory, Pump
 from gateway.database.database import Database
 from gateway.dicom import part10, recode, uids
 from gateway.errors import NoSuchObject, NotFound, StorageError
@@ -91,13 +91,16 @@ class Retrieval:
         executor: Executor,
         decoders: Executor | None = None,
         folder: Path | None = None,
+        *,
+        workers: int = 1,
     ) -> None:
+        """`workers` processes of this gateway have the memory for slow readers together."""
         self._folder = folder
         self._database = database
         self._store = store
         self._executor = executor
         self._decoders = decoders or executor
-        self.memory = Memory()
+        self.memory = Memory(MEMORY // workers)
 
     async def pages(
         self, study: str, series: str | None = None, instance: str | None = None, *, after: Located | None = None

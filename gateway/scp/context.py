@@ -34,6 +34,8 @@ class Context:
     store: Store
     authenticator: Authenticator = field(default_factory=Authenticator)
     tokens: TokenVerifier = field(default_factory=TokenVerifier)
+    workers: int = 1
+    """Processes that this gateway is made of."""
     wake: Callable[[], None] = lambda: None
     """Tells the runner of jobs that there is something to do."""
     commitments: Commitments = field(init=False)
@@ -53,7 +55,7 @@ class Context:
         decoders = ThreadPoolExecutor(self.settings().imaging.threads, thread_name_prefix="decode")
         self._threads = [readers, decoders]
         folder = Layout(Path(self.settings().storage.path)).spool
-        self.retrieval = Retrieval(self.database, self.store, readers, decoders, folder)
+        self.retrieval = Retrieval(self.database, self.store, readers, decoders, folder, workers=self.workers)
         self.commitments = Commitments(self.database, self.store, self.settings, wake=wake)
         self.worklists = Worklists(self.database, self.settings)
         self.steps = PerformedSteps(self.database, self.settings, wake=wake)

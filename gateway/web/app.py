@@ -106,7 +106,9 @@ async def _threads(app: web.Application) -> AsyncIterator[None]:
     painters = ThreadPoolExecutor(settings.imaging.threads, thread_name_prefix="picture")
     authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
     folder = Layout(Path(settings.storage.path)).spool
-    retrieval = app[RETRIEVAL] = Retrieval(context.database, context.store, readers, painters, folder)
+    retrieval = app[RETRIEVAL] = Retrieval(
+        context.database, context.store, readers, painters, folder, workers=context.workers
+    )
     app[ANONYMIZING] = Anonymizing(context.database, retrieval, context.ingest)
     app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
     app[PLACES] = PixelPlaces()

@@ -45,6 +45,8 @@ class Context:
     """The DICOM and the HTTP port listened on (the settings may say 0)."""
     intake: Callable[[], tuple[float, float]] = telemetry.intake
     """Data set bytes and instances that have been taken in."""
+    workers: int = 1
+    """Processes that this gateway is made of."""
     wake: Callable[[], None] = lambda: None
     """Tells the runner of jobs that there is something to do."""
 

@@ -139,6 +139,26 @@ async def _send_for_ever(traffic: Traffic, running: Gateway) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_one_that_cannot_start_again_is_tried_later(tmp_path: Path) -> None:
+    async with asyncio.timeout(40):
+        with gateway(tmp_path) as running:
+            traffic = Traffic(random.Random(8))
+            await traffic.send(running.host, running.port, 1)
+            database, aside = running.data / "database.sqlite", tmp_path / "aside"
+            database.rename(aside)
+            before = workers(running)
+            os.kill(before[1], signal.SIGKILL)
+            await asyncio.to_thread(
+                wait_until,
+                lambda: "worker 2 ended with code 2: " in running.log and "again in 0.5 s" in running.log,
+                10,
+            )
+            assert running.get("/readyz")[0] == 200
+            aside.rename(database)
+            await asyncio.to_thread(wait_until, lambda: running.log.count("worker 2 listens") == 2, 10)
+            assert await faults_found(running.url, traffic) == []
+
+
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     running = gateway(tmp_path)
     with running:
