@@ -277,7 +277,7 @@ class Draft:
         if text.isascii():
             return text.encode()
         if vr not in TEXT_VRS:
-            raise EditError(f"{level.path or 'the data set'}: {text[:40]!r} has letters that {vr} cannot hold")
+            raise EditError(f"{level.path or 'the data set'}: a new value of {vr} has letters outside ASCII")
         terms = (level.charset or b"").strip(b" \0")
         if terms and b"\\" not in terms:
             codec = character_set(terms).codec
@@ -333,8 +333,8 @@ def _depth_first(level: Level) -> Iterator[Level]:
 def _check_value(name: str, vr: str, value: str) -> None:
     longest = _LONGEST.get(vr)
     if longest is not None and len(value) > longest:
-        raise EditError(f"{name}: {value[:80]!r} has {len(value)} characters, {vr} holds {longest} (PS3.5 §6.2)")
+        raise EditError(f"{name}: the new value has {len(value)} characters, {vr} holds {longest} (PS3.5 §6.2)")
     if vr == "PN" and any(len(group) > _PN_GROUP for group in value.split("=")):
-        raise EditError(f"{name}: {value[:80]!r} has a group of more than {_PN_GROUP} characters (PS3.5 §6.2)")
+        raise EditError(f"{name}: the new value has a group of more than {_PN_GROUP} characters (PS3.5 §6.2)")
     if vr == "UI" and value and not value.replace(".", "0").isdigit():
-        raise EditError(f"{name}: {value[:80]!r} is no UID (PS3.5 §9)")
+        raise EditError(f"{name}: the new value is no UID (PS3.5 §9)")

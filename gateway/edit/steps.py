@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -20,6 +21,9 @@ from gateway.edit.tree import find
 from gateway.errors import BadRequest, ConfigurationError, EditError
 
 Apply = Callable[[Draft], None]
+
+_DIGITS: Final = frozenset("0123456789")
+_BACKSLASH: Final = re.compile(r"\\(.?)", re.DOTALL)
 
 PATIENT_ID: Final = 0x00100020
 STUDY: Final = 0x0020000D
@@ -43,7 +47,8 @@ def ready(step: edits.Step, keyed: Keyed | None, at: str) -> Apply:
             return _copy(step, at)
         case edits.ReplaceStep():
             expression = _compiled(step.pattern, f"{at}.pattern")
-            return _of_values(step, at, lambda value: str(expression.sub(step.replacement, value)), "replaced")
+            fill = _template(step.replacement, expression.groups, f"{at}.replacement")
+            return _of_values(step, at, lambda value: str(expression.sub(fill, value)), "replaced")
         case edits.MapStep():
             return _of_values(step, at, _mapped(step), "mapped")
         case edits.PrefixStep():
@@ -161,10 +166,8 @@ def _of_values(step: edits.OfAttribute, at: str, change: Callable[[str], str], w
         for level, node in list(draft.found(target)):
             try:
                 draft.change_values(level, node, change, why)
-            except KeyError as error:
-                raise EditError(
-                    f"{level.name(node.tag)}: the table does not list {str(error.args[0])[:80]!r}"
-                ) from None
+            except KeyError:
+                raise EditError(f"{level.name(node.tag)}: the table does not list its value") from None
 
     return apply
 
@@ -192,6 +195,22 @@ def _compiled(pattern: str, at: str) -> Any:
         return re2.compile(pattern)
     except re2.error as error:
         raise ConfigurationError(f"{at}: {pattern!r} is no regular expression of RE2's: {error}") from None
+
+
+def _template(text: str, groups: int, at: str) -> Callable[[Any], str]:
+    r"""What stands for a match: `\1` is a group, `\0` all of it, `\\` a backslash. RE2's takes Python's escapes too."""
+    parts = _BACKSLASH.split(text)
+    for part in parts[1::2]:
+        if part != "\\" and (part not in _DIGITS or int(part) > groups):
+            raise ConfigurationError(f"{at}: \\{part} is none of the {groups} groups of the pattern")
+
+    def fill(match: Any) -> str:
+        found = list(parts)
+        for index in range(1, len(parts), 2):
+            found[index] = "\\" if parts[index] == "\\" else match.group(int(parts[index])) or ""
+        return "".join(found)
+
+    return fill
 
 
 @cache

@@ -111,8 +111,13 @@ class TestSteps:
         assert list(after.StationName) == ["CT1", ""]
         assert len(after.AccessionNumber) == 12
 
+    def test_what_is_found_may_become_any_letters(self) -> None:
+        data_set = instance(PatientName="Muller^A", SpecificCharacterSet="ISO_IR 100")
+        after = changed(data_set, step("replace", "PatientName", pattern="(M)u", replacement=r"\1ü"))
+        assert str(after.PatientName) == "Müller^A"
+
     def test_a_value_that_the_table_lacks_is_refused_with_its_place(self) -> None:
-        with pytest.raises(EditError, match="PatientID: the table does not list 'P'"):
+        with pytest.raises(EditError, match="PatientID: the table does not list its value"):
             changed(instance(PatientID="P"), step("map", "PatientID", table={}, unlisted="refuse"))
 
     def test_private_attributes_by_their_creator(self) -> None:
@@ -210,6 +215,8 @@ class TestSettings:
             ([step("set", "PatientNam", value="x")], r"changes\.test\.steps\[0\]\.attribute: 'PatientNam'"),
             ([step("hash", "PatientID")], r"changes\.test\.key: .*key_file"),
             ([step("replace", "PatientID", pattern="(")], r"steps\[0\]\.pattern"),
+            ([step("replace", "PatientID", pattern="(a)", replacement=r"\2")], r"steps\[0\]\.replacement: .* 1 groups"),
+            ([step("replace", "PatientID", pattern="a", replacement="x\\")], r"steps\[0\]\.replacement"),
             ([step("remove", "SOPInstanceUID")], "no instance"),
             ([step("set", "PixelData", value="x")], "not changed by steps"),
             ([step("set", "Rows", value="many")], "no value of US"),
@@ -301,6 +308,18 @@ def test_mutated_input_is_an_error_or_an_object(junk: bytes, at: int) -> None:
         whole(apply(mutated, EXPLICIT, *EVERY, key=KEY))
     except (DataSetError, EditError):
         pass
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\\\\"), max_size=64),
+    st.sampled_from(NATIVE),
+    st.sampled_from(["", "ISO_IR 100", "ISO_IR 192", "GB18030", "\\\\ISO 2022 IR 87"]),
+)
+@settings(deadline=None, max_examples=200)
+def test_what_is_set_is_what_is_read(text: str, syntax: str, charset: str) -> None:
+    data_set = instance(SpecificCharacterSet=charset, StudyDescription="plain")
+    after = changed(data_set, step("set", "InstitutionName", value=text), syntax=syntax)
+    assert (after.InstitutionName or "", after.StudyDescription) == (text, "plain")
 
 
 def test_lengths_that_lie_and_many_items() -> None:
