@@ -24,7 +24,6 @@ from gateway.archive.folder import DataFolder, open_folder, open_ingest
 from gateway.config import Settings
 from gateway.database.database import Script
 from gateway.delivery import service as delivery
-from gateway.edit.change_set import ChangeSet
 from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.jobs.runner import Runner
@@ -61,14 +60,15 @@ _AT_START = (
 )
 
 
-class Secrets(NamedTuple):
-    """The certificates that we show, for DICOM and for the web."""
+class Examined(NamedTuple):
+    """What was made ready of a snapshot: the certificates that we show, for DICOM and for the web, and the rules."""
 
     dicom: Certificates | None
     web: Certificates | None
+    routes: Routes
 
 
-def examine(settings: Settings) -> Secrets:
+def examine(settings: Settings) -> Examined:
     """Look at all of a snapshot that only the rooms can judge, files included. Raises ConfigurationError. Blocks."""
     Offer(settings.dicom)
     check_users(settings.http.users)
@@ -76,18 +76,17 @@ def examine(settings: Settings) -> Secrets:
     for name, modality in settings.modalities.items():
         client_tls(settings.dicom, modality)
         identity_of(name, modality)
-    for name, section in settings.changes.items():
-        ChangeSet.build(name, section)
-    Routes(settings)
-    return Secrets(
-        server_certificates(settings.dicom), certificates_of(settings.http) if settings.http.certificate else None
+    return Examined(
+        server_certificates(settings.dicom),
+        certificates_of(settings.http) if settings.http.certificate else None,
+        Routes(settings),
     )
 
 
-def announce(before: Settings, after: Settings, secrets: Secrets) -> None:
+def announce(before: Settings, after: Settings, ready: Examined) -> None:
     """Say in the log what changes, and what of it waits for the next start."""
     for name in config.changes(before, after):
-        late = name in _AT_START or (name == "http.certificate" and not (secrets.web and before.http.key))
+        late = name in _AT_START or (name == "http.certificate" and not (ready.web and before.http.key))
         log.log(
             logging.WARNING if late else logging.INFO,
             "%s has changed%s",
@@ -106,6 +105,7 @@ class Gateway:
         self.settings = settings
         self.certificates = certificates
         self.folder = folder
+        self.dispatch: Dispatch
         self.services: GatewayServices
         self.acceptor: Acceptor
         self.web: Listener
@@ -127,13 +127,14 @@ class Gateway:
 
         Raises ConfigurationError, with nothing changed, for what only a room can see is wrong.
         """
-        secrets = await asyncio.to_thread(examine, settings)
+        ready = await asyncio.to_thread(examine, settings)
         if self.group is None:
-            announce(self.settings, settings, secrets)
+            announce(self.settings, settings, ready)
         self.services.use(settings)
-        if self.certificates is not None and secrets.dicom is not None:
-            self.certificates.replace(secrets.dicom)
-        self.web.use(secrets.web)
+        if self.certificates is not None and ready.dicom is not None:
+            self.certificates.replace(ready.dicom)
+        self.web.use(ready.web)
+        self.dispatch.use(ready.routes)
         self.acceptor.use(_limits(settings), _connections(settings, self.group), settings.dicom.max_operations)
         self.settings = settings
         worker = self.group.number if self.group is not None else 0
@@ -152,15 +153,16 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
     With a `group` it is one worker of several, on the sockets that they share.
     """
     prepare_process()
-    secrets = await asyncio.to_thread(examine, settings)
+    ready = await asyncio.to_thread(examine, settings)
     async with open_folder(settings.storage) as folder:
-        gateway = Gateway(settings, folder, secrets.dicom, group)
+        gateway = Gateway(settings, folder, ready.dicom, group)
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
         if group is not None:
             folder.health.failures += group.failures
             folder.health.on_failure = group.tell_failure
         feed = Feed(folder.database)
-        dispatch = Dispatch(lambda: gateway.settings)
+        dispatch = gateway.dispatch = Dispatch(lambda: gateway.settings)
+        dispatch.use(ready.routes)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch) as ingest:
             workers = group.count if group is not None else 1
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
@@ -171,7 +173,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 group.wake_jobs = runner.notify
             services.wake = dispatch.wake = wake
             gateway.services = GatewayServices(settings, services, gateway.seats)
-            gateway.acceptor = _acceptor(settings, gateway.services, secrets.dicom, group)
+            gateway.acceptor = _acceptor(settings, gateway.services, ready.dicom, group)
             if group is not None:
                 group.associations, group.established = gateway.acceptor.associations, gateway.acceptor.established
             gateway.web = Listener(
@@ -196,7 +198,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 gateway.acceptor.start()
                 if group is None or group.does_jobs:
                     runner.start()
-                async with _watching(secrets.dicom):
+                async with _watching(ready.dicom):
                     yield gateway
             finally:
                 gateway.drain()

@@ -52,8 +52,6 @@ def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = froz
                 )
         if rule.changes and missing("changes", rule.changes, settings.changes):
             yield f"{place}.changes", f"there is no [changes.{rule.changes}]{_meant(rule.changes, settings.changes)}"
-        elif rule.changes:
-            yield f"{place}.changes", "what goes to destinations cannot be changed on its way; take the setting out"
         if rule.stable_after <= 0:
             yield f"{place}.stable_after", f"{rule.stable_after} must be more than 0 seconds"
         if not rule.destinations and not rule.last:

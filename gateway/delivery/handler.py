@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from gateway.archive.deliveries import queries
 from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.deliveries.proof import ask_later
 from gateway.archive.deliveries.table import LANE, Deliverable, deliverable
-from gateway.archive.outgoing import StoredInstance
+from gateway.archive.outgoing import ChangedInstance, StoredInstance
 from gateway.archive.retrieve import Retrieval
 from gateway.database.database import Database, Script
 from gateway.delivery.destinations import Destinations
-from gateway.errors import GatewayError, JobGivenUp
+from gateway.errors import DataSetError, EditError, GatewayError, JobGivenUp, NotFound, UnsupportedTransferSyntax
 from gateway.jobs.runner import Kind, LaneClosed, Record, Retry
 from gateway.jobs.table import Job
 from gateway.remote.destination import Answer, DestinationUnavailable
@@ -62,18 +63,19 @@ class Delivering:
         """The job: one delivery."""
         name = str(job.payload["destination"])
         item = await self._item(job)
-        outgoing = StoredInstance(item.located, self._retrieval)
-        try:
-            answer = await self._destinations.get(name).send(outgoing, priority=job.priority)
-        except DestinationUnavailable as error:
-            raise LaneClosed(str(error), error.retry_after or 0.0) from None
+        async with AsyncExitStack() as stack:
+            outgoing, version = await self._outgoing(stack, item, str(job.payload["changes"]))
+            try:
+                answer = await self._destinations.get(name).send(outgoing, priority=job.priority)
+            except DestinationUnavailable as error:
+                raise LaneClosed(str(error), error.retry_after or 0.0) from None
         if answer.outcome == "again":
             await self._database.write(lambda: _note(job, answer))
             raise GatewayError(answer.detail)
         if answer.outcome == "refused":
             await self._database.write(lambda: _note(job, answer))
             raise JobGivenUp(answer.detail)
-        return lambda: self._delivered(job, item, outgoing, answer)
+        return lambda: self._delivered(job, item, outgoing, version, answer)
 
     async def _item(self, job: Job) -> Deliverable:
         rows = await self._database.fetch(queries.INSTANCE, job.payload["instance"])
@@ -84,6 +86,22 @@ class Delivering:
             raise JobGivenUp(f"version {item.located.version} has come")
         return item
 
+    async def _outgoing(
+        self, stack: AsyncExitStack, item: Deliverable, changes: str
+    ) -> tuple[StoredInstance | ChangedInstance, str]:
+        """What is sent, and the version of the changes in it. Nothing leaves half changed."""
+        if not changes:
+            return StoredInstance(item.located, self._retrieval), ""
+        change_set = self._dispatch.routes.change_sets.get(changes)
+        if change_set is None:
+            raise JobGivenUp(f"there is no [changes.{changes}] any more")
+        try:
+            changed = await self._retrieval.edit(item.located, change_set)
+        except (DataSetError, EditError, UnsupportedTransferSyntax, NotFound) as error:
+            raise JobGivenUp(f"{changes} cannot be made: {error}") from None
+        stack.callback(changed.close)
+        return ChangedInstance(changed, self._retrieval), change_set.version
+
     def _retry(self, job: Job) -> Retry:
         section = self._dispatch.routes.settings.destinations.get(str(job.payload["destination"]))
         return Retry(section.attempts, section.retry_after, section.retry_longest) if section is not None else Retry()
@@ -92,13 +110,15 @@ class Delivering:
         outcome = "refused" if given_up else "dead"
         yield queries.END, (job.id, self._clock(), outcome, why)
 
-    def _delivered(self, job: Job, item: Deliverable, sent: StoredInstance, answer: Answer) -> Script[None]:
+    def _delivered(
+        self, job: Job, item: Deliverable, sent: StoredInstance | ChangedInstance, version: str, answer: Answer
+    ) -> Script[None]:
         now = self._clock()
         yield queries.END, (job.id, now, "delivered", answer.detail)
         yield from _note(job, answer)
         yield (
             queries.DELIVERED,
-            (job.id, "", sent.study_instance_uid, sent.series_instance_uid, sent.sop_instance_uid),
+            (job.id, version, sent.study_instance_uid, sent.series_instance_uid, sent.sop_instance_uid),
         )
         section = self._dispatch.routes.settings.destinations.get(str(job.payload["destination"]))
         if section is not None and section.prove:

@@ -95,8 +95,8 @@ class Parent:
 
     async def use(self, settings: Settings) -> None:
         """Hand a checked snapshot on to all. Raises ConfigurationError, with nothing changed."""
-        secrets = await asyncio.to_thread(server.examine, settings)
-        server.announce(self.settings, settings, secrets)
+        ready = await asyncio.to_thread(server.examine, settings)
+        server.announce(self.settings, settings, ready)
         self.settings, self._snapshot = settings, self._snapshot + 1
         setup_logging(settings.log.level, settings.log.format)
         part = share(settings, len(self.workers))

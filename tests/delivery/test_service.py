@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pydicom
 import pytest
 
 from gateway.archive.deliveries.control import Selection
@@ -29,26 +32,32 @@ class Desk:
     def __init__(self, archive: Archive, service: Service, runner: Runner, peer: Destination) -> None:
         self.archive, self.service, self.runner, self.peer = archive, service, runner, peer
 
-    def configure(self, **destination: Any) -> None:
+    def configure(self, *, changes: dict[str, Any] | None = None, **destination: Any) -> None:
         modality = {"aet": "PACS", "host": "127.0.0.1", "port": self.peer.port}
         quick = {"retry_after": 0.001, "retry_longest": 0.01, "prove_after": 0.01}
         self.archive.settings = msgspec.convert(
             {
                 "modalities": {"pacs": modality},
                 "destinations": {"pacs": {"kind": "dicom", "modality": "pacs", **quick, **destination}},
-                "rules": {"all": {"destinations": ["pacs"]}},
+                "rules": {"all": {"destinations": ["pacs"], "changes": "study" if changes else ""}},
+                "changes": {"study": changes} if changes else {},
                 "storage": {"duplicates": "overwrite", "min_free": 0},
             },
             type(self.archive.settings),
         )
 
     async def until(self, wanted: Callable[[list[Delivery]], bool]) -> list[Delivery]:
-        """The deliveries once they are so; the test's timeout bounds the wait."""
-        while True:
-            found = await self.archive.all()
-            if wanted(found):
-                return found
-            await asyncio.sleep(0.005)
+        """The deliveries once they are so."""
+        found: list[Delivery] = []
+        try:
+            async with asyncio.timeout(15):
+                while True:
+                    found = await self.archive.all()
+                    if wanted(found):
+                        return found
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"still {found}") from None
 
     async def until_all(self, state: str) -> list[Delivery]:
         return await self.until(lambda found: bool(found) and all(each.state == state for each in found))
@@ -201,3 +210,38 @@ class TestProof:
         assert there.state == "delivered"
         assert [message.uid for message in desk.peer.messages].count("7.1") == MOST + 1
         assert [message.uid for message in desk.peer.messages].count("7.2") == 1
+
+
+class TestChanges:
+    @pytest.fixture(autouse=True)
+    def _changes(self, desk: Desk, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef")
+        desk.configure(changes={"key_file": str(tmp_path / "key"), "deidentify": {}})
+
+    async def test_what_leaves_is_changed_and_on_record(self, desk: Desk) -> None:
+        await desk.archive.store("7.1", PatientName="Doe^Jane")
+        await desk.archive.store("7.2", PatientName="Doe^Jane")
+        found = await desk.until_all("delivered")
+        left = {uid: pydicom.dcmread(BytesIO(data), force=True) for uid, data in desk.peer.received.items()}
+        assert {each.sent_sop_uid for each in found} == left.keys()
+        assert not left.keys() & {"7.1", "7.2"}
+        assert {"Doe" in str(each) for each in left.values()} == {False}
+        assert len({each.StudyInstanceUID for each in left.values()}) == 1
+        assert {(each.changes, each.changes_version) for each in found} == {
+            ("study", desk.archive.dispatch.routes.change_sets["study"].version)
+        }
+        assert {each.sent_study_uid for each in found} == {each.StudyInstanceUID for each in left.values()}
+
+    async def test_again_it_is_the_same(self, desk: Desk) -> None:
+        answers = iter([0xA700, 0xA700])
+        desk.peer.answer = lambda message: message.respond(next(answers, 0))
+        await desk.archive.store("7.1")
+        await desk.until_all("delivered")
+        assert len({bytes(message.data) for message in desk.peer.messages}) == 1
+        assert len(desk.peer.messages) == 3
+
+    async def test_what_may_not_leave_does_not(self, desk: Desk) -> None:
+        await desk.archive.store("7.1", BurnedInAnnotation="YES", PixelData=bytes(128 * 128 * 2))
+        (one,) = await desk.until_all("refused")
+        assert "study cannot be made" in one.detail
+        assert not desk.peer.messages

@@ -20,6 +20,7 @@ from gateway.config import Settings
 from gateway.config.routes import Rule
 from gateway.database.database import Script
 from gateway.dicom.encode import DataSet
+from gateway.edit.change_set import ChangeSet
 from gateway.index.locate import START, Located
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin, Placement, Stored
@@ -35,13 +36,17 @@ Follow = Callable[[Stored], Script[None]]
 
 
 class Routes:
-    """The rules of one snapshot of the settings, made ready. Raises ConfigurationError, with the place."""
+    """The rules and changes of one snapshot of the settings, made ready. Raises ConfigurationError, with the place.
+
+    Reads the files that changes name, so it blocks.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.router = Router(settings.rules)
         self.looked_for: LookedFor = looked_for(self.router.wanted) if self.router.wanted else INDEX
-        said = [settings.rules, settings.destinations]
+        self.change_sets = {name: ChangeSet.build(name, section) for name, section in settings.changes.items()}
+        said = [settings.rules, settings.destinations, {name: each.version for name, each in self.change_sets.items()}]
         self.generation = hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:12]
 
     def wishes(self, name: str, rule: Rule, calling_aet: str) -> list[Wish]:
@@ -75,9 +80,13 @@ class Dispatch:
         self.wake: Callable[[], None] = lambda: None
         """Tells the runner of jobs that there is something to do."""
 
+    def use(self, routes: Routes) -> None:
+        """Those that a thread has made ready for the snapshot to come."""
+        self._routes = routes
+
     @property
     def routes(self) -> Routes:
-        """Those of the snapshot of now."""
+        """Those of the snapshot of now. Blocks where `use` has not brought them."""
         settings = self._settings()
         if self._routes is None or self._routes.settings is not settings:
             self._routes = Routes(settings)
