@@ -295,8 +295,6 @@ class Draft:
         while level.above is not None:
             assert level.sequence is not None
             node = level.sequence
-            if level.above.above is None:
-                self._keep(node)
             node.fresh = b""
             level = level.above
         if node is not None:

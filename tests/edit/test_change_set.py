@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -148,12 +149,16 @@ class TestSteps:
         )
         assert after.StudyDate < "20260110"
         assert after.AcquisitionDateTime[8:] == "080000"
-        assert int(after.AcquisitionDateTime[:8]) - int(after.StudyDate) in (
-            2,
-            2 + 100 - 31,
-            2 + 100 - 30,
-            2 + 100 - 28,
-        )
+        days = [datetime.strptime(text[:8], "%Y%m%d") for text in (after.StudyDate, after.AcquisitionDateTime)]
+        assert days[1] - days[0] == timedelta(days=2)
+
+
+def test_group_lengths_go_where_something_changes() -> None:
+    """PS3.5 §7.2: retired, and wrong by then."""
+    data = b"\x08\0\0\0UL\x04\0\xff\0\0\0" + encode(instance(PatientID="P"))
+    assert whole(apply(data, EXPLICIT, step("remove", "StationName"))) == data
+    after = decode(whole(apply(data, EXPLICIT, step("set", "PatientID", value="Q"))))
+    assert (after.PatientID, 0x00080000 in after) == ("Q", False)
 
 
 class TestText:
