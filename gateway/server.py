@@ -31,6 +31,7 @@ from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
+from gateway.remote.kinds import examine_destination
 from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
 from gateway.scu.node import identity_of
@@ -76,6 +77,8 @@ def examine(settings: Settings) -> Examined:
     for name, modality in settings.modalities.items():
         client_tls(settings.dicom, modality)
         identity_of(name, modality)
+    for name, destination in settings.destinations.items():
+        examine_destination(name, destination)
     return Examined(
         server_certificates(settings.dicom),
         certificates_of(settings.http) if settings.http.certificate else None,

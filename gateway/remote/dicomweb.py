@@ -28,6 +28,7 @@ from gateway.scu.sending import Choose, Content, Instance
 
 _GATHER: Final = 0.005
 """Seconds that the first of a batch waits for others."""
+_HARMLESS: Final = "/studies?limit=1"
 _FAILURES: Final = frozenset({0x0000, 0x0110})
 """Failure reasons that say nothing of why: Google's Healthcare API gives such to what it has already."""
 
@@ -135,6 +136,7 @@ class DicomwebServer:
         except RequestBroken as error:
             if request.guilty is not None:
                 return [asked for asked in request.batch if asked is not request.guilty]
+            await self._http.check(_HARMLESS)
             answer = Answer("again", None, str(error), 0)
             if isinstance(error, RequestUnanswered):  # To ask again and again would take hours.
                 return request.rest_after(answer)
@@ -142,6 +144,8 @@ class DicomwebServer:
         if reply.status in (200, 202, 409):
             await self._settle(request, reply)
             return request.rest
+        if reply.status >= 500:
+            await self._http.check(_HARMLESS)
         detail = f"{self._name}: {reply.words}"
         never = 400 <= reply.status < 500 and reply.status != 408
         return await self._halve(request, Answer("refused" if never else "again", reply.status, detail, 0))
@@ -164,11 +168,10 @@ class DicomwebServer:
         for asked in request.begun:
             uid, sent = asked.instance.sop_instance_uid, asked.instance.sent
             answer = outcome(stored, uid, self._retried, sent)
-            if answer is None and reply.status == 200 and not stored.named:
-                answer = Answer("delivered", None, "stored", sent)  # "successfully stored all Instances" (§10.5.3.1)
+            # That it says 200 is not enough: so do pages where one is to log in.
             unclear = answer is None or (answer.outcome != "delivered" and answer.status in _FAILURES)
             if unclear and await self._is_there(uid):
-                answer = Answer("delivered", reply.status, "it is there already", sent)
+                answer = Answer("delivered", reply.status, "it is there", sent)
             asked.tell(answer or self._unnamed(reply, stored, sent))
 
     def _unnamed(self, reply: Reply, stored: Stored, sent: int) -> Answer:

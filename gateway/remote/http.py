@@ -33,7 +33,7 @@ _KEPT: Final = 4.0
 """Seconds for which an idle connection is kept; most servers keep them for longer, and none loses a race so."""
 _SHOWN: Final = 200
 """Characters of an answer that go into a text for people."""
-_LATER: Final = frozenset({429, 502, 503, 507})
+_LATER: Final = frozenset({429, 503, 507})
 _OURS: Final = frozenset({401, 403, 404, 405, 406, 407, 421})
 """Statuses that say that we are not let in, or are at the wrong address: nothing sent there fares better."""
 _MISSING: Final = frozenset({404, 405})
@@ -166,6 +166,18 @@ class HttpClient:
             )
         return reply
 
+    async def check(self, path: str) -> None:
+        """Whether it is well, after a request that failed: the fault may be that of what was sent.
+
+        Raises DestinationUnavailable where it answers nothing sensible to a harmless one either.
+        """
+        try:
+            reply = await self.request("GET", path, headers={"Accept": "*/*"}, missing=True)
+        except RequestBroken as error:
+            raise DestinationUnavailable(str(error)) from None
+        if reply.status >= 500:
+            raise DestinationUnavailable(f"{self.name}: {reply.words}")
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -177,7 +189,7 @@ class HttpClient:
         import aiohttp
 
         try:
-            context = await asyncio.to_thread(_context, self.name, self._section)
+            context = await asyncio.to_thread(tls_context, self.name, self._section)
             if self._session is None:
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT),
@@ -224,7 +236,8 @@ class HttpClient:
             return Reply(response.status, dict(response.headers), bytes(read))
 
 
-def _context(name: str, section: DicomwebDestination | PeerDestination) -> ssl.SSLContext:
+def tls_context(name: str, section: DicomwebDestination | PeerDestination) -> ssl.SSLContext:
+    """How its certificate is checked and ours shown. Raises ConfigurationError. Blocks where files are new."""
     files = (section.ca, section.certificate, section.key)
     return _made_context(name, *files, tuple(stamp(Path(file)) if file else None for file in files))
 

@@ -6,13 +6,24 @@ from collections.abc import Callable
 
 from gateway.config import Settings
 from gateway.config.destinations import Destination as Section
-from gateway.config.destinations import DicomDestination, DicomwebDestination, FolderDestination
+from gateway.config.destinations import DicomDestination, DicomwebDestination, FolderDestination, PeerDestination
 from gateway.errors import ConfigurationError
 from gateway.remote.destination import Destination, DestinationUnavailable
 from gateway.remote.dicom import DicomNode
 from gateway.remote.dicomweb import DicomwebServer
 from gateway.remote.folder import Folder
+from gateway.remote.http import tls_context
 from gateway.remote.peer import Peer
+from gateway.remote.template import Template
+
+
+def examine_destination(name: str, section: Section) -> None:
+    """What only its kind can judge, files included. Raises ConfigurationError. Blocks."""
+    match section:
+        case FolderDestination():
+            Template.parse(f"destinations.{name}.name", section.name)
+        case DicomwebDestination() | PeerDestination():
+            tls_context(name, section)
 
 
 def open_destination(name: str, section: Section, settings: Callable[[], Settings]) -> Destination:

@@ -48,7 +48,10 @@ class Peer:
             except RequestBroken as error:
                 if body.error is not None:
                     return unreadable(body.error, metered.sent)
+                await self._http.check("/system")
                 return Answer("again", None, str(error), metered.sent)
+            if reply.status >= 500:
+                await self._http.check("/system")
         return self._answer(reply, metered.sent)
 
     async def has(self, instances: Sequence[Named]) -> set[str]:

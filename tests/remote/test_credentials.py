@@ -18,6 +18,7 @@ from gateway.errors import ConfigurationError
 from gateway.remote.credentials import credentials_of
 from gateway.remote.destination import Destination, DestinationUnavailable
 from gateway.remote.kinds import open_destination
+from gateway.server import examine
 from tests.contracts.destinations import item, settings_of
 from tests.support.certificates import Authority, needs_openssl
 from tests.support.web_servers import WebServer, basic_of, verified, web_server
@@ -179,6 +180,15 @@ def test_settings_that_make_no_sense(tmp_path: Path, section: dict[str, Any], te
         config.load(None, {}, {"destinations": {"it": {"kind": "dicomweb", **section}}})
     assert "geheim" not in str(caught.value)
     assert "destinations.it" in str(caught.value)
+
+
+def test_files_are_looked_at_when_the_configuration_is(tmp_path: Path) -> None:
+    for section in (
+        {"kind": "peer", "url": "https://pacs.example", "ca": str(tmp_path / "none.pem")},
+        {"kind": "folder", "path": "/x", "name": "{Nonsense}"},
+    ):
+        with pytest.raises(ConfigurationError, match=r"destinations\.it\.(ca|name)"):
+            examine(settings_of(**section))
 
 
 def test_secrets_come_from_the_environment_and_are_shown_to_nobody(tmp_path: Path) -> None:

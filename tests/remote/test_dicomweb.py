@@ -165,16 +165,31 @@ async def test_a_server_that_never_answers() -> None:
 @pytest.mark.parametrize(
     ("response", "outcome"),
     [
-        (lambda: web.Response(status=200), "delivered"),
+        (lambda: web.Response(status=200), "again"),
         (lambda: web.Response(status=202, text="{}"), "again"),
         (lambda: answer(200, [referenced("1.9")], []), "again"),
-        (lambda: web.Response(status=200, text="<html>", content_type="text/html"), "delivered"),
+        (lambda: web.Response(status=200, text="<html>", content_type="text/html"), "again"),
     ],
 )
 async def test_answers_that_do_not_name_it(response: Callable[[], web.Response], outcome: str) -> None:
     async with sending() as (server, destination):
         server.behave = lambda uids: response()
         assert [each.outcome for each in await send(destination, 1)] == [outcome]
+
+
+async def test_an_answer_that_names_nothing_is_believed_where_it_is_there() -> None:
+    async with sending() as (server, destination):
+        await destination.send(item("1.2.3.4.0"))
+        server.behave = lambda uids: web.Response(status=200)
+        assert [each.outcome for each in await send(destination, 2)] == ["delivered", "again"]
+
+
+@pytest.mark.parametrize("kind", ["dicomweb", "peer"])
+async def test_a_server_that_fails_in_everything_is_no_fault_of_an_instance(kind: str) -> None:
+    async with sending(kind=kind) as (server, destination):
+        server.down = True
+        answers = await send(destination)
+        assert {type(each) for each in answers} == {DestinationUnavailable}
 
 
 async def test_bandwidth_holds_for_all_connections() -> None:

@@ -75,9 +75,18 @@ class WebServer:
         self.before: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
         """Before anything of the body is read."""
         self.url = ""
+        self.down = False
+        """As a proxy before a server that is not there."""
         self.at_once = self.most_at_once = 0
         self.tokens = 0
         self.token_answer: Callable[[dict[str, str], str], web.Response] | None = None
+
+    @web.middleware
+    async def proxy(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.down:
+            return web.Response(status=502, text="bad gateway")
+        answer: web.StreamResponse = await handler(request)
+        return answer
 
     async def stow(self, request: web.Request) -> web.StreamResponse:
         self.headers.append(dict(request.headers))
@@ -165,7 +174,7 @@ def verified(assertion: str, key: RSAKey) -> dict[str, Any]:
 @asynccontextmanager
 async def web_server(context: ssl.SSLContext | None = None) -> AsyncIterator[WebServer]:
     server = WebServer()
-    app = web.Application(client_max_size=1 << 30)
+    app = web.Application(client_max_size=1 << 30, middlewares=[server.proxy])
     app.add_routes(
         [
             web.post("/studies", server.stow),
