@@ -203,4 +203,4 @@ def test_readme_names_every_setting():
 
 def test_readme_shows_a_right_configuration(tmp_path: Path):
     examples = re.findall(r"```toml\n(.*?)```", settings.README.read_text(), re.DOTALL)
-    assert [load(written(tmp_path, example), {}).dicom.tls_port for example in examples] == [None, 2762, None]
+    assert [load(written(tmp_path, example), {}).dicom.tls_port for example in examples] == [None, 2762, None, None]

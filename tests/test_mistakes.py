@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from gateway.cli.main import app
 from gateway.config.lines import line_of
 from gateway.config.mistakes import find_mistakes
+from gateway.edit.change_set import ChangeSet
 from gateway.routing.router import Router
 
 GOOD = """
@@ -30,7 +31,7 @@ destinations = ["pacs"]
 def mistakes(folder: Path, text: str) -> list[tuple[int, str]]:
     file = folder / "gateway.toml"
     file.write_text(text)
-    return [(each.line, each.text) for each in find_mistakes(file, Router, {})]
+    return [(each.line, each.text) for each in find_mistakes(file, Router, ChangeSet.build, {})]
 
 
 def test_none(tmp_path: Path) -> None:
@@ -52,6 +53,8 @@ def test_none(tmp_path: Path) -> None:
         ('[rules.x]\ndestinations = ["pacs"]\npeers = ["a/b"]', 15, "no network such as"),
         ('[rules.x]\ndestinations = ["pacs"]\neach = "week"', 15, "Invalid enum value 'week'"),
         ('[rules.x]\ndestinations = ["pacs"]\nchanges = "none"', 15, "there is no [changes.none]"),
+        ('[changes.x]\nkey_file = "/none"\n[changes.x.deidentify]', 14, "/none cannot be read"),
+        ('[changes.x]\nsteps = [{do = "paint"}]', 14, "Invalid value 'paint'"),
         ('[rules.x]', 13, "it does nothing"),
         (
             '[rules.x]\ndestinations = ["pacs"]\n[[rules.x.attributes]]\nattribute = "Modality"\npresent = true\n'

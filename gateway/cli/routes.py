@@ -36,9 +36,10 @@ def check(
 ) -> None:
     """Every mistake in rules, destinations and modalities, with its line. Exit code 1 where there is one."""
     from gateway.config.mistakes import find_mistakes
+    from gateway.edit.change_set import ChangeSet
     from gateway.routing.router import Router
 
-    found = find_mistakes(file, Router)
+    found = find_mistakes(file, Router, ChangeSet.build)
     if as_json:
         print_json([{"line": each.line, "place": each.place, "text": each.text} for each in found])
     else:

@@ -37,8 +37,6 @@ def destination_mistakes(name: str, destination: Destination) -> Iterator[Mistak
         for text in destination.retried:
             if not _STATUS.fullmatch(text):
                 yield f"{place}.retried", f"{text!r} is no status: four hexadecimal digits, x for any"
-    if destination.prove == "commitment" and not isinstance(destination, DicomDestination):
-        yield f"{place}.prove", 'only a DICOM node knows storage commitment; use prove = "query"'
     match destination:
         case DicomwebDestination() | PeerDestination():
             yield from _http(place, destination)

@@ -26,9 +26,9 @@ class BaseDestination(Section, frozen=True, tag_field="kind"):
     retry_after: float = 10.0
     """Seconds before the second attempt, give or take a half; twice that before the third, and so on."""
     retry_longest: float = 3600.0
-    prove: Literal["", "query", "commitment"] = ""
-    """Ask, once it has taken an instance, whether it really has it, and send what it lacks again: by C-FIND or QIDO-RS
-    (`query`), or by storage commitment, which only DICOM nodes know."""
+    prove: bool = False
+    """Ask, once it has taken instances of a study, whether it really has them (C-FIND, QIDO-RS, or as its kind does
+    that), and send what it lacks again."""
     prove_after: float = 60.0
     """Seconds after the last delivery of a study until it is asked."""
 

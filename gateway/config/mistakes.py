@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.config.checks import check
+from gateway.config.edits import Changes
 from gateway.config.lines import line_of
 from gateway.config.route_checks import route_mistakes
 from gateway.config.routes import AttributeTest, Rule
@@ -24,7 +25,7 @@ from gateway.config.sources import read_tree, words_of
 from gateway.errors import ConfigurationError
 
 _FINE: Final = AttributeTest(attribute="Modality", present=True)
-_NAMED: Final = ("modalities", "destinations", "rules")
+_NAMED: Final = ("modalities", "destinations", "rules", "changes")
 """Sections whose tables have names, each of them looked at alone."""
 _PLACE: Final = re.compile(r"([a-z_]+(?:\.[A-Za-z0-9_-]+|\[[0-9]+\])*)[: ]")
 _AT: Final = re.compile(r"at `\$?\.?([^`]*)`")
@@ -40,9 +41,15 @@ class Mistake:
 
 
 def find_mistakes(
-    file: Path | None, understand: Callable[[Mapping[str, Rule]], object], environment: Mapping[str, str] | None = None
+    file: Path | None,
+    understand: Callable[[Mapping[str, Rule]], object],
+    make: Callable[[str, Changes], object],
+    environment: Mapping[str, str] | None = None,
 ) -> list[Mistake]:
-    """All that the settings show by themselves, and what `understand` finds wrong with each rule, by raising."""
+    """All that the settings show by themselves, and what `understand` finds wrong with rules and `make` with changes.
+
+    They raise ConfigurationError.
+    """
     try:
         tree = read_tree(file, os.environ if environment is None else environment, {})
     except ConfigurationError as error:
@@ -72,7 +79,9 @@ def find_mistakes(
         ]
         for part in parts:
             _try(lambda name=name, part=part: understand({name: part}), note)  # type: ignore[misc]
-    alone = msgspec.structs.replace(settings, rules={}, destinations={}, modalities={})
+    for name, changes in settings.changes.items():
+        _try(lambda name=name, changes=changes: make(name, changes), note)  # type: ignore[misc]
+    alone = msgspec.structs.replace(settings, rules={}, destinations={}, modalities={}, changes={})
     for name, modality in settings.modalities.items():
         one = Settings(modalities={name: modality})
         _try(lambda one=one: check(one), note)  # type: ignore[misc]

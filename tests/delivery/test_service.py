@@ -191,7 +191,7 @@ class TestProof:
             return self.there
 
         monkeypatch.setattr(DicomNode, "has", has)
-        desk.configure(prove="query")
+        desk.configure(prove=True)
 
     async def test_it_has_what_it_took(self, desk: Desk) -> None:
         self.there = {"7.1", "7.2"}

@@ -171,7 +171,6 @@ async def test_certificates_of_both_sides(tmp_path: Path) -> None:
         ({"url": "https://pacs.example", "token": "geheim"}, 'token: is for auth = "bearer"'),
         ({"url": "https://pacs.example", "auth": "oauth2", "client_secret": "geheim"}, "token_url"),
         ({"url": "https://pacs.example", "certificate": "c.pem"}, "belong together"),
-        ({"url": "https://pacs.example", "prove": "commitment"}, 'use prove = "query"'),
         ({"url": "https://pacs.example", "timeout": 0}, "timeout: .*more than 0"),
     ],
 )
