@@ -4,7 +4,7 @@ changed. Which changes are made is decided in steps.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -166,7 +166,9 @@ class Draft:
             return step.tag
         group = step.tag & 0xFFFF0000
         for node in level.nodes:
-            if group | 0x10 <= node.tag <= group | 0xFF and self.text(level, node).strip() == step.creator:
+            if not group | 0x10 <= node.tag <= group | 0xFF or node.vr not in TEXT_VRS or node.items is not None:
+                continue
+            if node.length <= LARGEST_TEXT and self.text(level, node).strip() == step.creator:
                 return group | (node.tag & 0xFF) << 8 | step.tag & 0xFF
         return None
 
@@ -208,40 +210,50 @@ class Draft:
 
     # Writing.
 
-    def set_text(self, level: Level, tag: int, vr: str, text: str, why: str) -> None:
-        """Have the attribute with these values, parted by backslashes; EditError where its VR cannot hold them."""
+    def set_text(self, level: Level, tag: int, vr: str, text: str, why: str, old: Node | None = None) -> None:
+        """Have the attribute with these values, parted by backslashes; EditError where its VR cannot hold them.
+
+        `old` is its element, where the caller has it: looking for it takes long in a large level.
+        """
         for value in [text] if vr in SINGLE_VALUED else text.split("\\"):
             _check_value(level.name(tag), vr, value)
-        self.set_bytes(level, tag, vr, self._encoded(level, vr, text), why, text)
+        self.set_bytes(level, tag, vr, self._encoded(level, vr, text), why, text, old)
 
-    def set_bytes(self, level: Level, tag: int, vr: str, value: bytes, why: str, shown: str) -> None:
+    def set_bytes(
+        self, level: Level, tag: int, vr: str, value: bytes, why: str, shown: str, old: Node | None = None
+    ) -> None:
         """Have the attribute with this value field, in the byte order of its level."""
         padded = value + (b"\0" if vr == "UI" or vr in BINARY else b" ") * (len(value) & 1)
-        old = find(level.nodes, tag)
-        readable = old is not None and old.items is None and old.vr == vr and old.length <= LARGEST_TEXT
-        if old is not None and readable and self.tree.value(old) == padded:
+        old = old or find(level.nodes, tag)
+        if old is None:
+            self._touch(level, None)
+            new = Node(tag, vr, -1, -1, len(padded), level.syntax)
+            new.fresh = padded
+            put(level.nodes, new)
+            self._note(level, tag, "", shown[:_SHOWN], why)
             return
-        before = "" if old is None else self.shown(level, old)
+        if old.items is None and old.vr == vr and old.length <= LARGEST_TEXT and self.tree.value(old) == padded:
+            return
+        before = self.shown(level, old)
         self._touch(level, old)
-        new = Node(tag, vr, -1, -1, len(padded), level.syntax)
-        new.fresh = padded
-        put(level.nodes, new)
+        old.vr, old.items, old.fresh, old.length = vr, None, padded, len(padded)
         self._note(level, tag, before, shown[:_SHOWN], why)
 
-    def remove(self, level: Level, node: Node, why: str) -> None:
-        before = self.shown(level, node)
-        self._touch(level, node)
-        level.nodes.remove(node)
-        self._note(level, node.tag, before, None, why)
+    def remove(self, level: Level, nodes: Sequence[Node], why: str) -> None:
+        """Elements of one level."""
+        for node in nodes:
+            before = self.shown(level, node)
+            self._touch(level, node)
+            self._note(level, node.tag, before, None, why)
+        gone = set(map(id, nodes))
+        level.nodes[:] = [node for node in level.nodes if id(node) not in gone]
 
-    def change_values(
-        self, level: Level, node: Node, change: Callable[[str], str], why: str, *, empty: bool = False
-    ) -> None:
-        """Have `change` of each value; empty ones stay without `empty`."""
+    def change_values(self, level: Level, node: Node, change: Callable[[str], str], why: str) -> None:
+        """Have `change` of each value that is not empty."""
         values = self.values(level, node)
-        new = [change(value) if value.strip() or empty else value for value in values]
+        new = [change(value) if value.strip() else value for value in values]
         if new != values:
-            self.set_text(level, node.tag, node.vr, "\\".join(new), why)
+            self.set_text(level, node.tag, node.vr, "\\".join(new), why, node)
 
     def to_utf_8(self, why: str) -> None:
         """All text in ISO_IR 192, by which no letter is lost (PS3.3 C.12.1.1.2)."""
@@ -261,10 +273,10 @@ class Draft:
                 text = decode(value, charset, node.vr)
                 if "\ufffd" in text:
                     raise EditError(f"{level.name(node.tag)}: bytes that are no text in its character set")
-                self.set_bytes(level, node.tag, node.vr, text.encode(), why, text)
+                self.set_bytes(level, node.tag, node.vr, text.encode(), why, text, node)
             own = find(level.nodes, CHARSET)
             if level.above is not None and own is not None:
-                self.remove(level, own, why)
+                self.remove(level, [own], why)
         self.set_bytes(self.root, CHARSET, "CS", UTF_8, why, UTF_8.decode())
 
     def drop_group_lengths(self) -> None:

@@ -17,7 +17,7 @@ from gateway.edit.deid import table
 from gateway.edit.deid.dates import moved
 from gateway.edit.deid.keyed import Keyed
 from gateway.edit.draft import Draft, Level, Target
-from gateway.edit.tree import find
+from gateway.edit.tree import Node
 from gateway.errors import BadRequest, ConfigurationError, EditError
 
 Apply = Callable[[Draft], None]
@@ -126,15 +126,14 @@ def _remove(step: edits.RemoveStep, at: str) -> Apply:
 
     def apply(draft: Draft) -> None:
         for level, node in list(draft.found(target)):
-            draft.remove(level, node, "removed")
+            draft.remove(level, [node], "removed")
 
     return apply
 
 
 def _remove_private(draft: Draft) -> None:
     for level in draft.levels():
-        for node in [node for node in level.nodes if node.tag & 0x10000]:
-            draft.remove(level, node, "private")
+        draft.remove(level, [node for node in level.nodes if node.tag & 0x10000], "private")
 
 
 def _copy(step: edits.CopyStep, at: str) -> Apply:
@@ -236,14 +235,13 @@ def _shift_dates(keyed: Keyed, most: int) -> Apply:
         for level in draft.levels():
             for node in list(level.nodes):
                 if node.vr in ("DA", "DT") and node.items is None:
-                    _shift(draft, level, node.tag, days)
+                    _shift(draft, level, node, days)
 
     return apply
 
 
-def _shift(draft: Draft, level: Level, tag: int, days: int) -> None:
-    node = find(level.nodes, tag)
-    assert node is not None
+def _shift(draft: Draft, level: Level, node: Node, days: int) -> None:
     text = draft.text(level, node)
     shifted = moved(text, node.vr, days)
-    draft.set_text(level, tag, node.vr, shifted or "", "shifted" if shifted is not None else "no date, so it goes")
+    why = "shifted" if shifted is not None else "no date, so it goes"
+    draft.set_text(level, node.tag, node.vr, shifted or "", why, node)

@@ -348,3 +348,13 @@ def test_many_items_take_a_moment() -> None:
     assert edited.length > len(data)
     assert len(edited.changes) == 10_000
     whole(edited)
+
+
+def test_many_elements_take_a_moment() -> None:
+    elements = [b"\x09\0" + number.to_bytes(2, "little") + b"DA\x08\x0020200101" for number in range(0x1000, 0xF000)]
+    head = encode(instance(), EXPLICIT)
+    at = head.index(b"\x10\0\x10\0PN")
+    data = head[:at] + b"".join(elements) + head[at:]
+    shifted = apply(data, EXPLICIT, step("shift-dates"), key=KEY)
+    assert b"20200101" not in whole(shifted)[at : at + 1000]
+    assert len(whole(apply(data, EXPLICIT, step("shift-dates"), step("remove-private"), key=KEY))) < len(head) + 100
