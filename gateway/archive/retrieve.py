@@ -21,7 +21,7 @@ from typing import TypeVar
 from gateway.archive.pump import MEMORY, Memory, Pump
 from gateway.database.database import Database
 from gateway.dicom import part10, recode, uids
-from gateway.edit.change_set import ChangeSet
+from gateway.edit.change_set import ChangeSet, Received
 from gateway.edit.edited import Edited
 from gateway.errors import NoSuchObject, NotFound, StorageError
 from gateway.imaging.transcode import forms, transcode
@@ -170,11 +170,11 @@ class Retrieval:
             return Content(located, uid, length, first or b"", pump)
         raise StorageError(f"instance {located.sop_uid} keeps moving")
 
-    async def edit(self, located: Located, changes: ChangeSet) -> Changed:
+    async def edit(self, located: Located, changes: ChangeSet, received: Received) -> Changed:
         """An instance with changes made; whoever gets it closes it. Raises NotFound, StorageError, DataSetError and
         EditError: nothing comes out half changed."""
         for _attempt in range(_ATTEMPTS):
-            work = functools.partial(_edit, self._store, located, changes, self._folder)
+            work = functools.partial(_edit, self._store, located, changes, received, self._folder)
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
             except NoSuchObject:
@@ -357,13 +357,18 @@ def _read(store: Store, located: Located, offset: int, memory: Memory) -> Genera
         stored.close()
 
 
-def _edit(store: Store, located: Located, changes: ChangeSet, folder: Path | None) -> Changed:
+def _edit(store: Store, located: Located, changes: ChangeSet, received: Received, folder: Path | None) -> Changed:
     stored = store.open(located.key)
     try:
         if stored.size < located.size:
             raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {stored.size} found")
         edited = changes.apply(
-            stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid, folder=folder
+            stored.read,
+            located.data_set_offset,
+            located.size,
+            located.transfer_syntax_uid,
+            received=received,
+            folder=folder,
         )
     except BaseException:
         stored.close()

@@ -20,6 +20,7 @@ from gateway.archive.outgoing import ChangedInstance, StoredInstance
 from gateway.archive.retrieve import Retrieval
 from gateway.database.database import Database, Script
 from gateway.delivery.destinations import Destinations
+from gateway.edit.change_set import Received
 from gateway.errors import DataSetError, EditError, GatewayError, JobGivenUp, NotFound, UnsupportedTransferSyntax
 from gateway.jobs.runner import Kind, LaneClosed, Record, Retry
 from gateway.jobs.table import Job
@@ -96,7 +97,8 @@ class Delivering:
         if change_set is None:
             raise JobGivenUp(f"there is no [changes.{changes}] any more")
         try:
-            changed = await self._retrieval.edit(item.located, change_set)
+            received = Received(item.calling_aet, item.received_at)  # so that another attempt makes the same
+            changed = await self._retrieval.edit(item.located, change_set, received)
         except (DataSetError, EditError, UnsupportedTransferSyntax, NotFound) as error:
             raise JobGivenUp(f"{changes} cannot be made: {error}") from None
         stack.callback(changed.close)
