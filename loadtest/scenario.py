@@ -81,6 +81,8 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """For find and qido."""
     limit: int = 25
     """For qido; 0 for none."""
+    anew: bool = False
+    """For rendered: with another window each time, so that no picture lies ready."""
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ What comes is counted and thrown away.
 
 from __future__ import annotations
 
+import itertools
 from urllib.parse import urlencode
 
 import msgspec
@@ -119,7 +120,14 @@ class RetrieveRendered(_RetrieveOne):
     """One instance as JPEG."""
 
     def of(self, place: Place) -> tuple[str, str]:
-        return "rendered", "image/jpeg"
+        if not self.work.anew:
+            return "rendered", "image/jpeg"
+        number = next(_numbers)
+        return f"rendered?window={number % 1000},{1000 + number // 1000},linear", "image/jpeg"
+
+
+_numbers = itertools.count()
+"""Of windows, so that no two are alike."""
 
 
 class _Counted:
