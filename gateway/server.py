@@ -49,7 +49,7 @@ _DESCRIPTORS = 65536
 """Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
 _LOOK = 1.0
 """Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
-_AT_START = (
+AT_START = (
     "dicom.host",
     "dicom.port",
     "dicom.tls_port",
@@ -59,6 +59,7 @@ _AT_START = (
     "storage.path",
     "server.workers",
 )
+"""What only a new start of the whole gateway takes."""
 
 
 class Examined(NamedTuple):
@@ -89,7 +90,7 @@ def examine(settings: Settings) -> Examined:
 def announce(before: Settings, after: Settings, ready: Examined) -> None:
     """Say in the log what changes, and what of it waits for the next start."""
     for name in config.changes(before, after):
-        late = name in _AT_START or (name == "http.certificate" and not (ready.web and before.http.key))
+        late = name in AT_START or (name == "http.certificate" and not (ready.web and before.http.key))
         log.log(
             logging.WARNING if late else logging.INFO,
             "%s has changed%s",

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import server
@@ -28,14 +29,27 @@ from gateway.workers.sizing import share
 
 log = logging.getLogger(__name__)
 
-_START = 60.0
-"""Seconds for a worker to listen: there may be a migration, or much to recover."""
 _STEADY = 10.0
 """Seconds of life after which a death counts as the first again."""
 _FIRST, _LONGEST = 0.5, 30.0
 """Seconds before the second start of a worker that dies at once, twice that before the next, and so on."""
-_GRACE = 20.0
+_GRACE = 15.0
 """Seconds beyond `dicom.drain_timeout` for answers under way, then SIGKILL."""
+
+
+def as_started(first: Settings, now: Settings) -> Settings:
+    """The settings of now, but for what only a new start of the whole gateway takes.
+
+    A worker that is started later must open the data folder that the others have, and speak as they do.
+    """
+    replace = msgspec.structs.replace
+    for name in server.AT_START:
+        section, _, field = name.partition(".")
+        kept = {field: getattr(getattr(first, section), field)}
+        now = replace(now, **{section: replace(getattr(now, section), **kept)})
+    if bool(now.http.certificate) != bool(first.http.certificate):
+        now = replace(now, http=replace(now.http, certificate=first.http.certificate, key=first.http.key))
+    return now
 
 
 class Worker:
@@ -57,7 +71,7 @@ class Parent:
     def __init__(self, settings: Settings, count: int) -> None:
         """Binds the sockets. Raises ConfigurationError."""
         server.prepare_process()
-        self.settings = settings
+        self.settings = self._first = settings
         self.sockets = server.listen_dicom(settings)
         try:
             self.web = server.listen_web(settings)
@@ -99,10 +113,14 @@ class Parent:
         server.announce(self.settings, settings, ready)
         self.settings, self._snapshot = settings, self._snapshot + 1
         setup_logging(settings.log.level, settings.log.format)
-        part = share(settings, len(self.workers))
+        part = self._part()
         for worker in self.workers:
             if worker.channel is not None:
                 worker.channel.send(Use(self._snapshot, part))
+
+    def _part(self) -> Settings:
+        """For each worker, now."""
+        return share(as_started(self._first, self.settings), len(self.workers))
 
     async def stop(self) -> None:
         """Let all drain and end, and close everything."""
@@ -168,7 +186,7 @@ class Parent:
                 count=len(self.workers),
                 parent=os.getpid(),
                 snapshot=self._snapshot,
-                settings=share(self.settings, len(self.workers)),
+                settings=self._part(),
                 board=self._board_descriptor,
                 dicom=sockets.plain.fileno(),
                 tls=sockets.tls.fileno() if sockets.tls is not None else None,

@@ -11,7 +11,7 @@ import pytest
 from gateway import config
 from gateway.errors import ConfigurationError
 from gateway.workers.channel import Channel, Failed, Jobs, Message, Use
-from gateway.workers.parent import Parent
+from gateway.workers.parent import Parent, as_started
 from gateway.workers.sizing import share
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
@@ -70,9 +70,12 @@ async def test_jobs_wake_the_first(parent: Parent) -> None:
 
 async def test_snapshots_are_numbered_and_a_bad_one_reaches_nobody(parent: Parent) -> None:
     one, *_ = lines(parent)
-    good = config.load(environment={"GATEWAY_DICOM__AET": "NEW"})
+    good = config.load(environment={"GATEWAY_DICOM__AET": "NEW", "GATEWAY_STORAGE__PATH": "elsewhere"})
+    first = parent.settings
     await parent.use(good)
-    assert one.told == [Use(2, share(good, 3))]
+    assert one.told == [Use(2, share(as_started(first, good), 3))]
+    handed = one.told[0].settings
+    assert (handed.dicom.aet, handed.storage.path) == ("NEW", first.storage.path)  # also to who is started later
     with pytest.raises(ConfigurationError):
         await parent.use(config.load(environment={"GATEWAY_DICOM__REFUSED_TRANSFER_SYNTAXES": "none"}))
     assert len(one.told) == 1
