@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from gateway import config
@@ -80,3 +82,25 @@ async def test_snapshots_are_numbered_and_a_bad_one_reaches_nobody(parent: Paren
         await parent.use(config.load(environment={"GATEWAY_DICOM__REFUSED_TRANSFER_SYNTAXES": "none"}))
     assert len(one.told) == 1
     assert parent.settings is good
+
+
+def test_settings_go_through_the_channel_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("""
+        [modalities.ct]
+        aet = "CT"
+        host = "127.0.0.1"
+        port = 104
+        allow = ["store"]
+        [destinations.pacs]
+        kind = "dicom"
+        modality = "ct"
+        [destinations.cloud]
+        kind = "dicomweb"
+        url = "https://cloud.example/dicom-web"
+        [rules.all]
+        destinations = ["pacs", "cloud"]
+    """)
+    settings = config.load(file, environment={})
+    sent = msgspec.json.encode(Use(7, settings))
+    assert msgspec.json.decode(sent, type=Message) == Use(7, settings)

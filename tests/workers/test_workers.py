@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import ssl
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from gateway.errors import AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Call, Requestor, associate
+from tests.support.certificates import Authority, needs_openssl
 from tests.support.processes import Gateway, NotStarted, wait_until
 from tests.support.traffic import Traffic, faults_found
 
@@ -174,3 +176,26 @@ def test_what_no_worker_can_use_is_said_once(tmp_path: Path) -> None:
     with pytest.raises(NotStarted, match=r"dicom-gateway: .*database.sqlite is missing"):
         gateway(tmp_path).start()
     assert "Traceback" not in (tmp_path / "data.log").read_text()
+
+
+@needs_openssl
+async def test_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours = authority.issue("ours", "IP:127.0.0.1")
+    file = tmp_path / "gateway.toml"
+    names = [f'dicom.tls_{name} = "{value}"' for name, value in (("certificate", ours.certificate), ("key", ours.key))]
+    names += [f'http.{name} = "{value}"' for name, value in (("certificate", ours.certificate), ("key", ours.key))]
+    file.write_text("\n".join(["dicom.tls_port = 0", *names]))
+    context = ssl.create_default_context(cafile=authority.certificate)
+    async with asyncio.timeout(40):
+        with gateway(tmp_path, "--config", str(file)) as running:
+            for _ in range(4):  # two for each worker
+                _, writer = await asyncio.open_connection(running.host, running.tls_port, ssl=context)
+                writer.close()
+                await writer.wait_closed()
+            connector = aiohttp.TCPConnector(ssl=context, force_close=True)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                for _ in range(4):
+                    async with session.get(running.url + "/readyz") as answer:
+                        assert await answer.text() == "ready\n"
+            assert await asyncio.to_thread(running.stop) == 0
