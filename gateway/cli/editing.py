@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.config import Storage
     from gateway.dicom.source import Read
     from gateway.edit.change_set import ChangeSet
+    from gateway.edit.deid.rules import Change
     from gateway.edit.edited import Edited
     from gateway.index.locate import Located
     from gateway.storage.store import Store
@@ -203,5 +204,10 @@ def write_edited(edited: Edited, folder: Path) -> None:
 def _show(name: str, edited: Edited) -> None:
     print_line(name)
     for change in edited.changes:
-        after = "removed" if change.after is None else repr(change.after)
-        print_line(f"  {change.path}: {change.before!r} -> {after}  ({change.why})")
+        print_line(f"  {words_of_change(change)}")
+
+
+def words_of_change(change: Change) -> str:
+    """Before and after, in a line."""
+    after = "removed" if change.after is None else repr(change.after)
+    return f"{change.path}: {change.before!r} -> {after}  ({change.why})"

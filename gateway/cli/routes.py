@@ -6,6 +6,7 @@ All of it is worked out here, from the configuration, files and the data folder;
 from __future__ import annotations
 
 import asyncio
+import enum
 import re
 import sys
 import time
@@ -16,13 +17,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.common import ConfigOption, DataOption, JsonOption, count, load_settings, print_json, print_line
+from gateway.cli.editing import words_of_change
 from gateway.errors import ConfigurationError, DataSetError
 
 if TYPE_CHECKING:
     from gateway.archive.deliveries.dispatch import Routes
     from gateway.archive.deliveries.explaining import Explained
+    from gateway.index.record import InstanceRecord
+    from gateway.routing.conditions import Facts
 
 app = typer.Typer(no_args_is_help=True, help="Rules: check them, and see what they do before they do it.")
+
+
+class Way(enum.StrEnum):
+    DIMSE = "dimse"
+    STOW = "stow"
+    REST = "rest"
+    IMPORT = "import"
+
 
 NewOption = Annotated[Path, typer.Option("--new", metavar="FILE", help="The other configuration.", show_default=False)]
 
@@ -64,13 +76,13 @@ def explain(
     calling_aet: Annotated[str, typer.Option(help="Who would send a file to us.")] = "ANYBODY",
     called_aet: Annotated[str, typer.Option(help="As what we would be called.")] = "",
     peer: Annotated[str, typer.Option(help="The address that it would come from.")] = "127.0.0.1",
-    via: Annotated[str, typer.Option(help="How it would come: dimse, stow, rest or import.")] = "dimse",
+    via: Annotated[Way, typer.Option(help="How it would come.")] = Way.DIMSE,
     as_json: JsonOption = False,
 ) -> None:
     """Which rules match and why the others do not, for files or for what is stored, under this configuration."""
     from gateway.archive.deliveries import explaining
     from gateway.archive.deliveries.dispatch import Routes
-    from gateway.routing.conditions import Facts
+    from gateway.index.store import Origin
 
     settings = load_settings(config, data)
     routes = Routes(settings)
@@ -81,18 +93,15 @@ def explain(
 
         async with open_folder(settings.storage, create=False) as folder:
             for name in names:
-                async for item, record, facts in explaining.stored(folder, routes.router.wanted, name=name):
-                    told.append((item.located.sop_uid, explaining.explain(routes, record, facts)))
+                told.extend([each async for each in explaining.explain_stored(folder, routes, name)])
 
+    origin = Origin(calling_aet, called_aet or settings.dicom.aet, peer, time.time(), via.value)
     for text in [each for each in what if Path(each).is_file()]:
         try:
-            record, attributes = explaining.read_file(Path(text), routes.router.wanted)
+            told.append((text, explaining.explain_file(Path(text), routes, origin)))
         except DataSetError as error:
             sys.stderr.write(f"dicom-gateway: {text}: {error}\n")
             raise typer.Exit(1) from None
-        called = called_aet or settings.dicom.aet
-        facts = Facts(calling_aet, called, peer, via, time.time(), attributes)
-        told.append((text, explaining.explain(routes, record, facts)))
     if names := [each for each in what if not Path(each).is_file()]:
         asyncio.run(run(names))
     if as_json:
@@ -124,6 +133,13 @@ def _show(routes: Routes, told: Explained) -> None:
             print_line(f"  no   {verdict.rule}: {'; '.join(verdict.reasons)}")
     for name in told.kept_back:
         print_line(f"       not to {name}: it came from there")
+    for name, made in told.changes.items():
+        if isinstance(made, str):
+            print_line(f"  {name} cannot be made, so nothing is sent with it: {made}")
+            continue
+        print_line(f"  {name} makes {count(len(made), 'change')}")
+        for change in made:
+            print_line(f"       {words_of_change(change)}")
 
 
 def _as_json(name: str, told: Explained) -> dict[str, Any]:
@@ -134,6 +150,10 @@ def _as_json(name: str, told: Explained) -> dict[str, Any]:
             {"destination": destination, "changes": changes, "rule": rule} for destination, changes, rule in told.places
         ],
         "kept_back": list(told.kept_back),
+        "changes": {
+            name: changes if isinstance(changes, str) else [change._asdict() for change in changes]
+            for name, changes in told.changes.items()
+        },
         "rules": [
             {"rule": each.rule, "matches": each.matches, "looked_at": each.looked_at, "reasons": list(each.reasons)}
             for each in told.verdicts
@@ -167,8 +187,7 @@ def replay(
         async with open_folder(settings.storage, create=False) as folder:
             async for item, record, facts in explaining.stored(folder, tags, since=begin):
                 looked += 1
-                before = {place[:2] for place in explaining.explain(old_routes, record, facts).places}
-                after = {place[:2] for place in explaining.explain(new_routes, record, facts).places}
+                before, after = (_places(routes, record, facts) for routes in (old_routes, new_routes))
                 for sign, places in (("-", before - after), ("+", after - before)):
                     for destination, changes in places:
                         differences[item.located.study_uid][sign, destination, changes] += 1
@@ -195,6 +214,16 @@ def replay(
         f"{count(looked, 'instance')} looked at; "
         f"{count(len(differences), 'study would', 'studies would') if differences else 'none would'} go otherwise"
     )
+
+
+def _places(routes: Routes, record: InstanceRecord, facts: Facts) -> set[tuple[str, str]]:
+    """Where it goes, and under which changes in which version."""
+    from gateway.archive.deliveries.explaining import explain
+
+    return {
+        (destination, f"{changes} {routes.change_sets[changes].version}" if changes else "")
+        for destination, changes, _ in explain(routes, record, facts).places
+    }
 
 
 def _seconds(text: str) -> float:

@@ -78,3 +78,17 @@ def test_what_other_rules_would_do(house: Path) -> None:
     ]
     assert run(*asked, house / "a.toml") == "3 instances looked at; none would go otherwise\n"
     assert run(*asked, house / "b.toml", "--since", "0m").startswith("0 instances")
+
+
+def test_changes_are_shown_and_compared(house: Path) -> None:
+    changed = RULES + 'changes = "c"\n[changes.c]\nsteps = [{do = "set", attribute = "PatientID", value = "X"}]\n'
+    (house / "c.toml").write_text(changed)
+    (house / "d.toml").write_text(changed.replace('"X"', '"Y"'))
+    for what in ([house / "0.dcm"], ["7.0", "-d", house / "data"]):
+        told = run("routes", "explain", "-c", house / "c.toml", *what)
+        assert "yes  ct: to pacs, with c" in told
+        assert "c makes 1 change" in told
+        assert "PatientID: '1CT1' -> 'X'" in told
+    replayed = run("routes", "replay", "-c", house / "c.toml", "-d", house / "data", "--new", house / "d.toml")
+    assert replayed.count("to pacs with c ") == 2
+    assert "1 study would go otherwise" in replayed

@@ -6,7 +6,7 @@ Nothing is changed here. What a rule looks at is read as it is read when an inst
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,11 @@ from gateway.archive.files import HEAD, read_meta
 from gateway.archive.folder import DataFolder
 from gateway.archive.heading import Heading, looked_for
 from gateway.dicom.encode import DataSet
-from gateway.errors import DataSetError, NoSuchObject, NotFound
+from gateway.dicom.source import Read
+from gateway.edit.deid.rules import Change
+from gateway.errors import DataSetError, EditError, NoSuchObject, NotFound, UnsupportedTransferSyntax
 from gateway.index.record import InstanceRecord
+from gateway.index.store import Origin
 from gateway.routing.conditions import Facts
 from gateway.routing.router import Verdict
 
@@ -36,6 +39,8 @@ class Explained:
     """Destination, changes and rule of every delivery, sorted."""
     kept_back: tuple[str, ...]
     """Destinations that it is not sent to because it came from there."""
+    changes: dict[str, tuple[Change, ...] | str] = field(default_factory=dict)
+    """By set, what it does to the attributes; or in words why it cannot be made, so that nothing is sent."""
 
 
 def read_attributes(head: bytes, transfer_syntax_uid: str, offset: int, tags: frozenset[int]) -> Reading:
@@ -48,14 +53,47 @@ def read_attributes(head: bytes, transfer_syntax_uid: str, offset: int, tags: fr
 Reading = tuple[InstanceRecord, DataSet]
 
 
-def read_file(path: Path, tags: frozenset[int]) -> Reading:
-    """The same of a file. Blocks. Raises DataSetError where it is no DICOM file, and OSError."""
+def explain_file(path: Path, routes: Routes, origin: Origin) -> Explained:
+    """What would become of a file that came so. Blocks. Raises DataSetError where it is no DICOM file, and OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-    meta = read_meta(head)
-    if meta is None:
-        raise DataSetError("not a DICOM file (PS3.10 §7.1), or a DICOMDIR")
-    return read_attributes(head, meta.transfer_syntax_uid, meta.data_set_offset, tags)
+        meta = read_meta(head)
+        if meta is None:
+            raise DataSetError("not a DICOM file (PS3.10 §7.1), or a DICOMDIR")
+        syntax, start = meta.transfer_syntax_uid, meta.data_set_offset
+        record, attributes = read_attributes(head, syntax, start, routes.router.wanted)
+        facts = Facts(origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at, attributes)
+        told = explain(routes, record, facts)
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        return _with_changes(told, routes, read, start, path.stat().st_size, syntax)
+
+
+async def explain_stored(folder: DataFolder, routes: Routes, name: str) -> AsyncIterator[tuple[str, Explained]]:
+    """The same of what is stored under a name, each with its SOP Instance UID. NotFound where nothing is."""
+    async for item, record, facts in stored(folder, routes.router.wanted, name=name):
+        opened = folder.store.open(item.located.key)
+        try:
+            where = item.located.data_set_offset, item.located.size, item.located.transfer_syntax_uid
+            yield item.located.sop_uid, _with_changes(explain(routes, record, facts), routes, opened.read, *where)
+        finally:
+            opened.close()
+
+
+def _with_changes(told: Explained, routes: Routes, read: Read, start: int, end: int, syntax: str) -> Explained:
+    made: dict[str, tuple[Change, ...] | str] = {}
+    for name in dict.fromkeys(changes for _, changes, _ in told.places if changes):
+        try:
+            edited = routes.change_sets[name].apply(read, start, end, syntax)
+        except (DataSetError, EditError, UnsupportedTransferSyntax) as error:
+            made[name] = str(error)
+        else:
+            made[name] = edited.changes
+            edited.close()
+    return replace(told, changes=made)
 
 
 def explain(routes: Routes, record: InstanceRecord, facts: Facts) -> Explained:
