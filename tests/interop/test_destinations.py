@@ -1,4 +1,4 @@
-"""Deliveries to Debian's Orthanc, by every way that it has in, and none of them twice."""
+"""Deliveries to Debian's Orthanc by every way in, to DCMTK's receiver, to another gateway, into a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.dicom.part10 import read_header
 from gateway.remote.kinds import open_destination
 from tests.contracts.destinations import SERIES, STUDY, item
 from tests.support.datasets import sample
-from tests.support.processes import Gateway, http_get, orthanc, wait_until
+from tests.support.processes import Gateway, http_get, orthanc, storescp, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -45,6 +45,24 @@ async def test_orthanc_takes_and_has_them(tmp_path: Path, kind: str) -> None:
             await destination.close()
         _, statistics = await asyncio.to_thread(http_get, f"{peer.url}/statistics")
         assert json.loads(statistics)["CountInstances"] == 20
+
+
+async def test_storescp_takes_them(tmp_path: Path) -> None:
+    """Whatever DCMTK's receiver makes of it, each arrives once, over associations that stay open."""
+    with storescp(tmp_path / "scp", "+uf") as peer:
+        node = {"aet": peer.aet, "host": "127.0.0.1", "port": peer.port}
+        settings = msgspec.convert(
+            {"modalities": {"pacs": node}, "destinations": {"it": {"kind": "dicom", "modality": "pacs"}}}, Settings
+        )
+        destination = open_destination("it", settings.destinations["it"], lambda: settings)
+        try:
+            async with asyncio.timeout(30):
+                answers = await asyncio.gather(*[destination.send(item(f"1.2.3.4.{number}")) for number in range(20)])
+            assert {(each.outcome, each.status) for each in answers} == {("delivered", 0)}
+        finally:
+            await destination.close()
+        assert peer.folder is not None
+        assert len([path for path in peer.folder.rglob("*") if path.is_file() and path.stat().st_size]) == 20
 
 
 def test_a_gateway_delivers_to_another_and_into_a_folder(tmp_path: Path) -> None:
