@@ -147,7 +147,6 @@ MOVE = Query(
 GET = Query("get_job: one", f"SELECT {_COLUMNS} FROM jobs WHERE id = $1")
 LIST = Query("list_jobs: a page, newest first", f"SELECT {_COLUMNS} FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT $2")
 CHAIN = Query("chained_jobs: those of a chain, in order", f"SELECT {_COLUMNS} FROM jobs WHERE chain = $1 ORDER BY id")
-COUNT = Query("count_jobs: by kind and state", "SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state")
 FORGET = Query(
     "forget_jobs: some that were over before $1",
     """

@@ -209,11 +209,6 @@ async def chained_jobs(database: Database, chain: str) -> list[Job]:
     return [_job(row) for row in await database.fetch(queries.CHAIN, chain)]
 
 
-async def count_jobs(database: Database) -> dict[tuple[str, str], int]:
-    """How many there are by kind and state."""
-    return {(kind, state): count for kind, state, count in await database.fetch(queries.COUNT)}
-
-
 async def list_lanes(database: Database) -> dict[str, Lane]:
     """The lanes that were ever held or paused."""
     return {row[0]: Lane(row[0], bool(row[1]), *row[2:]) for row in await database.fetch(queries.LIST_LANES)}

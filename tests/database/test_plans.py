@@ -36,7 +36,6 @@ GONE_THROUGH = {
     "size_of_metadata": "adds up an index that holds what http.metadata_cache allows, some ten thousand rows",
     "oldest_metadata": "ends at its limit, in the order of the index",
     "keep_origins": "a rebuild of the index takes everything",
-    "count_jobs": "nobody asks while images move",
     "worklist_files": "a worklist is a day's or a week's",
 }
 """Names of fixed statements, and why they may."""
