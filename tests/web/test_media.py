@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.index.locate import START, Located
 from gateway.web.accept import parse
+from gateway.web.dicomweb.frames import decodes
 from gateway.web.dicomweb.media import COMPRESSED, Form, media_type_of, octet_form, pixel_form
 from gateway.web.errors import NotAcceptable
 from tests.support.datasets import EXPLICIT, IMPLICIT, JPEG_BASELINE
@@ -96,3 +98,19 @@ def test_the_table():
     assert media_type_of("1.2.840.10008.1.2.4.202") == "image/jphc"
     assert media_type_of("1.2.840.10008.1.2.4.107") == "video/mp4"
     assert media_type_of("1.2.840.10008.1.2.4.110") == "image/jxl"
+
+
+@pytest.mark.parametrize(
+    ("accept", "stored", "slow"),
+    [
+        (related(OCTETS, "*"), EXPLICIT, False),
+        (related(OCTETS), IMPLICIT, False),
+        (related(OCTETS, "*"), J2K, False),
+        (related(OCTETS), J2K, True),
+        (related("image/jp2"), EXPLICIT, True),
+        (related("image/jp2"), RLE, True),
+    ],
+)
+def test_only_what_is_decoded_or_encoded_takes_the_threads_for_that(accept: str, stored: str, slow: bool):
+    located = Located(1, "1.1", "1.2", "1.3", "1.4", stored, "key", 0, 0, 1, START)
+    assert decodes(pixel_form(parse(accept), stored, single=True), located) is slow

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.archive.pixels import PixelPlaces
 from gateway.dicom.bulk import DataSet, Fragments, value_at
+from gateway.dicom.uids import transfer_syntax
 from gateway.errors import NotFound
 from gateway.imaging.image import PIXEL_DATA
 from gateway.imaging.pixels import VIDEO, PixelData
@@ -65,7 +66,8 @@ def frame_url(template: str, located: Located, number: int) -> str:
 
 def decodes(form: Form, located: Located) -> bool:
     """Whether pixels have to be decoded or encoded for it, which takes long."""
-    return form.encapsulated != (form.transfer_syntax == located.transfer_syntax_uid)
+    stored = located.transfer_syntax_uid
+    return form.transfer_syntax != stored and (form.encapsulated or transfer_syntax(stored).encapsulated)
 
 
 def frame_items(
