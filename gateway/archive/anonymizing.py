@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.archive.arrival import Arrival
+from gateway.archive.arrival import receive
 from gateway.archive.ingest import Ingest, Taken
 from gateway.archive.retrieve import Retrieval
 from gateway.database.database import Database
@@ -60,24 +60,13 @@ class Anonymizing:
         done = Anonymized()
         async for located in located_by_public_id(self._database, level, public_id):
             try:
-                done.taken = await self._take_in(located, editor, origin)
+                done.taken = await receive(self._ingest, self._pieces(located, editor), origin)
             except (EditError, DataSetError, InstanceRefused) as error:
                 done.failed.append(str(error))
             done.count += 1
         if not done.count:
             raise NotFound(f"there is no {level} {public_id}")
         return done
-
-    async def _take_in(self, located: Located, editor: Editor, origin: Origin) -> Taken:
-        arrival = Arrival(self._ingest, origin)
-        try:
-            async with aclosing(self._pieces(located, editor)) as pieces:
-                async for piece in pieces:
-                    await arrival.write(piece)
-            ending = arrival.end()
-        finally:
-            arrival.abandon()
-        return await ending
 
     def _pieces(self, located: Located, editor: Editor) -> AsyncGenerator[bytes, None]:
         def work(stored: StoredObject, located: Located) -> Generator[bytes, None, None]:

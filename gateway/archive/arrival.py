@@ -7,6 +7,8 @@ decided in `ingest.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from gateway.archive.files import HEAD, LOOK, identity, read_meta
 from gateway.archive.ingest import Ingest, Taken
@@ -101,3 +103,19 @@ class Arrival:
             pieces.append(piece[:length])
             length -= len(pieces[-1])
         return b"".join(pieces)
+
+
+async def receive(ingest: Ingest, pieces: AsyncGenerator[bytes, None], origin: Origin) -> Taken:
+    """Take in one file in whatever pieces it comes; they are closed in the end.
+
+    Raises what `Arrival.write` and `Ingest.end` raise, and what the pieces do; then nothing of it is left.
+    """
+    arrival = Arrival(ingest, origin)
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await arrival.write(piece)
+        ending = arrival.end()
+    finally:
+        arrival.abandon()
+    return await ending

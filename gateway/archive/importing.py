@@ -7,12 +7,12 @@ import dataclasses
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from typing import IO, Protocol
 
 from gateway import config
-from gateway.archive.arrival import Arrival
+from gateway.archive.arrival import receive
 from gateway.archive.files import Files
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.ingest import Ingest, Taken
@@ -95,12 +95,10 @@ class Readable(Protocol):
 
 
 async def take_in(ingest: Ingest, file: Readable, origin: Origin) -> Taken:
-    """Stream one file into the ingest. Raises what `Arrival.write` and `Ingest.end` raise, and what reading does."""
-    arrival = Arrival(ingest, origin)
-    try:
+    """Stream one file into the ingest. Raises as `arrival.receive`, and what reading does."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
-            await arrival.write(chunk)
-        ending = arrival.end()
-    finally:
-        arrival.abandon()
-    return await ending
+            yield chunk
+
+    return await receive(ingest, chunks(), origin)

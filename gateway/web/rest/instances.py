@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from gateway.archive.arrival import Arrival
+from gateway.archive.arrival import receive
 from gateway.archive.ingest import Ingest, Outcome, Taken
 from gateway.archive.zips import is_zip, take_in_zip
 from gateway.errors import DataSetError, InstanceRefused
@@ -41,7 +41,7 @@ async def upload(request: web.Request) -> web.Response:
         try:
             if is_zip(beginning):
                 return json_answer(await _zip(context.ingest, beginning, chunks, origin, settings.dicomweb.max_upload))
-            return json_answer(_receipt(await _file(context.ingest, beginning, chunks, origin)))
+            return json_answer(_receipt(await receive(context.ingest, _whole(beginning, chunks), origin)))
         except InstanceRefused as error:
             status = 400 if error.status == _CANNOT_UNDERSTAND else 409
             return error_answer(request, status, str(error), orthanc=_BAD_FILE if status == 400 else None)
@@ -49,16 +49,10 @@ async def upload(request: web.Request) -> web.Response:
             return error_answer(request, 400, str(error) if beginning else "nothing was sent", orthanc=_BAD_FILE)
 
 
-async def _file(ingest: Ingest, beginning: bytes, chunks: AsyncGenerator[bytes, None], origin: Origin) -> Taken:
-    arrival = Arrival(ingest, origin)
-    try:
-        await arrival.write(beginning)
-        async for chunk in chunks:
-            await arrival.write(chunk)
-        ending = arrival.end()
-    finally:
-        arrival.abandon()
-    return await ending
+async def _whole(beginning: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield beginning
+    async for chunk in chunks:
+        yield chunk
 
 
 async def _zip(
