@@ -33,7 +33,7 @@ from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
 from gateway.web.ohif.viewer import VIEWER, Viewer
 from gateway.web.receiving import TURNS, Turns
-from gateway.web.rest.anonymize import ANONYMIZING
+from gateway.web.rest.changing import ANONYMIZING
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.removal import REMOVAL

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from gateway.config.edits import Changes, HashStep, RemovePrivateStep, RemoveStep, SetStep, Step
@@ -20,64 +19,36 @@ from gateway.edit.change_set import ChangeSet
 from gateway.errors import BadRequest, ConfigurationError
 from gateway.index.remove import Level
 from gateway.web.context import CONTEXT
-from gateway.web.errors import error_answer
-from gateway.web.rest.anonymize import ANONYMIZING, file, stored
+from gateway.web.rest.changing import Wishes, changed, configured, needs_force, read_model, understood
+from gateway.web.rest.removal import forbidden
 
-_BAD_FILE: Final = (15, "Bad file format")
 _LEVELS: Final[tuple[Level, ...]] = ("patient", "study", "series", "instance")
 _IDENTIFIERS: Final = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 """Of each level."""
-_IGNORED: Final = {"Synchronous", "Priority", "Permissive", "PrivateCreator"}
 
 
-class _Wishes(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
-    replace: dict[str, str] = {}
-    remove: list[str] = []
-    keep: list[str] = []
+class _Wishes(Wishes):
     remove_private_tags: bool = False
-    force: bool = False
-    keep_source: bool = True
-    asynchronous: bool = False
-    changes: str = ""
 
 
 async def modify(request: web.Request, level: Level) -> web.StreamResponse:
     """The file of what an instance becomes; of anything else where it is stored, beside it."""
-    try:
-        model = msgspec.json.decode(await request.read())
-    except msgspec.DecodeError as error:
-        return error_answer(request, 400, f"the body is not JSON: {error}", orthanc=_BAD_FILE)
-    if not isinstance(model, dict):
-        return error_answer(request, 400, "the body is not a JSON object", orthanc=_BAD_FILE)
-    wishes = _wishes(model)
+    model = await read_model(request)
+    if isinstance(model, web.Response):
+        return model
+    wishes = understood(model, _Wishes)
     if not wishes.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
-        return error_answer(request, 403, "deleting is not allowed here; dicomweb.delete = true would allow it")
+        return forbidden(request)
     changes = await asyncio.to_thread(_change_set, request, wishes, level)
-    if level == "instance":
-        return await file(request, request.app[ANONYMIZING], request.match_info["id"], changes)
-    return await stored(request, level, changes, keep_source=wishes.keep_source, anonymizes=changes.deidentifies)
-
-
-def _wishes(model: dict[str, Any]) -> _Wishes:
-    """BadRequest names what is not done here."""
-    try:
-        wishes = msgspec.convert({name: value for name, value in model.items() if name not in _IGNORED}, _Wishes)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"this cannot be done here: {error}") from None
-    if wishes.asynchronous:
-        raise BadRequest("Asynchronous cannot be done here: the answer comes when it is done")
-    return wishes
+    return await changed(request, level, changes, keep_source=wishes.keep_source, anonymizes=changes.deidentifies)
 
 
 def _change_set(request: web.Request, wishes: _Wishes, level: Level) -> ChangeSet:
+    if wishes.changes:
+        more = wishes.replace or wishes.remove or wishes.keep or wishes.remove_private_tags
+        text = "Changes goes with none of Replace, Remove, Keep and RemovePrivateTags"
+        return configured(request, wishes.changes, text if more else "")
     try:
-        if wishes.changes:
-            known = request.app[CONTEXT].settings().changes
-            if wishes.changes not in known:
-                raise BadRequest(f"there is no [changes.{wishes.changes}] in the configuration")
-            if wishes.replace or wishes.remove or wishes.keep or wishes.remove_private_tags:
-                raise BadRequest("Changes goes with none of Replace, Remove, Keep and RemovePrivateTags")
-            return ChangeSet.build(wishes.changes, known[wishes.changes])
         return ChangeSet.build("request", Changes(steps=_steps(wishes, level), key=os.urandom(32).hex()))
     except ConfigurationError as error:
         raise BadRequest(str(error)) from None
@@ -112,5 +83,5 @@ def _named(names: list[str] | dict[str, str], force: bool, what: str) -> list[st
     found = [str(AttributePath.parse(name)) for name in names]
     for name in found:
         if name in _IDENTIFIERS and not force:
-            raise BadRequest(f'Marking tag "{name}" as to be {what} requires the "Force" option to be set to true')
+            raise needs_force(name, what)
     return found

@@ -20,7 +20,7 @@ async def dicomweb(request: web.Request) -> web.Response:
     """Delete a study, series or instance. 409 where storage commitment has promised to keep it."""
     settings = request.app[CONTEXT].settings().dicomweb
     if not settings.delete:
-        return _forbidden(request)
+        return forbidden(request)
     names = request.match_info
     await request.app[REMOVAL].by_uid([names[level] for level in ("study", "series", "instance") if level in names])
     return web.Response(status=settings.delete_status)
@@ -29,7 +29,7 @@ async def dicomweb(request: web.Request) -> web.Response:
 async def orthanc(request: web.Request, level: Level) -> web.Response:
     """Delete a patient, study, series or instance. The answer names what is left above it."""
     if not request.app[CONTEXT].settings().dicomweb.delete:
-        return _forbidden(request)
+        return forbidden(request)
     removed = await request.app[REMOVAL].by_public_id(level, request.match_info["id"])
     if removed.ancestor is None:
         return json_answer({"RemainingAncestor": None})
@@ -38,5 +38,6 @@ async def orthanc(request: web.Request, level: Level) -> web.Response:
     return json_answer({"RemainingAncestor": {"ID": public_id, "Path": place(kind, public_id), "Type": kind}})
 
 
-def _forbidden(request: web.Request) -> web.Response:
+def forbidden(request: web.Request) -> web.Response:
+    """The answer where `dicomweb.delete` does not allow it."""
     return error_answer(request, 403, "deleting is not allowed here; dicomweb.delete = true would allow it")
