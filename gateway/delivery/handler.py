@@ -67,7 +67,7 @@ class Delivering:
         async with AsyncExitStack() as stack:
             outgoing, version = await self._outgoing(stack, item, str(job.payload["changes"]))
             try:
-                answer = await self._destinations.get(name).send(outgoing, priority=job.priority)
+                answer = await self._destinations.get(name).send(outgoing)
             except DestinationUnavailable as error:
                 raise LaneClosed(str(error), error.retry_after or 0.0) from None
         if answer.outcome == "again":

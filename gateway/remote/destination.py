@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from gateway.errors import GatewayError
+from gateway.errors import DataSetError, GatewayError, NotFound, UnsupportedTransferSyntax
 from gateway.scu.sending import Instance
 
 Named = tuple[str, str, str]
@@ -44,11 +44,17 @@ def matching(statuses: Collection[str]) -> re.Pattern[str]:
     return re.compile("|".join(text.upper().replace("X", "[0-9A-F]") for text in statuses) or r"(?!)")
 
 
+def is_for_ever(error: Exception | None) -> bool:
+    """Whether an instance that cannot be made ready to be sent because of this never can be."""
+    return isinstance(error, UnsupportedTransferSyntax | DataSetError | NotFound)
+
+
 class Destination(Protocol):
     """One destination, with what it has open. Belongs to one event loop."""
 
-    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
-        """Give it one instance. Many at once share its connections. Raises DestinationUnavailable."""
+    async def send(self, instance: Instance) -> Answer:
+        """Give it one instance. Many at once share its connections, in the order of the calls: who calls has looked at
+        priorities. Raises DestinationUnavailable."""
 
     async def has(self, instances: Sequence[Named]) -> set[str]:
         """The SOP Instance UIDs of those that it really has. Raises DestinationUnavailable and GatewayError."""

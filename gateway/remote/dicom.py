@@ -23,12 +23,10 @@ from gateway.errors import (
     AssociationLost,
     AssociationRefused,
     ConfigurationError,
-    DataSetError,
-    NotFound,
-    UnsupportedTransferSyntax,
 )
 from gateway.net.buffers import BlockPool
-from gateway.remote.destination import Answer, DestinationUnavailable, Named, matching
+from gateway.remote.asked import Asked
+from gateway.remote.destination import Answer, DestinationUnavailable, Named, is_for_ever, matching
 from gateway.remote.dimse import DimseNode
 from gateway.remote.metering import Bandwidth, Metered
 from gateway.scu.node import associate
@@ -50,18 +48,6 @@ _SOP: Final = 0x00080018
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
-    """One instance that somebody waits for."""
-
-    instance: Metered
-    answer: asyncio.Future[Answer]
-
-    @property
-    def wanted(self) -> bool:
-        return not self.answer.done()
-
-
-@dataclass(slots=True, eq=False)
 class _Line:
     """One association: which SOP classes it has proposed contexts for, with which transfer syntaxes."""
 
@@ -69,7 +55,7 @@ class _Line:
     begun: int = 0
     """Instances that were begun, whatever became of them."""
 
-    def suits(self, asked: _Asked) -> bool:
+    def suits(self, asked: Asked) -> bool:
         return asked.instance.transfer_syntax_uid in self.proposed.get(asked.instance.sop_class_uid, ())
 
 
@@ -83,8 +69,8 @@ class DicomNode:
         self._retried = matching(section.retried)
         self._bandwidth = Bandwidth(section.bandwidth)
         self._blocks = BlockPool(_BLOCKS)
-        self._waiting: deque[_Asked] = deque()
-        self._by_instance: dict[int, _Asked] = {}
+        self._waiting: deque[Asked] = deque()
+        self._by_instance: dict[int, Asked] = {}
         """Those that an association has taken, by the identity of the instance."""
         self._seen: dict[str, set[str]] = {}
         """SOP classes that went here, with their transfer syntaxes: most likely more of them will."""
@@ -93,9 +79,9 @@ class DicomNode:
         self._no_more_until = 0.0
         self._closing = False
 
-    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
-        """As `Destination.send`. The order is that of the calls: who calls has looked at priorities."""
-        asked = _Asked(Metered(instance, self._bandwidth), asyncio.get_running_loop().create_future())
+    async def send(self, instance: Instance) -> Answer:
+        """As `Destination.send`."""
+        asked = Asked.of(Metered(instance, self._bandwidth))
         self._waiting.append(asked)
         await self._told()
         self._open_lines()
@@ -158,9 +144,7 @@ class DicomNode:
     def _turn_away(self, error: BaseException) -> None:
         """Nobody is left who could send what waits."""
         while self._waiting:
-            asked = self._waiting.popleft()
-            if asked.wanted:
-                asked.answer.set_exception(error)
+            self._waiting.popleft().fail(error)
 
     async def _run(self, line: _Line) -> None:
         """One association, from its first instance until there is none for a while."""
@@ -215,7 +199,7 @@ class DicomNode:
 
     async def _take(self, line: _Line) -> AsyncIterator[Instance]:
         """What waits and suits, as long as there is any; it never waits for more."""
-        passed: deque[_Asked] = deque()
+        passed: deque[Asked] = deque()
         while self._waiting:
             asked = self._waiting.popleft()
             if not asked.wanted:
@@ -232,8 +216,7 @@ class DicomNode:
     def _report(self, sent: Sent, line: _Line) -> None:
         line.begun += 1
         asked = self._by_instance.pop(id(sent.item))
-        if asked.wanted:
-            asked.answer.set_result(self._answer(sent, asked.instance.sent))
+        asked.tell(self._answer(sent, asked.instance.sent))
 
     def _answer(self, sent: Sent, size: int) -> Answer:
         if sent.ok or sent.status == status.DUPLICATE_SOP_INSTANCE:
@@ -241,5 +224,4 @@ class DicomNode:
         if sent.status is not None:
             again = self._retried.fullmatch(f"{sent.status:04X}") is not None
             return Answer("again" if again else "refused", sent.status, f"{self._name}: {sent.detail}", size)
-        never = isinstance(sent.error, (UnsupportedTransferSyntax, DataSetError, NotFound))
-        return Answer("refused" if never else "again", None, sent.detail, size)
+        return Answer("refused" if is_for_ever(sent.error) else "again", None, sent.detail, size)

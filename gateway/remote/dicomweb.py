@@ -19,6 +19,7 @@ from typing import Final
 from gateway.config.destinations import DicomwebDestination
 from gateway.errors import GatewayError
 from gateway.remote import qido
+from gateway.remote.asked import Asked
 from gateway.remote.destination import Answer, DestinationUnavailable, Named, matching
 from gateway.remote.http import Body, HttpClient, Reply, RequestBroken, RequestUnanswered
 from gateway.remote.metering import Bandwidth, Metered
@@ -33,26 +34,6 @@ _FAILURES: Final = frozenset({0x0000, 0x0110})
 """Failure reasons that say nothing of why: Google's Healthcare API gives such to what it has already."""
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """One instance that somebody waits for."""
-
-    instance: Metered
-    answer: asyncio.Future[Answer]
-
-    @property
-    def wanted(self) -> bool:
-        return not self.answer.done()
-
-    def tell(self, answer: Answer) -> None:
-        if self.wanted:
-            self.answer.set_result(answer)
-
-    def fail(self, error: Exception) -> None:
-        if self.wanted:
-            self.answer.set_exception(error)
-
-
 class DicomwebServer:
     """A server by its url."""
 
@@ -63,12 +44,12 @@ class DicomwebServer:
         self._choose = choosing(section.transfer_syntaxes)
         self._retried = matching(section.retried)
         self._bandwidth = Bandwidth(section.bandwidth)
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[Asked] = deque()
         self._requests: set[asyncio.Task[None]] = set()
 
-    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
-        """As `Destination.send`. The order is that of the calls: who calls has looked at priorities."""
-        asked = _Asked(Metered(instance, self._bandwidth), asyncio.get_running_loop().create_future())
+    async def send(self, instance: Instance) -> Answer:
+        """As `Destination.send`."""
+        asked = Asked.of(Metered(instance, self._bandwidth))
         self._waiting.append(asked)
         if len(self._requests) < self._section.connections:
             task = asyncio.get_running_loop().create_task(self._work(), name=f"to-{self._name}")
@@ -91,7 +72,7 @@ class DicomwebServer:
         """Requests, one after another, as long as anything waits."""
         await asyncio.sleep(_GATHER)
         while self._waiting:
-            batch: list[_Asked] = []
+            batch: list[Asked] = []
             while self._waiting and len(batch) < self._section.batch:
                 asked = self._waiting[0]
                 uid = asked.instance.sop_instance_uid
@@ -113,7 +94,7 @@ class DicomwebServer:
                     asked.answer.cancel()
                 raise
 
-    async def _store(self, batch: Sequence[_Asked]) -> None:
+    async def _store(self, batch: Sequence[Asked]) -> None:
         """Every one is told what became of it, unless this raises DestinationUnavailable."""
         while batch := [asked for asked in batch if asked.wanted]:
             request = _Request(batch, self._choose, self._section.batch_size)
@@ -122,7 +103,7 @@ class DicomwebServer:
             finally:
                 request.close()
 
-    async def _send(self, request: _Request) -> list[_Asked]:
+    async def _send(self, request: _Request) -> list[Asked]:
         """One request; those that are to go in another one."""
         await request.open(request.batch[0])
         if not request.begun:  # The first cannot be read, and has been told so.
@@ -150,7 +131,7 @@ class DicomwebServer:
         never = 400 <= reply.status < 500 and reply.status != 408
         return await self._halve(request, Answer("refused" if never else "again", reply.status, detail, 0))
 
-    async def _halve(self, request: _Request, answer: Answer) -> list[_Asked]:
+    async def _halve(self, request: _Request, answer: Answer) -> list[Asked]:
         """A request failed as a whole: each half of it alone; the only one of a request is told `answer`."""
         begun = [asked for asked in request.begun if asked.wanted]
         request.close()
@@ -190,34 +171,34 @@ class DicomwebServer:
 class _Request:
     """One multipart body (PS3.18 §8.6.1.2), and what has been put into it so far."""
 
-    batch: list[_Asked]
+    batch: list[Asked]
     choose: Choose
     most: int
     """Bytes after which no further one is begun."""
     name: str = field(default_factory=lambda: secrets.token_hex(16))
     """The boundary."""
-    begun: list[_Asked] = field(default_factory=list)
+    begun: list[Asked] = field(default_factory=list)
     """Those that went into it."""
-    guilty: _Asked | None = None
+    guilty: Asked | None = None
     """The one that could not be read to its end."""
-    _open: dict[_Asked, Content] = field(default_factory=dict)
+    _open: dict[Asked, Content] = field(default_factory=dict)
 
     @property
     def body(self) -> Body:
         return Body(self._pieces)
 
     @property
-    def rest(self) -> list[_Asked]:
+    def rest(self) -> list[Asked]:
         """Those that are to go in another request."""
         return [asked for asked in self.batch if asked not in self.begun]
 
-    def rest_after(self, answer: Answer) -> list[_Asked]:
+    def rest_after(self, answer: Answer) -> list[Asked]:
         """Tell all that were begun the same."""
         for asked in self.begun:
             asked.tell(dataclasses.replace(answer, sent=asked.instance.sent))
         return self.rest
 
-    async def open(self, asked: _Asked) -> None:
+    async def open(self, asked: Asked) -> None:
         """Whatever is wrong with an instance shows here, in almost all cases, and takes no other with it."""
         try:
             self._open[asked] = await asked.instance.prepare(self.choose)

@@ -55,7 +55,7 @@ class Folder:
         self._bandwidth = Bandwidth(section.bandwidth)
         self._turn = asyncio.Semaphore(section.connections)
 
-    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
+    async def send(self, instance: Instance) -> Answer:
         """As `Destination.send`."""
         metered = Metered(instance, self._bandwidth)
         async with self._turn:

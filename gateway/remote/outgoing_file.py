@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 from gateway.dicom import uids
 from gateway.dicom.part10 import file_header
-from gateway.errors import DataSetError, NotFound, UnsupportedTransferSyntax
+from gateway.errors import UnsupportedTransferSyntax
 from gateway.imaging.transcode import forms
-from gateway.remote.destination import Answer
+from gateway.remote.destination import Answer, is_for_ever
 from gateway.scu.sending import Choose, Content, Instance
 
 
@@ -43,7 +43,5 @@ async def file_of(instance: Instance, content: Content) -> AsyncGenerator[bytes,
 
 def unreadable(error: Exception, sent: int = 0) -> Answer:
     """The answer where an instance cannot be given to anybody, now or ever."""
-    if isinstance(error, UnsupportedTransferSyntax):
-        return Answer("refused", None, str(error), sent)
-    never = isinstance(error, DataSetError | NotFound)
-    return Answer("refused" if never else "again", None, f"cannot be read: {error}", sent)
+    detail = str(error) if isinstance(error, UnsupportedTransferSyntax) else f"cannot be read: {error}"
+    return Answer("refused" if is_for_ever(error) else "again", None, detail, sent)

@@ -38,7 +38,7 @@ class Peer:
         self._searches = True
         """It knows /tools/find, as far as we know."""
 
-    async def send(self, instance: Instance, *, priority: int = 0) -> Answer:
+    async def send(self, instance: Instance) -> Answer:
         """As `Destination.send`."""
         metered = Metered(instance, self._bandwidth)
         body = Body(lambda: self._file(metered))
