@@ -158,16 +158,9 @@ class Retrieval:
                 pump = Pump(self._executor if easy else self._decoders, source, self.memory, len)
                 length = None
             try:
-                first = await pump.next()
-                while first == b"":
-                    first = await pump.next()  # it is being gone through beforehand
+                return Content(located, uid, length, await _first(pump), pump)
             except NoSuchObject:
                 located = await self._again(located)
-                continue
-            except BaseException:
-                pump.close()
-                raise
-            return Content(located, uid, length, first or b"", pump)
         raise StorageError(f"instance {located.sop_uid} keeps moving")
 
     async def edit(self, located: Located, changes: ChangeSet, received: Received) -> Changed:
@@ -189,15 +182,8 @@ class Retrieval:
         pieces = transcode(edited.read, 0, edited.length, edited.transfer_syntax_uid, uid, folder=self._folder)
         source = _joined(b"", pieces, self.memory)
         pump = Pump(self._executor if easy else self._decoders, source, self.memory, len)
-        try:
-            first = await pump.next()
-            while first == b"":
-                first = await pump.next()
-        except BaseException:
-            pump.close()
-            raise
         length = edited.length if uid == edited.transfer_syntax_uid else None
-        return Content(changed.located, uid, length, first or b"", pump)
+        return Content(changed.located, uid, length, await _first(pump), pump)
 
     async def opened(self, located: AsyncGenerator[Located, None], choose: Choose) -> AsyncGenerator[Content, None]:
         """Each of them opened in turn, and closed behind the caller. Raises as `open` does.
@@ -319,6 +305,17 @@ class Retrieval:
         raise NotFound(f"instance {located.sop_uid} has been removed")
 
 
+async def _first(pump: Pump[bytes]) -> bytes:
+    """The first chunk, b"" where there is none; what comes before it while all is gone through is passed over."""
+    try:
+        while (first := await pump.next()) == b"":
+            pass
+    except BaseException:
+        pump.close()
+        raise
+    return first or b""
+
+
 def _discard(task: asyncio.Task[Content]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
@@ -357,11 +354,15 @@ def _read(store: Store, located: Located, offset: int, memory: Memory) -> Genera
         stored.close()
 
 
+def _check_size(stored: StoredObject, located: Located) -> None:
+    if stored.size < located.size:
+        raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {stored.size} found")
+
+
 def _edit(store: Store, located: Located, changes: ChangeSet, received: Received, folder: Path | None) -> Changed:
     stored = store.open(located.key)
     try:
-        if stored.size < located.size:
-            raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {stored.size} found")
+        _check_size(stored, located)
         edited = changes.apply(
             stored.read,
             located.data_set_offset,
@@ -385,8 +386,7 @@ def _convert(
     """
     stored = store.open(located.key)
     try:
-        if stored.size < located.size:
-            raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {stored.size} found")
+        _check_size(stored, located)
         header = b""
         if whole:
             header = part10.file_header(
