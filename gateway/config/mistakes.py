@@ -5,7 +5,6 @@ A table that is wrong is left out and the rest looked at without it, so what onl
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import msgspec
 
 from gateway.config.checks import check
 from gateway.config.edits import Changes
+from gateway.config.guess import did_you_mean
 from gateway.config.lines import line_of
 from gateway.config.route_checks import route_mistakes
 from gateway.config.routes import AttributeTest, Rule
@@ -106,17 +106,16 @@ def _fits(part: Mapping[str, Any], place: str, note: Callable[[str, str], None])
         unknown = _UNKNOWN.search(str(error))
         if unknown is not None:
             inside = f"{inside}.{unknown[1]}".lstrip(".")
-            what = f"there is no such setting{_meant(unknown[1], place)}"
+            what = f"there is no such setting{did_you_mean(unknown[1], _known())}"
         where = f"{place}.{inside}".rstrip(".")
         note(where, f"{where}: {what}")
         return False
     return True
 
 
-def _meant(name: str, place: str) -> str:
-    known = {word for section in _structs(Settings) for word in section.__struct_fields__}
-    close = difflib.get_close_matches(name, sorted(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def _known() -> list[str]:
+    """The names of all settings."""
+    return sorted({word for section in _structs(Settings) for word in section.__struct_fields__})
 
 
 def _structs(kind: Any) -> list[Any]:

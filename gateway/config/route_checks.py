@@ -5,11 +5,11 @@ Whether an attribute is one, or an expression, is found by who makes a rule read
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator
 
 from gateway.config.destination_checks import destination_mistakes
 from gateway.config.destinations import DicomDestination
+from gateway.config.guess import did_you_mean
 from gateway.config.sections import Settings
 from gateway.errors import ConfigurationError
 
@@ -59,5 +59,4 @@ def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = froz
 
 
 def _meant(name: str, there: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(there), 1)
-    return f"; did you mean {close[0]!r}?" if close else "; add it"
+    return did_you_mean(name, there) or "; add it"
