@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from gateway import __version__
 from gateway.access.hosts import host_name
 from gateway.config import is_loopback
 from gateway.web.context import CONTEXT
 from gateway.web.ohif.viewer import study_url
 from gateway.web.ui.environment import ENVIRONMENT
+from gateway.web.ui.frame import frame
 from gateway.web.ui.recent import Asked, read_studies
 from gateway.web.ui.totals import read_totals
 from gateway.web.urls import path_template
@@ -68,24 +68,17 @@ async def _render(request: web.Request, template: str, totals: Mapping[str, int]
     page = await read_studies(context.database, asked)
     settings = context.settings()
     values: dict[str, Any] = {
-        "aet": settings.dicom.aet.strip(),
+        **frame(request),
         "aet_word": _shell_word(settings.dicom.aet.strip()),
         "asked": asked,
         "dicom_host": _dicom_host(request, settings.dicom.host),
-        "dicom_port": context.ports()[0],
-        "dicomweb_url": path_template(request, "studies") + "?limit=25",
         "events_url": path_template(request, "events"),
-        "home": _home(request),
-        "metrics_url": path_template(request, "metrics"),
         "modalities": _MODALITIES,
         "page": {"studies": page.studies, "older": page.older and f"{_home(request)}?{urlencode(page.older)}"},
         "rows_url": path_template(request, "rows"),
         "seq": page.seq,
-        "static": path_template(request, "static"),
-        "system_url": path_template(request, "system"),
         "totals": totals,
         "viewer_url": await study_url(request),
-        "version": __version__,
     }
     text = request.app[ENVIRONMENT].get_template(template).render(values)
     return web.Response(text=text, content_type="text/html")

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from gateway import __version__
 from gateway.archive.deliveries.control import ACTIONS, STATES, DestinationStatus, Selection, Stretch
 from gateway.archive.deliveries.story import tell
 from gateway.archive.deliveries.table import Delivery, State
@@ -20,6 +19,7 @@ from gateway.errors import BadRequest
 from gateway.web.context import CONTEXT
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.ui.environment import ENVIRONMENT
+from gateway.web.ui.frame import frame
 from gateway.web.urls import path_template
 
 _SHOWN: Final = 50
@@ -54,26 +54,18 @@ async def routing(request: web.Request) -> web.Response:
         state = "waiting"
     page = path_template(request, "routing")
     values: dict[str, Any] = {
+        **frame(request),
         "act_url": path_template(request, "routing-act"),
         "actions": ACTIONS,
-        "aet": context.settings().dicom.aet.strip(),
         "chosen": chosen,
         "deliveries": await _deliveries(request, chosen, cast(State, state)) if chosen else [],
         "destinations": found,
-        "dicom_port": context.ports()[0],
-        "dicomweb_url": path_template(request, "studies") + "?limit=25",
-        "home": path_template(request, "home"),
-        "metrics_url": path_template(request, "metrics"),
         "name": name,
         "page": page,
-        "rules": context.settings().rules,
         "shown": _SHOWN,
         "state": state,
         "states": STATES,
-        "static": path_template(request, "static"),
         "story": await tell(context.database, name) if name else None,
-        "system_url": path_template(request, "system"),
-        "version": __version__,
     }
     text = request.app[ENVIRONMENT].get_template("routing.html").render(values)
     return web.Response(text=text, content_type="text/html")
