@@ -23,7 +23,6 @@ from gateway.errors import ConfigurationError, DataSetError
 if TYPE_CHECKING:
     from gateway.archive.deliveries.dispatch import Routes
     from gateway.archive.deliveries.explaining import Explained
-    from gateway.index.record import InstanceRecord
     from gateway.routing.conditions import Facts
 
 app = typer.Typer(no_args_is_help=True, help="Rules: check them, and see what they do before they do it.")
@@ -185,9 +184,9 @@ def replay(
 
         tags = old_routes.router.wanted | new_routes.router.wanted
         async with open_folder(settings.storage, create=False) as folder:
-            async for item, record, facts in explaining.stored(folder, tags, since=begin):
+            async for item, _record, facts in explaining.stored(folder, tags, since=begin):
                 looked += 1
-                before, after = (_places(routes, record, facts) for routes in (old_routes, new_routes))
+                before, after = (_places(routes, facts) for routes in (old_routes, new_routes))
                 for sign, places in (("-", before - after), ("+", after - before)):
                     for destination, changes in places:
                         differences[item.located.study_uid][sign, destination, changes] += 1
@@ -216,13 +215,13 @@ def replay(
     )
 
 
-def _places(routes: Routes, record: InstanceRecord, facts: Facts) -> set[tuple[str, str]]:
+def _places(routes: Routes, facts: Facts) -> set[tuple[str, str]]:
     """Where it goes, and under which changes in which version."""
-    from gateway.archive.deliveries.explaining import explain
+    from gateway.archive.deliveries.explaining import places_of
 
     return {
         (destination, f"{changes} {routes.change_sets[changes].version}" if changes else "")
-        for destination, changes, _ in explain(routes, record, facts).places
+        for destination, changes, _ in places_of(routes, facts)[0]
     }
 
 

@@ -70,12 +70,9 @@ class Delivering:
                 answer = await self._destinations.get(name).send(outgoing)
             except DestinationUnavailable as error:
                 raise LaneClosed(str(error), error.retry_after or 0.0) from None
-        if answer.outcome == "again":
+        if answer.outcome != "delivered":
             await self._database.write(lambda: _note(job, answer))
-            raise GatewayError(answer.detail)
-        if answer.outcome == "refused":
-            await self._database.write(lambda: _note(job, answer))
-            raise JobGivenUp(answer.detail)
+            raise (JobGivenUp if answer.outcome == "refused" else GatewayError)(answer.detail)
         return lambda: self._delivered(job, item, outgoing, version, answer)
 
     async def _item(self, job: Job) -> Deliverable:
@@ -116,12 +113,8 @@ class Delivering:
         self, job: Job, item: Deliverable, sent: StoredInstance | ChangedInstance, version: str, answer: Answer
     ) -> Script[None]:
         now = self._clock()
-        yield queries.END, (job.id, now, "delivered", answer.detail)
-        yield from _note(job, answer)
-        yield (
-            queries.DELIVERED,
-            (job.id, version, sent.study_instance_uid, sent.series_instance_uid, sent.sop_instance_uid),
-        )
+        uids = sent.study_instance_uid, sent.series_instance_uid, sent.sop_instance_uid
+        yield queries.DELIVERED, (job.id, now, _status(answer), answer.detail, answer.sent, version, *uids)
         section = self._dispatch.routes.settings.destinations.get(str(job.payload["destination"]))
         if section is not None and section.prove:
             yield from ask_later(str(job.payload["destination"]), item.study, now + section.prove_after, now)
@@ -129,4 +122,8 @@ class Delivering:
 
 def _note(job: Job, answer: Answer) -> Script[None]:
     """What the destination answered, and how much it was sent."""
-    yield queries.ANSWERED, (job.id, -1 if answer.status is None else answer.status, answer.sent)
+    yield queries.ANSWERED, (job.id, _status(answer), answer.sent)
+
+
+def _status(answer: Answer) -> int:
+    return -1 if answer.status is None else answer.status

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from gateway.archive.deliveries import queries
 from gateway.archive.deliveries.proof import prove_again
@@ -20,7 +20,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.jobs import table as jobs
 
 _PAGE: Final = 500
-STATES: Final[tuple[State, ...]] = ("waiting", "sending", "held", "delivered", "refused", "dead", "cancelled")
+STATES: Final[tuple[State, ...]] = get_args(State)
 _JOB_STATES: Final = {"waiting": "waiting", "sending": "running", "held": "held"}
 
 Action = Literal["resend", "cancel", "hold", "release"]

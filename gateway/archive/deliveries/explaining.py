@@ -29,14 +29,18 @@ from gateway.routing.router import Verdict
 _PAGE: Final = 200
 
 
+Place = tuple[str, str, str]
+"""Destination, changes and rule of a delivery."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """What the rules make of one instance."""
 
     record: InstanceRecord
     verdicts: list[Verdict]
-    places: tuple[tuple[str, str, str], ...]
-    """Destination, changes and rule of every delivery, sorted."""
+    places: tuple[Place, ...]
+    """Sorted."""
     kept_back: tuple[str, ...]
     """Destinations that it is not sent to because it came from there."""
     changes: dict[str, tuple[Change, ...] | str] = field(default_factory=dict)
@@ -98,12 +102,18 @@ def _with_changes(told: Explained, routes: Routes, read: Read, start: int, end: 
 
 def explain(routes: Routes, record: InstanceRecord, facts: Facts) -> Explained:
     """What the rules make of an instance."""
+    places, kept_back = places_of(routes, facts)
+    return Explained(record, routes.router.explain(facts), places, kept_back)
+
+
+def places_of(routes: Routes, facts: Facts) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+    """`Explained.places` and `Explained.kept_back`."""
     places, kept_back = set(), set()
     for name, rule in routes.router.route(facts):
         wishes = routes.wishes(name, rule, facts.calling_aet)
         places |= {(wish.destination, wish.changes, name) for wish in wishes}
         kept_back |= set(rule.destinations) - {wish.destination for wish in wishes}
-    return Explained(record, routes.router.explain(facts), tuple(sorted(places)), tuple(sorted(kept_back)))
+    return tuple(sorted(places)), tuple(sorted(kept_back))
 
 
 async def stored(

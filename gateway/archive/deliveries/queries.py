@@ -32,7 +32,7 @@ SUPERSEDED = Query(
     """,
 )
 END = Query(
-    "end_delivery: how it ended",
+    "end_delivery: how it ended, where it was not delivered",
     "UPDATE deliveries SET ended_at = $2, outcome = $3, detail = $4 WHERE job = $1",
 )
 ANSWERED = Query(
@@ -40,9 +40,10 @@ ANSWERED = Query(
     "UPDATE deliveries SET status = $2, sent = sent + $3 WHERE job = $1",
 )
 DELIVERED = Query(
-    "delivered: what has left, and under which version of its changes",
+    "delivered: what the destination said and was sent, what has left, and under which version of its changes",
     """
-    UPDATE deliveries SET changes_version = $2, sent_study_uid = $3, sent_series_uid = $4, sent_uid = $5, proven_at = 0
+    UPDATE deliveries SET ended_at = $2, outcome = 'delivered', status = $3, detail = $4, sent = sent + $5,
+        changes_version = $6, sent_study_uid = $7, sent_series_uid = $8, sent_uid = $9, proven_at = 0
     WHERE job = $1
     """,
 )
@@ -60,7 +61,6 @@ _COLUMNS = """d.id, d.job, d.study, d.series, d.instance, d.version, d.study_uid
     COALESCE(j.attempts, 0), COALESCE(j.due_at, 0), COALESCE(j.error, ''), COALESCE(j.priority, 0)"""
 _JOINED = f"SELECT {_COLUMNS} FROM deliveries d LEFT JOIN jobs j ON j.id = d.job"
 GET = Query("get_delivery: one", f"{_JOINED} WHERE d.id = $1")
-OF_JOB = Query("delivery_of_job: the one that a job does", f"{_JOINED} WHERE d.job = $1")
 OF_STUDY = Query(
     "deliveries_of_study: a page, newest first",
     f"{_JOINED} WHERE d.study = $3 AND d.id < $1 ORDER BY d.id DESC LIMIT $2",
@@ -72,9 +72,6 @@ OF_SERIES = Query(
 OF_INSTANCE = Query(
     "deliveries_of_instance: a page, newest first",
     f"{_JOINED} WHERE d.instance = $3 AND d.id < $1 ORDER BY d.id DESC LIMIT $2",
-)
-OF_UID = Query(
-    "deliveries_of_uid: of an instance by its SOP Instance UID", f"{_JOINED} WHERE d.sop_uid = $1 ORDER BY d.id"
 )
 OF_OUTCOME = Query(
     "deliveries_of_outcome: a page of those to a destination that ended so, newest first; not yet where it is ''",
