@@ -54,17 +54,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(port, f"{web[1]}/dicom-web", authority.certificate, client)
 
 
+def files(server: Server) -> tuple[object, ...]:
+    """The options that name whom we trust and who we are."""
+    certificate, key = server.client.certificate, server.client.key
+    return "--tls-ca", server.authority, "--tls-certificate", certificate, "--tls-key", key
+
+
 def test_a_client_certificate_and_https(server: Server) -> None:
-    files = (
-        "--tls-ca",
-        server.authority,
-        "--tls-certificate",
-        server.client.certificate,
-        "--tls-key",
-        server.client.key,
-    )
     code, out, err = run(
-        *("send", "127.0.0.1", server.port, "--tls", *files, "--aec", "GATEWAY", "-n", 5, "--size", "8KB"),
+        *("send", "127.0.0.1", server.port, "--tls", *files(server), "--aec", "GATEWAY", "-n", 5, "--size", "8KB"),
         *("--verify", server.web, "--json"),
     )
     assert code == 0, out + err
@@ -80,17 +78,22 @@ def test_without_a_certificate_nothing_goes(server: Server) -> None:
 
 
 def test_an_upload_goes_by_https(server: Server) -> None:
-    files = (
-        "--tls-ca",
-        server.authority,
-        "--tls-certificate",
-        server.client.certificate,
-        "--tls-key",
-        server.client.key,
-    )
     node = f"GATEWAY@127.0.0.1:{server.port}"
     code, out, err = run(
-        *("run", "upload", "--to", node, "--tls", *files, "--web", server.web, "--scale", 0.3, "--duration", "1"),
+        *(
+            "run",
+            "upload",
+            "--to",
+            node,
+            "--tls",
+            *files(server),
+            "--web",
+            server.web,
+            "--scale",
+            0.3,
+            "--duration",
+            "1",
+        ),
         "--no-ceiling",
     )
     assert code == 0, out + err
