@@ -24,5 +24,5 @@ def public_id(*identifiers: str) -> str:
     >>> public_id("ABC")
     '3c01bdbb-26f358ba-b27f2679-24aa2c9a-03fcfdb8'
     """
-    digest = sha1("|".join(identifiers).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-    return f"{digest[:8]}-{digest[8:16]}-{digest[16:24]}-{digest[24:32]}-{digest[32:]}"
+    digest = sha1("|".join(identifiers).encode("utf-8", "surrogatepass"), usedforsecurity=False)
+    return digest.digest().hex("-", 4)
