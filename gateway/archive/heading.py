@@ -1,7 +1,8 @@
 """Finding the index attributes in the first bytes of a data set, while their memory is still there.
 
 The bytes come as views of receive blocks that are soon given back. Mostly the first view holds all that is wanted;
-where it does not, what has come so far is copied and looked at again with the next, up to a bound.
+where it does not, what has come so far is copied and looked at again with the next, up to a bound. What resembles
+another of its series is not read anew: see `siblings.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from gateway.archive.siblings import LONGEST, Siblings, key_of
 from gateway.dicom import elements, uids
 from gateway.dicom.decode import decode_elements
 from gateway.dicom.elements import Element
 from gateway.dicom.encode import DataSet
 from gateway.errors import DataSetError, TruncatedDataSet
 from gateway.index.attributes import SPECIFIC_CHARACTER_SET
-from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, build_record
+from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, Sibling
 
 log = logging.getLogger(__name__)
 
 Buffer = bytes | bytearray | memoryview
 _MOST: Final = 4096
 """Attributes, those in sequences too, that are taken for others than the index."""
+_siblings: Final = Siblings()
 
 
 class LookedFor(NamedTuple):
@@ -123,18 +126,28 @@ class Heading:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self._limit)
             except zlib.error as error:
                 raise DataSetError(f"the deflated data set is corrupt: {error}") from None
-        wanted = self._wanted
-        found, end = elements.pick(data, self._syntax, wanted.tags, wanted.stop)
+        tags, stop, others = self._wanted
+        head = bytes(data[:LONGEST])
+        key = key_of(head, self._syntax, tags, stop)
+        alike = None if key is None else _siblings.find(key, head)
+        if alike is not None:
+            sibling, changed = alike
+            if others:
+                self._understand({**sibling.elements, **changed})
+            return sibling.with_other(changed)
+        found, end = elements.pick(data, self._syntax, tags, stop)
         if end == len(data) and not final:
             raise TruncatedDataSet("more may follow")
-        if wanted.others:
-            self.attributes = _understood({tag: found[tag] for tag in wanted.others if tag in found})
-        return build_record(found, self._syntax)
+        if others:
+            self._understand(found)
+        sibling = Sibling(found, self._syntax)
+        if key is not None and end + 4 <= len(head):
+            _siblings.add(key, head[: end + 4], sibling)
+        return sibling.record
 
-
-def _understood(found: dict[int, Element]) -> DataSet:
-    try:
-        return decode_elements(found, lambda _tag, _length: True, most=_MOST)
-    except DataSetError as error:
-        log.warning("attributes that rules look at cannot be read: %s", error)
-        return {}
+    def _understand(self, found: dict[int, Element]) -> None:
+        wanted = {tag: found[tag] for tag in self._wanted.others if tag in found}
+        try:
+            self.attributes = decode_elements(wanted, lambda _tag, _length: True, most=_MOST)
+        except DataSetError as error:
+            log.warning("attributes that rules look at cannot be read: %s", error)

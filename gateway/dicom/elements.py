@@ -5,7 +5,7 @@ Walking whole data sets, nested items included, is in walk.py; text, JSON and re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -31,7 +31,7 @@ from gateway.dicom.walk import (
 )
 from gateway.errors import DataSetError, TruncatedDataSet
 
-__all__ = ["Element", "inflate", "pick"]
+__all__ = ["EVERY_TAG", "Element", "inflate", "pick"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -60,7 +60,7 @@ _FIRST_GROUP: Final = 0x00080000
 """Elements below are looked at twice: the command group, group 0002, and zeros that pad the end."""
 
 
-def pick(buffer: Buffer, transfer_syntax_uid: str, tags: frozenset[int], stop: int) -> tuple[dict[int, Element], int]:
+def pick(buffer: Buffer, transfer_syntax_uid: str, tags: Container[int], stop: int) -> tuple[dict[int, Element], int]:
     """The elements of `tags` at the top level, in one pass that ends before the first tag above `stop`.
 
     Returns them by tag, in the order they stand in, and the offset of that first tag above; `len(buffer)` where the
@@ -82,17 +82,10 @@ def pick_file_meta(buffer: Buffer) -> tuple[dict[int, Element], int]:
 
     Errors as `pick`.
     """
-    return _pick_explicit(memoryview(buffer), EXPLICIT_VR_LITTLE_ENDIAN, _EVERY_TAG, 0x0002FFFF, 0x00020000)
+    return _pick_explicit(memoryview(buffer), EXPLICIT_VR_LITTLE_ENDIAN, EVERY_TAG, 0x0002FFFF, 0x00020000)
 
 
-class _All(frozenset[int]):
-    """The set that has every tag."""
-
-    def __contains__(self, tag: object) -> bool:
-        return True
-
-
-_EVERY_TAG: Final = _All()
+EVERY_TAG: Final = range(1 << 32)
 
 
 _HEADERS: Final = {False: Struct("<HH2sH").unpack_from, True: Struct(">HH2sH").unpack_from}
@@ -102,7 +95,7 @@ _IMPLICIT_HEADER: Final = Struct("<HHI").unpack_from
 
 
 def _pick_explicit(
-    data: bytes | memoryview, syntax: Syntax, tags: frozenset[int], stop: int, low: int
+    data: bytes | memoryview, syntax: Syntax, tags: Container[int], stop: int, low: int
 ) -> tuple[dict[int, Element], int]:
     unpack = _HEADERS[syntax.big_endian]
     unpack_length = _LENGTHS[syntax.big_endian]
@@ -139,7 +132,7 @@ def _pick_explicit(
             end = value_start + length
             if length == UNDEFINED:
                 undefined = True
-                length, end = _undefined(data, tag, vr, position, value_start, coding)
+                length, end = undefined_extent(data, tag, vr, position, value_start, coding)
                 if coding.implicit:
                     vr = "OB" if tag == PIXEL_DATA else "SQ"
         elif looks_like_text(code):
@@ -159,7 +152,7 @@ def _pick_explicit(
             if length == UNDEFINED:
                 undefined = True
                 vr = "SQ"
-                length, end = _undefined(data, tag, vr, position, value_start, coding)
+                length, end = undefined_extent(data, tag, vr, position, value_start, coding)
         if end > size:
             raise _truncated(tag, position, end, size)
         if tag in tags:
@@ -169,7 +162,7 @@ def _pick_explicit(
     return found, _finish(data, position, stop, syntax.big_endian)
 
 
-def _pick_implicit(data: bytes | memoryview, tags: frozenset[int], stop: int) -> tuple[dict[int, Element], int]:
+def _pick_implicit(data: bytes | memoryview, tags: Container[int], stop: int) -> tuple[dict[int, Element], int]:
     unpack = _IMPLICIT_HEADER
     make = _make
     syntax = IMPLICIT_VR_LITTLE_ENDIAN
@@ -189,7 +182,7 @@ def _pick_implicit(data: bytes | memoryview, tags: frozenset[int], stop: int) ->
         end = value_start + length
         undefined = length == UNDEFINED
         if undefined:
-            length, end = _undefined(data, tag, "UN", position, value_start, syntax)
+            length, end = undefined_extent(data, tag, "UN", position, value_start, syntax)
         if end > size:
             raise _truncated(tag, position, end, size)
         if tag in tags:
@@ -211,10 +204,10 @@ def _is_end(data: bytes | memoryview, position: int, tag: int) -> bool:
     return False
 
 
-def _undefined(
+def undefined_extent(
     data: bytes | memoryview, tag: int, vr: str, start: int, value_start: int, syntax: Syntax
 ) -> tuple[int, int]:
-    """Length of the content and offset after the delimiter, of an element of undefined length."""
+    """Length of the content and offset after the delimiter, of an element of undefined length. Errors as `pick`."""
     if vr in ("OB", "OW") or tag == PIXEL_DATA:
         end = end_of_fragments(Window.over(data), tag, value_start, syntax)
     elif vr in ("SQ", "UN") or syntax.implicit:

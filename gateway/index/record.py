@@ -1,7 +1,8 @@
 """One received instance as rows of the index: identifiers, search columns and JSON fragments of the four levels.
 
-Hot path: the header of every instance goes through `build_record`. What the instances of a series have in common is
-made once and kept in a small cache, found by the bytes themselves. Storing the rows is in `store.py`.
+Hot path: every instance comes through here, as a `Sibling` of its own or as another of one that it resembles. The rows
+above it, which the instances of a series have in common, are made once and kept in a small cache, found by the bytes
+themselves. Storing the rows is in `store.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gateway.index.values import (
     sounding,
 )
 
-__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "build_record"]
+__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "Sibling"]
 
 Elements = dict[int, Element]
 
@@ -37,9 +38,13 @@ _CACHED_PARENTS = 256
 _CACHED_BYTES = 16384
 """Values larger than that together are not cached, so that the cache is bounded in bytes."""
 
-_DIGITS_AND_DOTS = frozenset(b"0123456789.")
+_DIGITS_AND_DOTS = b"0123456789."
 _PREFIX = {tag: f'"{tag:08X}":' for tag in INDEX_TAGS}
 _NAMES = (tags.PATIENT_NAME, tags.REFERRING_PHYSICIAN_NAME)
+_ABOVE = frozenset(tags.PARENT_TAGS)
+_OWN = (*tags.INSTANCE, *tags.INSTANCE_EXTRAS)
+_EXTRAS_FROM = len(tags.INSTANCE)
+_PLACE = {tag: place for place, tag in enumerate(_OWN)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,65 @@ class InstanceRecord:
 _parents: dict[tuple[object, ...], Parents] = {}
 
 
-def build_record(elements: Elements, transfer_syntax_uid: str) -> InstanceRecord:
-    """The rows of one instance, from the elements that `pick` found for INDEX_TAGS.
+class Sibling:
+    """The record of an instance, and of others that differ from it in the values of a few elements."""
 
-    Raises DataSetError where SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more than
-    64 characters, or others than digits and dots; odd components are let pass, as devices send them).
-    """
-    sop_class_uid = _uid(elements, tags.SOP_CLASS_UID, "SOP Class UID")
-    sop_instance_uid = _uid(elements, tags.SOP_INSTANCE_UID, "SOP Instance UID")
+    __slots__ = ("_character_set", "_parts", "elements", "record")
+
+    def __init__(self, elements: Elements, transfer_syntax_uid: str) -> None:
+        """Of the elements that `pick` found for INDEX_TAGS.
+
+        Raises DataSetError where SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more
+        than 64 characters, or others than digits and dots; odd components are let pass, as devices send them).
+        """
+        self.elements = elements
+        sop_class_uid = _uid(elements, tags.SOP_CLASS_UID, "SOP Class UID")
+        sop_instance_uid = _uid(elements, tags.SOP_INSTANCE_UID, "SOP Instance UID")
+        parents = _parents_of(elements, transfer_syntax_uid)
+        get = elements.get
+        self._character_set = character_set = _character_set(elements)
+        self._parts = parts = [_part(tag, get(tag), character_set) for tag in _OWN]
+        number = _number(get(tags.INSTANCE_NUMBER))
+        self.record = _record(transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
+
+    def with_other(self, changed: Elements) -> InstanceRecord:
+        """The record of an instance that has `changed` in the place of those elements, and the same errors.
+
+        They have the same VRs; Specific Character Set is not among them.
+        """
+        record, parts, character_set = self.record, self._parts.copy(), self._character_set
+        sop_class_uid, sop_instance_uid, number = record.sop_class_uid, record.sop_instance_uid, record.number
+        parents = record.parents
+        if tags.SOP_CLASS_UID in changed:
+            sop_class_uid = _uid(changed, tags.SOP_CLASS_UID, "SOP Class UID")
+        if tags.SOP_INSTANCE_UID in changed:
+            sop_instance_uid = _uid(changed, tags.SOP_INSTANCE_UID, "SOP Instance UID")
+        if tags.INSTANCE_NUMBER in changed:
+            number = _number(changed[tags.INSTANCE_NUMBER])
+        if not _ABOVE.isdisjoint(changed):
+            parents = _parents_of({**self.elements, **changed}, record.transfer_syntax_uid)
+        for tag, element in changed.items():
+            if tag in _PLACE:
+                parts[_PLACE[tag]] = _part(tag, element, character_set)
+        return _record(record.transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
+
+
+def _record(
+    transfer_syntax_uid: str, parents: Parents, sop_class_uid: str, sop_instance_uid: str, number: int, parts: list[str]
+) -> InstanceRecord:
+    return InstanceRecord(
+        parents,
+        sop_class_uid,
+        sop_instance_uid,
+        public_id(parents.patient_id, parents.study_instance_uid, parents.series_instance_uid, sop_instance_uid),
+        transfer_syntax_uid,
+        number,
+        _joined(parts[:_EXTRAS_FROM]),
+        _joined(parts[_EXTRAS_FROM:]),
+    )
+
+
+def _parents_of(elements: Elements, transfer_syntax_uid: str) -> Parents:
     get = elements.get
     key = (
         transfer_syntax_uid,
@@ -108,26 +164,13 @@ def build_record(elements: Elements, transfer_syntax_uid: str) -> InstanceRecord
             if len(_parents) >= _CACHED_PARENTS:
                 _parents.clear()
             _parents[key] = parents
-    charset = get(tags.SPECIFIC_CHARACTER_SET)
-    character_set = None if charset is None else charset.value
-    instance_number = get(tags.INSTANCE_NUMBER)
-    return InstanceRecord(
-        parents,
-        sop_class_uid,
-        sop_instance_uid,
-        public_id(parents.patient_id, parents.study_instance_uid, parents.series_instance_uid, sop_instance_uid),
-        transfer_syntax_uid,
-        NO_NUMBER if instance_number is None else _number(instance_number),
-        _fragment(elements, tags.INSTANCE, character_set),
-        _fragment(elements, tags.INSTANCE_EXTRAS, character_set),
-    )
+    return parents
 
 
 def _build_parents(elements: Elements) -> Parents:
     study_uid = _uid(elements, tags.STUDY_INSTANCE_UID, "Study Instance UID")
     series_uid = _uid(elements, tags.SERIES_INSTANCE_UID, "Series Instance UID")
-    charset = elements.get(tags.SPECIFIC_CHARACTER_SET)
-    character_set = None if charset is None else charset.value
+    character_set = _character_set(elements)
 
     def raw(tag: int) -> str:
         element = elements.get(tag)
@@ -207,7 +250,7 @@ def _uid(elements: Elements, tag: int, name: str) -> str:
     value = b"" if element is None else element.value.strip(b" \0")
     if not value:
         raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing")
-    if len(value) > 64 or not _DIGITS_AND_DOTS.issuperset(value):
+    if len(value) > 64 or value.translate(None, _DIGITS_AND_DOTS):
         raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a UID: {value[:80]!r}")
     return value.decode("ascii")
 
@@ -219,7 +262,9 @@ def _decode(element: Element, character_set: bytes | None) -> str:
     return decode(value, character_set, element.vr)
 
 
-def _number(element: Element) -> int:
+def _number(element: Element | None) -> int:
+    if element is None:
+        return NO_NUMBER
     try:
         found = int(element.value)
     except ValueError:
@@ -227,20 +272,29 @@ def _number(element: Element) -> int:
     return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER
 
 
+def _character_set(elements: Elements) -> bytes | None:
+    charset = elements.get(tags.SPECIFIC_CHARACTER_SET)
+    return None if charset is None else charset.value
+
+
 def _fragment(elements: Elements, wanted: tuple[int, ...], character_set: bytes | None) -> str:
     """Members of a DICOM JSON object, without its braces. What is too long for the index is left out."""
-    parts = []
-    for tag in wanted:
-        element = elements.get(tag)
-        if element is not None and len(element.value) <= MAX_VALUE:
-            try:
-                parts.append(_PREFIX[tag] + encode_element(element, character_set).decode())
-                continue
-            except DataSetError:  # a broken sequence is no reason to refuse the instance
-                pass
-        if tag in tags.REQUIRED:
-            parts.append(f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}')
-    return ",".join(parts)
+    get = elements.get
+    return _joined([_part(tag, get(tag), character_set) for tag in wanted])
+
+
+def _part(tag: int, element: Element | None, character_set: bytes | None) -> str:
+    """One of the members; '' for none."""
+    if element is not None and len(element.value) <= MAX_VALUE:
+        try:
+            return _PREFIX[tag] + encode_element(element, character_set).decode()
+        except DataSetError:  # a broken sequence is no reason to refuse the instance
+            pass
+    return f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}' if tag in tags.REQUIRED else ""
+
+
+def _joined(parts: list[str]) -> str:
+    return ",".join(filter(None, parts))
 
 
 class _Item(msgspec.Struct):

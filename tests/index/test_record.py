@@ -10,7 +10,7 @@ from gateway.dicom.elements import pick
 from gateway.errors import DataSetError
 from gateway.index import record as module
 from gateway.index.attributes import INDEX_STOP, INDEX_TAGS
-from gateway.index.record import build_record
+from gateway.index.record import Sibling
 from gateway.index.values import NO_NUMBER
 from tests.support.datasets import BIG_ENDIAN, EXPLICIT, IMPLICIT, ct_header, encode
 from tests.support.index import data_set, record
@@ -84,20 +84,20 @@ def test_uids_must_be_there(keyword: str, value: bytes | None) -> None:
     else:
         elements[tag] = elements[tag]._replace(value=value, length=len(value))
     with pytest.raises(DataSetError, match=f"{tag >> 16:04X},{tag & 0xFFFF:04X}"):
-        build_record(elements, EXPLICIT)
+        Sibling(elements, EXPLICIT)
 
 
 @pytest.mark.parametrize("value", [b"1.2.3\0", b"1.2.3 ", b" 1.2.3", b"1..02.3."])
 def test_odd_uids_pass(value: bytes) -> None:
     elements, _ = pick(encode(data_set()), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x0020000D] = elements[0x0020000D]._replace(value=value)
-    assert build_record(elements, EXPLICIT).study_instance_uid == value.strip(b" \0").decode()
+    assert Sibling(elements, EXPLICIT).record.study_instance_uid == value.strip(b" \0").decode()
 
 
 def test_a_broken_sequence_is_left_out() -> None:
     elements, _ = pick(encode(ct_header()), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x00400275] = elements[0x00400275]._replace(value=b"\xfe\xff\x00\xe0\xff\x00\x00\x00junk", length=12)
-    found = build_record(elements, EXPLICIT)
+    found = Sibling(elements, EXPLICIT).record
     assert "00400275" not in members(str(found.parents.series[-2]))
     assert found.parents.series[9:11] == ("", "")
 
@@ -105,10 +105,48 @@ def test_a_broken_sequence_is_left_out() -> None:
 def test_what_is_too_long_is_left_out() -> None:
     elements, _ = pick(encode(data_set(ImageComments="x" * 10000)), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x00100020] = elements[0x00100020]._replace(value=b"P" * 2000, length=2000)
-    found = build_record(elements, EXPLICIT)
+    found = Sibling(elements, EXPLICIT).record
     assert "00204000" not in members(found.extras)
     assert found.patient_id == "P" * 2000
     assert len(found.parents.study[2]) == 1024
+
+
+class TestSibling:
+    """What it says of another is what that says of itself."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"InstanceNumber": 7},
+            {"InstanceNumber": None, "SOPInstanceUID": "1.2.3"},
+            {"ImagePositionPatient": ["1", "2.5", "-3"], "Rows": 1, "ImageComments": "Jörg"},
+            {"ImageComments": "x" * 9000},
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"},
+            {"PatientName": "Other^Jörg", "TimezoneOffsetFromUTC": "+0100"},
+            {"SeriesInstanceUID": "1.2.8", "StudyInstanceUID": "1.2.9"},
+        ],
+        ids=lambda values: "-".join(values),
+    )
+    def test_of_another(self, values: dict[str, object]) -> None:
+        base = {"ImageComments": "y", "TimezoneOffsetFromUTC": "+0000", "ImagePositionPatient": ["0", "0", "0"]}
+        first, _ = pick(encode(ct_header(**base)), EXPLICIT, INDEX_TAGS, INDEX_STOP)
+        values = {name: "" if value is None else value for name, value in values.items()}
+        other, _ = pick(encode(ct_header(**(base | values))), EXPLICIT, INDEX_TAGS, INDEX_STOP)
+        changed = {tag: element for tag, element in other.items() if element.value != first[tag].value}
+        assert changed
+        sibling = Sibling(first, EXPLICIT)
+        assert sibling.with_other(changed) == Sibling(other, EXPLICIT).record
+        assert sibling.with_other({}) == sibling.record
+
+    @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
+    @pytest.mark.parametrize("value", [b"", b"1.2.x ", b"1" * 66])
+    def test_uids_must_be_there(self, keyword: str, value: bytes) -> None:
+        source = data_set()
+        elements, _ = pick(encode(source), EXPLICIT, INDEX_TAGS, INDEX_STOP)
+        tag = int(source[keyword].tag)
+        changed = {tag: elements[tag]._replace(value=value, length=len(value))}
+        with pytest.raises(DataSetError, match=f"{tag >> 16:04X},{tag & 0xFFFF:04X}"):
+            Sibling(elements, EXPLICIT).with_other(changed)
 
 
 class TestCache:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from gateway.database.database import Database
 from gateway.dicom.elements import pick
-from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, build_record
+from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, Sibling
 from gateway.index.store import Exists, Origin, Placement, Stored, store_instance
 from tests.support.datasets import CT, EXPLICIT, encode
 
@@ -35,7 +35,7 @@ def data_set(study: str = "1.2.3", series: str | None = None, sop: str | None = 
 
 def record(source: Dataset, transfer_syntax: str = EXPLICIT) -> InstanceRecord:
     elements, _ = pick(encode(source, transfer_syntax), transfer_syntax, INDEX_TAGS, INDEX_STOP)
-    return build_record(elements, transfer_syntax)
+    return Sibling(elements, transfer_syntax).record
 
 
 def placement(key: str = "", size: int = 1000, transfer_syntax: str = EXPLICIT) -> Placement:
