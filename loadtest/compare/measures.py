@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest import engine, peers
-from loadtest.compare import dcmtk
+from loadtest.compare import dcmtk, disk
 from loadtest.compare.table import SINK, Measured
 from loadtest.data import Instance, parse_size
 from loadtest.library import Library, Place
@@ -95,7 +94,7 @@ def intake(size: str, associations: int, *, window: int = 1) -> Measure:
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="store", data=size, count=max(count, associations), at_once=associations, window=window)
-        os.sync()  # What others have left to be written is not this one's burden.
+        disk.rest(peer.folder)  # What others have left to be written is not this one's burden.
         summary = run_work(Scenario(title="intake", about="", work=(work,)), target_of(peer))
         return Measured(summary.instances_per_second, trouble_of(summary))
 
@@ -107,7 +106,7 @@ def stow(size: str) -> Measure:
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="stow", data=size, count=1, batch=count)
-        os.sync()
+        disk.rest(peer.folder)
         summary = run_work(Scenario(title="stow", about="", work=(work,)), target_of(peer))
         return Measured(summary.instances_per_second, trouble_of(summary))
 
@@ -148,8 +147,7 @@ def metadata(*, cold: bool, instances: int) -> Measure:
         places = stand.study(peer, "512KB", instances, new=cold)
         scenario = Scenario(title="metadata", about="", work=(Work(do="metadata", count=1 if cold else count),))
         if cold:
-            os.sync()
-            forget_pages(peer.folder)
+            disk.rest(peer.folder)
         summary = run_work(scenario, target_of(peer), places=places)
         latency = summary.latency
         return Measured(latency.p50 if latency is not None else 0.0, trouble_of(summary))
@@ -163,7 +161,7 @@ def by_storescu(size: str) -> Measure:
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         files = stand.folder / "files"
         dcmtk.write_files(files, parse_size(size), count)
-        os.sync()
+        disk.rest(peer.folder)
         return dcmtk.storescu(peer, files)
 
     return measure
@@ -183,12 +181,3 @@ def by_getscu(stand: Stand, peer: peers.Peer, count: int) -> Measured:
     """One getscu for a study of `count` instances of 512 KB. Seconds."""
     study = stand.study(peer, "512KB", count)[0].study
     return dcmtk.getscu(peer, study, count, stand.folder / "got")
-
-
-def forget_pages(folder: Path) -> None:
-    """Have the kernel drop what it keeps of the files below, as far as it is written."""
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

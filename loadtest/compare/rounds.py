@@ -1,7 +1,7 @@
 """Runs the rows: every server in turn, round after round.
 
 Servers run side by side from beginning to end but are given work one at a time; what one has left to be written is
-written before the next begins. The order rotates, so that nobody always comes after the same one.
+written before the next begins (`disk.py`). The order rotates, so that nobody always comes after the same one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.errors import GatewayError
+from loadtest.compare import disk
 from loadtest.compare.measures import Stand
 from loadtest.compare.rows import Row
 from loadtest.compare.table import SINK, Comparison, Measured, RowResult, entries, outcomes
@@ -39,8 +40,10 @@ def compare(
     Raises NotStarted when a server that is installed does not come up.
     """
     open_files_to_the_limit()
+    disk.spread(folder)
+    disk.touch_memory()
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    remarks = [] if is_durable(folder) else [f"{folder} lies in memory: syncing costs nothing there"]
+    remarks = [] if disk.is_durable(folder) else [f"{folder} lies in memory: syncing costs nothing there"]
     if scale != 1:
         remarks.append(f"everything is done {scale:g} times as often as the titles say")
     destinations: dict[str, int] = {}
@@ -129,14 +132,3 @@ def _measure(row: Row, stand: Stand, peer: Peer, count: int) -> Measured:
         raise
     except GatewayError as error:
         return Measured(0.0, str(error))
-
-
-def is_durable(folder: Path) -> bool:
-    """Whether the folder's file system outlives the power; true where that cannot be told."""
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return True
-    path = folder.resolve()
-    over = [(len(mount), kind) for mount, kind in mounts if path.is_relative_to(mount)]
-    return not over or max(over)[1] not in ("tmpfs", "ramfs")
