@@ -1,6 +1,6 @@
 """SQLite as the index: opening, pragmas, migrations, reading, backup.
 
-Writing is the thread in `writer.py`. Reading is one aiosqlite connection that fetches whole pages: no cursor stays
+Writing is the thread in `writer.py`, and of instances the processes of `archive/keepers.py`. Reading is one aiosqlite connection that fetches whole pages: no cursor stays
 open, so no read transaction holds up the write-ahead log. Several processes may have the same file open.
 
 Nothing runs ANALYZE or `PRAGMA optimize`: how a statement is gone about then depends on the schema alone, is looked at
@@ -25,7 +25,8 @@ from gateway.database import migrations
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
-from gateway.database.writer import Job, Writer, refused
+from gateway.database.transactions import Transactions, refused
+from gateway.database.writer import Job, Writer
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class SQLite(Database):
         self._closed = False
         self._room = asyncio.Semaphore(MAX_QUEUED)
         loop = asyncio.get_running_loop()
-        self._writer = Writer(connection, lock_path, loop, self._delivered, self._failed)
+        self._writer = Writer(Transactions(connection, lock_path), loop, self._delivered, self._failed)
         self._writer.start()
 
     @classmethod
@@ -127,6 +128,14 @@ class SQLite(Database):
         self._closed = True
         await asyncio.to_thread(self._writer.stop)
         await self._reader.close()
+
+
+def transactions(path: Path, lock_path: Path) -> Transactions:
+    """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
+    try:
+        return Transactions(_connect(path), lock_path)
+    except (sqlite3.Error, OSError) as error:
+        raise DatabaseError(f"{path}: cannot be opened: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -56,8 +56,8 @@ class Failing:
 
 
 def fail(database: SQLite, statement: str, code: int, *, run: bool = False) -> Failing:
-    double = Failing(database._writer._connection, statement, code, run=run)
-    database._writer._connection = double  # type: ignore[assignment]
+    double = Failing(database._writer._transactions._connection, statement, code, run=run)
+    database._writer._transactions._connection = double  # type: ignore[assignment]
     return double
 
 
@@ -101,7 +101,7 @@ class TestFailingCommit:
     async def test_a_failed_fsync_in_a_checkpoint_ends_writing(
         self, database: SQLite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.database.writer.CHECKPOINT_EVERY", 1)
+        monkeypatch.setattr("gateway.database.transactions.CHECKPOINT_EVERY", 1)
         fail(database, "PRAGMA wal_checkpoint(PASSIVE)", sqlite3.SQLITE_IOERR_FSYNC)
         assert await database.write(lambda: put("a")) == "a"
         with pytest.raises(DatabaseError):
@@ -138,8 +138,8 @@ class TestFailingCommit:
 
 class TestTheFullDisk:
     async def test_sqlite_full_within_a_script(self, database: SQLite) -> None:
-        pages = database._writer._connection.execute("PRAGMA page_count").fetchone()[0]
-        database._writer._connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+        pages = database._writer._transactions._connection.execute("PRAGMA page_count").fetchone()[0]
+        database._writer._transactions._connection.execute(f"PRAGMA max_page_count = {pages + 5}")
         results = await asyncio.gather(
             *[database.write(lambda n=n: put(f"{n}" + "x" * 9000)) for n in range(30)], return_exceptions=True
         )
@@ -147,7 +147,7 @@ class TestTheFullDisk:
         assert failed
         assert all(isinstance(error, DatabaseError) and not error.in_doubt for error in failed)
         assert len(await database.fetch(ALL)) == 30 - len(failed)
-        database._writer._connection.execute("PRAGMA max_page_count = 100000")
+        database._writer._transactions._connection.execute("PRAGMA max_page_count = 100000")
         assert await database.write(lambda: put("small")) == "small"
 
 
@@ -170,7 +170,7 @@ class TestBounds:
         assert all(isinstance(result, (str, DatabaseError)) for result in results)
 
     async def test_the_log_is_checkpointed(self, database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.database.writer.CHECKPOINT_EVERY", 10)
+        monkeypatch.setattr("gateway.database.transactions.CHECKPOINT_EVERY", 10)
         for n in range(200):
             await database.write(lambda n=n: put(f"k{n}" + "x" * 4000))
         log = database.path.with_name("index.sqlite-wal")

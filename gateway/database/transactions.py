@@ -1,0 +1,188 @@
+"""Transaction scripts in SQLite: many scripts, one commit, one turn of those who write.
+
+Each script is in a savepoint of its own, so one that fails is rolled back alone. Writers, in threads and in processes,
+take turns on a lock file, which is fairer and far faster than SQLite's own busy timeout.
+
+Everything blocks, and knows neither event loop nor thread: `writer.py` is the thread that does this for a gateway, and
+`archive/keeper.py` the process that does it for instances. Opening and pragmas are in `sqlite.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.database.database import Script
+from gateway.errors import DatabaseError
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY: Final = 1000
+"""Scripts after which the write-ahead log is copied into the database."""
+
+_FATAL = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+
+Outcome = tuple[Any, BaseException | None]
+"""The result of a script, or why there is none."""
+
+
+class Transactions:
+    """One connection that writes. For one thread at a time.
+
+    After a commit whose outcome is unknown, a failed fsync, or a corrupt file, `failure` says so, and from then on
+    every script is refused.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, lock_path: Path) -> None:
+        self._connection = connection
+        self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._since_checkpoint = 0
+        self.failure = ""
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        os.close(self._lock)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """While inside, nobody else writes. Raises DatabaseError. What is due is copied into the database at its end,
+        so outcomes that somebody waits for are handed on inside.
+        """
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DatabaseError(f"the lock of the database failed: {error}") from error
+        try:
+            yield
+            if self._since_checkpoint >= CHECKPOINT_EVERY and not self.failure:
+                self._checkpoint()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def commit(self, scripts: Sequence[Callable[[], Script[Any]]]) -> list[Outcome]:
+        """Run every script and commit once, within a `turn`; an outcome for each, in their order. Never raises."""
+        outcomes = self._commit(scripts)
+        self._since_checkpoint += len(scripts)
+        return outcomes
+
+    def _commit(self, scripts: Sequence[Callable[[], Script[Any]]]) -> list[Outcome]:
+        if self.failure:
+            return [(None, refused(self.failure)) for _ in scripts]
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._note(error)
+            return [(None, _rolled_back(error)) for _ in scripts]
+        outcomes: list[Outcome] = []
+        alone = len(scripts) == 1
+        for script in scripts:
+            try:
+                outcomes.append((self._execute(script, alone), None))
+            except BaseException as error:
+                self._note(error)
+                outcomes.append((None, _rolled_back(error)))
+                if not connection.in_transaction:
+                    # SQLite has undone everything, the scripts before this one too (SQLITE_FULL, IOERR, NOMEM).
+                    return _all_undone(outcomes, len(scripts))
+                if alone:
+                    self._rollback()
+                    return outcomes
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            return self._commit_failed(outcomes, error)
+        return outcomes
+
+    def _execute(self, make: Callable[[], Script[Any]], alone: bool) -> Any:
+        execute = self._connection.execute
+        if not alone:
+            execute("SAVEPOINT script")
+        script = make()
+        try:
+            request = next(script)
+            while True:
+                query, parameters = request
+                request = script.send(execute(query.qmark, parameters).fetchall())
+        except StopIteration as end:
+            if not alone:
+                execute("RELEASE script")
+            return end.value
+        except BaseException:
+            script.close()
+            self._undo(alone)
+            raise
+
+    def _undo(self, alone: bool) -> None:
+        """Roll one script back; all of them where even that fails, so that no half of it is ever committed."""
+        try:
+            if not alone and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO script")
+                self._connection.execute("RELEASE script")
+        except sqlite3.Error:
+            self._rollback()
+
+    def _commit_failed(self, outcomes: list[Outcome], error: sqlite3.Error) -> list[Outcome]:
+        """SQLITE_FULL and the like undo the transaction. After an I/O error the commit record may be on the disk."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
+        in_doubt = code & 0xFF in {sqlite3.SQLITE_IOERR, *_FATAL}
+        self._rollback()
+        failed: BaseException = _rolled_back(error)
+        if in_doubt:
+            self._fail(f"a commit failed and its outcome is unknown: {error}")
+            failed = DatabaseError(self.failure, in_doubt=True)
+        return [(None, own or failed) for _, own in outcomes]
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _checkpoint(self) -> None:
+        """Copy the log into the database."""
+        self._since_checkpoint = 0
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("checkpoint of the database failed: %s", error)
+            self._note(error)
+
+    def _note(self, error: BaseException) -> None:
+        """Stop for good where the error says that the disk or the file can no longer be trusted."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code in _FSYNC or code & 0xFF in _FATAL:
+            self._fail(f"the database failed: {error}")
+
+    def _fail(self, reason: str) -> None:
+        if not self.failure:
+            self.failure = f"{reason}; nothing more is written until the gateway is started again"
+            log.critical("%s", self.failure)
+
+
+def refused(reason: str) -> DatabaseError:
+    """For a script that was not begun because nothing more is written."""
+    return DatabaseError(f"not written, since {reason}")
+
+
+def _all_undone(outcomes: list[Outcome], count: int) -> list[Outcome]:
+    """The last one failed and undid all; it and those that failed before keep their own errors."""
+    shared = "the transaction was rolled back because another one that shared it failed"
+    own = [error for _, error in outcomes]
+    return [(None, error or DatabaseError(shared)) for error in [*own, *[None] * (count - len(own))]]
+
+
+def _rolled_back(error: BaseException) -> BaseException:
+    """The database's own errors in our words; what a script raised comes out as it is."""
+    if isinstance(error, sqlite3.Error):
+        wrapped = DatabaseError(f"the transaction was rolled back: {error}")
+        wrapped.__cause__ = error
+        return wrapped
+    return error
