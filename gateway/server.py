@@ -36,6 +36,7 @@ from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
 from gateway.scu.node import identity_of
 from gateway.sharing.group import Group
+from gateway.storage.arena import Arena
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
 from gateway.web.context import Context
@@ -57,6 +58,7 @@ AT_START = (
     "http.port",
     "http.prefix",
     "storage.path",
+    "storage.keepers",
     "server.workers",
 )
 """What only a new start of the whole gateway takes."""
@@ -167,7 +169,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         feed = Feed(folder.database)
         dispatch = gateway.dispatch = Dispatch(lambda: gateway.settings)
         dispatch.use(ready.routes)
-        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch) as ingest:
+        memory = Arena(settings.storage.buffer_memory)
+        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch, memory) as ingest:
             workers = group.count if group is not None else 1
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
             deliveries = _deliveries(gateway, services, dispatch)
@@ -177,7 +180,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 group.wake_jobs = runner.notify
             services.wake = dispatch.wake = wake
             gateway.services = GatewayServices(settings, services, gateway.seats)
-            gateway.acceptor = _acceptor(settings, gateway.services, ready.dicom, group)
+            blocks = BlockPool(settings.storage.buffer_memory // BLOCK_SIZE, give=memory.give)
+            gateway.acceptor = _acceptor(settings, gateway.services, ready.dicom, group, blocks)
             if group is not None:
                 group.associations, group.established = gateway.acceptor.associations, gateway.acceptor.established
             gateway.web = Listener(
@@ -372,13 +376,17 @@ def _connections(settings: Settings, group: Group | None) -> int:
 
 
 def _acceptor(
-    settings: Settings, services: GatewayServices, certificates: Certificates | None, group: Group | None
+    settings: Settings,
+    services: GatewayServices,
+    certificates: Certificates | None,
+    group: Group | None,
+    blocks: BlockPool,
 ) -> Acceptor:
     plain, tls = listen_dicom(settings) if group is None else Sockets(group.dicom, group.tls)
     return Acceptor(
         plain,
         services,
-        BlockPool(settings.storage.buffer_memory // BLOCK_SIZE),
+        blocks,
         limits=_limits(settings),
         max_connections=_connections(settings, group),
         max_operations=settings.dicom.max_operations,

@@ -18,10 +18,12 @@ from gateway import config
 from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.health import Health
 from gateway.archive.ingest import Ingest, collect_garbage
+from gateway.archive.keepers import Keepers
 from gateway.archive.recovery import recover
 from gateway.database.sqlite import SQLite
 from gateway.errors import ConfigurationError
 from gateway.index.rebuild import unfinished
+from gateway.storage.arena import Arena
 from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.layout import Layout, new_key
@@ -78,8 +80,11 @@ async def open_ingest(
     settings: Callable[[], config.Storage] | None = None,
     committed: Callable[[int], None] = lambda change: None,
     dispatch: Dispatch | None = None,
+    memory: Arena | None = None,
 ) -> AsyncIterator[Ingest]:
     """An ingest into the folder; on the way out what is complete is still taken in.
+
+    With `memory`, of which the receive blocks are made, `storage.keepers` processes keep what comes.
 
     `settings` gives the snapshot of now, where it can change; `committed` is called with the number of each change.
     Without `dispatch` nothing that is taken in goes anywhere.
@@ -98,6 +103,9 @@ async def open_ingest(
         committed=committed,
     )
     try:
+        if memory is not None and folder.settings.keepers:
+            ingest.keeping = keepers = Keepers(folder.layout, incoming, memory, ingest.threads, folder.health.fail)
+            await keepers.start(folder.settings.keepers)
         await ingest.restock()
         await collect_garbage(folder.database, folder.store, ingest.threads)
         yield ingest

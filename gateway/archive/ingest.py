@@ -3,15 +3,16 @@
     1. It is written to `incoming/<worker>/<key>` as it comes, a file
        that was made before, and whose name is durable.                      Reception.write
     2. Its last bytes are written, it gets its name in the store,
-       and the file is synced.                                               Reception.finish
-    3. Its rows and its deliveries are committed, synchronously.
-       THE ONLY COMMIT POINT.                                                Ingest._commit
+       and the file is synced.                                               keeper.keep
+    3. Its rows and its deliveries (`entering.py`) are committed,
+       synchronously. THE ONLY COMMIT POINT.                                 keeper.keep
     4. The sender is told.                                                   (whoever awaits `end`)
     5. The store's folders are synced and the incoming names dropped.        Ingest._settle
 
 A crash before 3 leaves an incoming file without a row: it was never acknowledged and `recovery.py` deletes it. A
 crash after 3 leaves one with a row: recovery gives it its place. Readers look in the store alone, because the name
-there is made before the commit.
+there is made before the commit. Steps 2 and 3 are done for many instances at once, by processes of their own
+(`keepers.py`, `keeper.py`), or in threads (`keeping.py`).
 
 DIMSE, STOW-RS, the REST upload and `import` all come through here.
 """
@@ -29,11 +30,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway import config, telemetry
-from gateway.archive.deliveries.dispatch import Dispatch, Follow
+from gateway.archive.deliveries.dispatch import Dispatch
+from gateway.archive.entering import enter
 from gateway.archive.heading import INDEX
 from gateway.archive.health import Health
+from gateway.archive.keeping import Here, KeeperLost, Keeping
 from gateway.archive.reception import Reception
-from gateway.database.database import Database, Script
+from gateway.database.database import Database
 from gateway.errors import (
     DatabaseError,
     DataSetError,
@@ -46,7 +49,7 @@ from gateway.errors import (
 from gateway.index import store as index
 from gateway.index.record import InstanceRecord
 from gateway.storage.filesystem import FileStore
-from gateway.storage.incoming import IncomingFolder
+from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.rejected import RejectedFolder
 from gateway.storage.scratch import Scratch
 
@@ -117,6 +120,7 @@ class Ingest:
         self.committed = committed
         self.loop = asyncio.get_running_loop()
         self.threads = ThreadPoolExecutor(settings().sync_threads, thread_name_prefix="sync")
+        self.keeping: Keeping = Here(self.threads, database)
         self._tasks: set[asyncio.Task[Taken]] = set()
         self._placed: list[tuple[str, str]] = []
         self._replaced = False
@@ -215,7 +219,7 @@ class Ingest:
 
     async def _finish(self, reception: Reception) -> Taken:
         try:
-            await reception.finish()
+            await reception.settled()
             taken = await self._commit(reception, _checked_record(reception))
         except BaseException as error:
             await self._give_up(reception, error)
@@ -233,39 +237,38 @@ class Ingest:
         return taken
 
     async def _commit(self, reception: Reception, record: InstanceRecord) -> Taken:
-        """Step 3. A duplicate is compared outside the transaction, and its key checked again inside the next."""
+        """Steps 2 and 3. A duplicate is compared outside the transaction, and its key checked again inside the next."""
         placement, origin = reception.placement, reception.origin
-        follow: Follow | None = None
-        if self.dispatch is not None:
-            follow = self.dispatch.follow(record, placement, origin, reception.attributes)
+        dispatch = self.dispatch
+        following = dispatch.follow(record, placement, origin, reception.attributes) if dispatch is not None else None
         replaces: str | None = None
-        while True:
-            began = self.loop.time()
-            answer = await self.database.write(functools.partial(_enter, record, placement, origin, replaces, follow))
-            telemetry.COMMIT_SECONDS.observe(self.loop.time() - began)
-            if isinstance(answer, index.Stored):
-                if answer.flags:
-                    log.warning("%s: a UID of this instance is known under another parent too", record.sop_instance_uid)
-                outcome = Outcome.STORED if replaces is None else Outcome.REPLACED
-                return Taken(outcome, record, answer.version, answer.change)
+        script = functools.partial(enter, record, placement, origin, following)
+        answer = await reception.keep(self.keeping, functools.partial(script, replaces))
+        while isinstance(answer, index.Exists):
             try:
                 same = await self.loop.run_in_executor(self.threads, self._is_same, placement, answer)
             except NoSuchObject:
-                continue  # Replaced meanwhile: look again.
-            if same:
-                return Taken(Outcome.SAME, record, answer.version)
-            policy = self.settings().duplicates
-            log.warning(
-                "%s from %s is here already with other bytes: %s",
-                record.sop_instance_uid,
-                origin.calling_aet or origin.via,
-                {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}[policy],
-            )
-            if policy == "keep":
-                return Taken(Outcome.KEPT, record, answer.version)
-            if policy == "reject":
-                raise InstanceRefused("the instance is stored already, with other bytes", STATUS_DUPLICATE)
-            replaces = answer.key
+                pass  # Replaced meanwhile: look again.
+            else:
+                if same:
+                    return Taken(Outcome.SAME, record, answer.version)
+                policy = self.settings().duplicates
+                log.warning(
+                    "%s from %s is here already with other bytes: %s",
+                    record.sop_instance_uid,
+                    origin.calling_aet or origin.via,
+                    {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}[policy],
+                )
+                if policy == "keep":
+                    return Taken(Outcome.KEPT, record, answer.version)
+                if policy == "reject":
+                    raise InstanceRefused("the instance is stored already, with other bytes", STATUS_DUPLICATE)
+                replaces = answer.key
+            answer = await self.database.write(functools.partial(script, replaces))
+        if answer.flags:
+            log.warning("%s: a UID of this instance is known under another parent too", record.sop_instance_uid)
+        outcome = Outcome.STORED if replaces is None else Outcome.REPLACED
+        return Taken(outcome, record, answer.version, answer.change)
 
     def _is_same(self, ours: index.Placement, other: index.Exists) -> bool:
         """Whether transfer syntax and data set bytes equal the stored ones. Blocks. Raises NoSuchObject."""
@@ -293,10 +296,28 @@ class Ingest:
             # The row may be there after a restart, and then the file must be too: recovery looks it up.
             reception.file.close()
             self.health.fail(f"the database could not commit: {error}")
+        elif isinstance(error, KeeperLost):
+            await self._look_up(reception.file)
         elif isinstance(error, InstanceRefused) and error.status == STATUS_CANNOT_UNDERSTAND:
             await self._reject(reception, str(error))
         else:
+            reception.let_go()
             await self.loop.run_in_executor(self.threads, reception.file.discard)
+
+    async def _look_up(self, file: IncomingFile) -> None:
+        """Whoever kept it has died, and its sender is told that it is not stored. Whether it is after all, the row
+        says; nobody commits it any more.
+        """
+        assert file.folder is not None
+        try:
+            committed = await index.keys_present(self.database, [file.key])
+        except DatabaseError as error:
+            log.warning("%s; what becomes of %s is left to the next start", error, file.key)
+            return
+        if committed:
+            self._settle_later(file.key, file.folder, replaced=False)
+        else:
+            await self.loop.run_in_executor(self.threads, file.discard)
 
     def _settle_later(self, key: str, folder: str, *, replaced: bool) -> None:
         """The key is committed; its incoming name may go once its name in `folder` is durable."""
@@ -336,8 +357,9 @@ class Ingest:
         }
         async with self._rejecting:
             try:
+                await reception.write_out()
                 await self.loop.run_in_executor(self.threads, self.rejected.keep, reception.file, note)
-            except OSError as error:
+            except (OSError, StorageError) as error:
                 log.warning("an unreadable object could not be kept aside: %s", error)
                 await self.loop.run_in_executor(self.threads, reception.file.discard)
 
@@ -366,22 +388,9 @@ class Ingest:
         for task in (self._settler, self._restocking):
             if task is not None:
                 await task
+        await self.keeping.close()
         self.threads.shutdown()
         self.incoming.close()
-
-
-def _enter(
-    record: InstanceRecord,
-    placement: index.Placement,
-    origin: index.Origin,
-    replaces: str | None,
-    follow: Follow | None,
-) -> Script[index.Stored | index.Exists]:
-    """The rows of the instance and its deliveries."""
-    answer = yield from index.store_instance(record, placement, origin, replaces=replaces)
-    if follow is not None and isinstance(answer, index.Stored):
-        yield from follow(answer)
-    return answer
 
 
 def _checked_record(reception: Reception) -> InstanceRecord:

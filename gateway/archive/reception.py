@@ -1,6 +1,6 @@
 """One data set on its way in: from receive blocks to a synced file.
 
-Here: gathering views, handing them to threads, letting go of their memory, reading the header meanwhile. When an
+Here: gathering views, handing them on to be written, letting go of their memory, reading the header. When an
 instance may be called stored is not decided here but in `ingest.py`.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway import telemetry
 from gateway.archive.heading import Heading, LookedFor
+from gateway.archive.keeping import Keeping
+from gateway.database.database import Script
 from gateway.dicom import part10
 from gateway.dicom.encode import DataSet
 from gateway.errors import GatewayError, OutOfSpace, StorageError
@@ -137,8 +139,7 @@ class Reception:
 
     def _written(self, future: asyncio.Future[None], held: list[Held]) -> None:
         self._writing = None
-        for memory in held:
-            memory.drop()
+        _drop(held)
         error = future.exception()
         if isinstance(error, GatewayError):
             self._fail(error)
@@ -150,8 +151,7 @@ class Reception:
     def _fail(self, error: GatewayError) -> None:
         """Give up; what comes after is dropped."""
         self._error = error
-        for memory in self._take()[1]:
-            memory.drop()
+        self.let_go()
 
     def abandon(self) -> None:
         """The sender went away before the end: `finish` will raise."""
@@ -163,24 +163,33 @@ class Reception:
         telemetry.RECEIVE_SECONDS.observe(self._loop.time() - self._begun)
         telemetry.INTAKE_BYTES.inc(self._received)
 
-    async def finish(self) -> None:
-        """Write what is left, name the file in the store, sync. Raises StorageError and what stands below it."""
-        began = self._loop.time()
+    async def settled(self) -> None:
+        """Wait until nothing is being written, and read the header to its end. Raises StorageError."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
         if self._error is not None:
             raise self._error
+        self._heading.look(self._views, complete=True)
+
+    async def keep(self, keeping: Keeping, script: Callable[[], Script[Any]]) -> Any:
+        """Have what is left written, and the file kept; see `Keeping.keep`."""
         views, held = self._take()
-        finishing = self._loop.run_in_executor(self._threads, self.file.finish, self._headed(views))
         try:
-            try:
-                self._heading.look(views, complete=True)  # while the disk works
-            finally:
-                await finishing
+            return await keeping.keep(self.file, self._headed(views), script)
         finally:
-            for memory in held:
-                memory.drop()
-        telemetry.SYNC_SECONDS.observe(self._loop.time() - began)
+            _drop(held)
+
+    def let_go(self) -> None:
+        """Nothing more of it will be written."""
+        _drop(self._take()[1])
+
+    async def write_out(self) -> None:
+        """Write what is left, of what will not be kept. Raises StorageError."""
+        views, held = self._take()
+        try:
+            await self._loop.run_in_executor(self._threads, self.file.append, self._headed(views))
+        finally:
+            _drop(held)
 
     def record(self) -> InstanceRecord:
         """What the data set says of itself. Raises DataSetError."""
@@ -193,5 +202,11 @@ class Reception:
 
     @property
     def placement(self) -> Placement:
-        """Where the finished file is, for the index."""
-        return Placement(self.file.key, self.file.size, self.data_set_offset, self.transfer_syntax_uid)
+        """Where the file will be, for the index."""
+        size = self.data_set_offset + self._received
+        return Placement(self.file.key, size, self.data_set_offset, self.transfer_syntax_uid)
+
+
+def _drop(held: list[Held]) -> None:
+    for memory in held:
+        memory.drop()

@@ -72,6 +72,7 @@ def check(settings: Settings) -> None:
     for name, number in {
         "dicom.idle_timeout": dicom.idle_timeout,
         "dicom.drain_timeout": dicom.drain_timeout,
+        "storage.keepers": storage.keepers,
         "http.metadata_cache": http.metadata_cache,
         "storage.min_free": storage.min_free,
         "query.max_instances_read": settings.query.max_instances_read,

@@ -193,6 +193,8 @@ class Storage(Section, frozen=True):
     """Bytes of receive blocks for all associations together."""
     sync_threads: int = 12
     """Threads that write and sync files."""
+    keepers: int = 1
+    """Processes that write, sync and commit instances, many at once; 0 has it done in threads, one by one."""
     max_header: int = 4 * MiB
     """Bytes of a data set within which the attributes for the index must stand."""
 

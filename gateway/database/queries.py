@@ -9,4 +9,5 @@ CREATE_VERSION = Query(
     "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY, name TEXT NOT NULL, at DOUBLE PRECISION)",
 )
 READ_VERSION = Query("read_version", "SELECT COALESCE(MAX(version), 0) FROM schema_version")
+TRY_WRITING = Query("try_writing", "UPDATE schema_version SET at = at WHERE version < 0")
 ADD_VERSION = Query("add_version", "INSERT INTO schema_version (version, name, at) VALUES ($1, $2, $3)")

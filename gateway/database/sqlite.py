@@ -1,7 +1,7 @@
 """SQLite as the index: opening, pragmas, migrations, reading, backup.
 
-Writing is the thread in `writer.py`, and of instances the processes of `archive/keepers.py`. Reading is one aiosqlite connection that fetches whole pages: no cursor stays
-open, so no read transaction holds up the write-ahead log. Several processes may have the same file open.
+Writing is the thread in `writer.py`; other processes may write beside it (`transactions`). Reading is one aiosqlite
+connection that fetches whole pages: no cursor stays open, so no read transaction holds up the write-ahead log.
 
 Nothing runs ANALYZE or `PRAGMA optimize`: how a statement is gone about then depends on the schema alone, is looked at
 by a test, and is the same on every machine and at every size.
@@ -24,7 +24,7 @@ import aiosqlite
 from gateway.database import migrations
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
-from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
+from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION, TRY_WRITING
 from gateway.database.transactions import Transactions, refused
 from gateway.database.writer import Job, Writer
 from gateway.errors import DatabaseError
@@ -133,7 +133,10 @@ class SQLite(Database):
 def transactions(path: Path, lock_path: Path) -> Transactions:
     """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
     try:
-        return Transactions(_connect(path), lock_path)
+        connection = _connect(path)
+        # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a word.
+        connection.execute(TRY_WRITING.qmark)
+        return Transactions(connection, lock_path)
     except (sqlite3.Error, OSError) as error:
         raise DatabaseError(f"{path}: cannot be opened: {error}") from error
 

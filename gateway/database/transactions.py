@@ -53,17 +53,13 @@ class Transactions:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """While inside, nobody else writes. Raises DatabaseError. What is due is copied into the database at its end,
-        so outcomes that somebody waits for are handed on inside.
-        """
+        """While inside, nobody else writes. Raises DatabaseError."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OSError as error:
             raise DatabaseError(f"the lock of the database failed: {error}") from error
         try:
             yield
-            if self._since_checkpoint >= CHECKPOINT_EVERY and not self.failure:
-                self._checkpoint()
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -146,12 +142,18 @@ class Transactions:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def _checkpoint(self) -> None:
-        """Copy the log into the database."""
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database, where it is time to. For the moment after outcomes are handed
+        on: nobody waits for its syncs but the next. Takes a turn, or what others write meanwhile would keep the log
+        from being begun anew.
+        """
+        if self._since_checkpoint < CHECKPOINT_EVERY or self.failure:
+            return
         self._since_checkpoint = 0
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
+            with self.turn():
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (sqlite3.Error, DatabaseError) as error:
             log.warning("checkpoint of the database failed: %s", error)
             self._note(error)
 

@@ -78,6 +78,7 @@ class Writer:
                     self._write(batch)
             except DatabaseError as error:
                 self._deliver(batch, [(None, error)])
+            self._transactions.checkpoint()
             self._tell()
         self._transactions.close()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.archive.deliveries.dispatch import SETTLING, Dispatch
+from gateway.archive.deliveries.dispatch import Dispatch
+from gateway.archive.deliveries.following import SETTLING
 from gateway.archive.deliveries.proof import PROOF, Proof
 from gateway.archive.deliveries.settling import Settling
 from gateway.archive.deliveries.table import KIND, LANE, Delivery

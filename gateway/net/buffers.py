@@ -20,8 +20,8 @@ class Block:
 
     __slots__ = ("freed", "holds", "view")
 
-    def __init__(self, size: int, freed: Callable[[Block], None]) -> None:
-        self.view = memoryview(bytearray(size))
+    def __init__(self, view: memoryview, freed: Callable[[Block], None]) -> None:
+        self.view = view
         self.holds = 0
         self.freed = freed
 
@@ -38,10 +38,17 @@ class BlockPool:
     """At most `count` blocks of BLOCK_SIZE bytes. Memory is taken when first needed, and kept.
 
     `on_dry` is called when somebody begins to wait: those who sit on half-filled blocks should write them out.
+    `give` makes the memory of a block.
     """
 
-    def __init__(self, count: int, on_dry: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        count: int,
+        on_dry: Callable[[], None] = lambda: None,
+        give: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size)),
+    ) -> None:
         self._count = count
+        self._give = give
         self._made = 0
         self._free: list[Block] = []
         self._waiting: deque[Callable[[], None]] = deque()
@@ -63,7 +70,7 @@ class BlockPool:
             return block
         if self._made < self._count:
             self._made += 1
-            return Block(BLOCK_SIZE, freed)
+            return Block(self._give(BLOCK_SIZE), freed)
         return None
 
     @property

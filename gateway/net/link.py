@@ -201,7 +201,7 @@ class Link(asyncio.BufferedProtocol):
         if block is None:
             # Bytes have arrived for an association that has no block, and there is none: a small one of its own,
             # after which reading waits.
-            block = Block(_LEAST_ROOM, self._small_block_freed)
+            block = Block(memoryview(bytearray(_LEAST_ROOM)), self._small_block_freed)
         return block
 
     def _block_freed(self, block: Block) -> None:

@@ -73,7 +73,7 @@ class FileStore:
         A name that is there already is this very key, placed before a crash: keys are never used twice.
         """
         target = self._layout.stored(key)
-        folder = target[: -len(key) - 1]
+        folder = self.folder(key)
         try:
             os.link(path, target)
         except FileNotFoundError:
@@ -82,6 +82,10 @@ class FileStore:
         except FileExistsError:
             pass
         return folder
+
+    def folder(self, key: str) -> str:
+        """Where its name in the store stands, or will stand."""
+        return self._layout.stored(key)[: -len(key) - 1]
 
     def written_at(self, key: str) -> float:
         """When the object got its last byte, seconds since 1970. Blocks. Raises OSError."""

@@ -10,6 +10,7 @@ threads, except `new_file`.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,13 +20,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gateway.errors import OutOfSpace, StorageError, StorageFailed
+from gateway.storage.arena import Buffer
 from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.layout import Layout, is_key, new_key
 
-Buffer = bytes | bytearray | memoryview
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 STOCK = 64
 """Empty files that are kept ready."""
+_SYNC_FILE_RANGE_WRITE = 2
+_sync_file_range = ctypes.CDLL(None).sync_file_range
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -85,33 +89,44 @@ class GroupSync:
 
 
 class IncomingFile:
-    """One file that grows. At most one thread works on it at a time."""
+    """One file that grows. At most one thread, of one process, works on it at a time."""
 
-    __slots__ = ("_descriptor", "_folder", "_named", "folder", "key", "path", "size")
+    __slots__ = ("_descriptor", "_folder", "_made", "_named", "folder", "key", "path", "size")
 
-    def __init__(self, incoming: IncomingFolder, key: str) -> None:
+    def __init__(self, incoming: IncomingFolder, key: str, *, made: bool = False, named: bool = False) -> None:
+        """`made`: it exists, empty or half written; `named`: its name in the incoming folder is durable."""
         self._folder = incoming
         self._descriptor = -1
-        self._named = False
+        self._made = made
+        self._named = named
         self.key = key
         self.path = f"{incoming.path}/{key}"
         self.size = 0
+        """Bytes that this process has written."""
         self.folder: str | None = None
-        """The folder of the store in which it has its second name, once it has."""
+        """The folder of the store in which it has its second name, once it may have one."""
 
-    def create(self) -> None:
-        """Make it, empty. Raises OSError."""
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    def open(self) -> None:
+        """Make it where it is not made, for writing at its end. Raises OSError."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags if self._made else flags | os.O_CREAT | os.O_EXCL, 0o640)
+        self._made = True
 
     def named(self) -> None:
         """Its name in the incoming folder is durable."""
         self._named = True
 
+    def hand_over(self) -> tuple[str, bool, bool]:
+        """Leave it to another process to `place` and `sync`: its key, and what `made` and `named` are there."""
+        self.close()
+        self.folder = self._folder.store.folder(self.key)
+        return self.key, self._made, self._named
+
     def append(self, views: Sequence[Buffer]) -> None:
         """Write all bytes of `views` at the end. Raises OutOfSpace or StorageError."""
         try:
             if self._descriptor < 0:
-                self.create()
+                self.open()
             for start in range(0, len(views), IOV_MAX):
                 part = views[start : start + IOV_MAX]
                 total = sum(map(len, part))
@@ -133,14 +148,34 @@ class IncomingFile:
     def finish(self, views: Sequence[Buffer]) -> None:
         """Write the last bytes, name it in the store, and make bytes and incoming name durable.
 
-        The link comes before the sync so that one journal commit carries both names. Raises OutOfSpace,
-        StorageError, or StorageFailed when a sync failed.
+        Raises OutOfSpace, StorageError, or StorageFailed when a sync failed.
+        """
+        self.place(views)
+        self.sync()
+
+    def place(self, views: Sequence[Buffer]) -> None:
+        """Write the last bytes and name it in the store: before the sync, so that one journal commit carries both
+        names. Raises OutOfSpace, StorageError.
         """
         self.append(views)
         try:
             self.folder = self._folder.store.place(self.path, self.key)
         except OSError as error:
             raise storage_error(error, "placing an instance in the store") from error
+
+    def sync(self) -> None:
+        """Make bytes and incoming name durable, and close it. Raises OutOfSpace, StorageFailed."""
+        self.flush()
+        self.close()
+        if not self._named:
+            self._folder.names.sync()
+
+    def begin_sync(self) -> None:
+        """Have the disk begin to write what `sync` will wait for."""
+        _sync_file_range(self._descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+
+    def flush(self) -> None:
+        """Make the bytes so far durable. Raises OutOfSpace, StorageFailed."""
         try:
             os.fdatasync(self._descriptor)
         except OSError as error:
@@ -149,9 +184,6 @@ class IncomingFile:
             if error.errno in _NO_ROOM:
                 raise storage_error(error, "syncing an incoming instance") from error
             raise StorageFailed(f"fdatasync of an incoming instance failed: {error.strerror}") from error
-        self.close()
-        if not self._named:
-            self._folder.names.sync()
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -172,18 +204,23 @@ class IncomingFile:
 class IncomingFolder:
     """The incoming folder of one worker, locked while the worker lives."""
 
-    def __init__(self, layout: Layout, store: FileStore, name: str) -> None:
-        """Create and lock it. Raises StorageError when another process has it."""
+    def __init__(self, layout: Layout, store: FileStore, name: str, *, lock: int | None = None) -> None:
+        """Create and lock it; `lock` is the descriptor of who has done so already and shares the folder with us.
+
+        Raises StorageError when another process has it.
+        """
         self.store = store
         self.name = name
         self.path = str(layout.worker(name))
-        os.makedirs(self.path, exist_ok=True)
-        lock = try_lock(self.path)
         if lock is None:
-            raise StorageError(f"{self.path} is in use by another process")
-        self._lock = lock
-        sync_folder(self.path)
-        sync_folder(layout.incoming)
+            os.makedirs(self.path, exist_ok=True)
+            lock = try_lock(self.path)
+            if lock is None:
+                raise StorageError(f"{self.path} is in use by another process")
+            sync_folder(self.path)
+            sync_folder(layout.incoming)
+        self.lock = lock
+        """Whoever has this descriptor keeps others from adopting the folder."""
         self.names = GroupSync(self.path)
         self._stock: deque[IncomingFile] = deque()
 
@@ -205,7 +242,8 @@ class IncomingFolder:
         files = [self._make() for _ in range(STOCK - len(self._stock))]
         try:
             for file in files:
-                file.create()
+                file.open()
+                file.close()
             self.names.sync()
         except BaseException as error:
             for file in files:
@@ -235,7 +273,7 @@ class IncomingFolder:
             self._stock.popleft().discard()
         self.names.close()
         remove_if_empty(self.path)
-        os.close(self._lock)
+        os.close(self.lock)
 
 
 def try_lock(folder: str) -> int | None:

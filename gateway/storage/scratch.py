@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import IO
 
 from gateway.errors import StorageError
-from gateway.storage.incoming import IOV_MAX, Buffer, storage_error
+from gateway.storage.arena import Buffer
+from gateway.storage.incoming import IOV_MAX, storage_error
 
 
 class Scratch:

@@ -245,7 +245,7 @@ class TestWorkers:
         file = dead.new_file()
         file.append([b"half"])
         file.close()
-        os.close(dead._lock)
+        os.close(dead.lock)
         found = list(abandoned(layout))
         assert [Path(folder).name for folder, _ in found] == ["dead"]
         remove_if_empty(found[0][0])

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable
 
 import msgspec
 
-from gateway.archive.deliveries import queries
-from gateway.archive.deliveries.table import Deliverable, Wish, add_delivery, supersede
+from gateway.archive.deliveries.following import Following
+from gateway.archive.deliveries.table import Wish
 from gateway.archive.heading import INDEX, LookedFor, looked_for
 from gateway.config import Settings
 from gateway.config.routes import Rule
-from gateway.database.database import Script
 from gateway.dicom.encode import DataSet
 from gateway.edit.change_set import ChangeSet
-from gateway.index.locate import START, Located
 from gateway.index.record import InstanceRecord
-from gateway.index.store import Origin, Placement, Stored
-from gateway.jobs.table import add_job, move_jobs
+from gateway.index.store import Origin, Placement
 from gateway.routing.conditions import Facts
 from gateway.routing.router import Router
-
-SETTLING: Final = "settling"
-"""Kind and lane of the jobs that wait until a series or study has no more news."""
-
-Follow = Callable[[Stored], Script[None]]
-"""What else the transaction of an instance does, once it is entered."""
 
 
 class Routes:
@@ -97,13 +87,11 @@ class Dispatch:
         """What has to be picked of each header."""
         return self.routes.looked_for
 
-    def follow(
-        self, record: InstanceRecord, placement: Placement, origin: Origin, attributes: DataSet
-    ) -> Follow | None:
+    def follow(self, record: InstanceRecord, placement: Placement, origin: Origin, attributes: DataSet) -> Following:
         """What the rules want done with an instance that is about to be stored."""
         routes = self.routes
         if not routes.router:
-            return _supersede(record, self._clock)
+            return Following(record, placement, origin, (), {}, self._clock)
         facts = Facts(origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at, attributes)
         wishes: dict[tuple[str, str], Wish] = {}
         settling: dict[str, Rule] = {}
@@ -113,69 +101,4 @@ class Dispatch:
                     wishes.setdefault((wish.destination, wish.changes), wish)
             elif rule.destinations:
                 settling[name] = rule
-        if not wishes and not settling:
-            return _supersede(record, self._clock)
-
-        def script(stored: Stored) -> Script[None]:
-            now = self._clock()
-            if stored.version > 1:
-                yield from supersede(record.public_id, stored.version, now)
-            if wishes:
-                item = yield from _item(record, placement, origin, stored.version, wishes.values())
-                for wish in wishes.values():
-                    yield from add_delivery(wish, item, now)
-            for name, rule in settling.items():
-                yield from _settle_later(name, rule, record, now)
-
-        return script
-
-
-def _supersede(record: InstanceRecord, clock: Callable[[], float]) -> Follow:
-    def script(stored: Stored) -> Script[None]:
-        if stored.version > 1:
-            yield from supersede(record.public_id, stored.version, clock())
-
-    return script
-
-
-def _item(
-    record: InstanceRecord, placement: Placement, origin: Origin, version: int, wishes: Iterable[Wish]
-) -> Script[Deliverable]:
-    parents = record.parents
-    began = origin.received_at
-    if any(wish.newest_first for wish in wishes):
-        ((began,),) = yield queries.STUDY_BEGAN, (parents.study_public_id,)
-    located = Located(
-        0,
-        parents.study_instance_uid,
-        parents.series_instance_uid,
-        record.sop_instance_uid,
-        record.sop_class_uid,
-        placement.transfer_syntax_uid,
-        placement.key,
-        placement.size,
-        placement.data_set_offset,
-        version,
-        START,
-    )
-    return Deliverable(
-        located,
-        parents.study_public_id,
-        parents.series_public_id,
-        record.public_id,
-        origin.calling_aet,
-        began,
-        origin.received_at,
-        origin.via,
-        origin.called_aet,
-        origin.peer,
-    )
-
-
-def _settle_later(name: str, rule: Rule, record: InstanceRecord, now: float) -> Script[None]:
-    """There is news of a series or study that a rule waits for: it waits anew."""
-    whole = record.parents.study_public_id if rule.each == "study" else record.parents.series_public_id
-    chain, due = f"{SETTLING}:{whole}:{name}", now + rule.stable_after
-    if not (yield from move_jobs(chain, due)):
-        payload = {"rule": name, "level": rule.each, "id": whole}
-        yield from add_job(SETTLING, payload, now, chain=chain, due_at=due)
+        return Following(record, placement, origin, tuple(wishes.values()), settling, self._clock)

@@ -21,7 +21,7 @@ _PAGE: Final = 500
 
 
 class Settling:
-    """Does the jobs of kind `dispatch.SETTLING`."""
+    """Does the jobs of kind `following.SETTLING`."""
 
     def __init__(
         self, database: Database, dispatch: Dispatch, wake: Callable[[], None], clock: Callable[[], float]
