@@ -5,8 +5,8 @@ Two things make one and the same program two to forty times slower to write a fi
 - ext4 looks at every inode that was deleted in the last five minutes before it gives one to a new file: 20 us became
   900 where a former run had been deleted. `spread` keeps servers away from such places.
 - A virtual machine gets a page of memory from its host when it uses it for the first time: a file of 512 KB took
-  250 us to write, and 1300 in pages that were never used. `touch_memory` uses some, and `rest` gives back what a server
-  has filled, so that each run finds the same.
+  250 us to write, and 1300 in pages that were never used. `touch_memory` uses some, and `Disk.rest` gives back what a
+  server has filled, so that each run finds the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -56,11 +57,36 @@ def touch_memory() -> None:
             memory[at] = 1
 
 
-def rest(folder: Path) -> None:
-    """Write what anybody has left to be written, and forget what is kept of the files in the folder."""
+class Disk:
+    """Brings servers' folders to rest, and remembers what it has seen there."""
+
+    def __init__(self) -> None:
+        self._seen: set[Path] = set()
+
+    def rest(self, folder: Path) -> None:
+        """Write what anybody has left to be written, and forget what is kept of the files that have come since the
+        last time: instances. An index, which is there from the beginning, stays.
+        """
+        os.sync()
+        new = set(_files(folder)) - self._seen
+        self._seen |= new
+        forget(new)
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Have the kernel drop what it keeps of these files, as far as it is written."""
+    for path in paths:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def forget_all(folder: Path) -> None:
+    """Write what anybody has left to be written, and forget all that is kept of the files below."""
     os.sync()
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    forget(_files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All below; what goes away meanwhile is left out."""
+    for path, _, names in os.walk(folder):
+        yield from (Path(path, name) for name in names)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest import engine, peers
-from loadtest.compare import dcmtk, disk
+from loadtest.compare import dcmtk
+from loadtest.compare.disk import Disk, forget_all
 from loadtest.compare.table import SINK, Measured
 from loadtest.data import Instance, parse_size
 from loadtest.library import Library, Place
@@ -33,6 +34,7 @@ class Stand:
     """Starts a server by its name, in a folder of that name on the same disk."""
     destination: str = "SINK"
     """Where a C-MOVE sends to."""
+    disk: Disk = dataclasses.field(default_factory=Disk)
     _studies: dict[tuple[int, str, int], list[Place]] = dataclasses.field(default_factory=dict)
 
     def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:
@@ -94,7 +96,7 @@ def intake(size: str, associations: int, *, window: int = 1) -> Measure:
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="store", data=size, count=max(count, associations), at_once=associations, window=window)
-        disk.rest(peer.folder)  # What others have left to be written is not this one's burden.
+        stand.disk.rest(peer.folder)  # What others have left to be written is not this one's burden.
         summary = run_work(Scenario(title="intake", about="", work=(work,)), target_of(peer))
         return Measured(summary.instances_per_second, trouble_of(summary))
 
@@ -106,7 +108,7 @@ def stow(size: str) -> Measure:
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="stow", data=size, count=1, batch=count)
-        disk.rest(peer.folder)
+        stand.disk.rest(peer.folder)
         summary = run_work(Scenario(title="stow", about="", work=(work,)), target_of(peer))
         return Measured(summary.instances_per_second, trouble_of(summary))
 
@@ -147,7 +149,7 @@ def metadata(*, cold: bool, instances: int) -> Measure:
         places = stand.study(peer, "512KB", instances, new=cold)
         scenario = Scenario(title="metadata", about="", work=(Work(do="metadata", count=1 if cold else count),))
         if cold:
-            disk.rest(peer.folder)
+            forget_all(peer.folder)
         summary = run_work(scenario, target_of(peer), places=places)
         latency = summary.latency
         return Measured(latency.p50 if latency is not None else 0.0, trouble_of(summary))
@@ -161,7 +163,7 @@ def by_storescu(size: str) -> Measure:
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         files = stand.folder / "files"
         dcmtk.write_files(files, parse_size(size), count)
-        disk.rest(peer.folder)
+        stand.disk.rest(peer.folder)
         return dcmtk.storescu(peer, files)
 
     return measure
