@@ -67,8 +67,11 @@ async def body(request: web.Request) -> AsyncGenerator[bytes, None]:
     try:
         while True:
             guard.waiting = True
-            chunk = await request.content.readany()
+            # Not `readany`, which joins what has come: a copy of the whole body.
+            chunk, ends_http_chunk = await request.content.readchunk()
             guard.waiting = False
+            if not chunk and ends_http_chunk:
+                continue
             if not chunk:
                 return
             guard.sent += len(chunk)
