@@ -7,9 +7,13 @@ holds with and without users, since a browser may remember a password. Pure deci
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
+
+_LONGEST = 300
+"""Characters of a Host header: a name has at most 253, a port 5."""
 
 
 def host_name(authority: str) -> str:
@@ -22,6 +26,13 @@ def host_name(authority: str) -> str:
 
 def is_our_host(authority: str, configured: Sequence[str]) -> bool:
     """Whether a Host header names us: loopback, a literal address, or one of the configured names."""
+    if len(authority) > _LONGEST:
+        return False
+    return _is_our_host(authority, tuple(configured))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_our_host(authority: str, configured: tuple[str, ...]) -> bool:
     name = host_name(authority)
     if not name or "@" in authority or "/" in authority or _with_port(authority, "http") is None:
         return False

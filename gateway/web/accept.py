@@ -5,6 +5,7 @@ Parsing and choosing only; what there is to send is known in `dicomweb/`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from gateway.web.errors import NotAcceptable
 
 _PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*')
 _TYPE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*")
+_REMEMBERED = 1000
+"""Characters of a header that is parsed once for all requests; longer ones each time, so that memory is bounded."""
 _MOST = 100
 """Media ranges that are looked at in one header."""
 
@@ -71,6 +74,9 @@ def parse(text: str) -> list[MediaRange]:
     return sorted((each for each in ranges if each.quality > 0), key=_preference)
 
 
+_parsed_before = functools.lru_cache(maxsize=256)(parse)  # a client says the same each time
+
+
 def content_type(text: str) -> tuple[str, dict[str, str]]:
     """A Content-Type value: `type/subtype` in lower case and its parameters; '' and none where it cannot be read."""
     found = _read(text, 0)
@@ -99,7 +105,9 @@ def wanted(request: web.Request) -> list[MediaRange]:
     text = ",".join(request.query.getall("accept", [])).replace("/dicom ", "/dicom+")
     if not text:
         text = ",".join(request.headers.getall("Accept", []))
-    return parse(text) if text.strip() else [MediaRange("*/*", {}, 1.0)]
+    if not text.strip():
+        return [MediaRange("*/*", {}, 1.0)]
+    return list(_parsed_before(text)) if len(text) <= _REMEMBERED else parse(text)
 
 
 def choose(request: web.Request, offers: Sequence[str]) -> str:
