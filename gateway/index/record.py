@@ -8,6 +8,7 @@ themselves. Storing the rows is in `store.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -47,8 +48,7 @@ _EXTRAS_FROM = len(tags.INSTANCE)
 _PLACE = {tag: place for place, tag in enumerate(_OWN)}
 
 
-@dataclass(frozen=True, slots=True)
-class Parents:
+class Parents(NamedTuple):
     """The rows above an instance. The tuples stand in the order of the columns that `store.py` inserts."""
 
     study_instance_uid: str

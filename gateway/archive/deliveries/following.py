@@ -7,8 +7,7 @@ It is data, made ready before, so that the transaction can be run by another pro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.archive.deliveries import queries
 from gateway.archive.deliveries.table import Deliverable, Wish, add_delivery, supersede
@@ -23,8 +22,7 @@ SETTLING: Final = "settling"
 """Kind and lane of the jobs that wait until a series or study has no more news."""
 
 
-@dataclass(frozen=True, slots=True)
-class Following:
+class Following(NamedTuple):
     """What follows one instance."""
 
     record: InstanceRecord
