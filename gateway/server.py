@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
-import resource
 import signal
-import socket
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -29,7 +25,7 @@ from gateway.errors import ConfigurationError
 from gateway.events.feed import Feed
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
-from gateway.net.acceptor import Acceptor, TlsPort, listen
+from gateway.net.acceptor import Acceptor, TlsPort
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
 from gateway.remote.kinds import examine_destination
@@ -37,6 +33,8 @@ from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
 from gateway.scu.node import identity_of
 from gateway.sharing.group import Group
+from gateway.sharing.process import prepare_process
+from gateway.sharing.sockets import Sockets, listen_dicom, taken, web_url
 from gateway.storage.arena import Arena
 from gateway.ul.association import Limits
 from gateway.web.app import create_app
@@ -47,11 +45,6 @@ log = logging.getLogger(__name__)
 
 _UNASSOCIATED = 200
 """Connections beyond the limit on associations, so that those past it can be told why they are rejected."""
-_DESCRIPTORS = 65536
-"""Open files that we ask for, where the hard limit allows: two for each instance on its way, one a connection."""
-_KEPT_MEMORY = 64 << 20
-"""Bytes that are free and not given back, at most, in each of two arenas."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # <malloc.h>
 _LOOK = 1.0
 """Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
 AT_START = (
@@ -164,7 +157,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
     """
     prepare_process()
     ready = await asyncio.to_thread(examine, settings)
-    async with open_folder(settings.storage) as folder:
+    async with open_folder(settings.storage) as folder, _arena(settings.storage) as memory:
         gateway = Gateway(settings, folder, ready.dicom, group)
         folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
         if group is not None:
@@ -173,7 +166,6 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         feed = Feed(folder.database)
         dispatch = gateway.dispatch = Dispatch(lambda: gateway.settings)
         dispatch.use(ready.routes)
-        memory = Arena(settings.storage.buffer_memory)
         async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch, memory) as ingest:
             workers = group.count if group is not None else 1
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
@@ -220,6 +212,13 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 await services.close()
                 await gateway.web.stop()
                 await feed.close()
+
+
+@asynccontextmanager
+async def _arena(storage: config.Storage) -> AsyncIterator[Arena]:
+    """Of which receive blocks are made."""
+    with contextlib.closing(Arena(storage.buffer_memory)) as arena:
+        yield arena
 
 
 def _deliveries(gateway: Gateway, services: scp.Context, dispatch: Dispatch) -> delivery.Service:
@@ -317,75 +316,12 @@ async def _watching(certificates: Certificates | None) -> AsyncIterator[None]:
         watch.cancel()
 
 
-def prepare_process() -> None:
-    """Settings of the process that everything else stands on."""
-    # sqlite3 gives up the interpreter lock at every row; with the default of 5 ms a busy loop starves it.
-    sys.setswitchinterval(0.0005)
-    _keep_freed_memory()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what comes next, as far as _KEPT_MEMORY.
-
-    It would give every piece of a file back to the kernel, and get the next in fresh pages: of the 575 us of CPU that
-    sending 512 KB took, 90 were page faults.
-    """
-    with contextlib.suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_MEMORY // 2)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_MEMORY)
-        mallopt(_M_ARENA_MAX, 2)
-
-
 def _limits(settings: Settings) -> Limits:
     return Limits(
         max_length_received=settings.dicom.max_pdu,
         artim_timeout=settings.dicom.artim_timeout,
         idle_timeout=settings.dicom.idle_timeout,
     )
-
-
-class Sockets(NamedTuple):
-    """Where we listen for DICOM, plain and over TLS."""
-
-    plain: socket.socket
-    tls: socket.socket | None
-
-
-def _listen(host: str, port: int, setting: str, way_out: str) -> socket.socket:
-    try:
-        return listen(host, port)
-    except OSError as error:
-        raise _taken(host, port, setting, way_out, error) from None
-
-
-def _taken(host: str, port: int, setting: str, way_out: str, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"{setting}: cannot listen on {host}:{port}: {error.strerror or error}; {way_out}, or stop what uses it"
-    )
-
-
-def listen_dicom(settings: Settings) -> Sockets:
-    """Raises ConfigurationError where a port cannot be had."""
-    dicom = settings.dicom
-    plain = _listen(dicom.host, dicom.port, "dicom.port", "choose another with --dicom-port")
-    if dicom.tls_port is None:
-        return Sockets(plain, None)
-    try:
-        return Sockets(plain, _listen(dicom.host, dicom.tls_port, "dicom.tls_port", "choose another"))
-    except ConfigurationError:
-        plain.close()
-        raise
-
-
-def listen_web(settings: Settings) -> socket.socket:
-    """Raises ConfigurationError where the port cannot be had."""
-    http = settings.http
-    return _listen(http.host, http.port, "http.port", "choose another with --http-port")
 
 
 def _connections(settings: Settings, group: Group | None) -> int:
@@ -423,10 +359,4 @@ async def _start_web(gateway: Gateway) -> None:
     try:
         await gateway.web.start(http)
     except OSError as error:
-        raise _taken(http.host, http.port, "http.port", "choose another with --http-port", error) from None
-
-
-def web_url(http: config.Http, port: int) -> str:
-    """Where people find us."""
-    host = f"[{http.host}]" if ":" in http.host else http.host
-    return f"{'https' if http.certificate else 'http'}://{host}:{port}{http.prefix}"
+        raise taken(http.host, http.port, "http.port", "choose another with --http-port", error) from None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +23,8 @@ from gateway.errors import ConfigurationError
 from gateway.index.rebuild import unfinished
 from gateway.storage.arena import Arena
 from gateway.storage.filesystem import FileStore, sync_folder
-from gateway.storage.incoming import IncomingFolder
-from gateway.storage.layout import Layout, new_key
+from gateway.storage.incoming import IncomingFolder, worker_name
+from gateway.storage.layout import Layout
 from gateway.storage.rejected import RejectedFolder
 
 
@@ -89,8 +87,7 @@ async def open_ingest(
     `settings` gives the snapshot of now, where it can change; `committed` is called with the number of each change.
     Without `dispatch` nothing that is taken in goes anywhere.
     """
-    worker = f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
-    incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker)
+    incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker_name())
     rejected = await asyncio.to_thread(RejectedFolder, folder.layout, folder.settings.rejected_quota)
     ingest = Ingest(
         settings or (lambda: folder.settings),
@@ -104,7 +101,7 @@ async def open_ingest(
     )
     try:
         if memory is not None and folder.settings.keepers:
-            ingest.keeping = keepers = Keepers(folder.layout, incoming, memory, ingest.threads, folder.health.fail)
+            ingest.keeping = keepers = Keepers(folder.layout, incoming, memory, ingest.threads, folder.database.fail)
             await keepers.start(folder.settings.keepers)
         await ingest.restock()
         await collect_garbage(folder.database, folder.store, ingest.threads)

@@ -308,13 +308,13 @@ class Ingest:
         """Whoever kept it has died, and its sender is told that it is not stored. Whether it is after all, the row
         says; nobody commits it any more.
         """
-        assert file.folder is not None
         try:
             committed = await index.keys_present(self.database, [file.key])
         except DatabaseError as error:
             log.warning("%s; what becomes of %s is left to the next start", error, file.key)
             return
         if committed:
+            assert file.folder is not None
             self._settle_later(file.key, file.folder, replaced=False)
         else:
             await self.loop.run_in_executor(self.threads, file.discard)

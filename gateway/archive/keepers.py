@@ -35,10 +35,10 @@ _SYNC_FIRST: Final = 4 << 20
 """A file of which that much is written already is synced before, in a thread: the others do not wait for it."""
 _PATIENCE: Final = 30.0
 """Seconds for a keeper to be up."""
-_STEADY: Final = 10.0
-"""Seconds of life after which a death counts as the first again."""
+_GRACE: Final = 5.0
+"""Seconds for a keeper to end that has nothing to do, then SIGKILL."""
 _FIRST, _LONGEST = 0.5, 30.0
-"""Seconds before the second start of a keeper that dies at once, twice that before the next, and so on."""
+"""Seconds before a keeper is started again that has kept nothing, twice that before the next, and so on."""
 
 
 class Keepers:
@@ -84,7 +84,7 @@ class Keepers:
             await self._loop.run_in_executor(self._threads, _write, file, views, large)
             found = b"", []
         if not self._lines:
-            raise StorageError("the process that stores instances has died and is started again")
+            raise KeeperLost("the process that stores instances has died and is started again")
         line = min(self._lines, key=_Line.load)
         return await line.ask(Order(*file.hand_over(), *found, script))
 
@@ -104,20 +104,23 @@ class Keepers:
         """Have a keeper in this place until we close."""
         deaths = 0
         while not self._closing.is_set():
-            began = self._loop.time()
-            code = await self._life()
+            line = _Line(self._answered)
+            try:
+                code = await self._life(line)
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            except OSError as error:
+                how = f"could not be started: {error}"
             if self._closing.is_set():
                 return
-            deaths = 1 if self._loop.time() - began > _STEADY else deaths + 1
-            pause = 0.0 if deaths == 1 else min(_LONGEST, _FIRST * 2.0 ** min(deaths - 2, 10))
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            deaths = 0 if line.has_kept else deaths + 1
+            pause = 0.0 if not deaths else min(_LONGEST, _FIRST * 2.0 ** min(deaths - 1, 10))
             log.error("a process that stores instances %s; it is started again in %.1f s", how, pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._closing.wait()
 
-    async def _life(self) -> int:
-        """One process, from start to end. Its exit code, negative where a signal ended it."""
+    async def _life(self, line: _Line) -> int:
+        """One process, from start to end. Its exit code, negative where a signal ended it. Raises OSError."""
         ours, theirs = socket.socketpair()
         handed = (theirs.fileno(), self._memory.descriptor, self._incoming.lock)
         program = f"import sys; sys.path[:] = {sys.path!r}; from gateway.archive.keeper import main; main()"
@@ -138,7 +141,7 @@ class Keepers:
             raise
         finally:
             theirs.close()
-        _, line = await self._loop.create_unix_connection(lambda: _Line(self._answered), sock=ours)
+        await self._loop.create_unix_connection(lambda: line, sock=ours)
         try:
             code = await process.wait()
         finally:
@@ -157,7 +160,11 @@ class Keepers:
         self._closing.set()
         for line in self._lines:
             line.close()
-        await asyncio.gather(*self._lives)
+        if self._lives:
+            _, stuck = await asyncio.wait(self._lives, timeout=_GRACE)
+            for life in stuck:
+                life.cancel()
+            await asyncio.gather(*self._lives, return_exceptions=True)
 
 
 def _write(file: IncomingFile, views: Sequence[Buffer], sync: bool) -> None:
@@ -176,6 +183,8 @@ class _Line(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._data = bytearray()
         self._transport: asyncio.Transport
+        self.has_kept = False
+        """It has answered an order."""
         self.lost = self._loop.create_future()
         """Done when nothing more can come."""
 
@@ -197,13 +206,15 @@ class _Line(asyncio.Protocol):
 
     def _send(self) -> None:
         orders, self._outbox = self._outbox, []
-        self._transport.write(framed(orders))
+        if not self._transport.is_closing():  # or `fail` is about to say so
+            self._transport.write(framed(orders))
 
     def data_received(self, data: bytes) -> None:
         self._data += data
         for answer in unframed(self._data):
             self._answered(self, answer)
             for result, error in answer.outcomes:
+                self.has_kept = True
                 future = self._waiting.popleft()
                 if future.done():
                     continue

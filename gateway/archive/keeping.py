@@ -19,7 +19,7 @@ from gateway.storage.incoming import IncomingFile
 
 
 class KeeperLost(StorageError):
-    """Who was keeping it has died. It was not acknowledged; it may have been committed all the same."""
+    """Who was keeping it, or would, has died. It was not acknowledged; it may have been committed all the same."""
 
 
 class Keeping(Protocol):

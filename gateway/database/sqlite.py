@@ -113,6 +113,12 @@ class SQLite(Database):
         self._writer.put(Job(script, future))
         return await future
 
+    def fail(self, reason: str) -> None:
+        """Write nothing any more: who writes beside us has found that the disk or the file can no longer be trusted."""
+        self._writer.fail(reason)
+        if not self._failure:
+            self._failed(reason)
+
     async def backup(self, target: Path) -> None:
         """A consistent copy of the database as it is now, in one new file that is on the disk when this returns.
 

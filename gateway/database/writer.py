@@ -59,6 +59,11 @@ class Writer:
     def put(self, job: Job) -> None:
         self._queue.put(job)
 
+    def fail(self, reason: str) -> None:
+        """Refuse every job from now on, as after a failure of our own."""
+        self._told = True
+        self._transactions.failure = self._transactions.failure or reason
+
     def stop(self) -> None:
         """Finish what is queued, close the connection, end. Blocks until then."""
         self._queue.put(None)

@@ -1,1 +1,4 @@
-"""What the workers of one gateway must know of each other. Starting them is in `gateway/workers/`."""
+"""What the processes of one gateway have in common, and what its workers must know of each other.
+
+Starting workers is in `gateway/workers/`.
+"""

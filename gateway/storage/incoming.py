@@ -25,6 +25,8 @@ from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.layout import Layout, is_key, new_key
 
 IOV_MAX = os.sysconf("SC_IOV_MAX")
+_ENDING = 3.0
+"""Seconds for the keepers of a worker to end after it."""
 STOCK = 64
 """Empty files that are kept ready."""
 _SYNC_FILE_RANGE_WRITE = 2
@@ -302,11 +304,36 @@ def abandoned(layout: Layout) -> Iterator[tuple[str, int]]:
     for name in sorted(os.listdir(layout.incoming)):
         folder = str(layout.worker(name))
         try:
-            lock = try_lock(folder)
+            lock = _lock_of_the_dead(folder, name)
         except (FileNotFoundError, NotADirectoryError):
             continue
         if lock is not None:
             yield folder, lock
+
+
+def worker_name() -> str:
+    """For the incoming folder of this process, never used before."""
+    return f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
+
+
+def _lock_of_the_dead(folder: str, name: str) -> int | None:
+    """The lock of a folder whose worker is gone. Its keepers, who have it too, end a moment after it: wait for them."""
+    until = time.monotonic() + _ENDING
+    while (lock := try_lock(folder)) is None and not _lives(name) and time.monotonic() < until:
+        time.sleep(0.02)
+    return lock
+
+
+def _lives(name: str) -> bool:
+    """Whether there is a process of the number that a worker's name begins with; true where that cannot be told."""
+    number = name.partition("-")[0]
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        pass
+    return True
 
 
 def incoming_keys(folder: str) -> list[str]:

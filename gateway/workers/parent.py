@@ -23,6 +23,8 @@ from gateway import server
 from gateway.config import Settings
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.sharing import board
+from gateway.sharing.process import prepare_process
+from gateway.sharing.sockets import listen_dicom, listen_web, web_url
 from gateway.telemetry import METRICS_FOLDER, setup_logging
 from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Unfit, Use
 from gateway.workers.sizing import share
@@ -70,11 +72,11 @@ class Parent:
 
     def __init__(self, settings: Settings, count: int) -> None:
         """Binds the sockets. Raises ConfigurationError."""
-        server.prepare_process()
+        prepare_process()
         self.settings = self._first = settings
-        self.sockets = server.listen_dicom(settings)
+        self.sockets = listen_dicom(settings)
         try:
-            self.web = server.listen_web(settings)
+            self.web = listen_web(settings)
         except ConfigurationError:
             for each in self.sockets:
                 if each is not None:
@@ -262,7 +264,7 @@ async def serve(
         on_listening(
             plain.getsockname()[:2],
             tls.getsockname()[:2] if tls is not None else None,
-            server.web_url(settings.http, parent.web.getsockname()[1]),
+            web_url(settings.http, parent.web.getsockname()[1]),
         )
         await stop.wait()
     finally:

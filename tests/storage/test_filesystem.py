@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,6 +240,21 @@ class TestGroupSync:
 
 
 class TestWorkers:
+    def test_who_ends_a_moment_after_its_worker_is_waited_for(self, layout: Layout, store: FileStore) -> None:
+        """A keeper, which has the lock too. Of a worker that lives nothing is waited for."""
+        dead, alive = IncomingFolder(layout, store, "999999999-X"), IncomingFolder(layout, store, f"{os.getpid()}-X")
+        ending = threading.Timer(0.2, os.close, [dead.lock])
+        ending.start()
+        began = time.monotonic()
+        adopted = list(abandoned(layout))
+        assert [folder for folder, _ in adopted] == [dead.path]
+        assert time.monotonic() - began < 2
+        ending.join()
+        for _, lock in adopted:
+            os.close(lock)
+        dead.names.close()
+        alive.close()
+
     def test_a_folder_is_adopted_only_when_its_worker_has_gone(self, layout: Layout, store: FileStore) -> None:
         alive = IncomingFolder(layout, store, "alive")
         dead = IncomingFolder(layout, store, "dead")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.net.requestor import Call
 from gateway.net.tls import server_certificates
 from gateway.scp.context import Context
 from gateway.scp.services import GatewayServices
+from gateway.storage.arena import Arena
 from gateway.ul.association import Limits
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -60,10 +61,20 @@ class Intake:
 
 @asynccontextmanager
 async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
-    """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`."""
-    sections["storage"] = {"min_free": 0, "path": str(path), **sections.get("storage", {})}
+    """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`.
+
+    Instances are kept in threads, unless `storage` says how many `keepers` there are to be.
+    """
+    sections["storage"] = {"min_free": 0, "path": str(path), "keepers": 0, **sections.get("storage", {})}
     settings = _with(config.load(environment={}, overrides=None), sections)
-    async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
+    with closing(Arena(blocks * BLOCK_SIZE)) as memory:
+        async with _intake(settings, memory, blocks) as gateway:
+            yield gateway
+
+
+@asynccontextmanager
+async def _intake(settings: Settings, memory: Arena, blocks: int) -> AsyncIterator[Intake]:
+    async with open_folder(settings.storage) as folder, open_ingest(folder, memory=memory) as ingest:
         made: list[Intake] = []
 
         def seats() -> AbstractContextManager[Counter[str]]:
@@ -76,7 +87,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         jobs = Runner(folder.database, context.kinds, poll=0.02)
         context.wake = jobs.notify
         services = GatewayServices(settings, context, seats)
-        pool = BlockPool(blocks)
+        pool = BlockPool(blocks, give=memory.give)
         certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),
