@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True):
     cpus: float
     """Processors busy since the sample before: 1.5 is one and a half."""
     memory: int
-    """Bytes resident; what forked processes share counts for each."""
+    """Bytes; see `resident`."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +99,8 @@ class Watch:
                 self._every *= 2
 
     def _look(self, at: float) -> int:
-        """Take a sample. Bytes resident."""
-        memory, spent = 0, 0
+        """Take a sample. Bytes of memory."""
+        spent = 0
         for pid in family(self.pid):
             try:
                 fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
@@ -108,7 +109,7 @@ class Watch:
             ticks = int(fields[11]) + int(fields[12])
             spent += ticks - self._ticks.get(pid, ticks if not self._samples and at == 0 else 0)
             self._ticks[pid] = ticks
-            memory += int(fields[21]) * _PAGE
+        memory = resident(self.pid)
         since = at - self._samples[-1].at if self._samples else 0.0
         self._spent += spent
         if since or not self._samples:
@@ -129,14 +130,24 @@ def family(pid: int) -> Iterator[int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process and all that descend from it take now."""
+    """Bytes of memory that a process and all that descend from it take now. What they share counts once."""
     total = 0
     for each in family(pid):
         try:
-            total += int((_PROC / str(each) / "statm").read_text().split()[1]) * _PAGE
+            total += _memory(_PROC / str(each))
         except OSError:
             continue  # It has ended just now.
     return total
+
+
+def _memory(process: Path) -> int:
+    try:
+        shared_out = re.search(r"^Pss:\s+(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
+    except PermissionError:
+        shared_out = None  # somebody else's: all that is resident
+    if shared_out is not None:
+        return int(shared_out[1]) << 10
+    return int((process / "statm").read_text().split()[1]) * _PAGE
 
 
 def command_of(pid: int) -> str:
