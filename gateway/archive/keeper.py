@@ -12,6 +12,7 @@ nobody takes for abandoned what it is about to commit.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pickle
 import signal
 import socket
@@ -23,8 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gateway.database.database import Script
-from gateway.database.sqlite import transactions
-from gateway.database.transactions import Outcome, Transactions
+from gateway.database.transactions import Outcome, Transactions, transactions
 from gateway.errors import DatabaseError, StorageError
 from gateway.storage.arena import Buffer, Shown, Span
 from gateway.storage.filesystem import FileStore
@@ -157,6 +157,7 @@ def run(end: socket.socket, incoming: IncomingFolder, memory: Shown, database: T
     """Do what is asked until nobody is there to ask. The first answer, to nothing, says that we are up."""
     inbox = Inbox(end)
     end.sendall(framed(Answer([], 0.0, 0.0, "")))
+    importlib.import_module("gateway.archive.entering")  # what orders are made of: now, and not with the first of them
     while True:
         orders = inbox.batch()
         end.sendall(framed(keep(orders, incoming, memory, database)))

@@ -24,8 +24,8 @@ import aiosqlite
 from gateway.database import migrations
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
-from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION, TRY_WRITING
-from gateway.database.transactions import Transactions, refused
+from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
+from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, refused
 from gateway.database.writer import Job, Writer
 from gateway.errors import DatabaseError
 
@@ -33,16 +33,6 @@ T = TypeVar("T")
 
 MAX_QUEUED = 4096
 """Scripts that wait for the writer; past it `write` waits for room."""
-_BUSY_SECONDS = 30.0
-"""How long a lock that another program holds on the file is waited for."""
-_PRAGMAS = (
-    "PRAGMA synchronous = FULL",  # NORMAL loses committed rows at a power cut
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA case_sensitive_like = ON",  # as PostgreSQL's LIKE is
-    "PRAGMA wal_autocheckpoint = 16384",  # pages: a backstop, the writer checkpoints by itself
-    "PRAGMA journal_size_limit = 67108864",
-)
 
 
 class SQLite(Database):
@@ -71,10 +61,10 @@ class SQLite(Database):
         """
         lock_path = lock_path or path.with_name(path.name + ".lock")
         connection = await asyncio.to_thread(_prepare, path, lock_path)
-        reader = aiosqlite.connect(path, isolation_level=None, cached_statements=256, timeout=_BUSY_SECONDS)
+        reader = aiosqlite.connect(path, isolation_level=None, cached_statements=256, timeout=BUSY_SECONDS)
         try:
             await reader
-            for pragma in (*_PRAGMAS, "PRAGMA cache_size = -16384", "PRAGMA query_only = ON"):
+            for pragma in (*PRAGMAS, "PRAGMA cache_size = -16384", "PRAGMA query_only = ON"):
                 await reader.execute_fetchall(pragma)
             return cls(path, connection, lock_path, reader)
         except BaseException as error:
@@ -136,33 +126,12 @@ class SQLite(Database):
         await self._reader.close()
 
 
-def transactions(path: Path, lock_path: Path) -> Transactions:
-    """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
-    try:
-        connection = _connect(path)
-        # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a word.
-        connection.execute(TRY_WRITING.qmark)
-        return Transactions(connection, lock_path)
-    except (sqlite3.Error, OSError) as error:
-        raise DatabaseError(f"{path}: cannot be opened: {error}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, isolation_level=None, timeout=_BUSY_SECONDS, cached_statements=256, check_same_thread=False
-    )
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
-    connection.execute("PRAGMA cache_size = -32768")
-    return connection
-
-
 def _prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
     """The writer's connection, in WAL mode, with the schema of this release. Blocking."""
     refuse_network_file_system(path)
     try:
         with _locked(lock_path):
-            connection = _connect(path)
+            connection = connect(path)
             try:
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 if mode != "wal":
@@ -207,7 +176,7 @@ def _backup(source_path: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     try:
         partial.unlink(missing_ok=True)
-        with contextlib.closing(_connect(source_path)) as source, contextlib.closing(sqlite3.connect(partial)) as copy:
+        with contextlib.closing(connect(source_path)) as source, contextlib.closing(sqlite3.connect(partial)) as copy:
             # All pages in one step: in smaller ones every commit in between starts the copy over again.
             source.backup(copy, pages=-1)
         _sync(partial)

@@ -4,7 +4,8 @@ Each script is in a savepoint of its own, so one that fails is rolled back alone
 take turns on a lock file, which is fairer and far faster than SQLite's own busy timeout.
 
 Everything blocks, and knows neither event loop nor thread: `writer.py` is the thread that does this for a gateway, and
-`archive/keeper.py` the process that does it for instances. Opening and pragmas are in `sqlite.py`.
+`archive/keeper.py` the process that does it for instances. A connection that writes is opened here; migrations and
+reading are in `sqlite.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.database.database import Script
+from gateway.database.queries import TRY_WRITING
 from gateway.errors import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -26,11 +28,43 @@ log = logging.getLogger(__name__)
 CHECKPOINT_EVERY: Final = 1000
 """Scripts after which the write-ahead log is copied into the database."""
 
+BUSY_SECONDS = 30.0
+"""How long a lock that another program holds on the file is waited for."""
+PRAGMAS = (
+    "PRAGMA synchronous = FULL",  # NORMAL loses committed rows at a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA case_sensitive_like = ON",  # as PostgreSQL's LIKE is
+    "PRAGMA wal_autocheckpoint = 16384",  # pages: a backstop, the writer checkpoints by itself
+    "PRAGMA journal_size_limit = 67108864",
+)
 _FATAL = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 Outcome = tuple[Any, BaseException | None]
 """The result of a script, or why there is none."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that writes, and durably. Raises sqlite3.Error."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=BUSY_SECONDS, cached_statements=256, check_same_thread=False
+    )
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    connection.execute("PRAGMA cache_size = -32768")
+    return connection
+
+
+def transactions(path: Path, lock_path: Path) -> Transactions:
+    """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
+    try:
+        connection = connect(path)
+        # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a word.
+        connection.execute(TRY_WRITING.qmark)
+        return Transactions(connection, lock_path)
+    except (sqlite3.Error, OSError) as error:
+        raise DatabaseError(f"{path}: cannot be opened: {error}") from error
 
 
 class Transactions:

@@ -17,8 +17,8 @@ import pytest
 
 from gateway.archive.keeper import _MOST, Answer, Inbox, Order, framed, keep, run, unframed
 from gateway.database.database import Query, Script
-from gateway.database.sqlite import _prepare, transactions
-from gateway.database.transactions import Transactions
+from gateway.database.sqlite import _prepare
+from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError, OutOfSpace, StorageError, StorageFailed
 from gateway.storage.arena import Arena, Shown
 from gateway.storage.filesystem import FileStore

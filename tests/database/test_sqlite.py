@@ -360,7 +360,7 @@ class TestOpening:
 
         def prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
             connection = real(path, lock_path)
-            monkeypatch.setattr(driver, "_PRAGMAS", ("PRAGMA nonsense(",))
+            monkeypatch.setattr(driver, "PRAGMAS", ("PRAGMA nonsense(",))
             return connection
 
         monkeypatch.setattr(driver, "_prepare", prepare)

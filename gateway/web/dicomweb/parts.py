@@ -6,9 +6,9 @@ What is made is a stream of `Part`s, each followed by its bytes. Which, and of w
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -36,6 +36,8 @@ class Part(NamedTuple):
         return entity_tag(self.key, self.location, self.content_type)
 
 
+_LARGE: Final = 64 << 10
+"""Bytes of a piece that is sent by itself."""
 Item = Part | bytes
 Items = Generator[Item, None, None]
 Span = Callable[[Part], tuple[int, int]]
@@ -95,19 +97,39 @@ async def send_multipart(
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type, hdrs.VARY: hdrs.ACCEPT})
     memory = request.app[RETRIEVAL].memory
     async with aclosing(_multipart(body, items, nothing, memory)) as pieces:
-        piece, last = await anext(pieces)
-        first = [piece]
-        del piece
+        first, last = await anext(pieces)
         if last:  # with its length said, nothing is copied into chunks on the way
-            response.content_length = len(first[0])
+            response.content_length = sum(map(len, first))
         return await stream(request, response, _after(first, pieces))
 
 
-async def _after(first: list[bytes], pieces: AsyncGenerator[tuple[bytes, bool], None]) -> AsyncGenerator[bytes, None]:
+async def _after(
+    first: list[bytes], pieces: AsyncGenerator[tuple[list[bytes], bool], None]
+) -> AsyncGenerator[bytes, None]:
     """`first` is emptied, so that it does not stay for as long as the client takes for all the others."""
-    yield first.pop()
-    async for piece, _last in pieces:
+    for piece in _gathered(first):
         yield piece
+    async for some, _last in pieces:
+        for piece in _gathered(some):
+            yield piece
+
+
+def _gathered(pieces: list[bytes]) -> Iterator[bytes]:
+    """Small ones together, for each write costs more than that; large ones as they are, for a copy costs more still.
+    They are taken out of the list.
+    """
+    small: list[bytes] = []
+    for piece in pieces:
+        if len(piece) < _LARGE:
+            small.append(piece)
+            continue
+        if small:
+            yield b"".join(small)
+            small = []
+        yield piece
+    if small:
+        yield b"".join(small)
+    pieces.clear()
 
 
 async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, None]:
@@ -118,11 +140,8 @@ async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, Non
 
 async def _multipart(
     body: Multipart, items: AsyncGenerator[Item, None], nothing: str, memory: Memory
-) -> AsyncGenerator[tuple[bytes, bool], None]:
-    """In pieces as large as `memory` has room for, and with each whether it is the last.
-
-    Each write costs more than putting small ones together.
-    """
+) -> AsyncGenerator[tuple[list[bytes], bool], None]:
+    """Pieces, together as large as `memory` has room for, and whether they are the last."""
     pieces, size, any_part = list[bytes](), 0, False
     async with aclosing(items) as source:
         async for item in source:
@@ -133,8 +152,9 @@ async def _multipart(
             pieces.append(item)
             size += len(item)
             if size >= memory.piece:
-                yield b"".join(pieces), False
+                yield pieces, False
                 pieces, size = [], 0
     if not any_part:
         raise NotFound(nothing)
-    yield b"".join([*pieces, body.END, body.close()]), True
+    pieces.append(body.END + body.close())
+    yield pieces, True
