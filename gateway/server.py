@@ -169,8 +169,10 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         feed = Feed(folder.database)
         dispatch = gateway.dispatch = Dispatch(lambda: gateway.settings)
         dispatch.use(ready.routes)
-        memory = Arena(settings.storage.buffer_memory)
-        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch, memory) as ingest:
+        async with (
+            _memory(settings) as memory,
+            open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch, memory) as ingest,
+        ):
             workers = group.count if group is not None else 1
             services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
             deliveries = _deliveries(gateway, services, dispatch)
@@ -216,6 +218,13 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 await services.close()
                 await gateway.web.stop()
                 await feed.close()
+
+
+@asynccontextmanager
+async def _memory(settings: Settings) -> AsyncIterator[Arena]:
+    """What receive blocks are made of."""
+    with contextlib.closing(Arena(settings.storage.buffer_memory)) as arena:
+        yield arena
 
 
 def _deliveries(gateway: Gateway, services: scp.Context, dispatch: Dispatch) -> delivery.Service:

@@ -24,6 +24,7 @@ class Arena:
         self.descriptor = os.memfd_create("dicom-gateway-blocks", os.MFD_CLOEXEC)
         os.ftruncate(self.descriptor, size)
         memory = mmap.mmap(self.descriptor, size)
+        # From here on the memory lives as long as one of its views, and `descriptor` is only to hand on.
         self._view = memoryview(memory)
         self._start = addressof(c_char.from_buffer(memory))
         self._given = 0
@@ -34,6 +35,11 @@ class Arena:
             raise MemoryError(f"all {len(self._view)} bytes are given")
         self._given += size
         return self._view[self._given - size : self._given]
+
+    def close(self) -> None:
+        """It is told and handed to nobody any more. What has been given stays valid."""
+        os.close(self.descriptor)
+        self._view.release()
 
     def told(self, views: Sequence[Buffer], most: int) -> tuple[bytes, list[Span]] | None:
         """How to tell another process what stands in these views: bytes to begin with, at most `most`, and spans.

@@ -27,6 +27,8 @@ from gateway.storage.layout import Layout, is_key, new_key
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 STOCK = 64
 """Empty files that are kept ready."""
+_TRIES, _PAUSE = 5, 0.02
+"""How often a new folder is locked, and seconds between."""
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
@@ -213,8 +215,7 @@ class IncomingFolder:
         self.name = name
         self.path = str(layout.worker(name))
         if lock is None:
-            os.makedirs(self.path, exist_ok=True)
-            lock = try_lock(self.path)
+            lock = _make_locked(self.path)
             if lock is None:
                 raise StorageError(f"{self.path} is in use by another process")
             sync_folder(self.path)
@@ -276,6 +277,20 @@ class IncomingFolder:
         os.close(self.lock)
 
 
+def _make_locked(folder: str) -> int | None:
+    """As `try_lock`, of a folder that may be new. Who recovers may take an empty one away before it is locked."""
+    for _ in range(_TRIES):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            lock = try_lock(folder)
+        except FileNotFoundError:
+            continue
+        if lock is not None:
+            return lock
+        time.sleep(_PAUSE)
+    return None
+
+
 def try_lock(folder: str) -> int | None:
     """Lock a worker's folder; the descriptor that holds the lock, or None when somebody else has it."""
     descriptor = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -294,7 +309,12 @@ def remove_if_empty(folder: str) -> None:
     """Remove a worker's folder that holds nothing but its lock, which the caller holds."""
     if os.listdir(folder) == ["lock"]:
         os.unlink(f"{folder}/lock")
-        os.rmdir(folder)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # Somebody else looked for abandoned folders at this moment: now it is theirs to remove.
 
 
 def abandoned(layout: Layout) -> Iterator[tuple[str, int]]:
