@@ -19,7 +19,7 @@ from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.health import Health
 from gateway.archive.ingest import Ingest, collect_garbage
 from gateway.archive.keepers import Keepers
-from gateway.archive.recovery import recover
+from gateway.archive.recovery import recover, recover_late
 from gateway.database.sqlite import SQLite
 from gateway.errors import ConfigurationError
 from gateway.index.rebuild import unfinished
@@ -102,6 +102,8 @@ async def open_ingest(
         dispatch=dispatch,
         committed=committed,
     )
+    closing = asyncio.Event()
+    late = asyncio.create_task(recover_late(folder.layout, folder.store, folder.database, closing))
     try:
         if memory is not None and folder.settings.keepers:
             ingest.keeping = keepers = Keepers(folder.layout, incoming, memory, ingest.threads, folder.health.fail)
@@ -110,7 +112,9 @@ async def open_ingest(
         await collect_garbage(folder.database, folder.store, ingest.threads)
         yield ingest
     finally:
+        closing.set()
         await ingest.close()
+        await late
 
 
 def _prepare(layout: Layout) -> None:

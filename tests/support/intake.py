@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.net.requestor import Call
 from gateway.net.tls import server_certificates
 from gateway.scp.context import Context
 from gateway.scp.services import GatewayServices
+from gateway.storage.arena import Arena
 from gateway.ul.association import Limits
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -59,11 +60,19 @@ class Intake:
 
 
 @asynccontextmanager
-async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
-    """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`."""
-    sections["storage"] = {"min_free": 0, "path": str(path), **sections.get("storage", {})}
+async def intake(
+    path: Path, *, blocks: int = 32, keepers: int = 0, **sections: dict[str, Any]
+) -> AsyncIterator[Intake]:
+    """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`.
+
+    What comes is kept in threads, or by so many `keepers`.
+    """
+    sections["storage"] = {"min_free": 0, "path": str(path), "keepers": keepers, **sections.get("storage", {})}
     settings = _with(config.load(environment={}, overrides=None), sections)
-    async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
+    async with AsyncExitStack() as opened:
+        memory = opened.enter_context(closing(Arena(blocks * BLOCK_SIZE))) if keepers else None
+        folder = await opened.enter_async_context(open_folder(settings.storage))
+        ingest = await opened.enter_async_context(open_ingest(folder, memory=memory))
         made: list[Intake] = []
 
         def seats() -> AbstractContextManager[Counter[str]]:
@@ -76,7 +85,7 @@ async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) ->
         jobs = Runner(folder.database, context.kinds, poll=0.02)
         context.wake = jobs.notify
         services = GatewayServices(settings, context, seats)
-        pool = BlockPool(blocks)
+        pool = BlockPool(blocks, give=memory.give) if memory is not None else BlockPool(blocks)
         certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),
