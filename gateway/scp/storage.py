@@ -10,6 +10,7 @@ import logging
 import time
 
 from gateway.archive.ingest import Ingest, Taken
+from gateway.archive.keeping import KeeperLost
 from gateway.archive.reception import Reception
 from gateway.dicom import uids
 from gateway.dimse import messages, status
@@ -91,7 +92,7 @@ class Store:
         match error:
             case InstanceRefused():
                 code = error.status
-            case OutOfSpace() | StorageFailed() | DatabaseError():
+            case OutOfSpace() | StorageFailed() | KeeperLost() | DatabaseError():
                 code = status.OUT_OF_RESOURCES
             case _:
                 code = status.PROCESSING_FAILURE
