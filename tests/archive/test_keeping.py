@@ -353,6 +353,16 @@ class TestDeaths:
         assert isinstance(small, Taken)
         assert len(stored(gateway)) == 1
 
+    @pytest.mark.parametrize(("size", "syncs"), [(4_000_000, 0), (5_500_000, 1)])
+    async def test_what_is_large_is_synced_before(
+        self, gateway: Intake, monkeypatch: pytest.MonkeyPatch, size: int, syncs: int
+    ) -> None:
+        """By us, so that the others of its batch do not wait for it."""
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fdatasync", synced.append)
+        assert (await store(gateway, *instance(pixels=size))).outcome is Outcome.STORED
+        assert len(synced) == syncs
+
     async def test_an_order_that_cannot_be_told_fails_alone(self, gateway: Intake) -> None:
         files = [gateway.ingest.incoming.new_file() for _ in range(3)]
 
@@ -377,8 +387,13 @@ class TestDeaths:
         await gateway.ingest.keeping.close()
         assert processes(gateway) == []
 
-    async def test_closed_while_one_starts_again(self, gateway: Intake) -> None:
+    async def test_closed_while_one_starts_again(self, gateway: Intake, caplog: pytest.LogCaptureFixture) -> None:
+        """It ends by itself, as soon as it is up."""
         await kill(gateway)
+        async with asyncio.timeout(15):
+            await gateway.ingest.keeping.close()
+        assert "is started again" in caplog.text
+        assert "does not end" not in caplog.text
 
     async def test_signals_to_the_whole_group_do_not_end_it(self, gateway: Intake) -> None:
         (keeper,) = processes(gateway)

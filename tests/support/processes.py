@@ -185,8 +185,11 @@ class Gateway:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that have not been waited for."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends at this moment
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, bytes]:
