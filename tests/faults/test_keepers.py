@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -21,11 +22,28 @@ SENDERS = 6
 OUT_OF_RESOURCES = 0xA700
 
 
-def alive(pid: int) -> bool:
+def state(pid: int) -> str:
+    """As `ps` shows it; Z where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
-        return False
+        return "Z"
+
+
+def alive(pid: int) -> bool:
+    return state(pid) != "Z"
+
+
+def stopped_without_the_database(keeper: int, data: Path) -> bool:
+    """SIGSTOP; whether somebody else may write to the database then, or no other gateway could start."""
+    os.kill(keeper, signal.SIGSTOP)
+    wait_until(lambda: state(keeper) == "T", 5, "it does not stop")
+    with (data / "write.lock").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def left(data: Path) -> list[Path]:
@@ -79,7 +97,8 @@ async def test_a_gateway_that_is_killed_and_started_again_at_once(tmp_path: Path
         await traffic.until_acknowledged(len(traffic.acknowledged) + BETWEEN)
         (keeper,) = children(gateway.pid)
         # Stopped in its batch, it holds the folder while the next gateway starts.
-        os.kill(keeper, signal.SIGSTOP)
+        while not await asyncio.to_thread(stopped_without_the_database, keeper, gateway.data):
+            os.kill(keeper, signal.SIGCONT)
         gateway.signal(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             gateway.wait(10)
