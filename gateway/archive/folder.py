@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,14 +19,14 @@ from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.health import Health
 from gateway.archive.ingest import Ingest, collect_garbage
 from gateway.archive.keepers import Keepers
-from gateway.archive.recovery import recover
+from gateway.archive.recovery import recover, recover_late
 from gateway.database.sqlite import SQLite
 from gateway.errors import ConfigurationError
 from gateway.index.rebuild import unfinished
 from gateway.storage.arena import Arena
 from gateway.storage.filesystem import FileStore, sync_folder
-from gateway.storage.incoming import IncomingFolder, worker_name
-from gateway.storage.layout import Layout
+from gateway.storage.incoming import IncomingFolder
+from gateway.storage.layout import Layout, new_key
 from gateway.storage.rejected import RejectedFolder
 
 
@@ -87,7 +89,8 @@ async def open_ingest(
     `settings` gives the snapshot of now, where it can change; `committed` is called with the number of each change.
     Without `dispatch` nothing that is taken in goes anywhere.
     """
-    incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker_name())
+    worker = f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
+    incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker)
     rejected = await asyncio.to_thread(RejectedFolder, folder.layout, folder.settings.rejected_quota)
     ingest = Ingest(
         settings or (lambda: folder.settings),
@@ -99,6 +102,8 @@ async def open_ingest(
         dispatch=dispatch,
         committed=committed,
     )
+    closing = asyncio.Event()
+    late = asyncio.create_task(recover_late(folder.layout, folder.store, folder.database, closing))
     try:
         if memory is not None and folder.settings.keepers:
             ingest.keeping = keepers = Keepers(folder.layout, incoming, memory, ingest.threads, folder.database.fail)
@@ -107,7 +112,9 @@ async def open_ingest(
         await collect_garbage(folder.database, folder.store, ingest.threads)
         yield ingest
     finally:
+        closing.set()
         await ingest.close()
+        await late
 
 
 def _prepare(layout: Layout) -> None:

@@ -20,6 +20,7 @@ DIMSE, STOW-RS, the REST upload and `import` all come through here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -168,6 +169,7 @@ class Ingest:
 
         InstanceRefused    with its C-STORE status: it cannot be read, does not match, or is refused as a duplicate
         OutOfSpace         there is no room for it now
+        KeeperLost         who was storing it has died; a new one is on its way
         StorageFailed      nothing can be vouched for any more
         StorageError, DatabaseError   this one could not be stored
         """
@@ -242,13 +244,17 @@ class Ingest:
         dispatch = self.dispatch
         following = dispatch.follow(record, placement, origin, reception.attributes) if dispatch is not None else None
         replaces: str | None = None
+        missing = ""
         script = functools.partial(enter, record, placement, origin, following)
         answer = await reception.keep(self.keeping, functools.partial(script, replaces))
         while isinstance(answer, index.Exists):
             try:
                 same = await self.loop.run_in_executor(self.threads, self._is_same, placement, answer)
             except NoSuchObject:
-                pass  # Replaced meanwhile: look again.
+                if missing == answer.key:
+                    log.error("the file of %s, %s, is lost: it is replaced", record.sop_instance_uid, missing)
+                    replaces = missing
+                missing = answer.key  # Replaced meanwhile: look again.
             else:
                 if same:
                     return Taken(Outcome.SAME, record, answer.version)
@@ -271,23 +277,27 @@ class Ingest:
         return Taken(outcome, record, answer.version, answer.change)
 
     def _is_same(self, ours: index.Placement, other: index.Exists) -> bool:
-        """Whether transfer syntax and data set bytes equal the stored ones. Blocks. Raises NoSuchObject."""
+        """Whether transfer syntax and data set bytes equal the stored ones. Blocks. Raises NoSuchObject where those
+        are gone, StorageError.
+        """
         length = ours.size - ours.data_set_offset
         if (other.transfer_syntax_uid, other.size - other.data_set_offset) != (ours.transfer_syntax_uid, length):
             return False
-        files = self.store.open(ours.key), self.store.open(other.key)
-        try:
+        with contextlib.ExitStack() as opened:
+            theirs = opened.enter_context(contextlib.closing(self.store.open(other.key)))
+            try:
+                new = opened.enter_context(contextlib.closing(self.store.open(ours.key)))
+            except NoSuchObject:
+                raise StorageError("the file of a new instance has gone") from None
             return all(
-                files[0].read(ours.data_set_offset + at, _COMPARE)
-                == files[1].read(other.data_set_offset + at, _COMPARE)
+                new.read(ours.data_set_offset + at, _COMPARE) == theirs.read(other.data_set_offset + at, _COMPARE)
                 for at in range(0, length, _COMPARE)
             )
-        finally:
-            for file in files:
-                file.close()
 
     async def _give_up(self, reception: Reception, error: BaseException) -> None:
         """It was not stored: leave nothing behind, unless it may yet turn out to have been committed."""
+        if isinstance(error, asyncio.CancelledError):
+            return  # We are broken off, and whoever keeps it may yet commit it: the next start looks.
         outcome = "abandoned" if reception.abandoned else "refused" if isinstance(error, InstanceRefused) else "failed"
         telemetry.INSTANCES.labels(outcome).inc()
         if isinstance(error, StorageFailed):
@@ -296,28 +306,27 @@ class Ingest:
             # The row may be there after a restart, and then the file must be too: recovery looks it up.
             reception.file.close()
             self.health.fail(f"the database could not commit: {error}")
-        elif isinstance(error, KeeperLost):
-            await self._look_up(reception.file)
+        elif isinstance(error, KeeperLost) and reception.file.folder is not None:
+            await self._look_up(reception.file, reception.file.folder)
         elif isinstance(error, InstanceRefused) and error.status == STATUS_CANNOT_UNDERSTAND:
             await self._reject(reception, str(error))
         else:
             reception.let_go()
             await self.loop.run_in_executor(self.threads, reception.file.discard)
 
-    async def _look_up(self, file: IncomingFile) -> None:
+    async def _look_up(self, file: IncomingFile, folder: str) -> None:
         """Whoever kept it has died, and its sender is told that it is not stored. Whether it is after all, the row
         says; nobody commits it any more.
         """
         try:
-            committed = await index.keys_present(self.database, [file.key])
+            disowned = await self.database.write(functools.partial(index.disown, file.key, time.time()))
         except DatabaseError as error:
             log.warning("%s; what becomes of %s is left to the next start", error, file.key)
             return
-        if committed:
-            assert file.folder is not None
-            self._settle_later(file.key, file.folder, replaced=False)
-        else:
+        if disowned:
             await self.loop.run_in_executor(self.threads, file.discard)
+        else:
+            self._settle_later(file.key, folder, replaced=False)
 
     def _settle_later(self, key: str, folder: str, *, replaced: bool) -> None:
         """The key is committed; its incoming name may go once its name in `folder` is durable."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import pickle
 import signal
 import socket
@@ -25,11 +26,14 @@ from typing import Any, Final, NamedTuple
 
 from gateway.database.database import Script
 from gateway.database.transactions import Outcome, Transactions, transactions
-from gateway.errors import DatabaseError, StorageError
+from gateway.errors import DatabaseError, GatewayError, StorageError
 from gateway.storage.arena import Buffer, Shown, Span
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.layout import Layout
+from gateway.telemetry import setup_logging
+
+log = logging.getLogger(__name__)
 
 _LENGTH: Final = 4
 """Bytes before each message that tell its length, big endian."""
@@ -96,9 +100,22 @@ def keep(orders: Sequence[Order], incoming: IncomingFolder, memory: Shown, datab
                 committed = database.commit([orders[at].script for at in synced])
         except DatabaseError as error:
             committed = [(None, error)] * len(synced)
-        for at, outcome in zip(synced, committed, strict=True):
-            outcomes[at] = outcome
+        for at, (result, why) in zip(synced, committed, strict=True):
+            outcomes[at] = result, _tellable(why)
     return Answer(outcomes, between - began, time.perf_counter() - between, database.failure)
+
+
+def _tellable(error: BaseException | None) -> BaseException | None:
+    """The error as the other side can have it; one of a fault in a program is told here, with its place."""
+    if error is None:
+        return None
+    if not isinstance(error, GatewayError):
+        log.error("an instance could not be entered", exc_info=error)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return DatabaseError(f"the instance could not be entered: {type(error).__name__}: {error}")
+    return error
 
 
 def _views(order: Order, memory: Shown) -> list[Buffer]:
@@ -168,6 +185,7 @@ def main() -> None:
     """Run with the descriptors of sockets, memory and lock, the data folder, and the name of the worker."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group: whoever asks decides
+    setup_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     end, memory, lock, base, worker = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
     layout = Layout(Path(base))

@@ -34,11 +34,13 @@ _MOST_TOLD: Final = 64 << 10
 _SYNC_FIRST: Final = 4 << 20
 """A file of which that much is written already is synced before, in a thread: the others do not wait for it."""
 _PATIENCE: Final = 30.0
-"""Seconds for a keeper to be up."""
-_GRACE: Final = 5.0
-"""Seconds for a keeper to end that has nothing to do, then SIGKILL."""
+"""Seconds for a keeper to be up, and for one that has nothing left to do to end."""
+_AWAITED: Final = 3.0
+"""Seconds for which an instance waits for a keeper when there is none: one that comes again needs half of one."""
+_STEADY: Final = 10.0
+"""Seconds of life after which a death counts as the first again."""
 _FIRST, _LONGEST = 0.5, 30.0
-"""Seconds before a keeper is started again that has kept nothing, twice that before the next, and so on."""
+"""Seconds before the second start of a keeper that dies at once, twice that before the next, and so on."""
 
 
 class Keepers:
@@ -61,20 +63,22 @@ class Keepers:
         self._loop = asyncio.get_running_loop()
         self._lines: list[_Line] = []
         """To those that are up."""
+        self._any = asyncio.Event()
+        """Set while there are such lines."""
+        self._begun: set[_Line] = set()
+        """To those that start, too."""
         self._lives: list[asyncio.Task[None]] = []
-        self._up = asyncio.Semaphore(0)
         self._closing = asyncio.Event()
 
     async def start(self, count: int) -> None:
-        """Returns when they are up. Raises StorageError when they do not come."""
-        self._lives = [self._loop.create_task(self._live()) for _ in range(count)]
+        """Returns when they are up. Raises StorageError when one of them does not come."""
+        firsts = [self._loop.create_future() for _ in range(count)]
+        self._lives = [self._loop.create_task(self._live(first)) for first in firsts]
         try:
             async with asyncio.timeout(_PATIENCE):
-                for _ in range(count):
-                    await self._up.acquire()
+                await asyncio.gather(*firsts)
         except TimeoutError:
-            await self.close()
-            raise StorageError("the processes that store instances do not start; see the log") from None
+            raise StorageError(f"the process that stores instances is not up after {_PATIENCE:g} s") from None
 
     async def keep(self, file: IncomingFile, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
         """As `Keeping.keep`."""
@@ -84,85 +88,113 @@ class Keepers:
             await self._loop.run_in_executor(self._threads, _write, file, views, large)
             found = b"", []
         if not self._lines:
-            raise KeeperLost("the process that stores instances has died and is started again")
+            await self._await_one()
         line = min(self._lines, key=_Line.load)
         return await line.ask(Order(*file.hand_over(), *found, script))
+
+    async def _await_one(self) -> None:
+        try:
+            async with asyncio.timeout(_AWAITED):
+                while not self._lines:
+                    await self._any.wait()
+        except TimeoutError:
+            raise KeeperLost("the process that stores instances has died and is not back yet") from None
 
     def _answered(self, line: _Line, answer: Answer) -> None:
         if answer.failure:
             self._failed(answer.failure)
         if not answer.outcomes:  # its first word
             self._lines.append(line)
-            self._up.release()
+            self._any.set()
+            line.up.set_result(None)
             return
         telemetry.COMMIT_ROWS.observe(len(answer.outcomes))
         for _ in answer.outcomes:
             telemetry.SYNC_SECONDS.observe(answer.synced)
             telemetry.COMMIT_SECONDS.observe(answer.committed)
 
-    async def _live(self) -> None:
-        """Have a keeper in this place until we close."""
+    async def _live(self, first: asyncio.Future[None]) -> None:
+        """Have a keeper in this place until we close; `first` is done when the first one is up, or cannot be."""
         deaths = 0
         while not self._closing.is_set():
-            line = _Line(self._answered)
+            began = self._loop.time()
             try:
-                code = await self._life(line)
+                code = await self._life(first)
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             except OSError as error:
-                how = f"could not be started: {error}"
+                how = f"cannot be started: {error.strerror}"
             if self._closing.is_set():
                 return
-            deaths = 0 if line.has_kept else deaths + 1
-            pause = 0.0 if not deaths else min(_LONGEST, _FIRST * 2.0 ** min(deaths - 1, 10))
+            if not first.done():
+                first.set_exception(StorageError(f"the process that stores instances {how}; see the log"))
+                return
+            deaths = 1 if self._loop.time() - began > _STEADY else deaths + 1
+            pause = 0.0 if deaths == 1 else min(_LONGEST, _FIRST * 2.0 ** min(deaths - 2, 10))
             log.error("a process that stores instances %s; it is started again in %.1f s", how, pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._closing.wait()
 
-    async def _life(self, line: _Line) -> int:
+    async def _life(self, first: asyncio.Future[None]) -> int:
         """One process, from start to end. Its exit code, negative where a signal ended it. Raises OSError."""
         ours, theirs = socket.socketpair()
+        with theirs:
+            _, line = await self._loop.create_unix_connection(lambda: _Line(self._answered), sock=ours)
+            line.up.add_done_callback(lambda _: None if first.done() else first.set_result(None))
+            line.lost.add_done_callback(lambda _: self._part_with(line))
+            self._begun.add(line)
+            process = None
+            try:
+                if self._closing.is_set():
+                    return 0
+                process = await self._spawn(theirs)
+                # While we have the other end too, ours does not hear that it has gone.
+                theirs.close()
+                return await process.wait()
+            finally:
+                if process is None or process.returncode is None:
+                    line.close()
+                if process is not None and process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+                await line.lost  # which comes after the answers that it has still sent
+                self._begun.discard(line)
+                self._part_with(line)
+                line.fail(KeeperLost("the process that stores instances has died"))
+
+    def _part_with(self, line: _Line) -> None:
+        """Nobody listens at its other end any more."""
+        with suppress(ValueError):
+            self._lines.remove(line)
+        if not self._lines:
+            self._any.clear()
+
+    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         handed = (theirs.fileno(), self._memory.descriptor, self._incoming.lock)
+        # Spawned, so that it has none of our threads, locks and descriptors; it looks for modules where we do.
         program = f"import sys; sys.path[:] = {sys.path!r}; from gateway.archive.keeper import main; main()"
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                program,
-                *map(str, handed),
-                str(self._layout.base),
-                self._incoming.name,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=handed,
-                env={name: text for name, text in os.environ.items() if name != METRICS_FOLDER},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        await self._loop.create_unix_connection(lambda: line, sock=ours)
-        try:
-            code = await process.wait()
-        finally:
-            # Its end of the sockets is closed, so `lost` comes after every answer that it has still sent.
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-            await line.lost
-            with suppress(ValueError):
-                self._lines.remove(line)
-            line.fail(KeeperLost("the process that stores instances has died"))
-        return code
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            *map(str, handed),
+            str(self._layout.base),
+            self._incoming.name,
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=handed,
+            env={name: text for name, text in os.environ.items() if name != METRICS_FOLDER},
+        )
 
     async def close(self) -> None:
+        """One that does not end by itself is killed."""
         self._closing.set()
-        for line in self._lines:
+        for line in self._begun:
             line.close()
         if self._lives:
-            _, stuck = await asyncio.wait(self._lives, timeout=_GRACE)
-            for life in stuck:
+            _, late = await asyncio.wait(self._lives, timeout=_PATIENCE)
+            for life in late:
+                log.error("a process that stores instances does not end; it is killed")
                 life.cancel()
             await asyncio.gather(*self._lives, return_exceptions=True)
 
@@ -179,18 +211,20 @@ class _Line(asyncio.Protocol):
     def __init__(self, answered: Callable[[_Line, Answer], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._answered = answered
-        self._outbox: list[Order] = []
+        self._outbox: list[tuple[Order, asyncio.Future[Any]]] = []
+        """Orders that go with the next message."""
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        """For each order that has gone, its result to come."""
         self._data = bytearray()
         self._transport: asyncio.Transport
-        self.has_kept = False
-        """It has answered an order."""
-        self.lost = self._loop.create_future()
+        self.up: asyncio.Future[None] = self._loop.create_future()
+        """Done once it has said its first word."""
+        self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when nothing more can come."""
 
     def load(self) -> int:
         """Orders that are not answered."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._outbox)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -199,22 +233,32 @@ class _Line(asyncio.Protocol):
         """The result of its script, to come."""
         if not self._outbox:
             self._loop.call_soon(self._send)  # with what else this turn of the loop brings
-        self._outbox.append(order)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append(future)
+        self._outbox.append((order, future))
         return future
 
     def _send(self) -> None:
-        orders, self._outbox = self._outbox, []
-        if not self._transport.is_closing():  # or `fail` is about to say so
-            self._transport.write(framed(orders))
+        asked, self._outbox = self._outbox, []
+        try:
+            message = framed([order for order, _ in asked])
+        except Exception as error:
+            if len(asked) == 1:
+                asked[0][1].set_exception(error)
+                return
+            for each in asked:  # all go but the one that cannot be told
+                self._outbox = [each]
+                self._send()
+            return
+        if asked:
+            self._waiting.extend(future for _, future in asked)
+            if not self._transport.is_closing():  # or `fail` is about to say so
+                self._transport.write(message)
 
     def data_received(self, data: bytes) -> None:
         self._data += data
         for answer in unframed(self._data):
             self._answered(self, answer)
             for result, error in answer.outcomes:
-                self.has_kept = True
                 future = self._waiting.popleft()
                 if future.done():
                     continue
@@ -231,7 +275,8 @@ class _Line(asyncio.Protocol):
 
     def fail(self, error: StorageError) -> None:
         """No answer will come any more."""
-        for future in self._waiting:
+        for future in (*self._waiting, *(future for _, future in self._outbox)):
             if not future.done():
                 future.set_exception(error)
         self._waiting.clear()
+        self._outbox.clear()

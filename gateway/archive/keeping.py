@@ -19,7 +19,10 @@ from gateway.storage.incoming import IncomingFile
 
 
 class KeeperLost(StorageError):
-    """Who was keeping it, or would, has died. It was not acknowledged; it may have been committed all the same."""
+    """Who was keeping it has died, or nobody is there to keep it. Trying again helps.
+
+    It was not acknowledged. Once handed over (`IncomingFile.folder`), it may have been committed all the same.
+    """
 
 
 class Keeping(Protocol):

@@ -175,9 +175,14 @@ class Reception:
         """Have what is left written, and the file kept; see `Keeping.keep`."""
         views, held = self._take()
         try:
-            return await keeping.keep(self.file, self._headed(views), script)
-        finally:
+            result = await keeping.keep(self.file, self._headed(views), script)
+        except asyncio.CancelledError:
+            raise  # It may still be read: its memory goes when we do.
+        except BaseException:
             _drop(held)
+            raise
+        _drop(held)
+        return result
 
     def let_go(self) -> None:
         """Nothing more of it will be written."""

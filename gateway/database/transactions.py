@@ -59,10 +59,14 @@ def connect(path: Path) -> sqlite3.Connection:
 def transactions(path: Path, lock_path: Path) -> Transactions:
     """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
     try:
-        connection = connect(path)
-        # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a word.
-        connection.execute(TRY_WRITING.qmark)
-        return Transactions(connection, lock_path)
+        with contextlib.ExitStack() as opened:
+            connection = opened.enter_context(contextlib.closing(connect(path)))
+            # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a
+            # word.
+            connection.execute(TRY_WRITING.qmark)
+            made = Transactions(connection, lock_path)
+            opened.pop_all()
+            return made
     except (sqlite3.Error, OSError) as error:
         raise DatabaseError(f"{path}: cannot be opened: {error}") from error
 

@@ -209,6 +209,19 @@ async def keys_present(database: Database, keys: Sequence[str]) -> set[str]:
     return {key for (key,) in await database.fetch(queries.keys_present(len(keys)), *keys)}
 
 
+def disown(key: str, now: float) -> Script[bool]:
+    """Its file is garbage, unless a row names the key: whether it is.
+
+    After the death of a process this is the way to ask. A commit that was on the disk and not yet in the shared index
+    of the log when it died is seen by nobody, and comes back with the next start unless another one has taken its
+    place, as this one does.
+    """
+    if (yield queries.keys_present(1), (key,)):
+        return False
+    yield queries.ADD_GARBAGE, (key, now)
+    return True
+
+
 async def garbage(database: Database, *, older_than: float, limit: int = 500) -> list[str]:
     """Keys of files to delete that became garbage before `older_than` (seconds since 1970), oldest first."""
     return [key for (key,) in await database.fetch(queries.LIST_GARBAGE, older_than, limit)]

@@ -92,7 +92,7 @@ class Store:
         match error:
             case InstanceRefused():
                 code = error.status
-            case OutOfSpace() | StorageFailed() | DatabaseError() | KeeperLost():
+            case OutOfSpace() | StorageFailed() | KeeperLost() | DatabaseError():
                 code = status.OUT_OF_RESOURCES
             case _:
                 code = status.PROCESSING_FAILURE

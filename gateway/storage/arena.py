@@ -8,7 +8,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from ctypes import addressof, c_char
 
 Buffer = bytes | bytearray | memoryview
@@ -24,27 +23,23 @@ class Arena:
     def __init__(self, size: int) -> None:
         self.descriptor = os.memfd_create("dicom-gateway-blocks", os.MFD_CLOEXEC)
         os.ftruncate(self.descriptor, size)
-        self._memory = mmap.mmap(self.descriptor, size)
-        self._view = memoryview(self._memory)
-        self._start = addressof(c_char.from_buffer(self._memory))
+        memory = mmap.mmap(self.descriptor, size)
+        # From here on the memory lives as long as one of its views, and `descriptor` is only to hand on.
+        self._view = memoryview(memory)
+        self._start = addressof(c_char.from_buffer(memory))
         self._given = 0
-        self._parts: list[memoryview] = []
-
-    def close(self) -> None:
-        """Nothing of it is used any more, what was given neither."""
-        os.close(self.descriptor)
-        for part in self._parts:
-            part.release()
-        _let_go(self._view, self._memory)
 
     def give(self, size: int) -> memoryview:
         """The next `size` bytes; never taken back. MemoryError where there are none."""
         if self._given + size > len(self._view):
             raise MemoryError(f"all {len(self._view)} bytes are given")
-        part = self._view[self._given : self._given + size]
         self._given += size
-        self._parts.append(part)
-        return part
+        return self._view[self._given - size : self._given]
+
+    def close(self) -> None:
+        """It is told and handed to nobody any more. What has been given stays valid."""
+        os.close(self.descriptor)
+        self._view.release()
 
     def told(self, views: Sequence[Buffer], most: int) -> tuple[bytes, list[Span]] | None:
         """How to tell another process what stands in these views: bytes to begin with, at most `most`, and spans.
@@ -70,18 +65,8 @@ class Shown:
     """An arena as the other process sees it: to read."""
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        self._view = memoryview(self._memory)
+        self._view = memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
         os.close(descriptor)
-
-    def close(self) -> None:
-        _let_go(self._view, self._memory)
 
     def views(self, spans: Sequence[Span]) -> list[memoryview]:
         return [self._view[offset : offset + length] for offset, length in spans]
-
-
-def _let_go(view: memoryview, memory: mmap.mmap) -> None:
-    view.release()
-    with suppress(BufferError):  # somebody has a part of it still
-        memory.close()

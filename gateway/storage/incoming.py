@@ -25,10 +25,10 @@ from gateway.storage.filesystem import FileStore, sync_folder
 from gateway.storage.layout import Layout, is_key, new_key
 
 IOV_MAX = os.sysconf("SC_IOV_MAX")
-_ENDING = 3.0
-"""Seconds for the keepers of a worker to end after it."""
 STOCK = 64
 """Empty files that are kept ready."""
+_TRIES, _PAUSE = 5, 0.02
+"""How often a new folder is locked, and seconds between."""
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
@@ -215,8 +215,7 @@ class IncomingFolder:
         self.name = name
         self.path = str(layout.worker(name))
         if lock is None:
-            os.makedirs(self.path, exist_ok=True)
-            lock = try_lock(self.path)
+            lock = _make_locked(self.path)
             if lock is None:
                 raise StorageError(f"{self.path} is in use by another process")
             sync_folder(self.path)
@@ -278,6 +277,20 @@ class IncomingFolder:
         os.close(self.lock)
 
 
+def _make_locked(folder: str) -> int | None:
+    """As `try_lock`, of a folder that may be new. Who recovers may take an empty one away before it is locked."""
+    for _ in range(_TRIES):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            lock = try_lock(folder)
+        except FileNotFoundError:
+            continue
+        if lock is not None:
+            return lock
+        time.sleep(_PAUSE)
+    return None
+
+
 def try_lock(folder: str) -> int | None:
     """Lock a worker's folder; the descriptor that holds the lock, or None when somebody else has it."""
     descriptor = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -296,7 +309,12 @@ def remove_if_empty(folder: str) -> None:
     """Remove a worker's folder that holds nothing but its lock, which the caller holds."""
     if os.listdir(folder) == ["lock"]:
         os.unlink(f"{folder}/lock")
-        os.rmdir(folder)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # Somebody else looked for abandoned folders at this moment: now it is theirs to remove.
 
 
 def abandoned(layout: Layout) -> Iterator[tuple[str, int]]:
@@ -304,36 +322,11 @@ def abandoned(layout: Layout) -> Iterator[tuple[str, int]]:
     for name in sorted(os.listdir(layout.incoming)):
         folder = str(layout.worker(name))
         try:
-            lock = _lock_of_the_dead(folder, name)
+            lock = try_lock(folder)
         except (FileNotFoundError, NotADirectoryError):
             continue
         if lock is not None:
             yield folder, lock
-
-
-def worker_name() -> str:
-    """For the incoming folder of this process, never used before."""
-    return f"{os.getpid()}-{new_key(time.time_ns() // 1_000_000)}"
-
-
-def _lock_of_the_dead(folder: str, name: str) -> int | None:
-    """The lock of a folder whose worker is gone. Its keepers, who have it too, end a moment after it: wait for them."""
-    until = time.monotonic() + _ENDING
-    while (lock := try_lock(folder)) is None and not _lives(name) and time.monotonic() < until:
-        time.sleep(0.02)
-    return lock
-
-
-def _lives(name: str) -> bool:
-    """Whether there is a process of the number that a worker's name begins with; true where that cannot be told."""
-    number = name.partition("-")[0]
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except (ValueError, OverflowError, PermissionError):
-        pass
-    return True
 
 
 def incoming_keys(folder: str) -> list[str]:

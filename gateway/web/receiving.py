@@ -70,9 +70,9 @@ async def body(request: web.Request) -> AsyncGenerator[bytes, None]:
             # Not `readany`, which joins what has come: a copy of the whole body.
             chunk, ends_http_chunk = await request.content.readchunk()
             guard.waiting = False
-            if not chunk and ends_http_chunk:
-                continue
             if not chunk:
+                if ends_http_chunk and not request.content.at_eof():
+                    continue
                 return
             guard.sent += len(chunk)
             received += len(chunk)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.archive import recovery
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.ingest import Ingest, Outcome, Taken
 from gateway.dicom import uids
 from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageError, StorageFailed
 from gateway.index import store as index
 from gateway.index.store import Origin
+from gateway.storage.incoming import incoming_keys, try_lock
 from gateway.storage.layout import Layout
 from tests.support.datasets import BIG_ENDIAN, DEFLATED, IMPLICIT, ct_header, encode
 from tests.support.intake import CT, Intake, intake
@@ -46,11 +48,11 @@ def remains(path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED])
-@pytest.mark.parametrize("piece", [0, 1, 100, 1024])
-async def test_every_fragmentation_and_encoding(tmp_path: Path, syntax: str, piece: int) -> None:
+@pytest.mark.parametrize(("piece", "keepers"), [(0, 0), (1, 0), (100, 0), (1024, 0), (0, 1), (100, 1)])
+async def test_every_fragmentation_and_encoding(tmp_path: Path, syntax: str, piece: int, keepers: int) -> None:
     data_set = ct_header(PixelData=bytes(100 if piece == 1 else 5000))
     data = encode(data_set, syntax)
-    async with asyncio.timeout(20), intake(tmp_path) as gateway:
+    async with asyncio.timeout(20), intake(tmp_path, keepers=keepers) as gateway:
         taken = await take_in(gateway.ingest, data, data_set.SOPInstanceUID, syntax, piece)
         assert taken.outcome is Outcome.STORED
         assert taken.record.patient_id == data_set.PatientID
@@ -180,6 +182,31 @@ class TestRecovery:
                 assert list(folder.store.keys()) == [key]
             assert list(layout.incoming.iterdir()) == []
 
+    async def test_a_folder_that_its_keeper_still_holds_is_adopted_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The gateway was killed and is started again at once, and a keeper of the old one is at its last batch."""
+        monkeypatch.setattr(recovery, "_AGAIN", (0.05,) * 100)
+        data_set = ct_header()
+        async with asyncio.timeout(20), intake(tmp_path) as gateway:
+            await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
+            settings = gateway.folder.settings
+        layout = Layout(tmp_path)
+        (key,) = [p.name for p in remains(layout.store)]
+        dead = layout.worker("dead")
+        dead.mkdir()
+        os.link(layout.stored(key), dead / key)
+        stranger = key[:-1] + ("0" if key[-1] != "0" else "1")
+        (dead / stranger).write_bytes(b"half")
+        held = try_lock(str(dead))
+        assert held is not None
+        async with asyncio.timeout(20), open_folder(settings) as folder, open_ingest(folder):
+            assert len(incoming_keys(str(dead))) == 2
+            os.close(held)
+            while dead.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert list(folder.store.keys()) == [key]
+
     async def test_a_working_neighbour_is_left_alone(self, tmp_path: Path) -> None:
         data_set = ct_header()
         data = encode(data_set, EXPLICIT)
@@ -210,9 +237,11 @@ class TestRecovery:
         assert len(remains(Layout(tmp_path).store)) == 1
 
 
-async def test_a_complete_data_set_is_taken_in_although_its_sender_has_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keepers", [0, 1])
+async def test_a_complete_data_set_is_taken_in_although_its_sender_has_gone(tmp_path: Path, keepers: int) -> None:
+    """And although the gateway closes at once."""
     data_set = ct_header()
-    async with asyncio.timeout(20), intake(tmp_path) as gateway:
+    async with asyncio.timeout(20), intake(tmp_path, keepers=keepers) as gateway:
         reception = gateway.ingest.begin(
             transfer_syntax_uid=EXPLICIT, sop_class_uid=CT, sop_instance_uid=data_set.SOPInstanceUID, origin=origin()
         )

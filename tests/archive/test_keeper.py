@@ -1,244 +1,342 @@
-"""What one keeper does with many orders: each stands and falls alone, and nobody waits for what cannot come."""
+"""What one keeper does, in this process: one that fails among many, framing, limits of a batch, its life."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import fcntl
 import functools
-import gc
 import os
 import pickle
 import socket
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.archive.keeper import _MOST, Answer, Inbox, Order, framed, keep, run, unframed
-from gateway.database.database import Query, Script
-from gateway.database.sqlite import _prepare
+from gateway.archive.keeper import Answer, Inbox, Order, framed, keep, run, unframed
+from gateway.database.database import Script
+from gateway.database.sqlite import SQLite
 from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError, OutOfSpace, StorageError, StorageFailed
 from gateway.storage.arena import Arena, Shown
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.layout import Layout, new_key
+from tests.contracts.database import ALL, Failing, put, put_and_break
 
-ADD = Query("add", "INSERT INTO schema_version (version, name, at) VALUES ($1, $2, 0)")
-LIST = Query("list", "SELECT name FROM schema_version WHERE version >= 1000 ORDER BY version")
-
-
-def add(number: int, name: str) -> Script[str]:
-    yield ADD, (1000 + number, name)
-    return name
+PAYLOAD = 1000
 
 
-def fail(number: int) -> Script[str]:
-    yield ADD, (1000 + number, "never")
-    raise StorageError(f"script {number}")
+class Keeper:
+    """All that a keeper has, and the gateway that it works for."""
 
-
-def names() -> Script[list[str]]:
-    rows = yield LIST, ()
-    return [name for (name,) in rows]
-
-
-class Place:
-    """A data folder without a gateway, and an arena."""
-
-    def __init__(self, path: Path) -> None:
-        self.layout = Layout(path)
-        for folder in (self.layout.store, self.layout.incoming):
-            folder.mkdir(parents=True)
-        _prepare(self.layout.database, self.layout.write_lock).close()
-        self.store = FileStore(self.layout)
-        self.incoming = IncomingFolder(self.layout, self.store, "worker")
+    def __init__(self, layout: Layout, database: SQLite) -> None:
+        self.layout, self.database = layout, database
+        self.incoming = IncomingFolder(layout, FileStore(layout), "worker")
         self.arena = Arena(1 << 20)
-        self.memory = Shown(os.dup(self.arena.descriptor))
-        self.database = transactions(self.layout.database, self.layout.write_lock)
-        self.orders: list[Order] = []
+        self.shown = Shown(os.dup(self.arena.descriptor))
+        self.transactions = transactions(layout.database, layout.write_lock)
+        self.beside = IncomingFolder(layout, self.incoming.store, "worker", lock=os.dup(self.incoming.lock))
+        self.next = 0
 
-    def order(self, data: bytes, script: Any = None) -> Order:
+    def order(self, script: Callable[[str], Script[Any]] = put, header: bytes = b"head", **changes: Any) -> Order:
+        """Of a file in stock, with its bytes in the arena; `script` is given the key."""
+        if not self.next:
+            self.incoming.restock()
+        file = self.incoming.new_file()
+        key, made, named = file.hand_over()
+        assert made
+        assert named
+        Path(self.layout.stored(key)).parent.mkdir(parents=True, exist_ok=True)
+        data = key.encode() * (PAYLOAD // len(key))
         view = self.arena.give(len(data))
         view[:] = data
-        told = self.arena.told([b"head", view], 100)
+        told = self.arena.told([header, view], 1 << 16)
         assert told is not None
-        number = len(self.orders)
-        order = Order(new_key(number), False, False, *told, script or functools.partial(add, number, data.decode()))
-        self.orders.append(order)
-        return order
+        self.next += 1
+        return Order(key, made, named, *told, functools.partial(script, key))._replace(**changes)
 
-    def keep(self) -> Answer:
-        return keep(self.orders, self.incoming, self.memory, self.database)
+    def keep(self, *orders: Order) -> Answer:
+        return keep(orders, self.beside, self.shown, self.transactions)
 
-    @property
-    def rows(self) -> list[str]:
-        with self.database.turn():
-            ((rows, error),) = self.database.commit([names])
-        assert error is None
-        return rows
+    async def rows(self) -> set[str]:
+        return {key for (key,) in await self.database.fetch(ALL)}
 
-    def content(self, order: Order) -> bytes:
-        file = self.store.open(order.key)
-        try:
-            return file.read(0, file.size)
-        finally:
-            file.close()
+    def bytes_of(self, order: Order) -> bytes:
+        return Path(self.layout.stored(order.key)).read_bytes()
 
     def close(self) -> None:
-        self.database.close()
+        self.transactions.close()
+        self.beside.names.close()
+        os.close(self.beside.lock)
         self.incoming.close()
-        gc.collect()  # tracebacks hold views of the memory
-        self.memory.close()
         self.arena.close()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "data")
-    yield place
-    place.close()
+async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
+    layout = Layout(tmp_path)
+    for path in (layout.store, layout.incoming):
+        path.mkdir()
+    database = await SQLite.open(layout.database, lock_path=layout.write_lock)
+    made = Keeper(layout, database)
+    yield made
+    made.close()
+    vars(made).clear()  # pytest keeps what a fixture gave, and with it the memory
+    await database.close()
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, call: str, number: int, error: int) -> None:
+    """Let the Nth call of `os.<call>` fail, of those that follow."""
+    real, count = getattr(os, call), 0
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == number:
+            raise OSError(error, os.strerror(error))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, failing)
 
 
 class TestKeep:
-    def test_all_are_written_and_committed_at_once(self, place: Place) -> None:
-        orders = [place.order(f"instance {number}".encode()) for number in range(5)]
-        answer = place.keep()
-        assert answer.outcomes == [(f"instance {number}", None) for number in range(5)]
+    async def test_all_of_them(self, keeper: Keeper) -> None:
+        orders = [keeper.order(header=b"one"), keeper.order(header=b""), keeper.order(spans=[])]
+        answer = keeper.keep(*orders)
+        assert answer.outcomes == [(order.key, None) for order in orders]
         assert answer.failure == ""
-        assert place.rows == [f"instance {number}" for number in range(5)]
-        assert [place.content(order) for order in orders] == [f"headinstance {n}".encode() for n in range(5)]
+        assert await keeper.rows() == {order.key for order in orders}
+        whole = PAYLOAD // 26 * 26
+        assert [len(keeper.bytes_of(order)) for order in orders] == [3 + whole, whole, 4]
+        assert keeper.bytes_of(orders[0]) == b"one" + orders[0].key.encode() * (PAYLOAD // 26)
+        for order in orders:  # until the gateway has settled them
+            assert Path(keeper.layout.stored(order.key)).samefile(f"{keeper.incoming.path}/{order.key}")
+
+    async def test_a_file_that_is_half_written_grows(self, keeper: Keeper) -> None:
+        order = keeper.order()
+        (Path(keeper.incoming.path) / order.key).write_bytes(b"before")
+        keeper.keep(order)
+        assert keeper.bytes_of(order).startswith(b"beforehead")
+
+    async def test_a_file_that_is_not_made_is_named_durably(
+        self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        new, in_stock = keeper.order(key=new_key(1), made=False, named=False), keeper.order()
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", synced.append)
+        assert keeper.keep(new).outcomes[0][1] is None
+        assert len(synced) == 1
+        assert keeper.keep(in_stock).outcomes[0][1] is None
+        assert len(synced) == 1
 
     @pytest.mark.parametrize(
-        ("call", "number", "expected"),
+        ("call", "error", "expected"),
         [
-            ("open", errno.ENOSPC, OutOfSpace),
+            ("open", errno.EMFILE, StorageError),
             ("writev", errno.ENOSPC, OutOfSpace),
             ("writev", errno.EIO, StorageError),
+            ("link", errno.ENOSPC, OutOfSpace),
             ("link", errno.EIO, StorageError),
-            ("fdatasync", errno.EIO, StorageFailed),
             ("fdatasync", errno.ENOSPC, OutOfSpace),
+            ("fdatasync", errno.EIO, StorageFailed),
         ],
     )
-    @pytest.mark.parametrize("which", [0, 1, 2])
-    def test_one_that_fails_harms_no_other(
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    async def test_one_of_several_fails(
         self,
-        place: Place,
+        keeper: Keeper,
         monkeypatch: pytest.MonkeyPatch,
         call: str,
+        error: int,
+        expected: type[StorageError],
         number: int,
-        expected: type[Exception],
-        which: int,
     ) -> None:
-        for data in (b"a", b"b", b"c"):
-            place.order(data)
-        real, calls = getattr(os, call), iter(range(1000))
-        place.store.place(place.incoming.path + "/lock", new_key(0))  # the folder of the store is there
+        """And it alone: it has no row, and the others have bytes and rows. No file stays open, as ever."""
+        orders = [keeper.order() for _ in range(3)]
+        fail_at(monkeypatch, call, number, error)
+        outcomes = keeper.keep(*orders).outcomes
+        assert type(outcomes[number - 1][1]) is expected
+        others = [order for at, order in enumerate(orders) if at != number - 1]
+        assert [result for result, why in outcomes if why is None] == [order.key for order in others]
+        assert await keeper.rows() == {order.key for order in others}
+        for order in others:
+            assert keeper.bytes_of(order).startswith(b"head")
 
-        def sometimes(*arguments: Any) -> Any:
-            if next(calls) == which:
-                raise OSError(number, os.strerror(number))
-            return real(*arguments)
+    async def test_where_all_fail_nothing_is_written(self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+        order = keeper.order()
+        fail_at(monkeypatch, "writev", 1, errno.EIO)
+        monkeypatch.setattr(Transactions, "turn", None)
+        assert isinstance(keeper.keep(order).outcomes[0][1], StorageError)
 
-        before = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        monkeypatch.setattr(os, call, sometimes)
-        outcomes = place.keep().outcomes
-        monkeypatch.undo()
-        assert [type(error) for _, error in outcomes] == [expected if at == which else type(None) for at in range(3)]
-        assert place.rows == [name for at, name in enumerate("abc") if at != which]
-        assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
-
-    def test_a_script_that_fails_is_undone_alone(self, place: Place) -> None:
-        place.order(b"a")
-        place.order(b"b", functools.partial(fail, 1))
-        place.order(b"c")
-        (_, none), (_, error), (_, again) = place.keep().outcomes
-        assert (none, again) == (None, None)
-        assert str(error) == "script 1"
-        assert place.rows == ["a", "c"]
-
-    def test_a_lock_that_cannot_be_had_fails_what_would_be_committed(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def broken(*_: object) -> None:
+    async def test_no_turn(self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
             raise OSError(errno.ENOLCK, "no locks")
 
-        place.order(b"a")
-        monkeypatch.setattr("fcntl.flock", broken)
-        ((_, error),) = place.keep().outcomes
+        orders = [keeper.order(), keeper.order()]
+        monkeypatch.setattr(fcntl, "flock", fail)
+        answer = keeper.keep(*orders)
         monkeypatch.undo()
-        assert isinstance(error, DatabaseError)
-        assert place.rows == []
+        assert [type(why) for _, why in answer.outcomes] == [DatabaseError] * 2
+        assert await keeper.rows() == set()
+        assert keeper.keep(keeper.order()).outcomes[0][1] is None
 
-    def test_what_no_keeper_can_do_any_more_is_said(self, place: Place) -> None:
-        place.order(b"a")
-        place.database._fail("the disk is gone")
-        answer = place.keep()
-        assert "the disk is gone" in answer.failure
-        assert isinstance(answer.outcomes[0][1], DatabaseError)
+    async def test_a_script_that_fails_does_so_alone(self, keeper: Keeper) -> None:
+        orders = [keeper.order(), keeper.order(put_and_break), keeper.order()]
+        outcomes = keeper.keep(*orders).outcomes
+        assert [why is None for _, why in outcomes] == [True, False, True]
+        assert isinstance(outcomes[1][1], DatabaseError)
+        assert await keeper.rows() == {orders[0].key, orders[2].key}
+
+    async def test_an_error_that_cannot_be_told(self, keeper: Keeper, caplog: pytest.LogCaptureFixture) -> None:
+        """It would take with it the answers to all others."""
+
+        class Local(Exception):
+            pass
+
+        def broken(key: str) -> Script[None]:
+            yield from put(key)
+            raise Local("in the middle")
+
+        orders = [keeper.order(), keeper.order(broken), keeper.order()]
+        answer = keeper.keep(*orders)
+        (told,) = unframed(bytearray(framed(answer)))
+        assert [why is None for _, why in told.outcomes] == [True, False, True]
+        assert isinstance(told.outcomes[1][1], DatabaseError)
+        assert "Local: in the middle" in str(told.outcomes[1][1])
+        assert "Traceback" in caplog.text
+        caplog.clear()
+
+    @pytest.mark.parametrize("done", [True, False])
+    async def test_a_commit_in_doubt(self, keeper: Keeper, done: bool) -> None:
+        """The failure is told with the answer, and nothing is written any more."""
+        connection = keeper.transactions._connection
+        keeper.transactions._connection = Failing(  # type: ignore[assignment]
+            connection, "COMMIT", sqlite3.SQLITE_IOERR_FSYNC, run=done
+        )
+        orders = [keeper.order(), keeper.order()]
+        (told,) = unframed(bytearray(framed(keeper.keep(*orders))))
+        assert [why.in_doubt for _, why in told.outcomes] == [True, True]
+        assert "its outcome is unknown" in told.failure
+        assert len(await keeper.rows()) == (2 if done else 0)
+        after = keeper.keep(keeper.order())
+        assert not after.outcomes[0][1].in_doubt  # type: ignore[union-attr]
+        assert after.failure == told.failure
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            StorageError("a"),
+            OutOfSpace("b"),
+            StorageFailed("c"),
+            DatabaseError("d"),
+            DatabaseError("e", in_doubt=True),
+        ],
+    )
+    def test_errors_come_over_as_they_are(self, error: Exception) -> None:
+        (told,) = unframed(bytearray(framed(error)))
+        assert (type(told), str(told), vars(told)) == (type(error), str(error), vars(error))
 
 
-class TestMessages:
-    @pytest.mark.parametrize("piece", [1, 3, 1000])
-    def test_they_come_whole_however_they_are_cut(self, piece: int) -> None:
-        messages = [[1, "two"], b"x" * 300, None]
-        sent = b"".join(map(framed, messages))
-        data, found = bytearray(), []
-        for at in range(0, len(sent), piece):
-            data += sent[at : at + piece]
-            found += list(unframed(data))
-        assert found == messages
-        assert not data
+class TestFraming:
+    @given(st.lists(st.binary(max_size=300), max_size=6), st.data())
+    def test_whole_in_pieces_and_several_in_one(self, messages: list[bytes], data: st.DataObject) -> None:
+        stream = b"".join(map(framed, messages))
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+        assert self._read(stream, cuts) == messages
 
-    def test_errors_come_as_they_are(self) -> None:
-        doubt = pickle.loads(pickle.dumps(DatabaseError("a commit failed", in_doubt=True)))
-        assert (type(doubt), str(doubt), doubt.in_doubt) == (DatabaseError, "a commit failed", True)
-        assert type(pickle.loads(pickle.dumps(StorageFailed("fsync")))) is StorageFailed
+    def test_byte_by_byte(self) -> None:
+        messages = ["one", ["two", 2], b"", None]
+        stream = b"".join(map(framed, messages))
+        assert self._read(stream, range(len(stream))) == messages
 
-    def test_all_that_waits_is_taken_up_to_a_limit(self) -> None:
+    def _read(self, stream: bytes, cuts: Sequence[int]) -> list[Any]:
+        found: list[Any] = []
+        buffer = bytearray()
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            buffer += stream[start:end]
+            found += unframed(buffer)
+        assert not buffer
+        return found
+
+    def test_who_stops_in_the_middle_has_taken_what_came_out(self) -> None:
+        buffer = bytearray(framed(1) + framed(2))
+        assert next(unframed(buffer)) == 1
+        assert list(unframed(buffer)) == [2]
+
+
+def an_order(size: int = 10) -> Order:
+    return Order(new_key(1), True, True, b"", [(0, size)], functools.partial(put, "x"))
+
+
+class TestInbox:
+    @pytest.fixture
+    def pair(self) -> Iterator[tuple[socket.socket, socket.socket]]:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            inbox = Inbox(theirs)
-            order = Order("key", True, True, b"", [(0, 10)], dict)
-            ours.sendall(framed([order]) + framed([order, order]))
-            assert len(inbox.batch()) == 3
-            ours.sendall(framed([order] * (_MOST + 3)))
-            assert [len(inbox.batch()), len(inbox.batch())] == [_MOST, 3]
-            ours.sendall(framed([order._replace(spans=[(0, 17 << 20)]), order]))
-            assert [len(inbox.batch()), len(inbox.batch())] == [1, 1]
-            ours.close()
-            with pytest.raises(EOFError):
-                inbox.batch()
+            yield ours, theirs
+
+    def test_at_most_64_at_once_in_their_order(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        orders = [an_order(number) for number in range(150)]
+        pair[0].sendall(framed(orders[:100]) + framed(orders[100:]))
+        inbox = Inbox(pair[1])
+        batches = [inbox.batch() for _ in range(3)]
+        assert [len(batch) for batch in batches] == [64, 64, 22]
+        got = [order for batch in batches for order in batch]
+        assert [order.spans for order in got] == [order.spans for order in orders]
+
+    def test_few_where_they_are_large(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        pair[0].sendall(framed([an_order(5 << 20) for _ in range(6)] + [an_order(100 << 20), an_order()]))
+        inbox = Inbox(pair[1])
+        assert [len(inbox.batch()) for _ in range(3)] == [4, 3, 1]
+
+    def test_all_that_waits_goes_together(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        for _ in range(3):
+            pair[0].sendall(framed([an_order()]))
+        assert len(Inbox(pair[1]).batch()) == 3
+
+    @pytest.mark.parametrize("left", [b"", b"\0\0\1\0half of a message"])
+    def test_nobody_there(self, pair: tuple[socket.socket, socket.socket], left: bytes) -> None:
+        pair[0].sendall(left)
+        pair[0].close()
+        with pytest.raises(EOFError):
+            Inbox(pair[1]).batch()
 
 
-def test_it_says_that_it_is_up_answers_and_ends_with_who_asks(place: Place) -> None:
-    ours, theirs = socket.socketpair()
-    place.order(b"a")
-    ended: list[BaseException] = []
+class TestRun:
+    async def test_says_that_it_is_up_answers_and_ends(self, keeper: Keeper) -> None:
+        ended: list[BaseException] = []
+        ours, theirs = socket.socketpair()
 
-    def keeper() -> None:
-        database: Transactions = transactions(place.layout.database, place.layout.write_lock)
-        try:
-            run(theirs, place.incoming, place.memory, database)
-        except EOFError as error:
-            ended.append(error)
-        database.close()
+        def work() -> None:
+            try:
+                with theirs:
+                    run(theirs, keeper.beside, keeper.shown, keeper.transactions)
+            except (EOFError, ConnectionError) as error:
+                ended.append(error)
 
-    thread = threading.Thread(target=keeper)
-    thread.start()
-    try:
-        ours.settimeout(10)
-        data = bytearray()
-        answers: list[Answer] = []
-        ours.sendall(framed(place.orders))
-        while len(answers) < 2:
-            data += ours.recv(1 << 16)
-            answers += unframed(data)
-        assert answers[0].outcomes == []
-        assert answers[1].outcomes == [("a", None)]
-    finally:
-        ours.close()
-        thread.join(10)
-        theirs.close()
-    assert len(ended) == 1
+        thread = threading.Thread(target=work)
+        thread.start()
+        with ours, closing(ours.makefile("rb")) as file:
+
+            def answer() -> Answer:
+                return pickle.loads(file.read(int.from_bytes(file.read(4), "big")))
+
+            assert await asyncio.to_thread(answer) == Answer([], 0.0, 0.0, "")
+            for _ in range(3):
+                order = keeper.order()
+                ours.sendall(framed([order]))
+                assert (await asyncio.to_thread(answer)).outcomes == [(order.key, None)]
+            last = keeper.order()
+            ours.sendall(framed([last]))
+            assert (await asyncio.to_thread(answer)).outcomes == [(last.key, None)]
+        await asyncio.to_thread(thread.join, 10)
+        assert len(ended) == 1
+        assert len(await keeper.rows()) == 4

@@ -6,6 +6,8 @@ The fixture yields an open, empty database with the schema of this release.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,26 @@ def put_and_refuse(key: str) -> Script[None]:
 def put_and_break(key: str) -> Script[None]:
     yield PUT, (key, 1.0)
     yield WRONG, ()
+
+
+class Failing:
+    """A connection whose chosen statement fails with an error of SQLite's, before or after it was run."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str, code: int, *, run: bool = False) -> None:
+        self._connection = connection
+        self.statement, self.code, self.run = statement, code, run
+
+    def execute(self, sql: str, parameters: Any = ()) -> Any:
+        if sql == self.statement:
+            if self.run:
+                self._connection.execute(sql, parameters)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = self.code
+            raise error
+        return self._connection.execute(sql, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 class DatabaseContract:

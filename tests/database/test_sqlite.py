@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from gateway.database import sqlite as driver
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
 from gateway.errors import DatabaseError
-from tests.contracts.database import ALL, DatabaseContract, put
+from tests.contracts.database import ALL, DatabaseContract, Failing, put
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,26 +32,6 @@ async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
 
 class TestContract(DatabaseContract):
     pass
-
-
-class Failing:
-    """A connection whose chosen statement fails with an error of SQLite's, before or after it was run."""
-
-    def __init__(self, connection: sqlite3.Connection, statement: str, code: int, *, run: bool = False) -> None:
-        self._connection = connection
-        self.statement, self.code, self.run = statement, code, run
-
-    def execute(self, sql: str, parameters: Any = ()) -> Any:
-        if sql == self.statement:
-            if self.run:
-                self._connection.execute(sql, parameters)
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = self.code
-            raise error
-        return self._connection.execute(sql, parameters)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
 
 
 def fail(database: SQLite, statement: str, code: int, *, run: bool = False) -> Failing:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Gateway, wait_until
+from tests.support.processes import Gateway
 from tests.support.traffic import Traffic, faults_found
 
 ROUNDS = 20
@@ -56,46 +54,6 @@ async def test_kill_under_load(tmp_path: Path):
     assert code == 0
     # What was never acknowledged leaves nothing behind: every file belongs to an instance that was sent and is listed.
     assert len(traffic.acknowledged) <= listed <= len(traffic.sent)
-
-
-@pytest.mark.faults
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-async def test_keepers_are_killed_under_load(tmp_path: Path):
-    """Senders of that moment hear of a failure, and no more than that: nothing is lost, and it goes on by itself."""
-    chance = random.Random(11)
-    traffic = Traffic(chance)
-    with Gateway(tmp_path / "data", log=tmp_path / "gateway.log") as gateway:
-        senders = [asyncio.create_task(traffic.send(gateway.host, gateway.port)) for _ in range(SENDERS)]
-        for _ in range(10):
-            await traffic.until_acknowledged(len(traffic.acknowledged) + 100)
-            await asyncio.sleep(chance.random() * 0.05)
-            for keeper in keepers_of(gateway):
-                os.kill(keeper, signal.SIGKILL)
-        await traffic.until_acknowledged(len(traffic.acknowledged) + 100)
-        for sender in senders:
-            sender.cancel()
-        await asyncio.gather(*senders, return_exceptions=True)
-        assert traffic.refused
-        assert gateway.get("/readyz")[0] == 200
-        assert await faults_found(gateway.url, traffic) == [], gateway.log
-        assert "Traceback" not in gateway.log
-        last = keepers_of(gateway)
-        gateway.kill()
-        await asyncio.to_thread(wait_until, lambda: not any(map(lives, last)), 5, "the keeper outlives its gateway")
-
-
-def keepers_of(gateway: Gateway) -> list[int]:
-    assert gateway.process is not None
-    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
-    return [int(number) for number in children if lives(int(number))]
-
-
-def lives(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.faults

@@ -14,7 +14,7 @@ from gateway.errors import DatabaseError
 from gateway.events.changes import changes_since
 from gateway.index import store as module
 from gateway.index.identity import public_id
-from gateway.index.store import Exists, Stored, forget_garbage, garbage, keys_present, store_instance
+from gateway.index.store import Exists, Stored, disown, forget_garbage, garbage, keys_present, store_instance
 from tests.support.index import data_set, origin, placement, record, store
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,14 @@ async def test_garbage_is_listed_in_time_and_forgotten(database: SQLite) -> None
     await database.write(lambda: forget_garbage(["A0", "A2"]))
     assert await garbage(database, older_than=9.0) == ["A1"]
     assert await keys_present(database, []) == set()
+
+
+async def test_a_key_that_no_row_names_is_disowned(database: SQLite) -> None:
+    await store(database, data_set(), placement("KEPT"))
+    assert await database.write(lambda: disown("KEPT", 1.0)) is False
+    assert await database.write(lambda: disown("LOST", 1.0)) is True
+    assert await database.write(lambda: disown("LOST", 2.0)) is True
+    assert await garbage(database, older_than=9.0) == ["LOST"]
 
 
 class TestFlags:

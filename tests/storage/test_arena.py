@@ -1,4 +1,4 @@
-"""Memory that two processes see: what is written in one is read in the other, by offset and length."""
+"""Memory that two processes see: what one is told of it the other reads."""
 
 from __future__ import annotations
 
@@ -7,66 +7,96 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.storage.arena import Arena, Shown, Span
+from gateway.storage.arena import Arena, Buffer, Shown
 
-MOST = 100
+SIZE = 1 << 16
+MOST = 1000
 
 
 @pytest.fixture
 def arena() -> Iterator[Arena]:
-    with closing(Arena(1 << 16)) as arena:
+    with closing(Arena(SIZE)) as arena:
         yield arena
 
 
-def seen(arena: Arena, spans: list[Span]) -> list[bytes]:
-    with closing(Shown(os.dup(arena.descriptor))) as there:
-        return [bytes(view) for view in there.views(spans)]
+def shown(arena: Arena) -> Shown:
+    return Shown(os.dup(arena.descriptor))
 
 
-def test_what_is_written_here_is_seen_there(arena: Arena) -> None:
-    first, second = arena.give(100), arena.give(200)
-    first[:] = b"a" * 100
-    second[:] = b"b" * 200
-    told = arena.told([first[10:20], second[50:], first[:1]], MOST)
-    assert told is not None
-    before, spans = told
-    assert before == b""
-    assert seen(arena, spans) == [b"a" * 10, b"b" * 150, b"a"]
+class TestGiving:
+    def test_each_part_once_and_no_more_than_there_are(self, arena: Arena) -> None:
+        parts = [arena.give(SIZE // 4) for _ in range(4)]
+        for number, part in enumerate(parts):
+            part[:] = bytes([number]) * len(part)
+        assert [set(part) for part in parts] == [{0}, {1}, {2}, {3}]
+        with pytest.raises(MemoryError):
+            arena.give(1)
+
+    def test_what_is_given_outlives_it(self) -> None:
+        with closing(Arena(SIZE)) as arena:
+            part = arena.give(10)
+        part[:] = b"0123456789"
+        assert bytes(part) == b"0123456789"
+
+    def test_it_is_not_inherited(self, arena: Arena) -> None:
+        assert not os.get_inheritable(arena.descriptor)
 
 
-def test_no_more_is_given_than_there_is(arena: Arena) -> None:
-    arena.give(1 << 16)
-    with pytest.raises(MemoryError):
-        arena.give(1)
+class TestTelling:
+    def test_the_other_side_sees_what_is_written(self, arena: Arena) -> None:
+        one, two = arena.give(100), arena.give(200)
+        other = shown(arena)
+        told = arena.told([b"head", two[10:20], one], MOST)
+        assert told == (b"head", [(110, 10), (0, 100)])
+        two[10:20], one[:] = b"0123456789", b"x" * 100
+        assert [bytes(view) for view in other.views(told[1])] == [b"0123456789", b"x" * 100]
+
+    def test_the_other_side_only_reads(self, arena: Arena) -> None:
+        (view,) = shown(arena).views([(0, 1)])
+        assert view.readonly
+
+    def test_of_another_memory_only_few_bytes_at_the_beginning(self, arena: Arena) -> None:
+        part = arena.give(10)
+        part[:] = b"0123456789"
+        own = memoryview(bytearray(b"own"))
+        assert arena.told([b"head", own, bytearray(b"too"), b"", part], MOST) == (b"headowntoo", [(0, 10)])
+        assert arena.told([part, b"", own[:0]], MOST) == (b"", [(0, 10)])
+        assert arena.told([part, own], MOST) is None
+        assert arena.told([part, b"x", part], MOST) is None
+        assert arena.told([bytes(MOST), part], MOST) == (bytes(MOST), [(0, 10)])
+        assert arena.told([bytes(MOST), b"x", part], MOST) is None
+        assert arena.told([], MOST) == (b"", [])
+
+    def test_not_that_of_another_arena(self, arena: Arena) -> None:
+        with closing(Arena(SIZE)) as other:
+            assert arena.told([other.give(3)], MOST) == (bytes(3), [])
+            assert arena.told([arena.give(3), other.give(3)], MOST) is None
+
+    def test_one_that_may_only_be_read_is_copied(self, arena: Arena) -> None:
+        part = arena.give(4)
+        part[:] = b"read"
+        assert arena.told([part.toreadonly()], MOST) == (b"read", [])
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=8))
-def test_bytes_from_elsewhere_come_first_and_are_few_or_it_cannot_be_told(parts: list[tuple[bool, int]]) -> None:
-    """(whether it is in the arena, its length) for each view."""
-    with closing(Arena(4096)) as arena:
-        _tell(arena, parts)
-
-
-def _tell(arena: Arena, parts: list[tuple[bool, int]]) -> None:
-    block = arena.give(4096)
-    block[:] = os.urandom(4096)
-    views = [
-        block[at * 64 : at * 64 + length] if inside else os.urandom(length) for at, (inside, length) in enumerate(parts)
-    ]
-    told = arena.told(views, MOST)
-    kinds = [inside for inside, length in parts if length]
-    in_order = kinds == sorted(kinds)
-    outside = sum(length for inside, length in parts if not inside)
-    assert (told is not None) == (in_order and outside <= MOST)
-    if told is not None:
-        before, spans = told
-        assert b"".join([before, *seen(arena, spans)]) == b"".join(map(bytes, views))
-
-
-@pytest.mark.parametrize("foreign", [bytearray(8), memoryview(bytearray(8)), memoryview(b"12345678")])
-def test_memory_of_others_is_told_as_bytes(arena: Arena, foreign: bytearray | memoryview) -> None:
-    assert arena.told([foreign], MOST) == (bytes(foreign), [])
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=300)), max_size=12))
+def test_what_is_told_is_what_is_there(pieces: list[tuple[bool, bytes]]) -> None:
+    """Or nothing is told: of any order of memory of ours and others'."""
+    with closing(Arena(SIZE)) as arena:
+        views: list[Buffer] = []
+        for ours, data in pieces:
+            if ours:
+                view = arena.give(len(data))
+                view[:] = data
+                views.append(view)
+            else:
+                views.append(data)
+        told = arena.told(views, MOST)
+        first = next((at for at, (ours, data) in enumerate(pieces) if ours and data), len(pieces))
+        outside = sum(len(data) for ours, data in pieces if not ours)
+        assert (told is None) == (outside > MOST or any(data and not ours for ours, data in pieces[first:]))
+        if told is not None:
+            header, spans = told
+            assert header + b"".join(shown(arena).views(spans)) == b"".join(data for _, data in pieces)

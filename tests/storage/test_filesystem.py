@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,15 @@ import pytest
 
 from gateway.errors import NoSuchObject, OutOfSpace, StorageError, StorageFailed
 from gateway.storage.filesystem import FileStore
-from gateway.storage.incoming import GroupSync, IncomingFolder, abandoned, incoming_keys, remove_if_empty, try_lock
+from gateway.storage.incoming import (
+    GroupSync,
+    IncomingFile,
+    IncomingFolder,
+    abandoned,
+    incoming_keys,
+    remove_if_empty,
+    try_lock,
+)
 from gateway.storage.layout import Layout, is_key, new_key
 from gateway.storage.rejected import RejectedFolder
 
@@ -100,6 +107,27 @@ class TestIncoming:
         file.finish([b"data"])
         for key in (file.key, new_key(5)):
             store.expect(key)  # the fixture of every test looks for descriptors that are left
+
+    def test_another_process_finishes_what_it_is_handed(
+        self, layout: Layout, store: FileStore, incoming: IncomingFolder
+    ) -> None:
+        """One in stock, one half written, one that is not made: whoever shares the lock goes on with them."""
+        other = IncomingFolder(layout, store, "worker", lock=os.dup(incoming.lock))
+        fresh = incoming.new_file()
+        incoming.restock()
+        stocked, begun = incoming.new_file(), incoming.new_file()
+        begun.append([b"begun "])
+        for file, expected in ((fresh, (False, False)), (stocked, (True, True)), (begun, (True, True))):
+            key, made, named = file.hand_over()
+            assert (key, (made, named)) == (file.key, expected)
+            theirs = IncomingFile(other, key, made=made, named=named)
+            theirs.finish([b"end"])
+            assert theirs.folder == file.folder
+            assert Path(layout.stored(key)).read_bytes() == (b"begun end" if file is begun else b"end")
+            file.discard()
+        assert list(store.keys()) == []
+        other.names.close()
+        os.close(other.lock)
 
     def test_more_views_than_one_writev_takes(self, incoming: IncomingFolder) -> None:
         file = incoming.new_file()
@@ -240,21 +268,6 @@ class TestGroupSync:
 
 
 class TestWorkers:
-    def test_who_ends_a_moment_after_its_worker_is_waited_for(self, layout: Layout, store: FileStore) -> None:
-        """A keeper, which has the lock too. Of a worker that lives nothing is waited for."""
-        dead, alive = IncomingFolder(layout, store, "999999999-X"), IncomingFolder(layout, store, f"{os.getpid()}-X")
-        ending = threading.Timer(0.2, os.close, [dead.lock])
-        ending.start()
-        began = time.monotonic()
-        adopted = list(abandoned(layout))
-        assert [folder for folder, _ in adopted] == [dead.path]
-        assert time.monotonic() - began < 2
-        ending.join()
-        for _, lock in adopted:
-            os.close(lock)
-        dead.names.close()
-        alive.close()
-
     def test_a_folder_is_adopted_only_when_its_worker_has_gone(self, layout: Layout, store: FileStore) -> None:
         alive = IncomingFolder(layout, store, "alive")
         dead = IncomingFolder(layout, store, "dead")
@@ -277,6 +290,65 @@ class TestWorkers:
         with pytest.raises(StorageError, match="in use"):
             IncomingFolder(layout, store, "one")
         folder.close()
+
+    def test_who_shares_the_lock_keeps_the_folder(self, layout: Layout, store: FileStore) -> None:
+        """A keeper that outlives its gateway: what it may yet commit is nobody else's."""
+        dead = IncomingFolder(layout, store, "dead")
+        dead.names.close()
+        shared = os.dup(dead.lock)
+        os.close(dead.lock)
+        assert list(abandoned(layout)) == []
+        os.close(shared)
+        ((_, lock),) = abandoned(layout)
+        os.close(lock)
+
+    def test_a_new_folder_that_is_taken_away_is_made_again(
+        self, layout: Layout, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who recovers may find it before it is locked: locked by them, without its lock, or gone."""
+        makedirs, made = os.makedirs, 0
+
+        def taken_away(path: str, exist_ok: bool) -> None:
+            nonlocal made
+            made += 1
+            makedirs(path, exist_ok=exist_ok)
+            if made <= 3:
+                ((folder, lock),) = abandoned(layout)
+                assert folder == path
+                if made == 1:
+                    held.append(lock)
+                    return
+                remove_if_empty(folder)
+                os.close(lock)
+
+        held: list[int] = []
+        monkeypatch.setattr(os, "makedirs", taken_away)
+        monkeypatch.setattr("time.sleep", lambda seconds: os.close(held.pop()) if held else None)
+        folder = IncomingFolder(layout, store, "new")
+        assert made == 4
+        assert try_lock(folder.path) is None
+        folder.close()
+
+    def test_one_that_others_look_at_meanwhile_is_left_to_them(
+        self, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layout.worker("dead").mkdir()
+        ((folder, lock),) = abandoned(layout)
+        unlink, others = os.unlink, []
+
+        def and_look(path: str) -> None:
+            unlink(path)
+            others.extend(abandoned(layout))
+
+        monkeypatch.setattr(os, "unlink", and_look)
+        remove_if_empty(folder)
+        monkeypatch.undo()
+        os.close(lock)
+        ((same, theirs),) = others
+        assert same == folder
+        remove_if_empty(same)
+        os.close(theirs)
+        assert list(layout.incoming.iterdir()) == []
 
 
 class TestRejected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,19 @@ class Intake:
 
 
 @asynccontextmanager
-async def intake(path: Path, *, blocks: int = 32, **sections: dict[str, Any]) -> AsyncIterator[Intake]:
+async def intake(
+    path: Path, *, blocks: int = 32, keepers: int = 0, **sections: dict[str, Any]
+) -> AsyncIterator[Intake]:
     """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`.
 
-    Instances are kept in threads, unless `storage` says how many `keepers` there are to be.
+    What comes is kept in threads, or by so many `keepers`.
     """
-    sections["storage"] = {"min_free": 0, "path": str(path), "keepers": 0, **sections.get("storage", {})}
+    sections["storage"] = {"min_free": 0, "path": str(path), "keepers": keepers, **sections.get("storage", {})}
     settings = _with(config.load(environment={}, overrides=None), sections)
-    with closing(Arena(blocks * BLOCK_SIZE)) as memory:
-        async with _intake(settings, memory, blocks) as gateway:
-            yield gateway
-
-
-@asynccontextmanager
-async def _intake(settings: Settings, memory: Arena, blocks: int) -> AsyncIterator[Intake]:
-    async with open_folder(settings.storage) as folder, open_ingest(folder, memory=memory) as ingest:
+    async with AsyncExitStack() as opened:
+        memory = opened.enter_context(closing(Arena(blocks * BLOCK_SIZE))) if keepers else None
+        folder = await opened.enter_async_context(open_folder(settings.storage))
+        ingest = await opened.enter_async_context(open_ingest(folder, memory=memory))
         made: list[Intake] = []
 
         def seats() -> AbstractContextManager[Counter[str]]:
@@ -87,7 +85,7 @@ async def _intake(settings: Settings, memory: Arena, blocks: int) -> AsyncIterat
         jobs = Runner(folder.database, context.kinds, poll=0.02)
         context.wake = jobs.notify
         services = GatewayServices(settings, context, seats)
-        pool = BlockPool(blocks, give=memory.give)
+        pool = BlockPool(blocks, give=memory.give) if memory is not None else BlockPool(blocks)
         certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(
             listen("127.0.0.1", 0),

@@ -29,6 +29,7 @@ __all__ = [
     "Gateway",
     "NotStarted",
     "Peer",
+    "children",
     "dcmqrscp",
     "free_port",
     "http_get",
@@ -122,19 +123,26 @@ class Gateway:
         self.process.send_signal(number)
 
     def freeze(self, timeout: float = 10.0) -> None:
-        """SIGSTOP, and wait until the last thread has stopped: one in a system call finishes that first."""
-        self.signal(signal.SIGSTOP)
-        tasks = Path(f"/proc/{self.pid}/task")
+        """SIGSTOP, its keepers too, and wait until the last thread has stopped: one in a system call finishes that
+        first.
+        """
+        some = [self.pid, *children(self.pid)]
+        for pid in some:
+            os.kill(pid, signal.SIGSTOP)
 
         def stopped() -> bool:
-            states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()]
-            return set(states) == {"T"}
+            tasks = [task for pid in some for task in Path(f"/proc/{pid}/task").iterdir()]
+            return {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks} == {"T"}
 
         wait_until(stopped, timeout, "not every thread has stopped")
 
     def kill(self) -> None:
-        """kill -9, and no more of it when this returns."""
+        """kill -9. Its keepers end by themselves, those that are frozen once they are let."""
+        orphans = children(self.pid) if self.process is not None else []
         self._end(signal.SIGKILL, 10)
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, timeout: float = 30.0) -> int:
         """SIGTERM; the exit code once it has drained. Killed, and TimeoutExpired, where it does not end in time."""
@@ -173,6 +181,15 @@ class Gateway:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.kill()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that have not been waited for."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends at this moment
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, bytes]:

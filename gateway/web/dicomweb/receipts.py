@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.archive.ingest import Outcome, Taken
+from gateway.archive.keeping import KeeperLost
 from gateway.errors import (
     BadRequest,
     DatabaseError,
@@ -71,7 +72,7 @@ class Receipt:
                 self.reason, self.status = error.status, 409
             case OutOfSpace():
                 self.reason, self.status = OUT_OF_RESOURCES, 507
-            case StorageFailed() | DatabaseError():
+            case StorageFailed() | KeeperLost() | DatabaseError():
                 self.reason, self.status = OUT_OF_RESOURCES, 503
             case UnsupportedTransferSyntax():
                 self.reason, self.status = TRANSFER_SYNTAX_NOT_SUPPORTED, 409
