@@ -251,6 +251,12 @@ class TestFailures:
         assert (await post(gateway, body)).status == 400
         assert (await post(gateway, body, "=multipart/related; type=application/dicom")).status == 400
 
+    async def test_nothing_at_all_any_number_of_times(self, gateway: House):
+        """aiohttp has one reader for all empty bodies, which says another thing each time."""
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                assert (await post(gateway, b"")).status == 400
+
     async def test_cut_off_in_the_middle(self, gateway: House):
         """What was whole before stays, and the answer says what failed."""
         one, two = instance(), instance()
