@@ -67,6 +67,17 @@ class TestFailingCommit:
         assert caught.value.in_doubt
         assert await database.fetch(ALL) == [("there",)]
 
+    async def test_what_another_process_has_found_ends_writing_here(self, database: SQLite) -> None:
+        told: list[str] = []
+        database.on_failed = told.append
+        await database.write(lambda: put("before"))
+        for _ in range(2):
+            database.fail("the disk is gone")
+        with pytest.raises(DatabaseError, match="the disk is gone"):
+            await database.write(lambda: put("after"))
+        assert told == ["the disk is gone"]
+        assert await database.fetch(ALL) == [("before",)]
+
     async def test_a_full_disk_is_rolled_back_and_passes(self, database: SQLite) -> None:
         double = fail(database, "COMMIT", sqlite3.SQLITE_FULL)
         with pytest.raises(DatabaseError) as caught:
