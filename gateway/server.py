@@ -27,7 +27,7 @@ from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
-from gateway.net.tls import Certificates, client_tls, server_certificates, stamp
+from gateway.net.tls import Certificates, Stamp, client_tls, server_certificates, stamp
 from gateway.remote.kinds import examine_destination
 from gateway.scp import context as scp
 from gateway.scp.services import GatewayServices, Offer
@@ -258,8 +258,9 @@ async def serve(
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     asked = asyncio.Event()
+    read = await asyncio.to_thread(stamp, config_file) if config_file is not None else None
     async with running(settings) as gateway:
-        keeper = loop.create_task(keep_current(gateway, config_file, overrides, asked))
+        keeper = loop.create_task(keep_current(gateway, config_file, overrides, asked, read))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, asked.set)
@@ -282,10 +283,12 @@ class Uses(Protocol):
 
 
 async def keep_current(
-    gateway: Uses, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event
+    gateway: Uses, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event, read: Stamp
 ) -> None:
-    """Read the settings again when `asked`, and when the file has changed and been left alone since."""
-    used = before = await asyncio.to_thread(stamp, file) if file is not None else None
+    """Read the settings again when `asked`, and when the file has changed since `read`, its stamp when it was read
+    first, and been left alone since.
+    """
+    used = before = read
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gateway import server
 from gateway.config import Settings
 from gateway.errors import ConfigurationError, GatewayError
+from gateway.net.tls import stamp
 from gateway.sharing import board
 from gateway.sharing.process import prepare_process
 from gateway.sharing.sockets import listen_dicom, listen_web, web_url
@@ -251,6 +252,7 @@ async def serve(
     """As `server.serve`, in so many processes."""
     loop = asyncio.get_running_loop()
     stop, asked = asyncio.Event(), asyncio.Event()
+    read = await asyncio.to_thread(stamp, config_file) if config_file is not None else None
     await asyncio.to_thread(server.examine, settings)
     parent = Parent(settings, count)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -259,7 +261,7 @@ async def serve(
     keeper: asyncio.Task[None] | None = None
     try:
         await parent.start()
-        keeper = loop.create_task(server.keep_current(parent, config_file, overrides, asked))
+        keeper = loop.create_task(server.keep_current(parent, config_file, overrides, asked, read))
         plain, tls = parent.sockets
         on_listening(
             plain.getsockname()[:2],
