@@ -14,6 +14,7 @@ import pytest
 from gateway.archive import recovery
 from gateway.archive.folder import open_folder, open_ingest
 from gateway.archive.ingest import Ingest, Outcome, Taken
+from gateway.config import Storage
 from gateway.dicom import uids
 from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageError, StorageFailed
 from gateway.index import store as index
@@ -161,16 +162,19 @@ class TestFailures:
 
 
 class TestRecovery:
-    async def test_each_state_that_a_crash_can_leave(self, tmp_path: Path) -> None:
-        """A row decides: with one the instance is finished, without one both its names go."""
+    async def one_stored(self, path: Path) -> tuple[Storage, Layout, str, str]:
+        """A gateway that has stopped: its settings, its folder, the key of its one instance, and one it has not."""
         data_set = ct_header()
-        async with asyncio.timeout(20), intake(tmp_path) as gateway:
+        async with asyncio.timeout(20), intake(path) as gateway:
             await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
             settings = gateway.folder.settings
-        layout = Layout(tmp_path)
-        (key,) = [p.name for p in remains(layout.store)]
+        (key,) = [p.name for p in remains(Layout(path).store)]
+        return settings, Layout(path), key, key[:-1] + ("0" if key[-1] != "0" else "1")
+
+    async def test_each_state_that_a_crash_can_leave(self, tmp_path: Path) -> None:
+        """A row decides: with one the instance is finished, without one both its names go."""
+        settings, layout, key, stranger = await self.one_stored(tmp_path)
         dead = layout.worker("dead")
-        stranger = key[:-1] + ("0" if key[-1] != "0" else "1")
         for has_store_name in (True, False):
             dead.mkdir()
             shutil.copy(layout.stored(key), dead / key)
@@ -187,16 +191,10 @@ class TestRecovery:
     ) -> None:
         """The gateway was killed and is started again at once, and a keeper of the old one is at its last batch."""
         monkeypatch.setattr(recovery, "_AGAIN", (0.05,) * 100)
-        data_set = ct_header()
-        async with asyncio.timeout(20), intake(tmp_path) as gateway:
-            await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
-            settings = gateway.folder.settings
-        layout = Layout(tmp_path)
-        (key,) = [p.name for p in remains(layout.store)]
+        settings, layout, key, stranger = await self.one_stored(tmp_path)
         dead = layout.worker("dead")
         dead.mkdir()
         os.link(layout.stored(key), dead / key)
-        stranger = key[:-1] + ("0" if key[-1] != "0" else "1")
         (dead / stranger).write_bytes(b"half")
         held = try_lock(str(dead))
         assert held is not None
