@@ -258,7 +258,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     asked = asyncio.Event()
-    read = await asyncio.to_thread(stamp, config_file) if config_file is not None else None
+    read = await stamp_of(config_file)
     async with running(settings) as gateway:
         keeper = loop.create_task(keep_current(gateway, config_file, overrides, asked, read))
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -282,6 +282,11 @@ class Uses(Protocol):
         """Put a checked snapshot in place. Raises ConfigurationError, with nothing changed."""
 
 
+async def stamp_of(file: Path | None) -> Stamp:
+    """Of the configuration file, as it is now; None where there is none."""
+    return await asyncio.to_thread(stamp, file) if file is not None else None
+
+
 async def keep_current(
     gateway: Uses, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event, read: Stamp
 ) -> None:
@@ -293,7 +298,7 @@ async def keep_current(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
                 await asked.wait()
-        now = await asyncio.to_thread(stamp, file) if file is not None else None
+        now = await stamp_of(file)
         if asked.is_set() or (now is not None and now == before != used):
             asked.clear()
             used = now

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Any, Final
 from gateway import telemetry
 from gateway.archive.keeper import Answer, Order, framed, unframed
 from gateway.archive.keeping import KeeperLost
+from gateway.archive.spawning import Deaths, command, ending
 from gateway.database.database import Script
 from gateway.errors import StorageError
 from gateway.storage.arena import Arena, Buffer
@@ -37,10 +37,6 @@ _PATIENCE: Final = 30.0
 """Seconds for a keeper to be up, and for one that has nothing left to do to end."""
 _AWAITED: Final = 3.0
 """Seconds for which an instance waits for a keeper when there is none: one that comes again needs half of one."""
-_STEADY: Final = 10.0
-"""Seconds of life after which a death counts as the first again."""
-_FIRST, _LONGEST = 0.5, 30.0
-"""Seconds before the second start of a keeper that dies at once, twice that before the next, and so on."""
 
 
 class Keepers:
@@ -115,12 +111,11 @@ class Keepers:
 
     async def _live(self, first: asyncio.Future[None]) -> None:
         """Have a keeper in this place until we close; `first` is done when the first one is up, or cannot be."""
-        deaths = 0
+        deaths = Deaths()
         while not self._closing.is_set():
             began = self._loop.time()
             try:
-                code = await self._life(first)
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                how = ending(await self._life(first))
             except OSError as error:
                 how = f"cannot be started: {error.strerror}"
             if self._closing.is_set():
@@ -128,8 +123,7 @@ class Keepers:
             if not first.done():
                 first.set_exception(StorageError(f"the process that stores instances {how}; see the log"))
                 return
-            deaths = 1 if self._loop.time() - began > _STEADY else deaths + 1
-            pause = 0.0 if deaths == 1 else min(_LONGEST, _FIRST * 2.0 ** min(deaths - 2, 10))
+            pause = deaths.after(self._loop.time() - began)
             log.error("a process that stores instances %s; it is started again in %.1f s", how, pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -172,15 +166,8 @@ class Keepers:
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         handed = (theirs.fileno(), self._memory.descriptor, self._incoming.lock)
-        # Spawned, so that it has none of our threads, locks and descriptors; it looks for modules where we do.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from gateway.archive.keeper import main; main()"
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            program,
-            *map(str, handed),
-            str(self._layout.base),
-            self._incoming.name,
+            *command("gateway.archive.keeper", *map(str, handed), str(self._layout.base), self._incoming.name),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=handed,
             env={name: text for name, text in os.environ.items() if name != METRICS_FOLDER},

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,9 +19,9 @@ import msgspec
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import server
+from gateway.archive.spawning import Deaths, command, ending
 from gateway.config import Settings
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.net.tls import stamp
 from gateway.sharing import board
 from gateway.sharing.process import prepare_process
 from gateway.sharing.sockets import listen_dicom, listen_web, web_url
@@ -32,10 +31,6 @@ from gateway.workers.sizing import share
 
 log = logging.getLogger(__name__)
 
-_STEADY = 10.0
-"""Seconds of life after which a death counts as the first again."""
-_FIRST, _LONGEST = 0.5, 30.0
-"""Seconds before the second start of a worker that dies at once, twice that before the next, and so on."""
 _GRACE = 15.0
 """Seconds beyond `dicom.drain_timeout` for answers under way, then SIGKILL."""
 
@@ -64,8 +59,7 @@ class Worker:
         self.channel: Channel | None = None
         self.listening = asyncio.Event()
         self.unfit: Unfit | None = None
-        self.deaths = 0
-        """One after the other, at once."""
+        self.deaths = Deaths()
 
 
 class Parent:
@@ -146,15 +140,13 @@ class Parent:
         """Have a process in this place, until we stop, or it cannot start in the beginning."""
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            began, first = loop.time(), not worker.listening.is_set() and not worker.deaths
+            began, first = loop.time(), not worker.listening.is_set() and not worker.deaths.count
             code = await self._live(worker)
             if self._stopping or (first and not worker.listening.is_set()):
                 return
-            worker.deaths = 1 if loop.time() - began > _STEADY else worker.deaths + 1
-            pause = 0.0 if worker.deaths == 1 else min(_LONGEST, _FIRST * 2.0 ** min(worker.deaths - 2, 10))
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            pause = worker.deaths.after(loop.time() - began)
             why = f": {worker.unfit.why}" if worker.unfit is not None else ""
-            log.error("worker %d %s%s; it is started again in %.1f s", worker.number, how, why, pause)
+            log.error("worker %d %s%s; it is started again in %.1f s", worker.number, ending(code), why, pause)
             await asyncio.sleep(pause)
 
     async def _live(self, worker: Worker) -> int:
@@ -164,14 +156,9 @@ class Parent:
         descriptors = [theirs.fileno(), self._board_descriptor, sockets.plain.fileno(), self.web.fileno()]
         if sockets.tls is not None:
             descriptors.append(sockets.tls.fileno())
-        # Spawned, so that it has none of our threads, locks and descriptors; it looks for modules where we do.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from gateway.workers.worker import main; main()"
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                program,
-                str(theirs.fileno()),
+                *command("gateway.workers.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
                 env={**os.environ, METRICS_FOLDER: self._metrics.name},
@@ -252,7 +239,7 @@ async def serve(
     """As `server.serve`, in so many processes."""
     loop = asyncio.get_running_loop()
     stop, asked = asyncio.Event(), asyncio.Event()
-    read = await asyncio.to_thread(stamp, config_file) if config_file is not None else None
+    read = await server.stamp_of(config_file)
     await asyncio.to_thread(server.examine, settings)
     parent = Parent(settings, count)
     for number in (signal.SIGTERM, signal.SIGINT):

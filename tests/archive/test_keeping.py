@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from gateway.archive import keepers as module
+from gateway.archive import spawning
 from gateway.archive.deliveries.control import Deliveries, Selection
 from gateway.archive.deliveries.dispatch import Dispatch
 from gateway.archive.ingest import Outcome, Taken
@@ -327,7 +328,7 @@ class TestDeaths:
         caplog.clear()  # of errors, with what was on their way
 
     async def test_again_and_again(self, gateway: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_FIRST", 0.01)
+        monkeypatch.setattr(spawning, "_FIRST", 0.01)
         monkeypatch.setattr(module, "_AWAITED", 20.0)
         for number in range(4):
             assert (await store(gateway, *instance(number))).outcome is Outcome.STORED
