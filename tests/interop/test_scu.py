@@ -122,7 +122,10 @@ class TestArchives:
         assert await node(archive).echo() == 0
 
     async def test_send(self, archive: Peer) -> None:
-        sent = await node(archive).send(items(*files(archive)), associations=2)
+        # Two of them are one instance; dcmqrscp, which forks, may fail at it where both come at the same moment.
+        again = [name for name in files(archive) if "bigendian" in name]
+        sent = await node(archive).send(items(*(name for name in files(archive) if name not in again)), associations=2)
+        sent += await node(archive).send(items(*again), associations=2)
         assert {Path(one.item.name).name: one.detail for one in sent} == dict.fromkeys(files(archive), "0000H success")
 
     async def test_find_at_every_level(self, archive: Peer) -> None:
