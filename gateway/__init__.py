@@ -1,3 +1,3 @@
-"""A DICOM gateway: takes in images over DIMSE and HTTP, keeps them safe, serves them to both worlds."""
+"""A DICOM gateway: receives images over DIMSE and HTTP, stores them durably, and serves them over both."""
 
 __version__ = "0.1.0"

@@ -13,13 +13,17 @@
     ├── RequestFailed              a peer answered a request of ours with a failure: carries its status
     ├── StorageError               the store could not do what was asked
     │   ├── OutOfSpace             no room (a floor or ENOSPC); goes away by itself
+    │   ├── OutOfDescriptors       no file can be opened for a moment; goes away by itself
     │   ├── StorageFailed          an I/O error after which nothing more may be acknowledged
     │   └── NoSuchObject           no object under that key
     ├── DatabaseError              the database could not do what was asked
-    ├── JobGivenUp                 a job cannot succeed, however often it is tried
+    ├── PermanentFailure           a job cannot succeed, however often it is tried
     ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
-    ├── Promised                   it must be kept: storage commitment has promised that
+    ├── RetainedByCommitment       an object must stay: storage commitment has promised it
+    ├── RevisionConflict           it was changed since whoever wants to change it has read it
+    ├── SeveralPatients            UIDs fit objects of several patients: carries these and the patients
     ├── NotFound                   a study, series, instance or other resource does not exist
+    │   └── UnknownResource        no patient, study, series or instance has that public id
     └── BadRequest                 a request makes no sense; the text says where and why
 
 The wire code lives on the exception (`source`, `reason`, `status`). Domain errors become DIMSE statuses
@@ -28,13 +32,19 @@ in `scp/` and HTTP codes in `web/`, each in one place. Nothing here does I/O or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GatewayError(Exception):
     """Root of every error that the gateway raises on purpose."""
 
 
 class ConfigurationError(GatewayError):
-    """A setting is wrong. The text names it, its place, and what would be right."""
+    """A setting is wrong. Each text names one, its place, and what would be right."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__("; ".join(texts))
+        self.texts = texts
 
 
 class DataSetError(GatewayError):
@@ -46,15 +56,15 @@ class TruncatedDataSet(DataSetError):
 
 
 class NotAnInstance(DataSetError):
-    """It is no DICOM file at all, or a DICOMDIR."""
+    """The bytes are no DICOM file at all, or a DICOMDIR."""
 
 
 class UnsupportedTransferSyntax(DataSetError):
-    """The transfer syntax is unknown here, or this operation cannot be done in it."""
+    """The transfer syntax is unknown, or the operation is not possible in it."""
 
 
 class EditError(GatewayError):
-    """A change cannot be made to this object, or may not. The text names the place and says why."""
+    """A change to this object is impossible or not allowed. The text names the place and says why."""
 
 
 class ProtocolError(GatewayError):
@@ -87,11 +97,15 @@ class AssociationLost(GatewayError):
 
 
 class RequestFailed(GatewayError):
-    """A peer answered a request of ours with a failure. `status` is what it said (PS3.7 Annex C)."""
+    """A peer answered a request of ours with a failure; `status` is that of the response (PS3.7 Annex C)."""
 
     def __init__(self, detail: str, status: int) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class Overloaded(GatewayError):
+    """A resource stayed in use by other work for as long as one may wait. Trying again helps."""
 
 
 class StorageError(GatewayError):
@@ -99,11 +113,15 @@ class StorageError(GatewayError):
 
 
 class OutOfSpace(StorageError):
-    """There is no room for more data. It goes away by itself when room is made."""
+    """No space is left for more data. The condition ends by itself when space is freed."""
+
+
+class OutOfDescriptors(StorageError):
+    """No file can be opened now, because this process or the system has too many open. The disk is not at fault."""
 
 
 class StorageFailed(StorageError):
-    """An I/O error after which the store may no longer vouch for data, such as a failed fsync.
+    """An I/O error after which the store can no longer guarantee durability, such as a failed fsync.
 
     It is never retried: what the kernel did with the dirty pages is unknown.
     """
@@ -116,7 +134,7 @@ class NoSuchObject(StorageError):
 class DatabaseError(GatewayError):
     """The database could not do what was asked; the work was rolled back.
 
-    With `in_doubt` true the outcome is unknown: it may yet turn out to have been committed.
+    With `in_doubt` true the outcome is unknown: the work may turn out to have been committed.
     """
 
     def __init__(self, detail: str, *, in_doubt: bool = False) -> None:
@@ -124,7 +142,7 @@ class DatabaseError(GatewayError):
         self.in_doubt = in_doubt
 
 
-class JobGivenUp(GatewayError):
+class PermanentFailure(GatewayError):
     """A job cannot succeed, however often it is tried. The text says why."""
 
 
@@ -136,13 +154,30 @@ class InstanceRefused(GatewayError):
         self.status = status
 
 
-class Promised(GatewayError):
-    """It must be kept, because storage commitment has promised that. The text says what, and until when."""
+class RetainedByCommitment(GatewayError):
+    """An object must stay, because storage commitment has promised it. The text says which, and until when."""
+
+
+class RevisionConflict(GatewayError):
+    """Something was changed after the client that wants to change it had read it. The text says what to do."""
+
+
+class SeveralPatients(GatewayError):
+    """The UIDs `uids`, from the study down, fit objects of several patients, whose public ids are `patients`."""
+
+    def __init__(self, uids: Sequence[str], patients: Sequence[str]) -> None:
+        super().__init__(f"{len(patients)} patients have an object of the UID {uids[-1]}")
+        self.uids = uids
+        self.patients = patients
 
 
 class NotFound(GatewayError):
     """The resource does not exist."""
 
 
+class UnknownResource(NotFound):
+    """No patient, study, series or instance has that public id."""
+
+
 class BadRequest(GatewayError):
-    """A request makes no sense. The text says which part and why."""
+    """A request makes no sense. The text says which part, and why."""

@@ -1,246 +1,268 @@
-"""The composition root: build, start, reload, drain, stop. Nothing else knows all the rooms."""
+"""The composition root: build, start, reload, drain, stop. No other module knows all rooms."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
-from collections import Counter
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from gateway import config, telemetry
-from gateway.access.tokens import check_tokens
-from gateway.access.users import check_users
-from gateway.archive.deliveries.dispatch import Dispatch, Routes
-from gateway.archive.deliveries.table import forget_deliveries
-from gateway.archive.folder import DataFolder, open_folder, open_ingest
+from gateway import __version__, telemetry
 from gateway.config import Settings
+from gateway.current_settings import Current, announce, keep_current, stamp_of, warn_of_unusable_folders
 from gateway.database.database import Script
-from gateway.delivery import service as delivery
-from gateway.errors import ConfigurationError
+from gateway.errors import DatabaseError
 from gateway.events.feed import Feed
+from gateway.examination import examine
+from gateway.forwarding import service as delivery
+from gateway.forwarding.control import hold_incomplete
+from gateway.forwarding.rule_engine import RuleEngine
+from gateway.forwarding.table import forget_deliveries
+from gateway.ingest.data_folder import open_folder, open_ingest
+from gateway.ingest.health import Health
+from gateway.ingest.ingest import Ingest
+from gateway.ingest.pixel_examination import Examination
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort
+from gateway.net.associations import OpenAssociations
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
-from gateway.net.tls import Certificates, Stamp, client_tls, server_certificates, stamp
-from gateway.remote.kinds import examine_destination
+from gateway.net.tls import Certificates
+from gateway.processes.arena import Arena
+from gateway.processes.group import Group
+from gateway.processes.process import connections_within, prepare_process
+from gateway.processes.sockets import Sockets, bind, web_url
 from gateway.scp import context as scp
-from gateway.scp.services import GatewayServices, Offer
-from gateway.scu.node import identity_of
-from gateway.sharing.group import Group
-from gateway.sharing.process import prepare_process
-from gateway.sharing.sockets import Sockets, listen_dicom, taken, web_url
-from gateway.storage.arena import Arena
+from gateway.scp import storage
+from gateway.scp.services import REGISTRY, GatewayServices, Offer
+from gateway.supervision import lasting
+from gateway.systems.directory import Directory
 from gateway.ul.association import Limits
+from gateway.use_cases import UseCases, open_use_cases
 from gateway.web.app import create_app
-from gateway.web.context import Context
-from gateway.web.listener import Listener, certificates_of
+from gateway.web.context import Accepted, Context
+from gateway.web.listener import Listener
 
 log = logging.getLogger(__name__)
 
 _UNASSOCIATED = 200
-"""Connections beyond the limit on associations, so that those past it can be told why they are rejected."""
-_LOOK = 1.0
-"""Seconds between looks at the configuration file; a change is taken when it is still the same at the next look."""
-AT_START = (
-    "dicom.host",
-    "dicom.port",
-    "dicom.tls_port",
-    "http.host",
-    "http.port",
-    "http.prefix",
-    "storage.path",
-    "storage.keepers",
-    "server.workers",
-)
-"""What only a new start of the whole gateway takes."""
+"""Connections beyond the limit on associations, so that a rejected peer gets the reason."""
+_SENDING_ENDS_S = 3.0
+"""Seconds for transfers under way when the gateway stops; the rest is sent after the next start."""
 
 
-class Examined(NamedTuple):
-    """What was made ready of a snapshot: the certificates that we show, for DICOM and for the web, and the rules."""
-
-    dicom: Certificates | None
-    web: Certificates | None
-    routes: Routes
+OnListening = Callable[[tuple[str, int] | None, tuple[str, int] | None, str], None]
+"""Called with the listening addresses: DICOM, plain and TLS, None for none, and the URL of the web."""
 
 
-def examine(settings: Settings) -> Examined:
-    """Look at all of a snapshot that only the rooms can judge, files included. Raises ConfigurationError. Blocks."""
-    Offer(settings.dicom)
-    check_users(settings.http.users)
-    check_tokens(settings.tokens)
-    for name, modality in settings.modalities.items():
-        client_tls(settings.dicom, modality)
-        identity_of(name, modality)
-    for name, destination in settings.destinations.items():
-        examine_destination(name, destination)
-    return Examined(
-        server_certificates(settings.dicom),
-        certificates_of(settings.http) if settings.http.certificate else None,
-        Routes(settings),
-    )
+class Readiness:
+    """Whether instances are accepted, and the reasons if not."""
 
+    def __init__(self, health: Health, ingest: Ingest) -> None:
+        self._health = health
+        self._ingest = ingest
+        self.is_draining = False
 
-def announce(before: Settings, after: Settings, ready: Examined) -> None:
-    """Say in the log what changes, and what of it waits for the next start."""
-    for name in config.changes(before, after):
-        late = name in AT_START or (name == "http.certificate" and not (ready.web and before.http.key))
-        log.log(
-            logging.WARNING if late else logging.INFO,
-            "%s has changed%s",
-            name,
-            ", which takes effect at the next start" if late else "",
-        )
-
-
-class Gateway:
-    """One running gateway, or one worker of it. Made by `running`."""
-
-    def __init__(
-        self, settings: Settings, folder: DataFolder, certificates: Certificates | None, group: Group | None
-    ) -> None:
-        self.group = group
-        self.settings = settings
-        self.certificates = certificates
-        self.folder = folder
-        self.dispatch: Dispatch
-        self.services: GatewayServices
-        self.acceptor: Acceptor
-        self.web: Listener
-        self._draining = False
-
-    def readiness(self) -> tuple[bool, list[str]]:
-        """Whether images are taken in, and if not, why."""
-        reasons = list(self.folder.health.failures)
-        if self._draining:
+    def __call__(self) -> tuple[bool, list[str]]:
+        reasons = [*self._health.failures, *self._ingest.obstacles()]
+        if self.is_draining:
             reasons.append("the gateway is stopping")
         return not reasons, reasons
 
-    def seats(self) -> AbstractContextManager[Counter[str]]:
-        """As `scp.admission.Seats`."""
-        return self.group.seats() if self.group is not None else nullcontext(self.acceptor.established())
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """One running gateway, or one worker of it. Built by `running`."""
+
+    current: Current
+    group: Group | None
+    certificates: Certificates | None
+    """The certificates for DICOM over TLS."""
+    health: Health
+    readiness: Readiness
+    rule_engine: RuleEngine
+    directory: Directory
+    services: GatewayServices
+    acceptor: Acceptor
+    web: Listener
+    jobs_added: asyncio.Event
+    """Set when there may be a job to do."""
 
     async def use(self, settings: Settings) -> None:
-        """Put a checked snapshot in place for everything that begins from now on.
+        """Apply a checked snapshot to everything that begins from now on.
 
-        Raises ConfigurationError, with nothing changed, for what only a room can see is wrong.
+        Raises: ConfigurationError, with nothing changed, for a problem that only another room can find.
         """
         ready = await asyncio.to_thread(examine, settings)
         if self.group is None:
-            announce(self.settings, settings, ready)
+            announce(self.current(), settings, ready)
         self.services.use(settings)
         if self.certificates is not None and ready.dicom is not None:
             self.certificates.replace(ready.dicom)
         self.web.use(ready.web)
-        self.dispatch.use(ready.routes)
-        self.acceptor.use(_limits(settings), _connections(settings, self.group), settings.dicom.max_operations)
-        self.settings = settings
+        self.rule_engine.use(ready.rules)
+        most, self.web.max_connections = _connections(settings, self.group)
+        self.acceptor.use(_limits(settings), most, settings.dicom.max_operations)
+        self.current.settings = settings
         worker = self.group.number if self.group is not None else 0
         telemetry.setup_logging(settings.log.level, settings.log.format, worker=worker)
 
+    async def refresh_systems(self) -> None:
+        """Another process has added, changed or removed a system."""
+        try:
+            await self.directory.refresh()
+        except DatabaseError as error:
+            log.warning("which systems were added over REST cannot be read: %s", error)
+
     def drain(self) -> None:
-        """From now on new associations are rejected, with a reason that makes senders come back."""
-        self._draining = True
-        self.services.draining = True
+        """Reject new associations, with a reason that makes senders retry."""
+        self.readiness.is_draining = self.services.draining = True
 
 
 @asynccontextmanager
 async def running(settings: Settings, group: Group | None = None) -> AsyncIterator[Gateway]:
-    """A gateway that listens; on the way out it drains and closes everything. Raises ConfigurationError.
+    """Run a gateway that listens; drains and closes everything at exit. Raises ConfigurationError.
 
-    With a `group` it is one worker of several, on the sockets that they share.
+    With a `group`, it is one worker of several, on the sockets that they share.
     """
     prepare_process()
     ready = await asyncio.to_thread(examine, settings)
-    async with open_folder(settings.storage) as folder, _arena(settings.storage) as memory:
-        gateway = Gateway(settings, folder, ready.dicom, group)
-        folder.database.on_failed = lambda reason: folder.health.fail(f"the database cannot write: {reason}")
-        if group is not None:
-            folder.health.failures += group.failures
-            folder.health.on_failure = group.tell_failure
+    current, jobs_added = Current(settings), asyncio.Event()
+    health = Health(group.failures, group.report_failure) if group is not None else Health()
+    wake = jobs_added.set if group is None or group.does_jobs else group.report_job
+    rule_engine = RuleEngine(current, wake=wake)
+    rule_engine.use(ready.rules)
+    async with AsyncExitStack() as opened:
+        memory = opened.enter_context(closing(Arena(settings.storage.buffer_memory)))
+        folder = await opened.enter_async_context(open_folder(settings.storage, health=health))
         feed = Feed(folder.database)
-        dispatch = gateway.dispatch = Dispatch(lambda: gateway.settings)
-        dispatch.use(ready.routes)
-        async with open_ingest(folder, lambda: gateway.settings.storage, feed.notify, dispatch, memory) as ingest:
-            workers = group.count if group is not None else 1
-            services = scp.Context(lambda: gateway.settings, ingest, folder.database, folder.store, workers=workers)
-            deliveries = _deliveries(gateway, services, dispatch)
-            runner = _runner(settings, services, deliveries)
-            wake = runner.notify if group is None or group.does_jobs else group.tell_jobs
-            if group is not None and group.does_jobs:
-                group.wake_jobs = runner.notify
-            services.wake = dispatch.wake = wake
-            gateway.services = GatewayServices(settings, services, gateway.seats)
-            blocks = BlockPool(settings.storage.buffer_memory // BLOCK_SIZE, give=memory.give)
-            gateway.acceptor = _acceptor(settings, gateway.services, ready.dicom, group, blocks)
-            if group is not None:
-                group.associations, group.established = gateway.acceptor.associations, gateway.acceptor.established
-            gateway.web = Listener(
-                create_app(
-                    Context(
-                        settings=lambda: gateway.settings,
-                        database=folder.database,
-                        store=folder.store,
-                        ingest=ingest,
-                        feed=feed,
-                        associations=group.all_associations if group is not None else gateway.acceptor.associations,
-                        readiness=gateway.readiness,
-                        ports=lambda: (gateway.acceptor.address[1], gateway.web.port),
-                        intake=group.intake if group is not None else telemetry.intake,
-                        workers=workers,
-                        wake=wake,
-                    )
-                )
+        opened.push_async_callback(feed.close)
+        ingest = await opened.enter_async_context(
+            open_ingest(folder, lambda: current().storage, feed.notify, rule_engine, memory)
+        )
+        use_cases = await opened.enter_async_context(
+            open_use_cases(
+                *(current, folder.database, folder.store, ingest),
+                wake=wake,
+                systems_changed=group.report_systems if group is not None else lambda: None,
+                workers=group.count if group is not None else 1,
+                ledger=group.board if group is not None else None,
             )
-            try:
-                await _start_web(gateway)
-                gateway.acceptor.start()
-                if group is None or group.does_jobs:
-                    runner.start()
-                async with _watching(ready.dicom):
-                    yield gateway
-            finally:
-                gateway.drain()
-                await gateway.acceptor.stop(gateway.settings.dicom.drain_timeout)
-                await runner.close()
-                await deliveries.close()
-                await services.close()
-                await gateway.web.stop()
-                await feed.close()
+        )
+        await use_cases.directory.refresh()
+        sockets = opened.enter_context(closing(bind(settings) if group is None else group.sockets))
+        most, most_web = _connections(settings, group)
+        context, deliveries = scp.Context(use_cases), _deliveries(use_cases, rule_engine)
+        runner, examination = _runner(use_cases, deliveries, jobs_added), _examination(use_cases)
+        open_now = group.open_associations if group is not None else OpenAssociations()
+        services = GatewayServices(
+            settings,
+            context,
+            group.association_slots if group is not None else lambda: nullcontext(open_now.established()),
+        )
+        blocks = BlockPool(settings.storage.buffer_memory // BLOCK_SIZE, allocate=memory.allocate)
+        acceptor = _acceptor(settings, sockets, services, ready.dicom, group, blocks, open_now, most)
+        readiness = Readiness(health, ingest)
+        web = Listener(
+            create_app(
+                Context(
+                    use_cases=use_cases,
+                    feed=feed,
+                    associations=group.all_associations if group is not None else open_now.statuses,
+                    readiness=readiness,
+                    ports=sockets.ports,
+                    intake=group.intake if group is not None else telemetry.intake,
+                    accepted=_accepted(use_cases.settings),
+                )
+            ),
+            max_connections=most_web,
+        )
+        gateway = Gateway(
+            current=current,
+            group=group,
+            certificates=ready.dicom,
+            health=health,
+            readiness=readiness,
+            rule_engine=rule_engine,
+            directory=use_cases.directory,
+            services=services,
+            acceptor=acceptor,
+            web=web,
+            jobs_added=jobs_added,
+        )
+        try:
+            await web.start(settings.http, sockets.web, group.web_turns if group is not None else None)
+            acceptor.start()
+            if group is None or group.does_jobs:
+                runner.start()
+                examination.start()
+            async with _watching(ready.dicom):
+                yield gateway
+        finally:
+            gateway.drain()
+            await acceptor.stop(current().dicom.drain_timeout)
+            await runner.close()
+            await examination.close()
+            await deliveries.close(_SENDING_ENDS_S)
+            await context.close()
+            await web.stop()
 
 
-@asynccontextmanager
-async def _arena(storage: config.Storage) -> AsyncIterator[Arena]:
-    """Of which receive blocks are made."""
-    with contextlib.closing(Arena(storage.buffer_memory)) as arena:
-        yield arena
+def _accepted(settings: Callable[[], Settings]) -> Accepted:
+    """What the DICOM side says of itself to the web."""
 
+    def offered() -> dict[str, frozenset[str]]:
+        contexts = Offer(settings().dicom).contexts
+        return {uid: syntaxes for uid, syntaxes in contexts.items() if REGISTRY.of(uid) is storage.SERVICE}
 
-def _deliveries(gateway: Gateway, services: scp.Context, dispatch: Dispatch) -> delivery.Service:
-    return delivery.Service(
-        services.database, lambda: gateway.settings, dispatch, services.retrieval, wake=lambda: dispatch.wake()
+    def conformance() -> str:
+        from gateway.scp.conformance import statement  # with pydicom and numpy, which nothing else here needs
+
+        return statement(settings())
+
+    return Accepted(
+        transfer_syntaxes=lambda: sorted(set().union(*offered().values())),
+        sop_classes=lambda: sorted(offered()),
+        conformance=conformance,
     )
 
 
-def _runner(settings: Settings, services: scp.Context, deliveries: delivery.Service) -> Runner:
-    jobs = settings.jobs
+def _deliveries(use_cases: UseCases, rule_engine: RuleEngine) -> delivery.Service:
+    return delivery.Service(
+        use_cases.database, use_cases.settings, rule_engine, use_cases.retrieval, wake=use_cases.wake
+    )
+
+
+def _examination(use_cases: UseCases) -> Examination:
+    settings = use_cases.settings
+    return Examination(
+        use_cases.database,
+        use_cases.store,
+        lambda instance, lacking: hold_incomplete(instance, lacking, settings()),
+    )
+
+
+def _runner(use_cases: UseCases, deliveries: delivery.Service, jobs_added: asyncio.Event) -> Runner:
+    jobs = use_cases.settings().jobs
 
     def purge(now: float) -> Script[int]:
         gone = yield from forget_jobs(now - jobs.keep_days * 86400)
         return gone + (yield from forget_deliveries(now - jobs.keep_deliveries_days * 86400))
 
     return Runner(
-        services.database,
-        services.kinds | deliveries.kinds,
-        owner=services.ingest.incoming.name,  # should we die, who adopts our folder knows that our jobs are free
+        use_cases.database,
+        use_cases.kinds | deliveries.kinds,
+        owner=use_cases.ingest.incoming.name,  # after a crash, the adopter of this folder knows that the jobs are free
         slots=jobs.slots,
         limit=deliveries.limit,
+        longest=deliveries.longest_wait,
         purge=purge,
+        wake=jobs_added,
     )
 
 
@@ -249,75 +271,67 @@ async def serve(
     *,
     config_file: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    on_listening: Callable[[tuple[str, int], tuple[str, int] | None, str], None] = lambda dicom, tls, web: None,
+    on_listening: OnListening = lambda dicom, tls, web: None,
 ) -> int:
-    """Run until SIGTERM or SIGINT; SIGHUP, or a change of the file, reads the settings again. The exit code.
+    """Run until SIGTERM or SIGINT; SIGHUP, or a change of the file, reloads the settings. Returns the exit code.
 
-    `on_listening` is given the DICOM addresses, plain and TLS, and the URL of the web once all of them listen.
+    `on_listening` is called once all ports listen.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    asked = asyncio.Event()
-    read = await stamp_of(config_file)
+    reload_requested = asyncio.Event()
+    read, began = await stamp_of(config_file), time.monotonic()
+    # Installed from start to end: by default the signal would end the process, even during a drain.
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     async with running(settings) as gateway:
-        keeper = loop.create_task(keep_current(gateway, config_file, overrides, asked, read))
+        await warn_of_unusable_folders(settings)
+        keeper = loop.create_task(keep_current(gateway, config_file, overrides, reload_requested, read))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, asked.set)
         url = web_url(settings.http, gateway.web.port)
-        on_listening(gateway.acceptor.address, gateway.acceptor.tls_address, url)
+        log_start(settings, gateway.acceptor.plain_address, gateway.acceptor.tls_address, url, 1)
+        on_listening(gateway.acceptor.plain_address, gateway.acceptor.tls_address, url)
         try:
             await stop.wait()
         finally:
             keeper.cancel()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+    log_stop(began)
     return 0
 
 
-class Uses(Protocol):
-    """What takes new settings."""
-
-    async def use(self, settings: Settings) -> None:
-        """Put a checked snapshot in place. Raises ConfigurationError, with nothing changed."""
-
-
-async def stamp_of(file: Path | None) -> Stamp:
-    """Of the configuration file, as it is now; None where there is none."""
-    return await asyncio.to_thread(stamp, file) if file is not None else None
-
-
-async def keep_current(
-    gateway: Uses, file: Path | None, overrides: Mapping[str, Any] | None, asked: asyncio.Event, read: Stamp
+def log_start(
+    settings: Settings, plain: tuple[str, int] | None, tls: tuple[str, int] | None, web: str, workers: int
 ) -> None:
-    """Read the settings again when `asked`, and when the file has changed since `read`, its stamp when it was read
-    first, and been left alone since.
-    """
-    used = before = read
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK):
-                await asked.wait()
-        now = await stamp_of(file)
-        if asked.is_set() or (now is not None and now == before != used):
-            asked.clear()
-            used = now
-            try:
-                await gateway.use(await asyncio.to_thread(config.load, file, overrides=overrides))
-            except ConfigurationError as error:
-                log.error("the new configuration is not used: %s", error)
-            else:
-                log.info("the configuration has been read again")
-        before = now
+    """Log the version, the addresses, the data folder and the number of processes."""
+    named = ((plain, ""), (tls, " over TLS"))
+    ports = " and ".join(f"{at[0]}:{at[1]}{how}" for at, how in named if at is not None)
+    data = Path(settings.storage.path).absolute()
+    log.info(
+        "dicom-gateway %s has started: %s at %s, web at %s, data in %s, %d worker%s",
+        __version__,
+        settings.dicom.aet,
+        ports,
+        web,
+        data,
+        workers,
+        "" if workers == 1 else "s",
+    )
+
+
+def log_stop(began: float) -> None:
+    """Log the end of a gateway that began at `began`, by the monotonic clock."""
+    log.info("dicom-gateway %s has stopped after %.0f s", __version__, time.monotonic() - began)
 
 
 @asynccontextmanager
 async def _watching(certificates: Certificates | None) -> AsyncIterator[None]:
-    """While inside, certificates whose files change are read again."""
+    """Reload certificates whose files change, inside the context."""
     if certificates is None:
         yield
         return
-    watch = asyncio.get_running_loop().create_task(certificates.watch())
+    watch = asyncio.get_running_loop().create_task(lasting("watching the certificates", certificates.watch))
     try:
         yield
     finally:
@@ -332,39 +346,35 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _connections(settings: Settings, group: Group | None) -> int:
-    """How many we hold: of the associations our part, and some beside it."""
-    return settings.dicom.max_associations // (group.count if group is not None else 1) + _UNASSOCIATED
+def _connections(settings: Settings, group: Group | None) -> tuple[int, int]:
+    """The connections to accept, DICOM and web: this worker's share of the limits, plus some to reject associations."""
+    count = group.count if group is not None else 1
+    dicom = settings.dicom.max_associations // count + _UNASSOCIATED
+    first, second = connections_within(dicom, max(1, settings.http.max_connections // count))
+    return first, second
 
 
 def _acceptor(
     settings: Settings,
+    sockets: Sockets,
     services: GatewayServices,
     certificates: Certificates | None,
     group: Group | None,
     blocks: BlockPool,
+    open_now: OpenAssociations,
+    max_connections: int,
 ) -> Acceptor:
-    plain, tls = listen_dicom(settings) if group is None else Sockets(group.dicom, group.tls)
+    tls = sockets.tls
     return Acceptor(
-        plain,
+        sockets.plain,
         services,
         blocks,
         limits=_limits(settings),
-        max_connections=_connections(settings, group),
+        max_connections=max_connections,
         max_operations=settings.dicom.max_operations,
         tls_port=TlsPort(tls, lambda: certificates.newest) if tls is not None and certificates is not None else None,
         numbers=group.numbers if group is not None else None,
         turns=group.dicom_turns if group is not None else None,
         changed=group.changed if group is not None else lambda: None,
+        open_associations=open_now,
     )
-
-
-async def _start_web(gateway: Gateway) -> None:
-    http, group = gateway.settings.http, gateway.group
-    if group is not None:
-        await gateway.web.start(http, group.web, group.web_turns)
-        return
-    try:
-        await gateway.web.start(http)
-    except OSError as error:
-        raise taken(http.host, http.port, "http.port", "choose another with --http-port", error) from None

@@ -1,19 +1,25 @@
-"""Logging and metrics: how the gateway tells operators what it does.
+"""Logging and metrics, by which operators see what the gateway does.
 
-Metric objects live here so that their names stand in one place; the rooms that measure import them.
+Metric objects are here so that their names are in one place; the rooms that measure import them.
 No patient data goes into either at level info or above.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import sys
+import textwrap
 import time
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.printable import printable
 
 _SECONDS = (
     0.0005,
@@ -35,6 +41,26 @@ _SECONDS = (
     120.0,
 )
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable with the folder into which workers write their metrics, and from which each reads those of all."""
+_METRICS_BYTES = 16 << 20
+"""Size of each file of metrics of a worker; sparse, and some 100 000 labelled values."""
+
+
+def _allocate_metrics() -> None:
+    """Give the metric files of a worker their size before they are mapped.
+
+    prometheus_client 0.26 begins with 64 KiB and maps a file again to let it grow. Mapping takes a descriptor; where
+    there is none, the new label fails, and every new label after it, for as long as the process lives.
+    """
+    if folder := os.environ.get(METRICS_FOLDER):
+        for kind in ("counter", "histogram", "gauge_livesum"):
+            with Path(folder, f"{kind}_{os.getpid()}.db").open("ab") as file:
+                file.truncate(_METRICS_BYTES)
+
+
+_allocate_metrics()
+
 RECEIVE_SECONDS = Histogram(
     "gateway_intake_receive_seconds",
     "From the command of an instance to its last fragment.",
@@ -49,6 +75,11 @@ COMMIT_SECONDS = Histogram(
     "gateway_intake_commit_seconds", "From the sync until the rows are committed.", buckets=_SECONDS
 )
 INSTANCES = Counter("gateway_intake_instances", "Instances taken in, by what became of them.", ["outcome"])
+INCOMPLETE = Counter(
+    "gateway_intake_incomplete",
+    "Instances stored whose pixel data lack something, by when that was seen: at the intake, or afterwards.",
+    ["seen"],
+)
 INTAKE_BYTES = Counter("gateway_intake_bytes", "Data set bytes received.")
 ASSOCIATIONS = Gauge("gateway_associations", "Open associations.", multiprocess_mode="livesum")
 ASSOCIATIONS_TOTAL = Counter(
@@ -59,15 +90,23 @@ COMMIT_ROWS = Histogram(
     "Transaction scripts that shared one commit.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
+DELIVERY_SECONDS = Histogram(
+    "gateway_delivery_seconds",
+    "Attempts to deliver, from their beginning until the destination has answered, by what it answered.",
+    ["destination", "outcome"],
+    buckets=_SECONDS,
+)
+CACHE_BYTES = Gauge(
+    "gateway_cache_bytes",
+    "Memory of what is kept to be used again, by cache. A gateway grows until its caches are full.",
+    ["cache"],
+    multiprocess_mode="livesum",
+)
 HTTP_SECONDS = Histogram("gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS)
 
 
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that makes workers measure into files of this folder, where each finds what all have measured."""
-
-
 def metrics_page() -> bytes:
-    """All metrics in the Prometheus text format, summed over the workers where there are several."""
+    """All metrics in the Prometheus text format, summed over the workers if there are several."""
     if METRICS_FOLDER not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
@@ -76,7 +115,7 @@ def metrics_page() -> bytes:
 
 
 def intake() -> tuple[float, float]:
-    """Data set bytes and instances that this process has taken in."""
+    """Data set bytes and instances received by this process."""
     return _total(INTAKE_BYTES), _total(INSTANCES)
 
 
@@ -84,6 +123,35 @@ def _total(counter: Counter) -> float:
     """The sum over all labels."""
     samples = (sample for metric in counter.collect() for sample in metric.samples)
     return sum(float(sample.value) for sample in samples if sample.name.endswith("_total"))
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """The fields of a log line, by name: the `log_fields` of its arguments, such as associations, and those of
+    `extra={"log_fields": {…}}`.
+    """
+    fields: dict[str, object] = {}
+    for each in (*(record.args if isinstance(record.args, tuple) else ()), record):
+        more = getattr(each, "log_fields", None)
+        if isinstance(more, dict):
+            fields |= more
+    return fields
+
+
+class _TextFormatter(logging.Formatter):
+    """Lines with the local time of day and its offset from UTC.
+
+    A record is one line whatever a peer has put into it; lines of a traceback follow, indented.
+    """
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC).astimezone()
+        return at.isoformat(sep=" ", timespec="milliseconds")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return textwrap.indent(super().formatException(ei), "  ")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -98,6 +166,7 @@ class _JsonFormatter(logging.Formatter):
             **self._worker,
             "logger": record.name,
             "message": record.getMessage(),
+            **fields_of(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
@@ -111,7 +180,7 @@ def setup_logging(level: str = "info", style: str = "text", *, worker: int = 0) 
     if style == "json":
         handler.setFormatter(_JsonFormatter(worker))
     else:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s"))
+        handler.setFormatter(_TextFormatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -1,1 +1,1 @@
-"""Load for any DICOM node or DICOMweb server. Imports nothing of the gateway above `net/`."""
+"""A load generator for any DICOM node or DICOMweb server. Imports nothing of the gateway above `net/`."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest`."""
+"""`python -m loadtest` is `dicom-gateway-loadtest`."""
 
 from loadtest.cli import main
 

@@ -1,7 +1,7 @@
-"""What is sent: synthetic instances, unique at no cost, in the sizes and structures that modalities send.
+"""Synthetic instances, unique at no cost, in the sizes and structures that modalities send.
 
-A template's header is encoded once; each instance is a copy of these two kilobytes with a few values of fixed length
-written over, and the same pixels. Instances out of real files are `files.py`'s; sending is `send.py`'s.
+The header of a template is encoded once; each instance is a copy of these two kilobytes with a few fixed-length values
+overwritten, and the same pixels. `files.py` has instances from real files, `send.py` sends.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Final, NamedTuple, Protocol
 from gateway.dicom import uids
 
 _BLOCK: Final = 1 << 20
-"""Bytes of pixels that exist; longer ones repeat them."""
+"""Bytes of pixels in memory; longer pixel data repeat them."""
 
 
 class Instance(NamedTuple):
-    """One composite instance, ready to be sent. `chunks` make up its data set and are iterated once."""
+    """One composite instance, ready to send. Iterate its `chunks`, the data set, once."""
 
     sop_class_uid: str
     sop_instance_uid: str
     study_instance_uid: str
-    """"" where the data set could not be looked into."""
+    """The empty text if the data set could not be parsed."""
     transfer_syntax_uid: str
     size: int
     chunks: Iterable[bytes | memoryview]
@@ -37,26 +37,26 @@ class Instance(NamedTuple):
 
 
 ENDLESS: Final = 1 << 40
-"""Instances, for a source that never runs dry."""
+"""Number of instances of an unlimited source."""
 
 
 class Source(Protocol):
-    """Where instances come from."""
+    """A source of instances."""
 
     @property
     def contexts(self) -> Sequence[tuple[str, Sequence[str]]]:
-        """(SOP class, transfer syntaxes) to be negotiated, at most 128."""
+        """(SOP class, transfer syntaxes) to negotiate, at most 128."""
 
     def total(self, associations: int) -> int:
-        """How many instances all the feeds have together."""
+        """The number of instances of all feeds together."""
 
     def feed(self, association: int, associations: int) -> Iterator[Instance]:
-        """What association number `association` of `associations` sends, in order."""
+        """The instances for association number `association` of `associations`, in order."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preset:
-    """What one kind of modality sends: a study of `series` series of `instances` instances each."""
+    """The instances of one kind of modality: a study of `series` series of `instances` instances each."""
 
     name: str
     modality: str
@@ -99,9 +99,9 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:I?B)?\Z")
 
 
 def parse_size(text: str) -> Preset:
-    """A preset's name, or a size of pixel data: `512KB` (a kilobyte is 1024 bytes), `1.5MB`, `8192`.
+    """Parse the name of a preset, or a size of pixel data: `512KB` (a kilobyte is 1024 bytes), `1.5MB`, `8192`.
 
-    Up to 32 MB it is a CT image as square as may be, beyond that many frames. Raises ValueError.
+    Up to 32 MB it is a CT image as square as possible, beyond that many frames. Raises ValueError.
     """
     if (preset := PRESETS.get(text.lower())) is not None:
         return preset
@@ -116,31 +116,31 @@ def parse_size(text: str) -> Preset:
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes: `400MB`. Raises ValueError."""
+    """Parse a number of bytes: `400MB`. Raises ValueError."""
     if not (size := _bytes(text)):
-        raise ValueError(f"{text!r} is no size such as 400MB")
+        raise ValueError(f"{text!r} is not a size such as 400MB")
     return size
 
 
 def _bytes(text: str) -> int:
-    """0 for what is no size."""
+    """Parse a size; 0 for an invalid one."""
     match = _SIZE.match(text.strip().upper())
     return int(float(match[1]) * _UNITS[match[2]]) if match else 0
 
 
 class Identifiers:
-    """UIDs that nobody has had before, 44 characters each.
+    """New UIDs, 44 characters each.
 
-    They are 2.25 and a UUID as a number (PS3.5 B.2): one random UUID for the run, whose lowest 48 bits count.
+    They are 2.25 and a UUID as a number (PS3.5 B.2): one random UUID for the run, with a counter in its lowest 48 bits.
     """
 
     def __init__(self) -> None:
         base = 0
-        while base < 10**38:  # 39 digits, always
+        while base < 10**38:  # always 39 digits
             base = uuid.uuid4().int >> 48 << 48
         self._next = base
         self.run = f"{base >> 104:06X}"
-        """Six letters and digits that tell this run from others."""
+        """Six letters and digits that identify this run."""
 
     def uid(self) -> bytes:
         self._next += 1
@@ -148,9 +148,9 @@ class Identifiers:
 
 
 class Synthetic:
-    """A `Source` of `instances` made-up instances on each association, every association with studies of its own.
+    """A `Source` of `instances` synthetic instances on each association, each of which has its own studies.
 
-    With `distinct`, the same so many come again and again on each association, to the byte.
+    With `distinct`, that many instances repeat on each association, byte for byte.
     """
 
     def __init__(self, preset: Preset, instances: int, distinct: int | None = None) -> None:
@@ -195,7 +195,7 @@ class Synthetic:
             yield Instance(class_uid, uid.decode(), study_uid, syntax, size, chunks, series_uid, preset.frames)
 
     def _begin_study(self, header: bytearray) -> str:
-        """A patient who has come for one study. Its UID."""
+        """Begin a new patient's study; returns its UID."""
         self._studies += 1
         run, uid = self._identifiers.run, self._identifiers.uid()
         _put(header, self._places[_STUDY_INSTANCE_UID], uid)
@@ -210,7 +210,7 @@ def _put(header: bytearray, at: int, value: bytes) -> None:
 
 
 def _pixels(size: int) -> tuple[memoryview, ...]:
-    """Noise: nothing on the way gains by compressing it. The same from run to run."""
+    """Noise, which does not compress, and is the same in every run."""
     block = memoryview(random.Random(size).randbytes(min(size + size % 2, _BLOCK)))
     whole, rest = divmod(size + size % 2, _BLOCK)
     return (block,) * whole + ((block[:rest],) if rest else ())
@@ -227,7 +227,7 @@ _Row = tuple[int, str, _Value]
 
 
 def _header(preset: Preset) -> list[_Row]:
-    """The elements up to the length of the pixel data. What is written over later has its full length here."""
+    """The elements up to the length of the pixel data, with all overwritten values at their full length."""
     uid = "0" * 44
     date, now = time.strftime("%Y%m%d"), time.strftime("%H%M%S")
     rows: list[_Row] = [
@@ -288,13 +288,13 @@ def _header(preset: Preset) -> list[_Row]:
 
 
 def _encode(rows: list[_Row]) -> tuple[bytes, dict[int, int]]:
-    """Explicit VR Little Endian, and where the value of each top-level element begins."""
+    """Encode in Explicit VR Little Endian; returns the position of each top-level value too."""
     data = bytearray()
     places = {}
     for tag, vr, value in rows:
         data += struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
         if vr in ("OW", "OB"):
-            data += struct.pack("<HI", 0, value)  # The value itself is sent from where it is.
+            data += struct.pack("<HI", 0, value)  # The value itself is sent from its own buffer.
             continue
         if isinstance(value, list):
             item, _ = _encode(value)

@@ -1,7 +1,7 @@
-"""Runs a scenario: prepares, starts every piece of work in its time, and counts until all are through.
+"""The engine: prepares a scenario, starts every piece of work in its time, and counts until all are done.
 
-What one operation is stands in `work/`, when it begins in `pace.py`, what is counted in `stats.py`. Starting servers,
-watching them and asking them afterwards is `run.py`'s.
+`work/` has the operations, `pace.py` their timing, `stats.py` the counters. `run.py` starts servers, watches them and
+verifies afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from loadtest.work.base import TROUBLES, describe
 
 _BLOCKS = 256
 _RETRY = 1.0
-"""Seconds until a connection is tried again that was refused."""
+"""Seconds before a refused connection is retried."""
 
 
 class Unprepared(ConfigurationError):
@@ -47,11 +47,11 @@ async def run(
     places: Sequence[library.Place] = (),
     source: Source | None = None,
 ) -> list[Stats]:
-    """Do all the work; what came of each, in order. Troubles are counted and never raised. Raises Unprepared.
+    """Do all work; returns the counters of each piece, in order. Failures are counted and never raised.
 
-    `acknowledged` hears of each instance that the server says it has, `began` of the counters once the clock starts.
-    `places` are instances that are there already, for those who read; `source` is stored instead of what the scenario
-    names. Cancelled, all of it stops at once.
+    `acknowledged` is called for each instance that the server acknowledges, `began` with the counters once the clock
+    starts. `places` are existing instances for reading; `source` replaces the scenario's data for storing. Cancellation
+    stops everything at once. Raises Unprepared.
     """
     check(scenario, target)
     shelf = library.Library(scenario.seed)
@@ -68,14 +68,14 @@ async def run(
     for prepare in scenario.prepare:
         await _prepare(scenario, prepare.data, prepare.studies, ground)
     if reading and not shelf and not any(work.do in WRITES for work in scenario.work):
-        raise Unprepared("nothing is there to be read: `prepare` something in the scenario, or name a server that has")
+        raise Unprepared("there is nothing to read: `prepare` data in the scenario, or name a server that has some")
     async with _network(scenario, target) as through:
         ground.target = through
         return await _run(scenario, ground, began, source)
 
 
 def check(scenario: Scenario, target: Target) -> None:
-    """Raises Unprepared where the target lacks what the scenario asks for."""
+    """Raise Unprepared when the target lacks something that the scenario needs."""
     for work in scenario.work:
         if needs(work) == "dicom" and not target.port:
             raise Unprepared(f"{work.title!r} needs a DICOM node: name one with --to AET@HOST:PORT")
@@ -88,12 +88,12 @@ def check(scenario: Scenario, target: Target) -> None:
 
 
 async def _prepare(scenario: Scenario, data: str, count: int, ground: Ground) -> None:
-    """Store so many studies. Raises Unprepared where that fails."""
+    """Store `count` studies. Raises Unprepared on failure."""
     instances = sources.study_size(scenario, data) * count
     do: Kind = "store" if ground.target.port else "stow"
     work = Work(do=do, data=data, count=instances if do == "store" else -(-instances // 10), at_once=4)
     stats = Stats("prepare", do, work.count)
-    # One feed for all, so that studies come out whole.
+    # A single feed for all connections, so that studies are complete.
     source = sources.source_of(scenario, data)
     feed = itertools.islice(source.feed(0, 1), instances)
     pace = Closed(work.count, None)
@@ -101,7 +101,7 @@ async def _prepare(scenario: Scenario, data: str, count: int, ground: Ground) ->
         for _ in range(work.at_once):
             group.create_task(_connection(worker(ground, work, source, feed), pace, stats, ground.target.timeout))
     if stats.failures:
-        raise Unprepared(f"what is to be read could not be stored: {next(iter(stats.failures))}")
+        raise Unprepared(f"the data to be read could not be stored: {next(iter(stats.failures))}")
 
 
 async def _run(
@@ -127,13 +127,13 @@ def _pace(work: Work, scenario: Scenario, at: int, start: float, end: float | No
     begin = start + span(work.start)
     if work.rate is None:
         return Closed(work.count, end, span(work.pause))
-    left = None if end is None else max(0.0, end - begin)
+    remaining = None if end is None else max(0.0, end - begin)
     chance = random.Random(f"{scenario.seed}.{at}") if work.arrivals == "random" else None
-    return Open(arrivals(work.rate, work.count, left, work.profile, chance), begin, end)
+    return Open(arrivals(work.rate, work.count, remaining, work.profile, chance), begin, end)
 
 
 async def _work(work: Work, pace: Pace, source: Source | None, ground: Ground, stats: Stats) -> None:
-    """All connections of one piece of work, to their end."""
+    """Run all connections of one piece of work to their end."""
     if (wait := span(work.start)) > 0:
         await asyncio.sleep(wait)
     async with asyncio.TaskGroup() as group:
@@ -143,9 +143,9 @@ async def _work(work: Work, pace: Pace, source: Source | None, ground: Ground, s
 
 
 async def _connection(worker: Worker, pace: Pace, stats: Stats, timeout: float) -> None:
-    """One connection, opened again when it is lost, as long as there is work and the server takes it.
+    """Run one connection, reopened when it is lost, as long as there is work and the server accepts it.
 
-    Where the work ends with its time and not with its count, one that is refused is tried again after a while.
+    If time and not a count ends the work, a refused connection is retried after a while.
     """
     while not pace.over:
         try:
@@ -178,7 +178,7 @@ async def _connection(worker: Worker, pace: Pace, stats: Stats, timeout: float) 
 
 
 class _Lost(Exception):
-    """The connection is of no use any more. What was under way on it has been counted as failed."""
+    """The connection is lost. Its operations in progress have been counted as failed."""
 
 
 async def _operations(worker: Worker, pace: Pace, stats: Stats) -> None:
@@ -187,20 +187,20 @@ async def _operations(worker: Worker, pace: Pace, stats: Stats) -> None:
         try:
             await worker.do(stats, since)
         except Exhausted:
-            pace.give_back()
+            pace.put_back()
             return
         except Failed as failed:
             stats.failure(str(failed))
         except TROUBLES as error:
             stats.failure(describe(error))
             with contextlib.suppress(*TROUBLES):
-                await worker.close(True)  # What overlaps with it ends at once.
+                await worker.close(True)  # Ends its concurrent operations at once.
             raise _Lost from error
 
 
 @contextlib.asynccontextmanager
 async def _network(scenario: Scenario, target: Target) -> AsyncIterator[Target]:
-    """The target as it is reached through the scenario's network. Raises Unprepared."""
+    """The target as reached through the scenario's network. Raises Unprepared."""
     if (network := scenario.network) is None:
         yield target
         return
@@ -219,6 +219,6 @@ async def _network(scenario: Scenario, target: Target) -> AsyncIterator[Target]:
 async def _shaped_web(web: Web, shape: Shape) -> AsyncIterator[Web]:
     parts = urlsplit(web.url)
     if parts.scheme != "http" or parts.hostname is None:
-        raise Unprepared("a shaped network carries http:, not https:, whose certificate names another host")
+        raise Unprepared("a shaped network supports http: only; with https: the certificate would name another host")
     async with shaped(parts.hostname, parts.port or 80, shape) as port:
         yield Web(f"http://127.0.0.1:{port}{parts.path}", web.user, web.password, host=parts.netloc)

@@ -1,6 +1,6 @@
-"""What a server holds already: some of its studies with their instances, for those who read in a run.
+"""Existing studies of a server with their instances, for reading in a run.
 
-Asked over DICOMweb where there is such a service, and otherwise by C-FIND.
+They are listed over DICOMweb if there is such a service, otherwise by C-FIND.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from loadtest.work import ask, web
 from loadtest.work.base import Failed, describe
 
 _STUDY, _SERIES, _INSTANCE, _CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
-_MOST_INSTANCES = 2000
-"""Of one study."""
+_MAX_INSTANCES = 2000
+"""Instances of one study."""
 _JSON = "application/dicom+json"
 
 
 class NothingFound(GatewayError):
-    """The server could not be asked, or has nothing."""
+    """The server could not be queried, or has nothing."""
 
 
 async def studies_of(target: Target, most: int) -> list[Place]:
-    """The instances of up to `most` studies, whichever the server names first. Raises NothingFound."""
+    """The instances of up to `most` studies, in the server's order. Raises NothingFound."""
     try:
         places = await (_by_web(target, most) if target.web is not None else _by_find(target, most))
     except (Failed, aiohttp.ClientError, msgspec.DecodeError) as error:
-        raise NothingFound(f"{target} could not be asked for its studies: {error or describe(error)}") from error
+        raise NothingFound(f"{target} could not be queried for its studies: {error or describe(error)}") from error
     places = [place for place in places if all(map(is_valid_uid, place[:3]))]  # They become parts of URLs.
     if not places:
-        raise NothingFound(f"{target} names no study")
+        raise NothingFound(f"{target} has no study")
     return places
 
 
@@ -46,7 +46,7 @@ async def _by_web(target: Target, most: int) -> list[Place]:
         body = await web.get(session, f"{url}/studies", _JSON, {"limit": str(most)})
         for study in _rows(body):
             where = f"{url}/studies/{web.text(study, _STUDY)}/instances"
-            for row in _rows(await web.get(session, where, _JSON, {"limit": str(_MOST_INSTANCES)})):
+            for row in _rows(await web.get(session, where, _JSON, {"limit": str(_MAX_INSTANCES)})):
                 uids = [web.text(row, tag) for tag in (_SERIES, _INSTANCE, _CLASS)]
                 found.append(Place(web.text(study, _STUDY), uids[0], uids[1], uids[2]))
     return found

@@ -1,7 +1,7 @@
-"""Instances out of real files: their data sets byte for byte, in the transfer syntax that they are stored in.
+"""Instances from real files: their data sets byte for byte, in the stored transfer syntax.
 
-With new UIDs, the three UIDs of study, series and instance are replaced and nothing else is touched; files of one
-study stay together. Files are mapped when they are sent, so that any number of them takes no memory.
+With new UIDs, those of study, series and instance are replaced and nothing else; files of one study stay together.
+Files are mapped when they are sent, so that any number of them takes no memory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 _TAGS: Final = frozenset((_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID))
 _REPLACED: Final = (_SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID)
-_MOST_CONTEXTS: Final = 128
+_MAX_CONTEXTS: Final = 128
 _CHUNK: Final = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """What is known of one file. `places` are (offset, length) in the data set of the values that can be replaced."""
+    """One parsed file. `places` are (offset, length) in the data set of the replaceable values."""
 
     path: Path
     offset: int
@@ -39,7 +39,7 @@ class File:
 
     @classmethod
     def read(cls, path: Path) -> File:
-        """Raises DataSetError for what cannot be sent, OSError."""
+        """Read the header of a file. Raises DataSetError for a file that cannot be sent; OSError."""
         with path.open("rb") as file:
 
             def read(offset: int, length: int) -> bytes:
@@ -68,15 +68,15 @@ class File:
         return cls(path, meta.data_set_offset, size, texts[_SOP_CLASS_UID], syntax.uid, texts, places)
 
     def chunks(self) -> Iterator[memoryview]:
-        """The data set, as stored."""
+        """Yield the data set as stored."""
         with self.path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        view = memoryview(mapped)[self.offset :]  # Unmapped when the last slice has been sent.
+        view = memoryview(mapped)[self.offset :]  # Unmapped once the last slice has been sent.
         for at in range(0, len(view), _CHUNK):
             yield view[at : at + _CHUNK]
 
     def chunks_with(self, new: dict[int, bytes]) -> Iterator[bytes | memoryview]:
-        """The data set with other UIDs, each with its length in front."""
+        """Yield the data set with other UIDs, each with its length before it."""
         syntax = uids.TRANSFER_SYNTAXES[self.transfer_syntax_uid]
         order = ">" if syntax.big_endian else "<"
         form, width = (order + "I", 4) if syntax.implicit else (order + "H", 2)
@@ -90,10 +90,10 @@ class File:
 
 
 class Files:
-    """A `Source` of real files: each once, shared out among the associations, or `instances` on each association.
+    """A `Source` of real files: each once, distributed over the associations, or `instances` on each association.
 
-    In the latter case they come again and again, as duplicates unless they get `new_uids`. Files that are not DICOM
-    are listed in `skipped` with the reason. Raises DataSetError where nothing is left, or too much to negotiate.
+    In the latter case they repeat, as duplicates unless they get `new_uids`. `skipped` lists files that are not DICOM,
+    with the reason. Raises DataSetError when no file remains, or too many contexts would be needed.
     """
 
     def __init__(self, paths: Sequence[Path], instances: int | None = None, *, new_uids: bool = False) -> None:
@@ -105,7 +105,7 @@ class Files:
             try:
                 file = File.read(path)
                 if new_uids and (len(file.places) < 3 or max(map(sum, file.places.values())) > _CHUNK):
-                    raise DataSetError("its UIDs cannot be replaced (deflated, or not all there)")
+                    raise DataSetError("its UIDs cannot be replaced (deflated, or some are missing)")
             except (DataSetError, OSError, ValueError) as error:
                 self.skipped.append((path, str(error)))
             else:
@@ -113,9 +113,9 @@ class Files:
         if not self.files:
             raise DataSetError(f"no DICOM file to send in {', '.join(map(str, paths))}")
         pairs = sorted({(file.sop_class_uid, file.transfer_syntax_uid) for file in self.files})
-        if len(pairs) > _MOST_CONTEXTS:
+        if len(pairs) > _MAX_CONTEXTS:
             raise DataSetError(
-                f"{len(pairs)} pairs of SOP class and transfer syntax; an association has {_MOST_CONTEXTS} contexts: "
+                f"{len(pairs)} pairs of SOP class and transfer syntax; an association has {_MAX_CONTEXTS} contexts: "
                 "send fewer kinds of files at once"
             )
         self.contexts: Sequence[tuple[str, Sequence[str]]] = [(sop_class, [syntax]) for sop_class, syntax in pairs]
@@ -131,7 +131,7 @@ class Files:
         new: dict[str, bytes] = {}
         for at, turn in enumerate(turns):
             if at % len(self.files) == 0:
-                new = {}  # The next time round they are other studies.
+                new = {}  # Each repetition has new studies.
             yield self._instance(self.files[turn % len(self.files)], new)
 
     def _instance(self, file: File, new: dict[str, bytes]) -> Instance:

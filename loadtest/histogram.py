@@ -1,6 +1,6 @@
-"""Many durations in little memory: counted in buckets that grow by one percent, so that every quantile is that exact.
+"""A histogram of durations in little memory: buckets grow by one percent, which is the error of every quantile.
 
-The buckets of any two histograms are the same, which is why they can be added.
+All histograms have the same buckets, and can therefore be added.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 _STEP: Final = math.log(1.01)
 _SMALLEST: Final = 1e-6
-"""Seconds; what is shorter counts as this."""
+"""Seconds; shorter durations count as this."""
 
 
 class Histogram:
@@ -42,9 +42,10 @@ class Histogram:
         self.max = max(self.max, other.max)
 
     def quantiles(self, *shares: float) -> Iterator[float]:
-        """For each share, ascending, the smallest duration that this share does not exceed, up to one percent more.
+        """Yield the quantile of each share, in ascending order: the smallest duration that it does not exceed, up to
+        one percent more.
 
-        Of an empty histogram there is none: ValueError.
+        Raises ValueError for an empty histogram.
         """
         if not self.count:
             raise ValueError("no quantile of nothing")

@@ -1,6 +1,7 @@
-"""What is known to be in the server: written by this run, or found there before it. Those who read choose from it.
+"""The library: instances known to be in the server, stored by this run or found before it, to be read by other work.
 
-Bounded: of very many, the oldest studies are forgotten here. What must be there after a run is `verify.py`'s.
+It is bounded: past `_MAX_INSTANCES` the oldest studies are forgotten here. `verify.py` checks what must be in the
+server after a run.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import NamedTuple
 
 from loadtest.data import Instance
 
-_MOST = 200_000
-"""Instances that are remembered."""
+_MAX_INSTANCES = 200_000
+"""Instances remembered at most."""
 
 
 class Place(NamedTuple):
@@ -26,7 +27,7 @@ class Place(NamedTuple):
 
 
 class Library:
-    """Studies and their instances, chosen from at random."""
+    """Studies and their instances; one can be chosen at random."""
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)
@@ -34,17 +35,17 @@ class Library:
         self._order: list[str] = []
         self._count = 0
         self.filled = asyncio.Event()
-        """There is something."""
+        """Set once the library has an instance."""
 
     def __bool__(self) -> bool:
         return bool(self._order)
 
     def __len__(self) -> int:
-        """Instances."""
+        """The number of instances."""
         return self._count
 
     def add(self, instance: Instance) -> None:
-        """It has been acknowledged."""
+        """Add an instance that the server has acknowledged."""
         if instance.study_instance_uid and instance.series_instance_uid:
             self.put(
                 Place(
@@ -63,17 +64,17 @@ class Library:
         study.append(place)
         self._count += 1
         self.filled.set()
-        while self._count > _MOST and len(self._order) > 1:
+        while self._count > _MAX_INSTANCES and len(self._order) > 1:
             self._count -= len(self._studies.pop(self._order.pop(0)))
 
     def all(self) -> list[Place]:
-        """Everything that is remembered, study by study."""
+        """All remembered instances, study by study."""
         return [place for study in self._order for place in self._studies[study]]
 
     def study(self) -> list[Place]:
-        """The instances of some study, as far as they are known by now. There must be one."""
+        """The instances of a random study, as far as they are known by now. The library must have a study."""
         return self._studies[self._random.choice(self._order)]
 
     def instance(self, study: list[Place]) -> Place:
-        """Some instance of a study."""
+        """A random instance of a study."""
         return self._random.choice(study)

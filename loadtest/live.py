@@ -1,4 +1,4 @@
-"""Progress while a run goes on, on a terminal. Where standard error is none, there is silence."""
+"""Progress of a run, on a terminal. Nothing is shown if standard error is no terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EVERY = 0.25
 
 
 async def run(scenario: Scenario, target: Target, options: runs.Options) -> runs.Result:
-    """`run.run`, with progress shown meanwhile. Ctrl-C ends the work, not the report."""
+    """Do a run (`run.run`) and show its progress. Ctrl-C ends the work, not the report."""
     if not sys.stderr.isatty():
         return await runs.run(scenario, target, options)
     from rich.console import Console
@@ -87,7 +87,7 @@ def _table(scenario: Scenario, counted: Sequence[Stats], passed: float | None) -
 
 @contextlib.contextmanager
 def bar(unit: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on standard error; nothing where that is not a terminal."""
+    """A progress bar on standard error; nothing is shown if that is no terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total, what: None
         return

@@ -1,8 +1,8 @@
-"""A slow network in between: connections to a port of ours are passed on with less bandwidth and more delay.
+"""A slow network in between: connections to a port of ours are forwarded with less bandwidth and more delay.
 
-It shapes each connection on its own, both directions alike, in this process: no privileges, no kernel module. A
-delay does not hold up what comes behind (as a wire's does not), and no more is on its way than bandwidth and delay
-allow, so that both sides feel it as backpressure. It does not lose packets: TCP would only show that as delay.
+Each connection is shaped separately, both directions alike, in this process: no privileges, no kernel module. A delayed
+byte does not delay the bytes behind it (as on a wire), and no more bytes are on their way than bandwidth and delay
+allow, so that both sides see backpressure. No packets are lost: TCP would show a loss only as delay.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 _CHUNK = 16 << 10
-_MOST_QUEUED = 1 << 20
-"""Bytes on their way in one direction, besides what the bandwidth-delay product asks for."""
+_MAX_QUEUED_BYTES = 1 << 20
+"""Bytes on their way in one direction, besides the bandwidth-delay product."""
 _CONNECT = 30.0
 
 
 class Shape:
-    """`bandwidth` in bits a second, None for all there is; `latency` one way and `jitter` in seconds."""
+    """A connection's `bandwidth` in bits per second, None for unlimited; one-way `latency` and `jitter` in seconds."""
 
     def __init__(self, bandwidth: float | None, latency: float, jitter: float, seed: int = 1) -> None:
         self.bandwidth = bandwidth
@@ -31,7 +31,7 @@ class Shape:
 
 @contextlib.asynccontextmanager
 async def shaped(host: str, port: int, shape: Shape) -> AsyncIterator[int]:
-    """A port on loopback that leads to `host` and `port`, while the `async with` lasts."""
+    """Open a loopback port that leads to `host` and `port` for as long as the `async with` lasts."""
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,24 +52,24 @@ async def shaped(host: str, port: int, shape: Shape) -> AsyncIterator[int]:
 async def _carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, shape: Shape
 ) -> None:
-    """One connection, both ways, until one side closes."""
-    there: asyncio.StreamWriter | None = None
+    """Forward one connection, both ways, until one side closes."""
+    upstream: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_CONNECT):
-            back, there = await asyncio.open_connection(host, port, limit=_CHUNK)
+            upstream_reader, upstream = await asyncio.open_connection(host, port, limit=_CHUNK)
         async with asyncio.TaskGroup() as group:
-            for source, sink in ((reader, there), (back, writer)):
+            for source, sink in ((reader, upstream), (upstream_reader, writer)):
                 group.create_task(_Direction(source, sink, shape).run(group))
     except (OSError, TimeoutError, ExceptionGroup):
-        pass  # Both sides see a closed connection, which is what they would see of such a network.
+        pass  # Both sides see a closed connection, as they would with such a network.
     finally:
-        for each in (writer, there):
+        for each in (writer, upstream):
             if each is not None:
                 each.transport.abort() if each.transport.is_closing() else each.close()
 
 
 class _Direction:
-    """Bytes one way: read, held until it is their time, written."""
+    """One direction: bytes are read, delayed, and written."""
 
     def __init__(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, shape: Shape) -> None:
         self._source, self._sink, self._shape = source, sink, shape
@@ -79,7 +79,9 @@ class _Direction:
         self._room = asyncio.Event()
         self._room.set()
         rate = shape.bandwidth or 0.0
-        self._most = _MOST_QUEUED if not rate else min(_MOST_QUEUED, _CHUNK + int(rate / 8 * (shape.latency + 0.1)))
+        self._most = (
+            _MAX_QUEUED_BYTES if not rate else min(_MAX_QUEUED_BYTES, _CHUNK + int(rate / 8 * (shape.latency + 0.1)))
+        )
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self._deliver())
@@ -110,7 +112,7 @@ class _Direction:
             if (wait := due - loop.time()) > 0:
                 await asyncio.sleep(wait)
             if not data:
-                self._sink.close()  # DICOM and HTTP know no half-closed connection.
+                self._sink.close()  # Neither DICOM nor HTTP uses half-closed connections.
                 return
             self._sink.write(data)
             await self._sink.drain()

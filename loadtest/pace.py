@@ -1,8 +1,9 @@
-"""When the next operation begins: as soon as the last is done, or when its time has come.
+"""The pace of a run: when the next operation begins.
 
-A closed loop measures how fast a server is, and is kind to it: when it stalls, nobody asks. An open loop is what a
-hospital is: patients come whatever the server does. There, latency counts from the moment at which an operation was
-to begin, not from when a connection was free for it, or the stalls would hide themselves (coordinated omission).
+A closed loop begins an operation as soon as the previous one is done. It measures how fast a server is, and spares it:
+while the server stalls, no request is sent. An open loop begins operations at their times, as patients come to a
+hospital whatever the server does. Its latency counts from the moment at which an operation was to begin, not from when
+a connection was free for it; otherwise stalls would hide themselves (coordinated omission).
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from typing import Protocol
 
 
 class Pace(Protocol):
-    """Shared by all connections of one piece of work."""
+    """The pace of one piece of work, shared by all its connections."""
 
     async def next(self) -> float | None:
-        """Wait for the turn of the next operation: when it begins or should have, of `time.perf_counter`; None when
-        there is none any more.
+        """Wait for the next operation, and return when it begins or should have begun (`time.perf_counter`); None after
+        the last.
         """
 
-    def give_back(self) -> None:
-        """Whoever took the last turn has nothing to do; another may have it."""
+    def put_back(self) -> None:
+        """Return an operation that was not used, so that another connection may do it."""
 
     @property
     def planned(self) -> int | None:
-        """Operations in all, None where nobody can tell."""
+        """The number of operations; None if unknown."""
 
     @property
     def over(self) -> bool:
-        """There is none any more."""
+        """Whether no operation is left."""
 
 
 class Closed:
-    """One after the other, as many as there are connections at once."""
+    """A closed loop: each connection begins an operation after its previous one."""
 
     def __init__(self, count: int | None, end: float | None, pause: float = 0.0) -> None:
-        """`end` is of `time.perf_counter`."""
+        """Begin a loop of `count` operations that stops at `end` (`time.perf_counter`)."""
         self.planned = count
         self._left = count
         self._end = end
@@ -51,7 +52,7 @@ class Closed:
 
     async def next(self) -> float | None:
         if self._pause:
-            # Spread out, or everybody would begin at once and stay in step.
+            # At random, or all connections would begin at once and stay in step.
             pause = self._pause * random.uniform(0.5, 1.5)
             if self._end is not None and time.perf_counter() + pause > self._end:
                 return None
@@ -62,16 +63,16 @@ class Closed:
             self._left -= 1
         return time.perf_counter()
 
-    def give_back(self) -> None:
+    def put_back(self) -> None:
         if self._left is not None:
             self._left += 1
 
 
 class Open:
-    """At given times. Whoever is free takes the next; what is not begun by the end never is."""
+    """An open loop: operations at given times, each on a free connection; one not begun by the end is dropped."""
 
     def __init__(self, times: Sequence[float], began: float, end: float | None) -> None:
-        """`times` are seconds after `began`, ascending; `began` and `end` are of `time.perf_counter`."""
+        """Begin a loop: `times` are seconds after `began`, ascending; `began` and `end` are of `time.perf_counter`."""
         self.planned: int | None = len(times)
         self._times = iter(times)
         self._left = len(times)
@@ -91,17 +92,17 @@ class Open:
             await asyncio.sleep(wait)
         return intended
 
-    def give_back(self) -> None:
-        """Its time has passed."""
+    def put_back(self) -> None:
+        """Do nothing: the time of the operation has passed."""
 
 
 def arrivals(
     rate: float, count: int | None, duration: float | None, profile: Sequence[float], chance: random.Random | None
 ) -> list[float]:
-    """When operations are to begin, seconds: `count` of them, or all within `duration`; at least one of both is given.
+    """The times at which operations begin, in seconds: `count` of them, or all within `duration`. One is needed.
 
-    The rate is multiplied by the numbers of `profile`, over equal parts of `duration`. With `chance` they come at
-    random (a Poisson process), without it evenly.
+    The rate is multiplied by the numbers of `profile`, over equal parts of `duration`. With `chance` the times are
+    random (a Poisson process), without it even.
     """
     times = itertools.islice(_arrivals(rate, duration, profile, chance), count)
     return list(times if duration is None else itertools.takewhile(lambda at: at < duration, times))

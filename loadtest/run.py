@@ -1,5 +1,5 @@
-"""One run from its beginning to its end: the generator's own ceiling, the scenario, the server's use of the machine,
-and the questions afterwards. What it comes to is a `Result`; showing it is `report/`'s.
+"""A run from its beginning to its end: the ceiling of the generator, the scenario, the server's use of the machine, and
+the verification. Its outcome is a `Result`, which `report/` shows.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from loadtest.target import Target, Web
 from loadtest.verify import Acknowledged, Verification, VerifyFailed
 
 NEAR_CEILING = 0.8
-"""Share of the generator's own ceiling from which a result may be the generator's."""
+"""Share of the generator's own ceiling from which a result may be limited by the generator."""
 _CEILING_SECONDS = 1.0
 _CEILING_KINDS = ("echo", "store", "find", "stow", "qido", "study", "metadata", "frames", "rendered")
 _A_PLACE = Place("2.25.1", "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2")
-"""What is to be read from the sink, which has everything."""
+"""The instance to read from the sink, which answers for every UID."""
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """What the generator reaches, at the same work, against a server that answers at once."""
+    """The ceiling of the generator: its rate at the same work, against a server that answers at once."""
 
     operations_per_second: float
     megabytes_per_second: float
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One run."""
+    """The outcome of one run."""
 
     title: str
     about: str
@@ -54,18 +54,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     works: list[Summary]
     ceilings: list[Ceiling | None]
-    """For each of the works; None where it was not measured."""
+    """The ceiling of each of `works`; None if not measured."""
     usage: watch.Usage | None
-    """Of the server, where it is on this machine."""
+    """Processor time and memory of the server; None unless the server is on this machine."""
     verification: Verification | None
     troubles: list[str]
-    """What kept the run from its end, or its outcome from being known."""
+    """Errors that interrupted the run, or that left its outcome unknown."""
     remarks: list[str]
-    """What a reader should know before believing the figures."""
+    """Remarks for the reader about how far the figures can be trusted."""
 
     @property
     def good(self) -> bool:
-        """It came to its end, nothing failed, and nothing is missing."""
+        """Whether the run finished, without a failure and without a missing instance."""
         failed = any(work.failures for work in self.works)
         return not failed and not self.troubles and (self.verification is None or self.verification.good)
 
@@ -75,21 +75,21 @@ class Options:
     verify: bool = False
     ceiling: bool = False
     pid: int | None = None
-    """The server's process; otherwise it is looked for, where the server is on this machine."""
+    """Process id of the server; without it, the process on this machine that listens on the port is used."""
     budget: int | None = None
-    """Bytes of memory that the server is allowed."""
+    """Bytes of memory that the server may use."""
     listen: tuple[str, int] | None = None
-    """Where instances arrive that a C-MOVE sends to us."""
+    """Host and port on which instances of a C-MOVE are received."""
     acknowledged: Callable[[Instance], None] | None = None
     began: Callable[[Sequence[Stats]], None] = lambda stats: None
     places: Sequence[Place] = ()
-    """What is there to be read already."""
+    """Instances that are in the server before the run."""
     source: Source | None = None
-    """What is stored, instead of what the scenario names."""
+    """The instances to store, instead of those that the scenario names."""
 
 
 async def run(scenario: Scenario, target: Target, options: Options) -> Result:
-    """Raises Unprepared, NotStarted, OSError. Cancelled while work is done, it tells what was done by then."""
+    """Do a run; if cancelled during the work, return the result so far. Raises Unprepared, NotStarted, OSError."""
     engine.check(scenario, target)
     open_files_to_the_limit()
     troubles: list[str] = []
@@ -128,7 +128,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
                 scenario,
                 target,
                 acknowledged=note,
-                received=sink.taken,
+                received=sink.take_count,
                 began=start,
                 places=options.places,
                 source=options.source,
@@ -143,7 +143,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
         except VerifyFailed as error:
             troubles.append(str(error))
     works = [stats.summary() for stats in counted]
-    ceilings = ceilings[: len(works)]  # Interrupted while it prepared, it has none.
+    ceilings = ceilings[: len(works)]  # A run interrupted while it prepares has no works.
     remarks = [remark for work, ceiling in zip(works, ceilings, strict=True) if (remark := near(work, ceiling))]
     return Result(
         title=scenario.title,
@@ -162,12 +162,12 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Result:
 
 
 def near(work: Summary, ceiling: Ceiling | None) -> str:
-    """A warning where a result is so near to what the generator can do that it may be the generator's own."""
+    """A warning if a result is so near to the generator's ceiling that the server may be faster; otherwise empty."""
     if ceiling is None or not work.operations:
         return ""
     share = work.operations_per_second / ceiling.operations_per_second if ceiling.operations_per_second else 0.0
     if work.kind in ("study", "metadata", "frames", "rendered"):
-        # The sink's answers have another size: bytes can be compared, answers cannot.
+        # The sink's answers differ in size from the server's: bytes can be compared, answers cannot.
         share = work.megabytes_per_second / ceiling.megabytes_per_second if ceiling.megabytes_per_second else 0.0
     if share < NEAR_CEILING:
         return ""
@@ -175,14 +175,14 @@ def near(work: Summary, ceiling: Ceiling | None) -> str:
 
 
 def open_files_to_the_limit() -> None:
-    """Every connection is an open file; as many as the system lets us have."""
+    """Raise the limit of open files as far as the system allows: every connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _ceilings(scenario: Scenario) -> list[Ceiling | None]:
-    """Each work on its own, as fast as it goes, for a moment, against the sink."""
+    """Measure each work by itself against the sink, as fast as possible, for `_CEILING_SECONDS`."""
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder, peers.sink(Path(folder)) as sink:
         return [await ceiling(scenario, work, sink) for work in scenario.work]
 

@@ -1,7 +1,7 @@
-"""Scenarios: which work is done, with which data, how much of it, and when. Read from TOML and checked as a whole.
+"""Scenarios: which work is done, with which data, how much of it, and when. They are read from TOML and checked.
 
-Here: the structures, what may stand in them, and the scenarios that come along (`scenarios/*.toml`). Making data is
-`sources.py`'s, doing the work `engine.py`'s. README.md explains every key; it and this file are changed together.
+This module has the structures, their checks, and the built-in scenarios (`scenarios/*.toml`). `sources.py` makes the
+data, `engine.py` does the work. loadtest/README.md explains every key: change it together with this file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loadtest.data import parse_size
 Kind = Literal["echo", "store", "find", "move", "get", "stow", "qido", "study", "metadata", "frames", "rendered"]
 WRITES: tuple[Kind, ...] = ("store", "stow")
 READS: tuple[Kind, ...] = ("move", "get", "study", "metadata", "frames", "rendered")
-"""What needs something that is there."""
+"""Kinds of work that read instances in the server."""
 DIMSE: tuple[Kind, ...] = ("echo", "store", "find", "move", "get")
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -33,56 +33,56 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|)\Z")
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is stored: made up after a preset, or out of real files."""
+    """The data that is stored: generated after a preset, or read from files."""
 
     size: str = ""
-    """`ct`, `mr`, … or a size of pixels such as `512KB`."""
+    """A preset (`ct`, `mr`, …), or a size of pixels such as `512KB`."""
     files: tuple[str, ...] = ()
-    """Files and folders instead, relative to the scenario's own; sent with new UIDs, over and over."""
+    """Files and folders instead, relative to the folder of the scenario; sent repeatedly, with new UIDs."""
     series: int | None = None
-    """Series in a study; otherwise what is usual for the modality."""
+    """Series in a study; without it, the number of the preset."""
     instances: int | None = None
-    """Instances in a series."""
+    """Instances in a series; without it, the number of the preset."""
     distinct: int | None = None
-    """After so many instances the same ones come again, byte for byte, as duplicates."""
+    """Number of different instances; after them they are sent again, byte for byte, as duplicates."""
 
 
 class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One kind of work. It ends after `count` operations, or with the scenario's `duration`."""
+    """One piece of work. It ends after `count` operations, or with the scenario's `duration`."""
 
     do: Kind
     name: str = ""
-    """What it is called in reports; its kind otherwise."""
+    """Name in reports; without it, the kind."""
     data: str | tuple[str, ...] = ()
-    """For store and stow: names under `[data]`, or sizes; of several, studies come in turn."""
+    """For store and stow: names under `[data]`, or sizes. With several, their studies alternate."""
     each: Literal["instance", "study"] = "instance"
-    """What one operation of `store` is: an instance, or an association with a whole study."""
+    """Unit of one operation of `store`: an instance, or an association with a whole study."""
     batch: int = 10
     """Instances in one request of `stow`."""
     at_once: int = 1
     """Associations or connections."""
     window: int = 1
-    """Operations at once on one association, where the peer agrees (PS3.7 D.3.3.3)."""
+    """Operations at once on one association, if the peer agrees (PS3.7 D.3.3.3)."""
     count: int | None = None
-    """Operations, of all connections together."""
+    """Operations of all connections together."""
     rate: float | None = None
-    """Operations that are to begin in a second, whatever becomes of those before: an open loop. Otherwise closed."""
+    """Operations begun per second, independent of earlier ones: an open loop. Without it, the loop is closed."""
     arrivals: Literal["even", "random"] = "even"
-    """How those are spread: evenly, or as patients come (a Poisson process)."""
+    """Distribution of the operations of an open loop: even, or as patients come (a Poisson process)."""
     profile: tuple[float, ...] = (1.0,)
-    """How `rate` changes: over as many equal parts of the duration it is multiplied by these."""
+    """Factors of `rate`, each for an equal part of the duration."""
     start: float | str = 0.0
-    """When it begins, after the scenario."""
+    """Time from the beginning of the scenario to the beginning of the work."""
     pause: float | str = 0.0
-    """In a closed loop, from an answer to the next operation on the same connection: how long a person looks."""
+    """Time from an answer to the next operation on its connection, in a closed loop: how long a person looks."""
     keys: dict[str, str] = {}
-    """For find and qido: keyword (for qido, or tag) to value. `{study}` is a study that is there."""
+    """For find and qido: values by keyword (for qido, also by tag). `{study}` is a study in the server."""
     level: Literal["study", "series", "instance"] = "study"
-    """For find and qido."""
+    """Level of the query, for find and qido."""
     limit: int = 25
-    """For qido; 0 for none."""
+    """Matches at most, for qido; 0 for no limit."""
     anew: bool = False
-    """For rendered: with another window each time, so that no picture lies ready."""
+    """For rendered: use another window each time, so that no rendered image is in a cache."""
 
     @property
     def title(self) -> str:
@@ -90,18 +90,18 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What lies between us and the server, for every connection on its own; in both directions alike."""
+    """The network between generator and server, applied to every connection separately, in both directions alike."""
 
     bandwidth: str = ""
-    """`10 Mbit/s`; empty for all there is."""
+    """Bandwidth, such as `10 Mbit/s`; empty for unlimited."""
     latency: float | str = 0.0
-    """One way."""
+    """Delay in one direction."""
     jitter: float | str = 0.0
-    """Up to so much is added to the latency, at random."""
+    """Greatest random addition to the latency."""
 
 
 class Prepare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is stored before the clock starts, so that there is something to be read."""
+    """Data that is stored before the clock starts, to be read later."""
 
     data: str
     studies: int = 1
@@ -117,9 +117,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prepare: tuple[Prepare, ...] = ()
     network: Network | None = None
     seed: int = 1
-    """Of all that is random: when patients come, what viewers look at."""
+    """Seed of the random numbers: when patients come, which studies viewers open."""
     folder: Path = Path()
-    """Where relative paths begin; of the file that it was read from."""
+    """Folder of the scenario's file: relative paths begin there."""
 
     @property
     def seconds(self) -> float | None:
@@ -127,50 +127,50 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def span(text: float | str) -> float:
-    """Seconds of `90`, `20ms`, `15min`, `4h`. Raises ValueError."""
+    """The seconds of a time such as `90`, `20ms`, `15min` or `4h`. Raises ValueError."""
     if not isinstance(text, str):
         return float(text)
     match = _SPAN.match(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no time such as 90, 20ms, 15min or 4h")
+        raise ValueError(f"{text!r} is not a time such as 90, 20ms, 15min or 4h")
     return float(match[1]) * _SPANS[match[2]]
 
 
 def bits(text: str) -> float | None:
-    """Bits a second of `10 Mbit/s`, None of nothing. Raises ValueError."""
+    """The bits per second of a bandwidth such as `10 Mbit/s`; None if empty. Raises ValueError."""
     if not text:
         return None
     match = _BITS.match(text.strip().upper())
     if match is None or not float(match[1]):
-        raise ValueError(f"{text!r} is no bandwidth such as 10 Mbit/s")
+        raise ValueError(f"{text!r} is not a bandwidth such as 10 Mbit/s")
     return float(match[1]) * _UNITS[match[2]]
 
 
 def shipped() -> Iterator[tuple[str, Scenario]]:
-    """The scenarios that come along, by name."""
+    """The built-in scenarios, by name."""
     for file in sorted(_FOLDER.glob("*.toml")):
         yield file.stem, read(file)
 
 
 def find(name: str) -> Scenario:
-    """One that comes along, or that of a file. Raises ConfigurationError, OSError."""
+    """Read a built-in scenario, or that of a file. Raises ConfigurationError, OSError."""
     if "/" in name or name.endswith(".toml"):
         return read(Path(name))
     file = _FOLDER / f"{name}.toml"
     names = [each.stem for each in sorted(_FOLDER.glob("*.toml"))]
     if name not in names:
-        raise ConfigurationError(f"there is no scenario {name!r}, but {', '.join(names)}; or name a file, yours.toml")
+        raise ConfigurationError(f"there is no scenario {name!r}: use one of {', '.join(names)}, or a file, mine.toml")
     return read(file)
 
 
 def text_of(name: str) -> str:
-    """The TOML of one that comes along. Raises ConfigurationError."""
+    """The TOML text of a built-in scenario. Raises ConfigurationError."""
     find(name)
     return (_FOLDER / f"{name}.toml").read_text("utf-8")
 
 
 def scaled(scenario: Scenario, scale: float, seconds: float | None) -> Scenario:
-    """The same with more or less of everything, and with another duration where one is given."""
+    """The scenario with counts, connections and rates multiplied by `scale`, and the duration `seconds` if given."""
 
     def number(value: int | None) -> int | None:
         return None if value is None else max(1, round(value * scale))
@@ -189,12 +189,12 @@ def scaled(scenario: Scenario, scale: float, seconds: float | None) -> Scenario:
 
 
 def read(file: Path) -> Scenario:
-    """The scenario of a file, checked. Raises ConfigurationError, which names the place, OSError."""
+    """Read a scenario from a file, and check it. Raises ConfigurationError, which names the place; OSError."""
     return parse(file.read_text("utf-8"), str(file), file.parent)
 
 
 def parse(text: str, where: str, folder: Path) -> Scenario:
-    """The scenario of a TOML document; `where` is what errors call it."""
+    """Parse and check the scenario of a TOML document; errors name `where`. Raises ConfigurationError."""
     try:
         found = msgspec.convert(tomllib.loads(text) | {"folder": str(folder)}, Scenario, dec_hook=_path)
     except tomllib.TOMLDecodeError as error:
@@ -213,12 +213,12 @@ def _path(kind: type, value: object) -> object:
 
 
 def _wrong(scenario: Scenario) -> Iterator[str]:
-    """What the types do not say, each with its place."""
+    """The errors that types cannot express, each with its place."""
     if not scenario.work:
-        yield "`work`: there is nothing to do"
+        yield "`work` is empty: there is nothing to do"
     yield from _times("duration", scenario.duration)
     if scenario.duration is not None and not span(scenario.duration):
-        yield "`duration` must be more than nothing"
+        yield "`duration` must be more than 0"
     if (network := scenario.network) is not None:
         yield from _times("network.latency", network.latency)
         yield from _times("network.jitter", network.jitter)
@@ -251,7 +251,7 @@ def _wrong_work(place: str, work: Work, scenario: Scenario) -> Iterator[str]:
         yield f"`{place}.keys` is for find and qido"
     for key in work.keys:
         if key not in KEYWORDS and not (work.do == "qido" and _TAG.fullmatch(key)):
-            yield f"`{place}.keys`: {key!r} is no keyword of the data dictionary, such as PatientName"
+            yield f"`{place}.keys`: {key!r} is not a keyword of the data dictionary, such as PatientName"
     if work.each == "study" and work.do != "store":
         yield f"`{place}.each` is for store"
     for key in ("at_once", "batch", "window", "count"):
@@ -260,7 +260,7 @@ def _wrong_work(place: str, work: Work, scenario: Scenario) -> Iterator[str]:
     if work.rate is not None and work.rate <= 0:
         yield f"`{place}.rate` must be more than 0"
     if not work.profile or min(work.profile) < 0 or not max(work.profile):
-        yield f"`{place}.profile` must have numbers from 0, not all of them 0"
+        yield f"`{place}.profile` must be numbers of 0 or more, not all of them 0"
     if work.count is None and scenario.duration is None:
         yield f"`{place}` never ends: give it a `count`, or the scenario a `duration`"
     if work.rate is not None and len(work.profile) > 1 and scenario.duration is None:

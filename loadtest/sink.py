@@ -1,7 +1,7 @@
-"""A server that takes everything and keeps nothing: what answers no slower shows the generator's own ceiling.
+"""The sink: a server that accepts everything and stores nothing. Work against it shows the generator's own ceiling.
 
-Over DICOM it says yes to all it is asked. Over HTTP it is a DICOMweb service that holds a study of `PARTS` instances
-of 512 KB under every UID. It is also where the instances of a C-MOVE of ours go.
+Over DICOM it answers every request with success. Over HTTP it is a DICOMweb service with a study of `PARTS` instances
+of 512 KB under every UID. It also receives the instances of our C-MOVE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from gateway.dimse import messages
 from gateway.dimse.command import C_CANCEL_RQ, Command
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
-from gateway.net.session import Receiver, Refusal, Session
+from gateway.net.receiver import Receiver
+from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
 from gateway.ul.association import Limits
 from gateway.ul.items import UserInformation
@@ -25,18 +26,18 @@ from gateway.ul.pdu import AssociateAC, AssociateRQ
 
 AET = "SINK"
 PARTS = 100
-"""Instances of the study that WADO-RS gives."""
+"""Instances in the study that WADO-RS returns."""
 _BLOCKS = 256
 _CONNECTIONS = 2000
 _OPERATIONS = 64
 _PIXELS = bytes(512 << 10)
 _BOUNDARY = "sink"
 _FRAME = b"--sink\r\nContent-Type: application/octet-stream\r\n\r\n" + _PIXELS + b"\r\n--sink--\r\n"
-_MOST_HEADER = 1 << 16
+_MAX_HEADER_BYTES = 1 << 16
 
 
-class _Discard:
-    """Receives one message, and answers its end with success."""
+class _Discard(Receiver):
+    """A receiver that discards one message and answers with success."""
 
     def __init__(self, sink: Sink, session: Session, context: PresentationContext, command: Command) -> None:
         self._sink, self._session, self._context, self._command = sink, session, context, command
@@ -50,23 +51,17 @@ class _Discard:
         else:
             self._session.respond(self._context.id, messages.response(self._command, 0).encode())
 
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
 
 class Sink:
-    """The `Services` of an acceptor that says yes to all."""
+    """The `Services` of an acceptor that accepts everything."""
 
     def __init__(self) -> None:
         self.bytes = 0
-        """Of data sets received."""
+        """Bytes of the data sets received."""
         self._taken = 0
 
-    def taken(self) -> int:
-        """Bytes received since this was last called."""
+    def take_count(self) -> int:
+        """The bytes received since the previous call."""
         new, self._taken = self.bytes - self._taken, self.bytes
         return new
 
@@ -89,7 +84,7 @@ class Sink:
 
 
 def open_sink(host: str, port: int, services: Sink | None = None) -> Acceptor:
-    """A sink that has begun to accept; whoever opens it stops it. Raises OSError."""
+    """Start a sink that accepts associations; the caller stops it. Raises OSError."""
     acceptor = Acceptor(
         listen(host, port),
         services or Sink(),
@@ -103,7 +98,7 @@ def open_sink(host: str, port: int, services: Sink | None = None) -> Acceptor:
 
 
 def web_app() -> web.Application:
-    """The DICOMweb side."""
+    """The DICOMweb service of the sink."""
     app = web.Application(client_max_size=0)
     router = app.router
     router.add_post("/dicom-web/studies", _store)
@@ -112,7 +107,7 @@ def web_app() -> web.Application:
 
 
 async def serve(host: str, port: int, web_port: int) -> None:
-    """Take everything until cancelled. Says where it listens as the gateway does, on standard output."""
+    """Run a sink until cancelled. Prints where it listens on standard output, in the form of the gateway."""
     runner = web.AppRunner(web_app(), access_log=None)
     await runner.setup()
     try:
@@ -129,16 +124,16 @@ async def serve(host: str, port: int, web_port: int) -> None:
 
 
 async def _store(request: web.Request) -> web.Response:
-    """STOW-RS. Only the head of each part is looked at, for its UIDs; the rest is passed over."""
+    """Answer STOW-RS. Only the beginning of each part is parsed, for its UID; the rest is skipped."""
     stored = []
     boundary = b"\r\n--" + request.headers["Content-Type"].rpartition("boundary=")[2].strip('"').encode() + b"\r\n"
     kept = b"\r\n"
     while chunk := await request.content.readany():
         kept += chunk
         while (at := kept.find(boundary)) >= 0:
-            head = kept[at + len(boundary) :][:_MOST_HEADER]
+            head = kept[at + len(boundary) :][:_MAX_HEADER_BYTES]
             if (found := _file_uid(head)) is None:
-                break  # Not all of it is here yet.
+                break  # The head has not arrived completely.
             stored.append(found)
             kept = kept[at + len(boundary) :]
         else:
@@ -150,7 +145,7 @@ async def _store(request: web.Request) -> web.Response:
 
 
 def _file_uid(head: bytes) -> str | None:
-    """Media Storage SOP Instance UID of a part that begins; None where it has not come so far."""
+    """The Media Storage SOP Instance UID at the beginning of a part; None if it has not arrived."""
     at = head.find(b"\x02\x00\x03\x00UI")
     if at < 0 or len(head) < at + 8:
         return None

@@ -12,13 +12,13 @@ from loadtest.scenario import Data, Scenario
 
 
 def source_of(scenario: Scenario, names: str | Sequence[str]) -> Source:
-    """Without an end. Raises DataSetError for files that cannot be sent."""
+    """An endless source of instances, by the names in a scenario. Raises DataSetError when a file cannot be sent."""
     sources = [_source(scenario, name) for name in ([names] if isinstance(names, str) else names)]
     return sources[0] if len(sources) == 1 else InTurn(sources)
 
 
 def studies(feed: Iterator[Instance]) -> Iterator[Iterator[Instance]]:
-    """The instances of each study; what is not taken of one is passed over. The same study again is another one."""
+    """Group instances by study; unread instances of a study are skipped. A study that is repeated is a new group."""
     upcoming = next(feed, None)
 
     def study() -> Iterator[Instance]:
@@ -39,7 +39,7 @@ def studies(feed: Iterator[Instance]) -> Iterator[Iterator[Instance]]:
 
 
 def study_size(scenario: Scenario, name: str) -> int:
-    """Instances in a study of these data; of files, as many as there are in the folder."""
+    """The number of instances in a study of these data; for files, all files in the folder."""
     data = scenario.data.get(name, Data(size=name))
     if data.files:
         return len(Files([scenario.folder / path for path in data.files]).files)
@@ -48,7 +48,7 @@ def study_size(scenario: Scenario, name: str) -> int:
 
 
 class InTurn:
-    """A `Source` that gives a study of each of several."""
+    """A `Source` that alternates between the studies of several sources."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -61,7 +61,7 @@ class InTurn:
 
     def feed(self, association: int, associations: int) -> Iterator[Instance]:
         feeds = [studies(source.feed(association, associations)) for source in self._sources]
-        # Each association begins with another one, or all would send the same kind at the same time.
+        # Each association begins with another source, or all would send the same kind at the same time.
         first = association % len(feeds)
         for feed in itertools.cycle(feeds[first:] + feeds[:first]):
             try:

@@ -1,7 +1,7 @@
-"""What happened in a run, counted while it runs and summed up at its end. How it is shown is `report/`'s.
+"""Statistics of a run: counted while it runs, summed up at its end, shown by `report/`.
 
-An *operation* is what one piece of work does again and again: one C-STORE, a whole study sent, one search, one
-retrieval. Instances and bytes are what it moved, in either direction.
+An *operation* is the unit that a piece of work repeats: one C-STORE, a whole study sent, one query, one retrieval.
+Instances and bytes are those it moved, in either direction.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import msgspec
 from loadtest.histogram import Histogram
 
 _FINEST = 0.1
-"""Seconds that one moment of a timeline spans, to begin with."""
-_MOST_MOMENTS = 600
-"""Past it, moments are joined two by two."""
+"""Initial length of a moment of the timeline, in seconds."""
+_MAX_MOMENTS = 600
+"""Moments counted at most; past this number, they are merged in pairs."""
 _LEAST_TOLD, _MOST_TOLD = 10, 120
-"""Moments of the timeline that is told at the end."""
+"""Least and greatest number of moments in the timeline of a summary."""
 _FINEST_TOLD = 0.5
-"""Seconds that each of them spans, where the run is long enough."""
+"""Shortest moment in the timeline of a summary, in seconds, if the run is long enough."""
 _LATE = 0.01
-"""Seconds after its time that an operation of an open loop may begin without being called late."""
+"""Seconds after its time at which an operation of an open loop counts as late."""
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds until an operation was done: from its beginning, in an open loop from when it should have begun."""
+    """Latency of operations in seconds, from their beginning; in an open loop, from when they should have begun."""
 
     p50: float
     p90: float
@@ -38,14 +38,14 @@ class Latency(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, histogram: Histogram) -> Latency | None:
-        """None of nothing."""
+        """The latency of a histogram; None if it is empty."""
         if not histogram.count:
             return None
         return cls(*histogram.quantiles(0.5, 0.9, 0.99, 0.999, 1.0))
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What happened in one stretch of time, `begin` seconds after the run began."""
+    """The counts of one interval, `begin` seconds after the run began."""
 
     begin: float
     seconds: float
@@ -57,32 +57,32 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of work in one run."""
+    """The totals of one piece of work in one run."""
 
     name: str
     kind: str
     planned: int | None
-    """Operations; None where it went on for as long as it had time."""
+    """Number of planned operations; None if only the duration limits the work."""
     operations: int
-    """Those that went well, with a warning or without."""
+    """Number of successful operations, with a warning or without."""
     failed: int
     not_begun: int
-    """Planned, and not tried: its connection was lost, or its time was over."""
+    """Number of planned operations that were not tried: the connection was lost, or the time was over."""
     late: int
-    """Begun later than they should have been: the server held the sender up (or the sender is too slow)."""
+    """Number of operations begun after their time: the server delayed the sender (or the sender is too slow)."""
     instances: int
     bytes: int
-    """Of the data sets that were acknowledged, or of the bodies that were received."""
+    """Bytes of acknowledged data sets, or of received bodies."""
     seconds: float
-    """From the beginning to the last answer."""
+    """Seconds from the beginning to the last answer."""
     operations_per_second: float
     instances_per_second: float
     megabytes_per_second: float
     """A megabyte is a million bytes."""
     latency: Latency | None
-    """Of what went well; None where nothing did."""
+    """Latency of the successful operations; None without any."""
     failures: dict[str, int]
-    """By status or kind, in words."""
+    """Number of failures by status or kind, in words."""
     warnings: dict[str, int]
     timeline: list[Moment]
 
@@ -92,7 +92,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Slice:
-    """A moment that is being counted."""
+    """The counts of a moment while it is counted."""
 
     __slots__ = ("bytes", "failures", "instances", "latencies", "operations")
 
@@ -109,7 +109,7 @@ class _Slice:
 
 
 class Stats:
-    """Counts one piece of work. Its clock starts when it is made, or at `began` (of `time.perf_counter`)."""
+    """The counters of one piece of work. The clock starts at construction, or at `began` (`time.perf_counter`)."""
 
     def __init__(
         self, name: str = "store", kind: str = "store", planned: int | None = None, began: float | None = None
@@ -125,7 +125,7 @@ class Stats:
         self._began = self._last = time.perf_counter() if began is None else began
 
     def done(self, since: float, instances: int = 0, size: int = 0) -> None:
-        """An operation that began, or should have begun, at `since` (of `time.perf_counter`) went well."""
+        """Count a successful operation that began, or should have begun, at `since` (`time.perf_counter`)."""
         self.moved(instances, size)
         self.operations += 1
         now = self._slices[-1]
@@ -133,7 +133,7 @@ class Stats:
         now.latencies.add(self._last - since)
 
     def moved(self, instances: int, size: int) -> None:
-        """A part of an operation: instances acknowledged or received, and their bytes."""
+        """Count a part of an operation: instances acknowledged or received, and their bytes."""
         now = self._slice()
         self.instances += instances
         self.bytes += size
@@ -141,27 +141,27 @@ class Stats:
         now.bytes += size
 
     def began(self, since: float) -> None:
-        """An operation of an open loop begins that should have begun at `since`."""
+        """Note that an operation of an open loop begins; it is late if `since`, its time, is more than `_LATE` ago."""
         if time.perf_counter() - since > _LATE:
             self.late += 1
 
     def warning(self, kind: str) -> None:
-        """Something went well, with a warning."""
+        """Count a warning of a successful operation."""
         self.warnings[kind] += 1
 
     def failure(self, kind: str) -> None:
-        """An operation went wrong."""
+        """Count a failed operation."""
         self.failed += 1
         self.trouble(kind)
 
     def trouble(self, kind: str) -> None:
-        """Something went wrong that belongs to no operation, such as an association that was rejected."""
+        """Count a failure that belongs to no operation, such as a rejected association."""
         self.failures[kind] += 1
         self._slice().failures += 1
 
     @property
     def recent(self) -> tuple[float, Latency | None]:
-        """Operations a second and latency over the last second or so."""
+        """The operations per second and the latency of about the last second."""
         last = self._slices[-max(1, round(1 / self._width)) :]
         together = Histogram()
         for each in last:
@@ -195,10 +195,10 @@ class Stats:
         )
 
     def _slice(self) -> _Slice:
-        """The moment that is now; those in which nothing happened are made too."""
+        """The current moment; moments since the previous count are made, empty."""
         self._last = time.perf_counter()
         at = max(0, int((self._last - self._began) / self._width))
-        while at >= _MOST_MOMENTS:
+        while at >= _MAX_MOMENTS:
             for each in range(0, len(self._slices) - 1, 2):
                 self._slices[each].merge(self._slices[each + 1])
             del self._slices[1::2]
@@ -209,7 +209,7 @@ class Stats:
         return self._slices[at]
 
     def _timeline(self) -> Iterable[Moment]:
-        """Moments long enough to say something, and few enough for a plot."""
+        """The moments of a summary: long enough for a rate, and few enough for a plot."""
         end = self._last - self._began
         most = max(_LEAST_TOLD, min(_MOST_TOLD, int(end / _FINEST_TOLD)))
         step = math.ceil(len(self._slices) / most)

@@ -1,7 +1,7 @@
-"""After a run: is everything there that was acknowledged, and is it what was sent?
+"""The verification after a run: whether the server has every acknowledged instance, as it was sent.
 
-Asked over DICOMweb (QIDO-RS, PS3.18 §10.6) where there is such a service, and otherwise by C-FIND. Over DICOMweb a few
-instances are also retrieved, and compared with what was sent to the byte.
+It queries over DICOMweb (QIDO-RS, PS3.18 §10.6) if the target has such a service, otherwise by C-FIND. Over DICOMweb a
+few instances are also retrieved, and compared with the sent ones byte for byte.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from loadtest.work.web import http_session, text
 
 _PAGE = 500
 _AT_ONCE = 4
-_MOST_COMPARED = 8
-_MOST_COMPARED_SIZE = 64 << 20
-"""Bytes of an instance that is kept to be compared."""
+_MAX_COMPARED = 8
+_MAX_COMPARED_BYTES = 64 << 20
+"""Size in bytes of the largest instance that is kept for comparison."""
 _REENCODED = "re-encoded"
 _SOP_CLASS, _SOP_INSTANCE, _SERIES = 0x00080016, 0x00080018, 0x0020000E
 
 
 class VerifyFailed(GatewayError):
-    """The server gave no answer that could be used."""
+    """The server returned no usable answer."""
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What the server knows of what it has acknowledged."""
+    """The outcome of a verification."""
 
     url: str
-    """Whom we asked, without a password."""
+    """The queried service or node, without a password."""
     asked: int
     found: int
     missing: list[str]
-    """SOP Instance UIDs."""
+    """SOP Instance UIDs of the missing instances."""
     differing: dict[str, str]
-    """SOP Instance UID to what is not as it was sent."""
+    """The differences from the sent instance, by SOP Instance UID."""
     compared: int = 0
-    """How many were retrieved and compared with what was sent."""
+    """Number of instances that were retrieved and compared."""
     reencoded: int = 0
-    """Of those, how many came with the same values in other bytes, as from servers that parse what they store."""
+    """Number of compared instances with equal values in other bytes, as from servers that parse before they store."""
 
     @property
     def good(self) -> bool:
@@ -61,14 +61,14 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class _Facts(NamedTuple):
-    """What a server should say of an instance; "" is not known."""
+    """The attributes that a server should return for an instance; "" if unknown."""
 
     series: str
     sop_class: str
 
 
 class Acknowledged:
-    """Remembers what was acknowledged, by study."""
+    """The acknowledged instances, by study."""
 
     def __init__(self) -> None:
         self._studies: defaultdict[str, dict[str, _Facts]] = defaultdict(dict)
@@ -78,15 +78,15 @@ class Acknowledged:
     def add(self, instance: Instance) -> None:
         facts = _Facts(instance.series_instance_uid, instance.sop_class_uid)
         self._studies[instance.study_instance_uid][instance.sop_instance_uid] = facts
-        # The first, and then ever fewer: chunks of made-up instances can be iterated again, for they are a tuple.
+        # Keep instances 1, 2, 4, 8 and so on. Only generated ones have a tuple of chunks, which can be read twice.
         self._count += 1
         comparable = isinstance(instance.chunks, tuple) and instance.series_instance_uid
-        if self._count & (self._count - 1) == 0 and comparable and instance.size <= _MOST_COMPARED_SIZE:
+        if self._count & (self._count - 1) == 0 and comparable and instance.size <= _MAX_COMPARED_BYTES:
             self._kept.append(instance)
-            del self._kept[1 : 1 - _MOST_COMPARED]
+            del self._kept[1 : 1 - _MAX_COMPARED]
 
     async def verify(self, target: Target) -> Verification:
-        """Ask the DICOMweb service of the target, or else its DICOM node. Raises VerifyFailed."""
+        """Query the DICOMweb service of the target, or its DICOM node without one. Raises VerifyFailed."""
         asker: _Qido | _Find = _Qido(target) if target.web is not None else _Find(target)
         turns = asyncio.Semaphore(_AT_ONCE)
         missing: set[str] = set()
@@ -94,11 +94,11 @@ class Acknowledged:
 
         async def check(study: str, sent: dict[str, _Facts]) -> None:
             async with turns:
-                there = await asker.instances(study, sent)
+                stored = await asker.instances(study, sent)
             for uid, facts in sent.items():
-                if uid not in there:
+                if uid not in stored:
                     missing.add(uid)
-                elif difference := _difference(facts, there[uid]):
+                elif difference := _difference(facts, stored[uid]):
                     differing[uid] = difference
 
         compared = reencoded = 0
@@ -120,8 +120,8 @@ class Acknowledged:
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
             raise VerifyFailed(f"cannot verify at {asker.url}: {first}") from first
-        asked = sum(map(len, self._studies.values()))
-        return Verification(asker.url, asked, asked - len(missing), sorted(missing), differing, compared, reencoded)
+        total = sum(map(len, self._studies.values()))
+        return Verification(asker.url, total, total - len(missing), sorted(missing), differing, compared, reencoded)
 
 
 def _difference(sent: _Facts, there: _Facts) -> str:
@@ -132,7 +132,7 @@ def _difference(sent: _Facts, there: _Facts) -> str:
 
 
 class _Qido:
-    """Asks over DICOMweb."""
+    """Queries over DICOMweb."""
 
     def __init__(self, target: Target) -> None:
         assert target.web is not None
@@ -146,7 +146,7 @@ class _Qido:
         await self._session.close()
 
     async def instances(self, study: str, wanted: dict[str, _Facts]) -> dict[str, _Facts]:
-        """What is there of a study, page by page; of an unknown one, the instances one by one."""
+        """The instances of a study in the server, page by page; without a study UID, each wanted one by itself."""
         found: dict[str, _Facts] = {}
         if not study:
             for uid in wanted:
@@ -158,7 +158,7 @@ class _Qido:
             before = len(found)
             found |= page
             if len(found) == before:
-                break  # A server that does not know `offset` sends the same again.
+                break  # A server without support for `offset` returns the first page again.
             offset += len(page)
         return found
 
@@ -173,7 +173,7 @@ class _Qido:
         return {text(row, _SOP_INSTANCE): _Facts(text(row, _SERIES), text(row, _SOP_CLASS)) for row in rows}
 
     async def compare(self, instance: Instance) -> str:
-        """Retrieve an instance as it is stored; what is different, or nothing."""
+        """Retrieve an instance as stored, and return its difference from the sent one; empty if there is none."""
         place = f"studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
         url = f"{self.url}/{place}/instances/{instance.sop_instance_uid}"
@@ -196,7 +196,7 @@ class _Qido:
 
 
 def _values(data: bytes, syntax: str) -> DataSet | None:
-    """None for what is no data set."""
+    """Decode a data set; None if it cannot be decoded."""
     try:
         return decode_data_set(data, syntax)
     except GatewayError:
@@ -204,7 +204,7 @@ def _values(data: bytes, syntax: str) -> DataSet | None:
 
 
 class _Find:
-    """Asks by C-FIND, down the hierarchy: few nodes answer relational queries (PS3.4 C.4.1.1.3.2)."""
+    """Queries by C-FIND, level by level: few nodes support relational queries (PS3.4 C.4.1.1.3.2)."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

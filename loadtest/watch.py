@@ -1,4 +1,4 @@
-"""What a server on this machine takes: processor time and memory, of its process and all that it has started."""
+"""The processor time and memory that a server on this machine uses, with its child processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 _EVERY = 0.25
-"""Seconds between two looks, to begin with."""
-_MOST = 1200
-"""Samples; past it every second one is dropped, and looks are half as frequent."""
+"""Seconds between two samples, initially."""
+_MAX_SAMPLES = 1200
+"""Samples at most; past this number every second one is dropped, and the interval is doubled."""
 _PROC = Path("/proc")
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,9 +23,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 class Sample(msgspec.Struct, frozen=True):
     at: float
-    """Seconds after the watch began."""
+    """Seconds since the beginning of the watch."""
     cpus: float
-    """Processors busy since the sample before: 1.5 is one and a half."""
+    """Processors busy since the previous sample: 1.5 is one and a half."""
     memory: int
     """Bytes; see `resident`."""
 
@@ -38,7 +38,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     memory_before: int
     memory_peak: int
     budget: int | None = None
-    """Bytes that it is allowed, where somebody said so."""
+    """Bytes of memory that the server may use; None if not given."""
 
     @property
     def memory_growth(self) -> int:
@@ -46,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Looks at a process from `start` to `stop`, or while an `async with` lasts; `usage` afterwards."""
+    """Samples a process from `start` to `stop`, or while an `async with` lasts; `usage` has the outcome."""
 
     def __init__(self, pid: int, budget: int | None = None) -> None:
         self.pid = pid
@@ -65,7 +65,7 @@ class Watch:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Where it has been started."""
+        """Take the last sample and stop, if the watch was started."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -94,12 +94,12 @@ class Watch:
         while True:
             await asyncio.sleep(self._every)
             self._look(time.perf_counter() - self._began)
-            if len(self._samples) > _MOST:
+            if len(self._samples) > _MAX_SAMPLES:
                 del self._samples[::2]
                 self._every *= 2
 
     def _look(self, at: float) -> int:
-        """Take a sample. Bytes of memory."""
+        """Take a sample, and return the memory in bytes."""
         spent = 0
         for pid in family(self.pid):
             try:
@@ -118,7 +118,7 @@ class Watch:
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """The process ids of a process and of all its descendants."""
     yield pid
     for task in (_PROC / str(pid) / "task").glob("*/children"):
         try:
@@ -130,7 +130,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process and all that descend from it take now. What they share counts once."""
+    """The memory of a process and all its descendants, in bytes. Shared memory counts once."""
     total = 0
     for each in family(pid):
         try:
@@ -144,14 +144,14 @@ def _memory(process: Path) -> int:
     try:
         shared_out = re.search(r"^Pss:\s+(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
     except PermissionError:
-        shared_out = None  # somebody else's: all that is resident
+        shared_out = None  # another user's process: use its resident size
     if shared_out is not None:
         return int(shared_out[1]) << 10
     return int((process / "statm").read_text().split()[1]) * _PAGE
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, for people; empty where it cannot be told."""
+    """The command line of a process, for display; empty if it cannot be read."""
     try:
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
     except OSError:
@@ -159,7 +159,7 @@ def command_of(pid: int) -> str:
 
 
 def listening(host: str, port: int) -> int | None:
-    """The process on this machine that listens on a port, where `host` is this machine and it can be told."""
+    """Find the process that listens on a port of `host`; None if that is another machine, or the process is hidden."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
         with socket.socket(socket.AF_INET6 if ":" in str(address) else socket.AF_INET) as probe:
@@ -173,7 +173,7 @@ def listening(host: str, port: int) -> int | None:
                 if any(str(each.readlink()) in sockets for each in (entry / "fd").iterdir()):
                     return int(entry.name)
             except OSError:
-                continue  # Another user's, or gone.
+                continue  # The process is another user's, or has ended.
     return None
 
 

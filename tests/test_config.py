@@ -10,6 +10,7 @@ import pytest
 
 from gateway import config
 from gateway.config import Settings, load
+from gateway.config.base import parse_size
 from gateway.errors import ConfigurationError
 from tests.support import settings
 
@@ -83,6 +84,11 @@ class TestErrors:
     def test_not_toml(self, tmp_path: Path):
         assert "not valid TOML" in error_of(tmp_path, "[dicom\n")
 
+    @pytest.mark.case("settings that are nested without end are said to be")
+    @pytest.mark.parametrize("text", ["a" + ".a" * 5000 + " = 1", "a = " + "[" * 5000 + "]" * 5000, "a." * 33 + "a=1"])
+    def test_nested_without_end(self, tmp_path: Path, text: str):
+        assert "nested more than 32 deep" in error_of(tmp_path, text)
+
     def test_not_text(self, tmp_path: Path):
         (tmp_path / "gateway.toml").write_bytes(b"\xff\xfe")
         with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -92,7 +98,7 @@ class TestErrors:
         ("text", "words"),
         [
             ("[dicom]\nprot = 1", ["gateway.toml", "prot", "dicom"]),
-            ('[dicom]\nport = "x"', ["int", "dicom.port"]),
+            ('[dicom]\nport = "x"', ["'x'", "dicom.port"]),
             ("[dicom]\nport = 65536", ["dicom.port", "65536", "0 to 65535"]),
             ("[dicom]\nport = true", ["dicom.port"]),
             ("[elsewhere]", ["elsewhere"]),
@@ -104,7 +110,11 @@ class TestErrors:
             ("[dicom]\nmax_associations = 0", ["dicom.max_associations"]),
             ("[dicom]\nidle_timeout = -1", ["dicom.idle_timeout"]),
             ("[storage]\nbuffer_memory = 1", ["storage.buffer_memory", "4194304"]),
-            ('[storage]\nduplicates = "maybe"', ["storage.duplicates"]),
+            ('[storage]\nduplicates = "maybe"', ["storage.duplicates", "'maybe'", '"keep" or "overwrite" or "reject"']),
+            ('[dicom]\nport = "104"', ["dicom.port", "'104'", '"off"', "a number without quotation marks"]),
+            ('[modalities.ct]\naet = "CT"\nallow = ["ech"]', ["'ech'", '"echo" or "store"']),
+            ('[http]\nhosts = "pacs.example"', ["http.hosts", 'it must be a list, as ["a", "b"]', "is a text"]),
+            ('[http]\nport = "8042"', ["http.port", "it must be a whole number", "is a text"]),
             ('[dicom]\naets = ["A", ""]', ["dicom.aets", "1 to 16"]),
             ('[http]\nprefix = "/"', ["http.prefix", "/gateway"]),
             ('[http]\nprefix = "/a/"', ["http.prefix"]),
@@ -136,6 +146,8 @@ class TestErrors:
             ('[dicom]\ntls_key = "k"', ["dicom.tls_certificate", "dicom.tls_key"]),
             ('[dicom]\ntls_client_certificates = "required"', ["dicom.tls_ca"]),
             ("[dicom]\ntls_bind_aet = true", ["dicom.tls_bind_aet", "dicom.tls_client_certificates"]),
+            ('[dicom]\nport = "off"', ["dicom.port", "dicom.tls_port"]),
+            ('[dicom]\nport = "no"', ["dicom.port"]),
             ('[http]\nhost = "0.0.0.0"', ["http.host", "hash-password", "http.allow_anonymous"]),
             ('[http]\ncertificate = "a.pem"', ["http.certificate", "http.key"]),
         ],
@@ -158,6 +170,36 @@ class TestErrors:
     def test_wrong_variable_is_named(self, name: str, text: str):
         with pytest.raises(ConfigurationError, match=name):
             load(environment={name: text})
+
+    TLS = '[dicom]\ntls_port = 2762\ntls_certificate = "c"\ntls_key = "k"\ntls_ca = "ca"\n'
+
+    @pytest.mark.case("tls_bind_aet beside modalities without tls is a mistake, where plain callers are taken")
+    def test_a_bound_title_that_plain_callers_may_have(self, tmp_path: Path):
+        bound = self.TLS + 'tls_client_certificates = "required"\ntls_bind_aet = true\n'
+        modalities = '[modalities.ct]\naet = "CT"\ntls = true\n[modalities.mr]\naet = "MR"\n'
+        said = error_of(tmp_path, f"{bound}port = 104\n{modalities}")
+        assert "dicom.tls_bind_aet: anybody may take the AE title of mr on the plain port" in said
+        assert "set modalities.mr.tls = true" in said
+        for right in (
+            bound + modalities,
+            f'{bound}port = "off"\n{modalities}',
+            f"{bound}port = 104\n{modalities}tls = true\n",
+            f"{self.TLS}port = 104\n{modalities}",
+        ):
+            load(written(tmp_path, right), {})
+
+    @pytest.mark.case("the plain port can be switched off")
+    def test_the_plain_port(self, tmp_path: Path):
+        def port(text: str) -> int | None:
+            return load(written(tmp_path, text), {}).dicom.plain_port
+
+        assert port("") == 4242
+        assert port("dicom.port = 0") == 0
+        assert port(self.TLS) is None
+        assert port(f'{self.TLS}port = "off"') is None
+        assert port(f"{self.TLS}port = 104") == 104
+        file = written(tmp_path, f"{self.TLS}port = 104")
+        assert load(file, {"GATEWAY_DICOM__PORT": "off"}).dicom.plain_port is None
 
     def test_known_callers_and_users_open_the_listeners(self, tmp_path: Path):
         text = '[dicom]\nhost = "0.0.0.0"\n[modalities.ct]\naet = "CT"\nhost = "10.0.0.0/8"\n'
@@ -196,11 +238,49 @@ def test_loopback(host: str, loopback: bool):
     assert config.is_loopback(host) is loopback
 
 
-def test_readme_names_every_setting():
+def test_the_document_names_every_setting():
     """Made by `python -m tests.support.settings`."""
-    assert settings.BEGIN + settings.table() + settings.END in settings.README.read_text()
+    assert settings.BEGIN + settings.table() + settings.END in settings.DOCUMENT.read_text()
 
 
-def test_readme_shows_a_right_configuration(tmp_path: Path):
-    examples = re.findall(r"```toml\n(.*?)```", settings.README.read_text(), re.DOTALL)
+def test_the_documents_show_right_configurations(tmp_path: Path):
+    text = "".join((settings.ROOT / "deploy" / name).read_text() for name in ("ACCESS.md", "ROUTING.md"))
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert [load(written(tmp_path, example), {}).dicom.tls_port for example in examples] == [None, 2762, None, None]
+
+
+@pytest.mark.case("sizes may be written with their units")
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512 MiB", 512 << 20),
+        ("1.5GiB", 3 << 29),
+        ("8 kB", 8000),
+        ("8KiB", 8192),
+        ("2 TB", 2 * 10**12),
+        ("1 PiB", 1 << 50),
+        ("4096", 4096),
+        ("4096 B", 4096),
+        ("512 MiBs", None),
+        ("MiB", None),
+        ("-1 MiB", None),
+        ("1e3", None),
+        ("", None),
+    ],
+)
+def test_sizes(tmp_path: Path, text: str, size: int | None):
+    assert parse_size(text) == size
+    if size is None:
+        assert "storage.min_free: is not a size" in error_of(tmp_path, f'[storage]\nmin_free = "{text}"')
+        with pytest.raises(ConfigurationError, match=r"GATEWAY_STORAGE__MIN_FREE: .* is not a size"):
+            load(environment={"GATEWAY_STORAGE__MIN_FREE": text})
+    else:
+        assert load(written(tmp_path, f'[storage]\nmin_free = "{text}"'), {}).storage.min_free == size
+        assert load(environment={"GATEWAY_STORAGE__MIN_FREE": text}).storage.min_free == size
+
+
+@pytest.mark.case("sizes may be written with their units")
+def test_sizes_of_destinations(tmp_path: Path):
+    text = '[destinations.x]\nkind = "dicomweb"\nurl = "http://x/"\nbandwidth = "10 MB"\nbatch_size = "1 MiB"'
+    destination: Any = load(written(tmp_path, text), {}).destinations["x"]
+    assert (destination.bandwidth, destination.batch_size) == (10_000_000, 1 << 20)

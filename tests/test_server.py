@@ -7,18 +7,21 @@ import dataclasses
 import json
 import signal
 import socket
-import ssl
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from gateway.access.passwords import hash_password
 from gateway.dimse import status
 from gateway.errors import AssociationLost, AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Call, Requestor, associate
 from gateway.net.tls import names_in
+from gateway.ul.items import UserIdentity
 from tests.support.certificates import Authority, needs_openssl
-from tests.support.processes import Gateway, NotStarted, is_listening, wait_until
+from tests.support.processes import Gateway, NotStarted, is_listening
+from tests.support.waiting import paced, wait_until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -41,9 +44,8 @@ async def test_it_listens_on_loopback_says_where_and_stops(tmp_path: Path) -> No
 
 
 async def echo_for_ever(association: Requestor) -> None:
-    while True:
+    async for _ in paced():
         await association.echo()
-        await asyncio.sleep(0.02)
 
 
 async def test_sigterm_drains(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ async def test_certificates_are_replaced_while_it_runs(tmp_path: Path) -> None:
         assert shown(gateway, authority) == "first"
         write(second.certificate, first.key)
         gateway.signal(signal.SIGHUP)
-        await asyncio.to_thread(wait_until, lambda: "is not used: dicom.tls_certificate" in gateway.log, 10)
+        await asyncio.to_thread(wait_until, lambda: ": dicom.tls_certificate" in gateway.log, 10)
         assert shown(gateway, authority) == "first"
         write(second.certificate, second.key)
         gateway.signal(signal.SIGHUP)
@@ -145,7 +147,7 @@ async def test_certificates_are_replaced_while_it_runs(tmp_path: Path) -> None:
 
 def shown(gateway: Gateway, authority: Authority) -> str:
     """The common name in the certificate on the TLS port."""
-    context = ssl.create_default_context(cafile=authority.certificate)
+    context = authority.client_context()
     with (
         socket.create_connection((gateway.host, gateway.tls_port), 5) as connection,
         context.wrap_socket(connection, server_hostname="127.0.0.1") as over_tls,
@@ -159,3 +161,23 @@ def test_the_data_of_a_stopped_gateway_is_served_by_the_next(tmp_path: Path) -> 
         gateway.start()
         code, body = gateway.get("/statistics")
         assert (code, json.loads(body)["CountInstances"]) == (200, 0)
+
+
+@pytest.mark.case("broken 11 wrong passwords are counted together, over DICOM and over HTTP")
+async def test_wrong_passwords_are_counted_together(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    users = f'[[http.users]]\nname = "ann"\npassword = "{hash_password("right")}"\n'
+    file.write_text(f'[dicom]\nuser_identity = "required"\n{users}')
+    with Gateway(tmp_path / "data", "--config", str(file)) as gateway:
+        async with asyncio.timeout(30):
+            async with aiohttp.ClientSession() as session:
+                wrong = aiohttp.encode_basic_auth("ann", "wrong")
+                async with session.get(gateway.url + "/system", headers={"Authorization": wrong}) as answer:
+                    assert answer.status == 401
+            tried = dataclasses.replace(call(gateway), identity=UserIdentity(2, b"ann", b"wrong"))
+            with pytest.raises(AssociationRefused):
+                async with associate(tried):
+                    pass
+            assert "failure 2 in a row" in gateway.log
+            async with associate(dataclasses.replace(call(gateway), identity=UserIdentity(2, b"ann", b"right"))) as one:
+                assert await one.echo() == status.SUCCESS

@@ -1,1 +1,1 @@
-"""Who may come in: users and their passwords."""
+"""Authentication and the rules on callers: users and passwords, tokens, modalities, hosts, proxies."""

@@ -1,7 +1,7 @@
-"""Who calls us, and what it may ask for: the modalities of the configuration against an association's facts.
+"""Recognition of DICOM callers: an association's facts against the modalities of the configuration.
 
-Known are the calling AE title, the address it comes from, and, over TLS, the names in its certificate. What a
-rejection looks like on the wire, and which SOP class belongs to which service, is `scp/`'s.
+The facts are the calling AE title, the address of the peer, and, over TLS, the names in its certificate. The form of a
+rejection on the wire, and the service of each SOP class, are in `scp/`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.config import SERVICES, Modality, Service, Settings, as_network, is_loopback
+from gateway.config.added import configured_modalities
 
 log = logging.getLogger(__name__)
 
-_RESOLVE = 5.0
-"""Seconds for a name to be resolved."""
+_RESOLVE_TIMEOUT_S = 5.0
+"""Seconds to resolve a name."""
 
 
 class NotRecognized(Exception):
-    """The caller is nobody we know. The text says why, and how to let it in."""
+    """The caller is unknown. The text says why, and how to allow it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an association comes from. `certificate` holds the names of a verified one, None without TLS."""
+class CallerFacts:
+    """The facts about a caller. `certificate` holds the names of a verified one, None without TLS."""
 
     aet: str
     host: str
@@ -36,7 +37,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller that we let in. `name` is its modality's, empty for one that is none."""
+    """An accepted caller. `name` is its modality's, empty for a caller that is no modality."""
 
     name: str
     modality: Modality | None
@@ -44,16 +45,17 @@ class Caller:
 
 
 def how_to_allow(name: str, service: Service) -> str:
-    """For a log line, behind what was refused to the modality of that name (empty: to one that is none)."""
+    """The advice in a log line about a refused service, for the modality of that name (empty: any other caller)."""
     return f'add "{service}" to {f"modalities.{name}.allow" if name else "dicom.any_caller_may"}'
 
 
-async def recognize(settings: Settings, origin: Origin) -> Caller:
-    """The caller, or NotRecognized. Names of hosts are resolved now, which may take some seconds."""
+async def recognize(settings: Settings, origin: CallerFacts) -> Caller:
+    """Recognize a caller. Host names are resolved now, which may take some seconds. Raises: NotRecognized."""
     dicom, modalities = settings.dicom, settings.modalities
     known = [(name, modality) for name, modality in modalities.items() if modality.aet == origin.aet]
     if not known:
-        nobody_named = not modalities and is_loopback(dicom.host)
+        # One that a script adds over REST shuts nobody out.
+        nobody_named = not configured_modalities(settings) and is_loopback(dicom.host)
         if dicom.allow_any_caller or nobody_named:
             _check_bound_aet(settings, origin, None)
             return Caller("", None, frozenset(SERVICES if nobody_named else dicom.any_caller_may))
@@ -69,34 +71,34 @@ async def recognize(settings: Settings, origin: Origin) -> Caller:
         raise NotRecognized(f"{origin.aet!r} calls from {origin.host}, which is not {places}")
     if modality.tls and origin.certificate is None:
         raise NotRecognized(
-            f"{origin.aet!r} calls without TLS: let it call dicom.tls_port, or take modalities.{name}.tls out"
+            f"{origin.aet!r} calls without TLS: have it call dicom.tls_port, or remove modalities.{name}.tls"
         )
     _check_bound_aet(settings, origin, name)
     return Caller(name, modality, frozenset(modality.allow))
 
 
-def _check_bound_aet(settings: Settings, origin: Origin, name: str | None) -> None:
-    """The names in a certificate that was asked for, against those that this caller must have."""
+def _check_bound_aet(settings: Settings, origin: CallerFacts, name: str | None) -> None:
+    """Check the names in a requested certificate against those required of the caller. Raises: NotRecognized."""
     dicom, names = settings.dicom, origin.certificate
     if names is None or dicom.tls_client_certificates == "none":
         return
     wanted = settings.modalities[name].tls_name if name is not None else ""
     if wanted not in ("", "*"):
-        if wanted.casefold() not in {shown.casefold() for shown in names}:
+        if wanted.casefold() not in {each.casefold() for each in names}:
             raise NotRecognized(f"{origin.aet!r} {_shows(names)}, not modalities.{name}.tls_name = {wanted!r}")
-    elif dicom.tls_bind_aet and wanted != "*" and names and origin.aet not in names:
+    elif dicom.tls_bind_aet and wanted != "*" and origin.aet not in names:
         where = f"modalities.{name}.tls_name" if name is not None else "the tls_name of a modality"
         raise NotRecognized(
-            f"{origin.aet!r} {_shows(names)}, not its AE title (dicom.tls_bind_aet); name what it shows in {where}"
+            f"{origin.aet!r} {_shows(names)}, not its AE title (dicom.tls_bind_aet); set {where} to a name it shows"
         )
 
 
 def _shows(names: Collection[str]) -> str:
-    return f"shows a certificate for {', '.join(sorted(names))}" if names else "shows no certificate"
+    return f"shows a certificate for {', '.join(sorted(names))}" if names else "shows a certificate without names"
 
 
 async def _calls_from(host: str, name: str, expected: str) -> bool:
-    """Whether an address is the one, or in the network, or among those of the name, that is expected."""
+    """Whether an address is the expected one, or in the expected network, or an address of the expected name."""
     if not expected:
         return True
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -106,9 +108,9 @@ async def _calls_from(host: str, name: str, expected: str) -> bool:
     if network is not None:
         return address in network
     try:
-        async with asyncio.timeout(_RESOLVE):
-            found = await asyncio.get_running_loop().getaddrinfo(expected, None, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+            resolved = await asyncio.get_running_loop().getaddrinfo(expected, None, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
         log.warning("modalities.%s.host: %r cannot be resolved: %s", name, expected, error or "no answer in time")
         return False
-    return address in {ipaddress.ip_address(str(place[4][0]).partition("%")[0]) for place in found}
+    return address in {ipaddress.ip_address(str(place[4][0]).partition("%")[0]) for place in resolved}

@@ -1,23 +1,22 @@
-"""User identity negotiation (PS3.7 D.3.3.7): who says to sit at the other end, against the configured users.
+"""User identity negotiation (PS3.7 D.3.3.7): the identity of an association against the configured users.
 
 Types 1 (user name), 2 (user name and passcode) and 5 (JSON Web Token). Kerberos tickets and SAML assertions are not
-understood.
-How it came and what is answered is `scp/admission.py`'s.
+supported. Negotiation is in `scp/admission.py`.
 """
 
 from __future__ import annotations
 
 from gateway.access.tokens import TokenRefused, TokenVerifier
-from gateway.access.users import Authenticator, Credentials, TooManyFailures
+from gateway.access.users import Authenticator, BasicCredentials, TooManyFailures
 from gateway.config import Settings
 from gateway.ul.items import UserIdentity
 
 _TYPES = {1: "name", 2: "password", 5: "token"}
-"""User-Identity-Type (Table D.3-14) to what `dicom.user_identity_types` calls it."""
+"""User-Identity-Type (Table D.3-14) to its name in `dicom.user_identity_types`."""
 
 
 class NotIdentified(Exception):
-    """The identity is missing, of a type that is not taken, or wrong. The text never repeats a passcode."""
+    """The identity is missing, of a type that is not accepted, or wrong. The text never repeats a passcode."""
 
 
 async def identify(
@@ -27,14 +26,14 @@ async def identify(
     tokens: TokenVerifier,
     peer: str,
 ) -> str:
-    """The user's name, or NotIdentified. Hashing is off the loop; failures from one `peer` are slowed down."""
+    """The verified user's name. Hashing is off the loop; failures of a peer are slowed down. Raises: NotIdentified."""
     types, users = settings.dicom.user_identity_types, settings.http.users
     if identity is None:
         raise NotIdentified("it offers no user identity, which dicom.user_identity requires")
     kind = _TYPES.get(identity.kind)
     if kind not in types:
         listed = ", ".join(types) or "none"
-        raise NotIdentified(f"its user identity is of type {identity.kind}; dicom.user_identity_types takes {listed}")
+        raise NotIdentified(f"its user identity is of type {identity.kind}; dicom.user_identity_types allows {listed}")
     if kind == "token":
         try:
             return await tokens.verify(identity.primary, settings.tokens)
@@ -45,11 +44,11 @@ async def identify(
         if name not in {user.name for user in users}:
             raise NotIdentified(f"user {name[:64]!r} is not among http.users")
         return name
-    credentials = Credentials(name, identity.secondary.decode("utf-8", "replace"))
+    credentials = BasicCredentials(name, identity.secondary.decode("utf-8", "replace"))
     try:
-        proven = await authenticator.verify(credentials, users, peer)
+        verified = await authenticator.verify(credentials, users, peer)
     except TooManyFailures:
         raise NotIdentified("too many wrong passwords are being slowed down") from None
-    if proven is None:
+    if verified is None:
         raise NotIdentified(f"wrong user name or password for {name[:64]!r}")
-    return proven
+    return verified

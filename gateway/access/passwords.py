@@ -1,7 +1,7 @@
-"""Passwords as they stand in the configuration: `scrypt$n$r$p$salt$hash`, salt and hash in base64.
+"""Password hashes of the configuration: `scrypt$n$r$p$salt$hash`, salt and hash in base64.
 
-Here live making, parsing and checking one such string (RFC 7914). Who may log in is in `users.py`. All of this
-blocks for tens of milliseconds and takes 16 MiB while it works: call it in a thread.
+Making, parsing and checking one such string (RFC 7914). Users are in `users.py`. Every function
+blocks for tens of milliseconds and takes 16 MiB meanwhile: call it in a thread.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gateway.errors import ConfigurationError
 
 _N, _R, _P = 1 << 14, 8, 1
 _SALT, _LENGTH = 16, 32
-_MAX_MEMORY = 256 << 20
-"""Most bytes that a stored string may make a check take; a larger one is refused when it is parsed."""
+_MAX_MEMORY_BYTES = 256 << 20
+"""Memory that checking a stored hash may take; a hash that needs more is refused when it is parsed."""
 
 
 class PasswordHash(NamedTuple):
@@ -30,14 +30,14 @@ class PasswordHash(NamedTuple):
 
 
 def hash_password(password: str) -> str:
-    """The string to put into `[[http.users]] password`, with a fresh salt."""
+    """The string for `[[http.users]] password`, with a new salt."""
     salt = os.urandom(_SALT)
     digest = _scrypt(password, PasswordHash(_N, _R, _P, salt, bytes(_LENGTH)))
     return f"scrypt${_N}${_R}${_P}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
 def parse(encoded: str) -> PasswordHash:
-    """Take a stored string apart. Raises ConfigurationError, without repeating the string, when it is not one."""
+    """Parse a stored hash. Raises: ConfigurationError, which does not repeat the string."""
     parts = encoded.split("$")
     try:
         kind, n, r, p, salt, digest = parts
@@ -49,13 +49,13 @@ def parse(encoded: str) -> PasswordHash:
     power_of_two = parsed.n > 1 and parsed.n & (parsed.n - 1) == 0
     if kind != "scrypt" or not power_of_two or parsed.r < 1 or not 1 <= parsed.p <= 16:
         raise ConfigurationError(_WRONG)
-    if not parsed.salt or not 16 <= len(parsed.digest) <= 64 or _memory(parsed) > _MAX_MEMORY:
+    if not parsed.salt or not 16 <= len(parsed.digest) <= 64 or _memory(parsed) > _MAX_MEMORY_BYTES:
         raise ConfigurationError(_WRONG)
     return parsed
 
 
 def verify(password: str, stored: PasswordHash) -> bool:
-    """Whether `password` is the one that `stored` was made of; takes the same time either way."""
+    """Whether `password` matches the hash; takes equal time either way."""
     return hmac.compare_digest(_scrypt(password, stored), stored.digest)
 
 

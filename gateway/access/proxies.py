@@ -1,8 +1,8 @@
-"""What proxies in front of us say of a request: who asks, and under which scheme, host and path they were asked.
+"""Facts on a request from the proxies in front of us: the client, and scheme, host and path as the client used them.
 
-Only a proxy that `http.trusted_proxies` names is believed, and of the headers only those that `http.forwarded` names:
-X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). A proxy that writes the one hands on the other as
-it came from anybody. Pure decisions on texts; HTTP is not here.
+Only a proxy in `http.trusted_proxies` is believed, and only the headers named by `http.forwarded`:
+X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). A proxy that writes one kind passes the other on
+unchanged, whoever sent it. Pure decisions on texts; HTTP is not here.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Final, NamedTuple
 
 from gateway.config import as_network
 
-_MOST: Final = 32
-"""Proxies in a row that are looked at."""
+_MAX_PROXIES: Final = 32
+"""Proxies in a row that are considered."""
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _ELEMENT: Final = re.compile(r'([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)')
 
 
 class Seen(NamedTuple):
-    """What the client did, as far as proxies told; '' for what they did not."""
+    """The request as the client made it, as far as proxies report it; '' for the rest."""
 
     client: str
-    """Address of whoever asked the outermost proxy that is trusted."""
+    """Address of the client of the outermost trusted proxy."""
     scheme: str = ""
     host: str = ""
     prefix: str = ""
-    """Path under which the proxy shows us, and which it has taken away: `/gateway`."""
+    """Path under which the proxy publishes us, and which it has removed: `/gateway`."""
 
 
 class _Hop(NamedTuple):
-    """What one proxy says of whom it was asked by."""
+    """One proxy's report on its client."""
 
     client: str
     scheme: str = ""
@@ -41,18 +41,18 @@ class _Hop(NamedTuple):
 
 
 def is_trusted(address: str, trusted: Sequence[str]) -> bool:
-    """Whether an address is that of one of our proxies."""
+    """Whether an address is that of a trusted proxy."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in network for network in _networks(tuple(trusted)) if network.version == found.version)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in _networks(tuple(trusted)) if network.version == parsed.version)
 
 
 def seen_by_x_forwarded(peer: str, trusted: Sequence[str], clients: str, schemes: str, hosts: str, prefix: str) -> Seen:
-    """From the values of X-Forwarded-For, -Proto, -Host and -Prefix, of a request from a trusted `peer`.
+    """The request by X-Forwarded-For, -Proto, -Host and -Prefix, from a trusted `peer`.
 
     Of lists as long as that of the clients the entry beside the client's counts, otherwise the nearest proxy's.
     """
@@ -68,7 +68,7 @@ def seen_by_x_forwarded(peer: str, trusted: Sequence[str], clients: str, schemes
 
 
 def seen_by_forwarded(peer: str, trusted: Sequence[str], forwarded: str) -> Seen:
-    """The same from the value of Forwarded (RFC 7239 §4). It says no prefix."""
+    """The request by Forwarded (RFC 7239 §4), from a trusted `peer`; that header has no prefix."""
     hops = []
     for element in _listed(forwarded):
         pairs = {name.lower(): _unquoted(value) for name, value in _ELEMENT.findall(element)}
@@ -80,7 +80,7 @@ def seen_by_forwarded(peer: str, trusted: Sequence[str], forwarded: str) -> Seen
 
 
 def _outermost(hops: Sequence[_Hop], trusted: Sequence[str]) -> int:
-    """The first, from our side, that is no proxy of ours: what stands before it anybody may have written."""
+    """The first hop, from our side, that is no trusted proxy: anything before it may be forged."""
     for at in range(len(hops) - 1, 0, -1):
         if not is_trusted(_address(hops[at].client), trusted):
             return at
@@ -88,7 +88,7 @@ def _outermost(hops: Sequence[_Hop], trusted: Sequence[str]) -> int:
 
 
 def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()][-_MOST:]
+    return [part.strip() for part in text.split(",") if part.strip()][-_MAX_PROXIES:]
 
 
 def _beside(values: Sequence[str], at: int, count: int) -> str:

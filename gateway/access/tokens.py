@@ -1,7 +1,7 @@
-"""JSON Web Tokens (RFC 7519) as proof of who somebody is: signature, issuer, audience, time, user.
+"""JSON Web Tokens (RFC 7519) as proof of a user's identity: signature, issuer, audience, time, user.
 
-Here live the keys of the issuer, from a file or from its URL, and the rules of RFC 8725. How a token came is the
-caller's: the user identity of an association (PS3.7 D.3.3.7).
+Here are the keys of the issuer, from a file or from its URL, and the rules of RFC 8725. A token arrives in the
+user identity of an association (PS3.7 D.3.3.7).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gateway.config import Tokens
+from gateway.dicom.json import NOT_JSON
 from gateway.errors import ConfigurationError, GatewayError
 
 if TYPE_CHECKING:
@@ -26,36 +27,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-"""Signatures that only the issuer can make. Never `none`, and none where we would hold the issuer's secret (HS…)."""
+"""Signatures that only the issuer can make. Never `none`, and none that needs the issuer's secret here (HS…)."""
 _ASYMMETRIC: Final = frozenset({"RSA", "EC"})
-_LEEWAY: Final = 60
-"""Seconds that the clocks may differ."""
-_LONGEST: Final = 16 << 10
+_LEEWAY_S: Final = 60
+"""Seconds by which clocks may differ."""
+_MAX_TOKEN_BYTES: Final = 16 << 10
 """Bytes of a token."""
-_MOST_KEYS: Final = 64
-_LARGEST: Final = 256 << 10
-"""Bytes of a file or answer with keys."""
-_FETCH: Final = 10.0
-"""Seconds for an answer with keys."""
-_FRESH: Final = 3600.0
-"""Seconds for which fetched keys are used without asking again."""
-_PAUSE: Final = 30.0
-"""Seconds between two fetches, whatever tokens come."""
-_STALE: Final = 86400.0
-"""Seconds for which fetched keys are used while they cannot be fetched again."""
+_MAX_KEYS: Final = 64
+_MAX_KEYS_BYTES: Final = 256 << 10
+"""Bytes of a file or response with keys."""
+_FETCH_TIMEOUT_S: Final = 10.0
+"""Seconds for a response with keys."""
+_FRESH_S: Final = 3600.0
+"""Seconds for which fetched keys are used without another fetch."""
+_FETCH_PAUSE_S: Final = 30.0
+"""Seconds between two fetches, whatever tokens arrive."""
+_STALE_S: Final = 86400.0
+"""Seconds for which fetched keys are used while fetching fails."""
 
 
 class TokenRefused(GatewayError):
-    """A token proves nothing. The text says why and never repeats it."""
+    """A token proves nothing. The text says why, and never repeats the token."""
 
 
 def is_url(keys: str) -> bool:
-    """Whether `tokens.keys` is an address and no file."""
+    """Whether `tokens.keys` is an address, not a file."""
     return keys.startswith(("https://", "http://"))
 
 
 def check_tokens(tokens: Tokens) -> None:
-    """Raise ConfigurationError where keys are to come from a file that has none. Blocks."""
+    """Check the keys, if they come from a file. Blocks. Raises: ConfigurationError if it has none."""
     if tokens.keys and not is_url(tokens.keys):
         _read_file(tokens.keys)
 
@@ -66,16 +67,16 @@ class _Known:
 
     keys: list[Key]
     mark: Any
-    """What tells whether the file has changed; nothing for a URL."""
+    """A value that changes with the file; None for a URL."""
     read: float
     """When they were read."""
     tried: float
-    """When they were last asked for."""
+    """When the last fetch was tried."""
 
 
 @dataclass(slots=True)
 class TokenVerifier:
-    """Checks tokens and remembers the issuer's keys. One for each process; it holds nothing that must be closed."""
+    """Checks tokens and caches the issuer's keys. One for each process; holds nothing that must be closed."""
 
     fetch: Callable[[str], Any] = field(default=lambda url: fetch(url))
     """Awaited for the body of a URL; raises OSError."""
@@ -84,34 +85,34 @@ class TokenVerifier:
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def verify(self, token: bytes, tokens: Tokens) -> str:
-        """The name of the user that a token proves. Raises TokenRefused."""
+        """The name of the user that a token proves. Raises: TokenRefused."""
         from joserfc import jws
         from joserfc.errors import JoseError
 
-        if len(token) > _LONGEST:
-            raise TokenRefused(f"its token has {len(token)} bytes, more than {_LONGEST}")
+        if len(token) > _MAX_TOKEN_BYTES:
+            raise TokenRefused(f"its token has {len(token)} bytes, more than {_MAX_TOKEN_BYTES}")
         try:
             header = jws.extract_compact(token).headers()
         except (JoseError, ValueError, TypeError):
-            raise TokenRefused("what it shows is no signed JSON Web Token") from None
+            raise TokenRefused("its credential is not a signed JSON Web Token") from None
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:
-            raise TokenRefused(f"its token is signed with {str(algorithm)[:16]!r}; taken are {', '.join(ALGORITHMS)}")
-        payload = self._signed(token, str(algorithm), await self._keys(tokens.keys, key_id))
+            raise TokenRefused(f"its token is signed with {str(algorithm)[:16]!r}; allowed are {', '.join(ALGORITHMS)}")
+        payload = self._verified(token, str(algorithm), await self._keys(tokens.keys, key_id))
         if payload is None:
             whose = f"by a key {str(key_id)[:64]!r}" if key_id is not None else "by a key"
-            raise TokenRefused(f"its token is signed {whose} that is none of tokens.keys = {tokens.keys!r}")
+            raise TokenRefused(f"its token is signed {whose} that is not in tokens.keys = {tokens.keys!r}")
         return self._claimed(payload, tokens)
 
-    def _signed(self, token: bytes, algorithm: str, keys: list[Key]) -> bytes | None:
-        """What was signed, where one of the keys has signed it."""
+    def _verified(self, token: bytes, algorithm: str, keys: list[Key]) -> bytes | None:
+        """The signed payload, or None if none of the keys has signed it."""
         from joserfc import jws
         from joserfc.errors import JoseError
 
         for key in keys:
             try:
                 return jws.deserialize_compact(token, key, algorithms=[algorithm]).payload
-            except (JoseError, ValueError):  # Another kind of key, or not this one.
+            except (JoseError, ValueError):  # another kind of key, or another key
                 continue
         return None
 
@@ -121,7 +122,7 @@ class TokenVerifier:
 
         rules = JWTClaimsRegistry(
             now=int(self.clock()),
-            leeway=_LEEWAY,
+            leeway=_LEEWAY_S,
             iss={"essential": True, "value": tokens.issuer},
             aud={"essential": True, "value": tokens.audience},
             exp={"essential": True},
@@ -131,31 +132,31 @@ class TokenVerifier:
             rules.validate(claims)
         except ExpiredTokenError:
             raise TokenRefused("its token has expired") from None
-        except (JoseError, msgspec.DecodeError) as error:
-            raise TokenRefused(f"its token is not taken: {error}") from None
+        except (JoseError, *NOT_JSON) as error:
+            raise TokenRefused(f"its token is not valid: {error}") from None
         name = claims.get(tokens.user_claim)
-        if not isinstance(name, str) or not name or not name.isprintable():  # It goes into the log.
+        if not isinstance(name, str) or not name or not name.isprintable():  # The name is logged.
             raise TokenRefused(f"its token names no user in tokens.user_claim = {tokens.user_claim!r}")
         if tokens.users and name not in tokens.users:
-            raise TokenRefused(f"its token is of {name[:64]!r}, who is not among tokens.users")
+            raise TokenRefused(f"its token is of {name[:64]!r}, a user that is not in tokens.users")
         return name
 
     async def _keys(self, place: str, key_id: Any) -> list[Key]:
-        """Those that may have signed: of that id or without one. Fetched anew where they are old or none fits."""
+        """Keys with a key id, or without any. They are fetched again if they are old, or none has the id."""
         if not is_url(place):
             return _fitting((await asyncio.to_thread(self._from_file, place)).keys, key_id)
         known = self._known.get(place)
         fitting = _fitting(known.keys, key_id) if known is not None else []
-        if known is not None and fitting and self.clock() - known.read < _FRESH:
+        if known is not None and fitting and self.clock() - known.read < _FRESH_S:
             return fitting
-        async with self._fetching:  # Whoever waited finds what the one before has fetched.
+        async with self._fetching:  # Waiters use the keys that the first one has fetched.
             known = self._known.get(place)
-            if known is None or self.clock() - known.tried >= _PAUSE:
+            if known is None or self.clock() - known.tried >= _FETCH_PAUSE_S:
                 known = self._known[place] = await self._from_url(place, known)
         return _fitting(known.keys, key_id)
 
     def _from_file(self, place: str) -> _Known:
-        """Blocks. What is wrong with the file now leaves the keys that it had."""
+        """The keys of a file; blocks. While the file is invalid its last keys stay in use."""
         known = self._known.get(place)
         try:
             mark = _mark(place)
@@ -173,16 +174,16 @@ class TokenVerifier:
             return _Known(read_keys(await self.fetch(place)), None, now, now)
         except (OSError, ValueError) as error:
             log.warning("tokens.keys: no keys from %s: %s", place, error or type(error).__name__)
-        if before is None or now - before.read >= _STALE:
+        if before is None or now - before.read >= _STALE_S:
             return _Known([], None, 0.0, now)
         return _Known(before.keys, None, before.read, now)
 
 
 async def fetch(url: str) -> bytes:
-    """The body behind a URL, at most 256 KiB of it, within ten seconds. Raises OSError."""
+    """The body behind a URL, at most 256 KiB, within ten seconds. Raises: OSError."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=_FETCH)
+    timeout = aiohttp.ClientTimeout(total=_FETCH_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -193,21 +194,21 @@ async def fetch(url: str) -> bytes:
             body = bytearray()
             async for chunk in answer.content.iter_any():
                 body += chunk
-                if len(body) > _LARGEST:
-                    raise OSError(f"it answers more than {_LARGEST} bytes")
+                if len(body) > _MAX_KEYS_BYTES:
+                    raise OSError(f"it answers more than {_MAX_KEYS_BYTES} bytes")
             return bytes(body)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise OSError(str(error) or "no answer in time") from None
 
 
 def read_keys(data: bytes) -> list[Key]:
-    """Public keys from a JWK Set (RFC 7517) or from PEM, those of other kinds left out. Raises ValueError."""
+    """Public keys from a JWK Set (RFC 7517) or from PEM, without those of other kinds. Raises: ValueError."""
     from joserfc.errors import JoseError
     from joserfc.jwk import import_key
 
     if data.lstrip()[:10] == b"-----BEGIN":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # The kind of key is to be found out from what is there.
+            warnings.simplefilter("ignore")  # The kind of key is not known in advance.
             try:
                 keys = [import_key(data)]
             except (JoseError, ValueError) as error:
@@ -215,7 +216,7 @@ def read_keys(data: bytes) -> list[Key]:
     else:
         try:
             entries = msgspec.json.decode(data, type=dict[str, Any]).get("keys")
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise ValueError(f"neither a JWK Set nor PEM: {error}") from None
         keys = []
         for entry in entries if isinstance(entries, list) else ():
@@ -224,9 +225,9 @@ def read_keys(data: bytes) -> list[Key]:
                     keys.append(import_key(entry))
                 except (JoseError, ValueError, TypeError) as error:
                     log.warning("a key %r of the issuer is left out: %s", str(entry.get("kid"))[:64], error)
-    keys = [key for key in keys if key.key_type in _ASYMMETRIC][:_MOST_KEYS]
+    keys = [key for key in keys if key.key_type in _ASYMMETRIC][:_MAX_KEYS]
     if not keys:
-        raise ValueError("no public key (RSA or EC) that signs is in it")
+        raise ValueError("it has no public key (RSA or EC) for signatures")
     return keys
 
 
@@ -245,9 +246,9 @@ def _mark(place: str) -> Any:
 def _read_file(place: str) -> list[Key]:
     try:
         with Path(place).open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST} bytes")
+            data = file.read(_MAX_KEYS_BYTES + 1)
+        if len(data) > _MAX_KEYS_BYTES:
+            raise ValueError(f"more than {_MAX_KEYS_BYTES} bytes")
         return read_keys(data)
     except OSError as error:
         raise ConfigurationError(f"tokens.keys {place}: {error.strerror}") from None

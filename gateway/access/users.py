@@ -1,7 +1,7 @@
-"""Who asks: HTTP basic authentication (RFC 7617) against the users of the configuration.
+"""HTTP basic authentication (RFC 7617) against the users of the configuration.
 
-Here live reading the header, the check off the event loop, the memory of what was verified, and the slowing down
-of failures. What a user may do is not here, and neither is HTTP: `web/middlewares.py` makes 401 and 429 of it.
+Here are parsing the header, the check off the event loop, the cache of verified credentials, and the slowing down
+of failures. What a user may do is not here, and neither is HTTP: `web/middlewares.py` answers 401 and 429.
 """
 
 from __future__ import annotations
@@ -13,39 +13,45 @@ import hashlib
 import hmac
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gateway.access import passwords
+from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.config import User
 from gateway.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-_REMEMBERED = 256
+_MAX_REMEMBERED = 256
 """Verified credentials that are not hashed again."""
-_PEERS = 4096
-"""Addresses whose failures are counted."""
-_WAITING = 64
-"""Failures that are being slowed down at once; past it a failure is refused without a wait."""
-_LONGEST = 1024
+MAX_CLIENTS = 4096
+"""Clients whose failures are counted."""
+MAX_TRIES = 1024
+"""Passwords being checked, or slowed down after a failure. Past it the oldest failure of the
+client with the most is answered early."""
+MAX_TRIES_EACH = 16
+"""Of these, from one client: past it another is refused at once. So other clients get in meanwhile."""
+_MAX_HASHING = 2
+"""Passwords hashed at once, each for some 50 ms; clients take turns."""
+_MAX_CREDENTIALS_LENGTH = 1024
 """Characters of a name and password together."""
 
 
 class TooManyFailures(Exception):
-    """So many wrong passwords are being slowed down that no more are taken."""
+    """Too many wrong passwords are being slowed down; no more are checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class BasicCredentials:
     name: str
     password: str
 
 
 def check_users(users: Sequence[User]) -> None:
-    """Raise ConfigurationError that names the user whose password is not a hash, or a name given twice."""
+    """Check the users. Raises: ConfigurationError for a password that is not a hash, or a name given twice."""
     seen: set[str] = set()
     for user in users:
         try:
@@ -59,31 +65,34 @@ def check_users(users: Sequence[User]) -> None:
         seen.add(user.name)
 
 
-def read_basic(header: str | None) -> Credentials | None:
-    """The credentials in an Authorization header, or None where it has none that can be read."""
+def read_basic(header: str | None) -> BasicCredentials | None:
+    """The credentials in an Authorization header, or None if it has none that are readable."""
     if header is None:
         return None
     scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic" or len(encoded) > 2 * _LONGEST:
+    if scheme.lower() != "basic" or len(encoded) > 2 * _MAX_CREDENTIALS_LENGTH:
         return None
     try:
         name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
-    return Credentials(name, password) if colon else None
+    return BasicCredentials(name, password) if colon else None
 
 
 class Authenticator:
     """Checks credentials. One for each process; `close()` ends its threads."""
 
-    def __init__(self, sleep: Callable[[float], asyncio.Future[None]] | None = None) -> None:
-        self._sleep = sleep or asyncio.sleep
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="password")
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
+        self._threads = ThreadPoolExecutor(_MAX_HASHING, thread_name_prefix="password")
+        self._hashing = FairSlots(_MAX_HASHING)
         self._secret = os.urandom(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
         self._failures: OrderedDict[str, int] = OrderedDict()
-        self._waiting = 0
-        self._nobody = passwords.PasswordHash(1 << 14, 8, 1, os.urandom(16), os.urandom(32))
+        self._tries: Counter[str] = Counter()
+        self._slowed: dict[str, deque[asyncio.Future[None]]] = {}
+        """By client, the failures with a delayed answer, oldest first."""
+        self._no_user = passwords.PasswordHash(1 << 14, 8, 1, os.urandom(16), os.urandom(32))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -93,39 +102,53 @@ class Authenticator:
         credentials = read_basic(header)
         return await self.verify(credentials, users, peer) if credentials is not None else None
 
-    async def verify(self, credentials: Credentials, users: Sequence[User], peer: str) -> str | None:
-        """The name of the user whose name and password they are, or None.
+    async def verify(self, credentials: BasicCredentials, users: Sequence[User], peer: str) -> str | None:
+        """The name of the user with these credentials, or None.
 
-        A wrong password from `peer` (an address) is answered later with each failure, up to some seconds.
-        Raises TooManyFailures.
+        A wrong password from `peer` (an address) is answered later with each failure, up to some seconds. Failures
+        are counted by client (`client_of`), whatever name they used: no user is locked out by attempts on
+        that name from elsewhere. Raises: TooManyFailures.
         """
-        if len(credentials.name) + len(credentials.password) > _LONGEST:
+        if len(credentials.name) + len(credentials.password) > _MAX_CREDENTIALS_LENGTH:
             return None
         stored = next((user.password for user in users if user.name == credentials.name), None)
-        # A digest under a secret of this process: a look-up's timing says nothing that could be aimed at.
+        # A digest under a secret of this process: the timing of a look-up reveals nothing useful.
         fields = (credentials.name, credentials.password, stored or "")
         digest = hmac.digest(self._secret, "\0".join(fields).encode("utf-8", "surrogatepass"), hashlib.sha256)
         if stored is not None and digest in self._verified:
             self._verified.move_to_end(digest)
             return credentials.name
-        if self._waiting >= _WAITING:
-            raise TooManyFailures
-        self._waiting += 1
+        client = client_of(peer)
+        self._make_room(client)
+        self._tries[client] += 1
         try:
-            if await self._verify(credentials, stored):
+            if await self._verify(credentials, stored, client):
                 self._verified[digest] = None
-                self._failures.pop(peer, None)
-                while len(self._verified) > _REMEMBERED:
+                self._failures.pop(client, None)
+                while len(self._verified) > _MAX_REMEMBERED:
                     self._verified.popitem(last=False)
                 return credentials.name
-            await self._slow_down(peer)
+            await self._slow_down(client)
         finally:
-            self._waiting -= 1
+            self._tries[client] -= 1
+            if not self._tries[client]:
+                del self._tries[client]
         return None
 
-    async def _verify(self, credentials: Credentials, stored: str | None) -> bool:
-        # A name that is not known costs the same time as a wrong password.
-        known, wanted = stored is not None, self._nobody
+    def _make_room(self, client: str) -> None:
+        """Make room for one more try. Raises: TooManyFailures if this client has too many, or no room can be made."""
+        if self._tries[client] >= MAX_TRIES_EACH:
+            raise TooManyFailures
+        if self._tries.total() >= MAX_TRIES:
+            if not self._slowed:
+                raise TooManyFailures
+            most = max(self._slowed, key=lambda each: self._tries[each])
+            self._slowed[most][0].cancel()
+            self._forget_slowed(most, self._slowed[most][0])
+
+    async def _verify(self, credentials: BasicCredentials, stored: str | None, client: str) -> bool:
+        # An unknown name takes as long as a wrong password.
+        known, wanted = stored is not None, self._no_user
         if stored is not None:
             try:
                 wanted = passwords.parse(stored)
@@ -133,13 +156,30 @@ class Authenticator:
                 log.error("user %s cannot log in: %s", credentials.name, error)
                 known = False
         loop = asyncio.get_running_loop()
-        matches = await loop.run_in_executor(self._threads, passwords.verify, credentials.password, wanted)
+        try:
+            async with self._hashing.slot(client):
+                matches = await loop.run_in_executor(self._threads, passwords.verify, credentials.password, wanted)
+        except NoSlot:
+            raise TooManyFailures from None
         return matches and known
 
-    async def _slow_down(self, peer: str) -> None:
-        failures = self._failures.pop(peer, 0) + 1
-        self._failures[peer] = failures
-        while len(self._failures) > _PEERS:
+    async def _slow_down(self, client: str) -> None:
+        failures = self._failures.pop(client, 0) + 1
+        self._failures[client] = failures
+        while len(self._failures) > MAX_CLIENTS:
             self._failures.popitem(last=False)
-        log.warning("wrong user name or password from %s, failure %d in a row", peer, failures)
-        await self._sleep(min(0.1 * 2 ** min(failures, 10), 5.0))
+        log.warning("wrong user name or password from %s, failure %d in a row", client, failures)
+        pause = asyncio.ensure_future(self._sleep(min(0.1 * 2 ** min(failures, 10), 5.0)))
+        self._slowed.setdefault(client, deque()).append(pause)
+        try:
+            await asyncio.wait([pause])
+        finally:
+            pause.cancel()
+            self._forget_slowed(client, pause)
+
+    def _forget_slowed(self, client: str, pause: asyncio.Future[None]) -> None:
+        pauses = self._slowed.get(client)
+        if pauses is not None and pause in pauses:
+            pauses.remove(pause)
+            if not pauses:
+                del self._slowed[client]

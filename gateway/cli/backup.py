@@ -1,4 +1,4 @@
-"""`dicom-gateway backup`: a consistent copy of the data, while the gateway runs. The work: `archive/backup.py`."""
+"""`dicom-gateway backup`: a consistent copy of the data, while the gateway runs. The work: `admin/backup.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gateway.archive.backup import Report
+    from gateway.admin.backup import Report
 
 
 def backup(
@@ -30,17 +30,17 @@ def backup(
     config_file: ConfigOption = None,
     data: DataOption = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the instances even where hard links would do (same file system).")
+        bool, typer.Option("--copy", help="Copy the instances even where hard links are possible (same file system).")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy index and instances to FOLDER; the gateway may go on receiving meanwhile.
+    """Copy index and instances to FOLDER; the gateway may continue to receive meanwhile.
 
-    On the file system of the data, instances become hard links: quick, and no protection against a broken disk.
+    On the file system of the data, instances become hard links: fast, but no protection against a broken disk.
     """
     settings = load_settings(config_file, data)
 
-    from gateway.archive.backup import backup as run
+    from gateway.admin.backup import backup as run
 
     with progress_bar("instances", quiet=as_json) as progress:
         report = asyncio.run(run(settings.storage, target, copy=copy, progress=progress))
@@ -57,4 +57,4 @@ def _show(target: Path, report: Report) -> None:
     print_line(f"{target}: {count(report.instances, 'instance')}, {size(report.bytes)} ({how})")
     show_lost(report.lost)
     if report.linked:
-        print_line("Linked instances share the disk with the originals: carry the folder elsewhere, or use --copy.")
+        print_line("Linked instances share the disk with the originals: copy the folder elsewhere, or use --copy.")

@@ -1,16 +1,28 @@
-"""`dicom-gateway commit`: will a DICOM node keep what was sent to it? (storage commitment, PS3.4 J)"""
+"""`dicom-gateway commit`: asks a DICOM node to commit to instances that it was sent (storage commitment, PS3.4 J)."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, DataOption, JsonOption, count, load_settings, print_json, print_line
-from gateway.cli.nodes import AetOption, NodeArgument, TimeoutOption, node_of
+from gateway.cli.common import (
+    DataOption,
+    JsonOption,
+    complain,
+    count,
+    load_settings,
+    print_json,
+    print_line,
+)
+from gateway.cli.nodes import (
+    Calling,
+    NodeArgument,
+    calls_a_node,
+    node_of,
+)
 
 if TYPE_CHECKING:
     from gateway.config import Storage
@@ -18,48 +30,47 @@ if TYPE_CHECKING:
     from gateway.scu.node import Node
 
 
+@calls_a_node()
 def commit(
     node: NodeArgument,
+    calling: Calling,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files, folders and zip archives that it has.")
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files, folders and zip archives that were sent.")
     ] = None,
     study: Annotated[
         list[str] | None, typer.Option("--study", metavar="UID", help="A study of the data folder; may be repeated.")
     ] = None,
-    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For the node's report.")] = 60.0,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait for the report.")] = 60.0,
     listen: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, metavar="PORT", help="Take the report here, where the node opens an association for it."
+            min=0, max=65535, metavar="PORT", help="Accept the report here, if the node opens an association for it."
         ),
     ] = None,
-    config_file: ConfigOption = None,
     data: DataOption = None,
-    aet: AetOption = None,
-    timeout: TimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a node to take responsibility for instances, and wait for its answer.
+    """Ask a node to take responsibility for instances, and wait for its report.
 
-    Exit code 0 only where it has committed to every one. Without --listen, the answer has to come on our association.
+    Exit code 0 only if it has committed to every one. Without --listen, the report must come on the same association.
     """
     if not paths and not study:
         raise typer.BadParameter("name files, or a study with --study")
     missing = [str(path) for path in paths or () if not path.exists()]
     if missing:
-        sys.stderr.write(f"dicom-gateway: there is no {', '.join(missing)}\n")
+        complain(f"there is no {', '.join(missing)}")
         raise typer.Exit(2)
-    _, called = node_of(node, config_file, aet, timeout)
+    _, called = node_of(node, calling)
 
     import uvloop
 
     references = list(dict.fromkeys(_of_files(paths or ())))
     if study:
-        settings = load_settings(config_file, data)
+        settings = load_settings(calling.config_file, data)
         known = set(references)
         references += [each for each in uvloop.run(_of_studies(settings.storage, study)) if each not in known]
     if not references:
-        sys.stderr.write("dicom-gateway: there is no instance to ask for\n")
+        complain("no instances were found")
         raise typer.Exit(1)
     outcome = uvloop.run(_commit(called, references, wait, listen))
     _show(called, references, outcome, wait, as_json)
@@ -89,7 +100,7 @@ async def _commit(node: Node, references: list[Reference], wait: float, port: in
     async with contextlib.AsyncExitStack() as stack:
         if port is not None:
             _, bound = await stack.enter_async_context(taking_reports("", port, take))
-            sys.stderr.write(f"dicom-gateway: listening on port {bound} for the report\n")
+            complain(f"listening on port {bound} for the report")
         on_association = 2.0 if port is not None else wait
         await request_commitment(node, transaction_uid, references, wait=min(wait, on_association), take=take)
         if port is not None:
@@ -98,9 +109,9 @@ async def _commit(node: Node, references: list[Reference], wait: float, port: in
 
 
 def _of_files(paths: Sequence[Path]) -> list[Reference]:
-    from gateway.archive.files import TROUBLES, Files, look_into
     from gateway.dimse.commitment import Reference
     from gateway.errors import DataSetError
+    from gateway.ingest.files import READ_ERRORS, Files, look_into
 
     found = []
     files = Files(list(paths))
@@ -108,8 +119,8 @@ def _of_files(paths: Sequence[Path]) -> list[Reference]:
         for source in files:
             try:
                 each = look_into(source)
-            except (*TROUBLES, DataSetError) as error:
-                sys.stderr.write(f"dicom-gateway: {source.name}: cannot be read: {error}\n")
+            except (*READ_ERRORS, DataSetError) as error:
+                complain(f"{source.name}: cannot be read: {error}")
                 continue
             if each is not None and each.sop_class_uid and each.sop_instance_uid:
                 found.append(Reference(each.sop_class_uid, each.sop_instance_uid))
@@ -119,16 +130,17 @@ def _of_files(paths: Sequence[Path]) -> list[Reference]:
 
 
 async def _of_studies(settings: Storage, studies: list[str]) -> list[Reference]:
-    from gateway.archive.folder import open_folder
     from gateway.dimse.commitment import Reference
-    from gateway.index.locate import located
+    from gateway.index.locate import every_located
+    from gateway.ingest.data_folder import open_folder
 
     async with open_folder(settings, create=False) as folder:
-        return [
+        found = [
             Reference(each.sop_class_uid, each.sop_uid)
             for study in studies
-            async for each in located(folder.database, study)
+            async for each in every_located(folder.database, study)
         ]
+    return list(dict.fromkeys(found))  # several patients may have an instance of the same UID
 
 
 def _show(node: Node, references: list[Reference], outcome: Outcome | None, wait: float, as_json: bool) -> None:
@@ -154,9 +166,9 @@ def _show(node: Node, references: list[Reference], outcome: Outcome | None, wait
         )
         return
     if outcome is None:
-        print_line(f"{node} has taken the request and not reported within {wait:g} s")
+        print_line(f"{node} has accepted the request, but not reported within {wait:g} s")
         return
     for each, reason in reasons.items():
         words = REASONS.get(reason, "failed")
-        sys.stderr.write(f"dicom-gateway: {each.sop_instance_uid}: {reason:04X}H {words}\n")
+        complain(f"{each.sop_instance_uid}: {reason:04X}H {words}")
     print_line(f"{node}: {count(len(committed), 'instance')} committed, {len(references) - len(committed):,} not")

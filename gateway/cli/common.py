@@ -1,4 +1,4 @@
-"""What several commands share: their options, printing results, progress bars. No command stands here."""
+"""Parts shared by commands: options, printed results, progress bars. No command is defined here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.printable import printable
+
 if TYPE_CHECKING:
-    from gateway.config import Settings
+    from gateway.config import Settings, Storage
 
 ConfigOption = Annotated[
     Path | None,
@@ -21,18 +23,36 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", "-d", metavar="DIR", help="Data folder.  [default: ./gateway-data]", show_default=False),
 ]
+CreateOption = Annotated[bool, typer.Option("--create", help="Create an archive where there is none.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 Progress = Callable[[int, int | None], None]
-"""Called with how much is done, and of how much (None where that is not known yet)."""
+"""Called with the amount done, and the total (None if unknown)."""
 
 
 def load_settings(file: Path | None, data: Path | None, **overrides: Any) -> Settings:
-    """Settings of a command that works on a data folder. Raises ConfigurationError."""
+    """The settings of a command that uses a data folder. Raises ConfigurationError."""
     from gateway import config
 
-    # Such a command listens to nothing: whether the listeners would be open to all is no concern of it.
+    # Such a command listens to nothing: whether the listeners would be open to all does not concern it.
     return config.load(file, overrides={**overrides, "storage.path": str(data) if data else None})
+
+
+def need_archive(storage: Storage, create: bool) -> None:
+    """Continue only if there is an archive, or a new one is wanted: by `--create`, or by a yes on the terminal.
+
+    Raises ConfigurationError otherwise: a misspelt folder must not become an archive that nobody knows of.
+    """
+    from gateway.errors import ConfigurationError
+    from gateway.storage.layout import Layout
+
+    if create or Layout(Path(storage.path)).database.exists():
+        return
+    where = Path(storage.path).absolute()
+    on_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if on_terminal and typer.confirm(f"There is no archive in {where}. Create one?", err=True):
+        return
+    raise ConfigurationError(f"{where}: there is no archive here; name one with --data, or create one with --create")
 
 
 def print_json(value: object) -> None:
@@ -42,12 +62,18 @@ def print_json(value: object) -> None:
 
 
 def print_line(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
+    """Write a line to standard output; control characters of peers are escaped."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, escaped like `print_line`."""
+    sys.stderr.write(f"dicom-gateway: {printable(text)}\n")
 
 
 @contextlib.contextmanager
 def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """A bar on standard error while the `with` runs; nothing where that is not a terminal, or with `quiet`."""
+    """Show a bar on standard error inside the context; nothing if that is not a terminal, or with `quiet`."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -61,7 +87,7 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress]:
 
 
 def size(number: float) -> str:
-    """Bytes as a person reads them: `512 B`, `1.4 GB`."""
+    """A number of bytes for display: `512 B`, `1.4 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
@@ -74,6 +100,6 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def show_lost(keys: Sequence[str]) -> None:
-    """Name the files that a backup could not have."""
+    """List the files that a backup could not copy."""
     for key in keys:
-        sys.stderr.write(f"dicom-gateway: instance file {key} is missing or has the wrong size\n")
+        complain(f"instance file {key} is missing or has the wrong size")

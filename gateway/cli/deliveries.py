@@ -1,4 +1,4 @@
-"""`dicom-gateway deliveries`, `destinations`, `trace`: what goes where, how it stands, and what to do about it."""
+"""`dicom-gateway deliveries`, `destinations`, `trace`: the view and control of deliveries of a running gateway."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from gateway.cli.asking import LOCAL, Asked, UrlOption, UserOption
+from gateway.cli.client import LOCAL, GatewayClient, UrlOption, UserOption
 from gateway.cli.common import JsonOption, count, print_json, print_line, size
 from gateway.errors import GatewayError
 
-app = typer.Typer(no_args_is_help=True, help="Deliveries: what is on its way where, and what became of it.")
+app = typer.Typer(no_args_is_help=True, help="Deliveries: list them, and resend, cancel, hold or release them.")
+destinations_app = typer.Typer(invoke_without_command=True)
 
-DestinationOption = Annotated[str, typer.Option(help="To this destination.")]
-StudyOption = Annotated[str, typer.Option(help="Of this study: UID, identifier or accession number.")]
-InstanceOption = Annotated[str, typer.Option(help="Of this instance: UID or identifier.")]
+DestinationOption = Annotated[str, typer.Option(help="Only those to this destination.")]
+StudyOption = Annotated[str, typer.Option(help="Only those of this study: UID, identifier or accession number.")]
+InstanceOption = Annotated[str, typer.Option(help="Only those of this instance: UID or identifier.")]
 StateOption = Annotated[
-    str, typer.Option(help="In this state: waiting, sending, held, delivered, refused, dead or cancelled.")
+    str, typer.Option(help="Only those in this state: waiting, sending, held, delivered, refused, dead or cancelled.")
 ]
 
 
-def destinations(url: UrlOption = LOCAL, user: UserOption = None, as_json: JsonOption = False) -> None:
-    """The destinations: state, backlog, and why one is paused."""
-    found = Asked(url, user).json("/destinations?expand")
+@destinations_app.callback()
+def destinations(
+    context: typer.Context, url: UrlOption = LOCAL, user: UserOption = None, as_json: JsonOption = False
+) -> None:
+    """List the destinations: state, backlog, and why one is paused. Subcommands hold or release one."""
+    if context.invoked_subcommand is not None:
+        for name in context.params:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                raise typer.BadParameter(f"give options after {context.invoked_subcommand}")
+        return
+    found = GatewayClient(url, user).json("/destinations?expand")
     if as_json:
         print_json(found)
         return
@@ -40,22 +50,46 @@ def destinations(url: UrlOption = LOCAL, user: UserOption = None, as_json: JsonO
             print_line(f"    {each['Reason']} ({count(each['Failures'], 'time')} in a row{until})")
 
 
+def _set(action: str) -> Any:
+    def command(
+        name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a destination in the configuration.")],
+        url: UrlOption = LOCAL,
+        user: UserOption = None,
+    ) -> None:
+        gateway = GatewayClient(url, user)
+        _check_destination(gateway, name)
+        gateway.json(f"/destinations/{quote(name, safe='')}/{action}", {})
+        print_line(f"{action}: {name}")
+
+    command.__doc__ = {
+        "hold": "Send nothing more to a destination until `release`. Running transfers continue.",
+        "release": "Resume sending to a destination at once, whether it was held or paused for being unreachable.",
+    }[action]
+    return command
+
+
+for _action in ("hold", "release"):
+    destinations_app.command(_action)(_set(_action))
+
+
 @app.command("list")
 def list_(
     destination: DestinationOption = "",
     study: StudyOption = "",
     instance: InstanceOption = "",
     state: StateOption = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Deliveries listed at most, the newest.")] = 50,
     url: UrlOption = LOCAL,
     user: UserOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Deliveries, newest first, with the reason of those that have failed."""
-    gateway = Asked(url, user)
-    chosen = _chosen(gateway, destination, study, instance, state)
-    asked = {name.lower(): value for name, value in chosen.items()} | {"limit": str(limit)}
-    found = gateway.json("/deliveries?" + urlencode(asked))["Deliveries"]
+    """List deliveries, newest first, with the reason of those that have failed."""
+    gateway = GatewayClient(url, user)
+    selection = _selection(gateway, destination, study, instance, state)
+    query = {name.lower(): value for name, value in selection.items()} | {"limit": str(limit)}
+    found = gateway.json("/deliveries?" + urlencode(query))["Deliveries"]
+    if not found:
+        _check_destination(gateway, destination)
     if as_json:
         print_json(found)
         return
@@ -74,23 +108,27 @@ def _do(action: str) -> Any:
         user: UserOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        gateway = Asked(url, user)
+        gateway = GatewayClient(url, user)
         if numbers:
             for number in numbers:
                 gateway.json(f"/deliveries/{number}/{action}", {})
             done = len(numbers)
         else:
-            done = gateway.json(f"/deliveries/{action}", _chosen(gateway, destination, study, instance, state))["Count"]
+            done = gateway.json(f"/deliveries/{action}", _selection(gateway, destination, study, instance, state))[
+                "Count"
+            ]
+            if not done:
+                _check_destination(gateway, destination)
         if as_json:
             print_json({"count": done})
         else:
             print_line(f"{action}: {count(done, 'delivery', 'deliveries')}")
 
     command.__doc__ = {
-        "resend": "Send again, whatever became of them: by number, or all that fit.",
-        "cancel": "Let be what is not over: by number, or all that fit.",
-        "hold": "Let wait until released: by number, or all that fit.",
-        "release": "Let what is held go on: by number, or all that fit.",
+        "resend": "Send deliveries again, even delivered ones: by number, or all that match the options.",
+        "cancel": "Cancel deliveries that are not over: by number, or all that match the options.",
+        "hold": "Hold deliveries until `release`: by number, or all that match the options.",
+        "release": "Release held deliveries: by number, or all that match the options.",
     }[action]
     return command
 
@@ -100,17 +138,20 @@ for _action in ("resend", "cancel", "hold", "release"):
 
 
 def trace(
-    name: Annotated[str, typer.Argument(help="A study, series or instance by UID or identifier; an accession number.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="UID or identifier of a study, series or instance; or accession number."),
+    ],
     url: UrlOption = LOCAL,
     user: UserOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The whole story: who brought it, which rules sent it where, and what every destination answered."""
-    story = Asked(url, user).json(f"/trace?name={quote(name)}")
+    """Trace a study or instance: who sent it, which rules sent it where, and what every destination answered."""
+    found = GatewayClient(url, user).json(f"/trace?name={quote(name)}")
     if as_json:
-        print_json(story)
+        print_json(found)
         return
-    for study in story["Studies"]:
+    for study in found["Studies"]:
         print_line(f"Study {study['StudyInstanceUID']}  accession {study['AccessionNumber'] or '(none)'}")
         print_line(
             f"  {count(study['Instances'], 'instance')}, {study['FirstReception']} to {study['LastReception']} UTC"
@@ -123,14 +164,16 @@ def trace(
             if each["Reason"]:
                 print_line(f"         {each['Reason']}")
         if not study["Deliveries"]:
-            print_line("         no rule sends it anywhere")
-    for each in story["Instances"]:
+            print_line("         no rule sent it anywhere")
+    for each in found["Instances"]:
         print_line(f"Instance {each['SOPInstanceUID']}, version {each['Version']}")
         print_line(f"  {each['ReceptionTime']} UTC from {_origin(each)}")
+        if each["Incomplete"]:
+            print_line(f"  incomplete: {each['Incomplete']}")
         for delivery in each["Deliveries"]:
             print_line(f"  {_line(delivery)}")
         if not each["Deliveries"]:
-            print_line("  no rule sends it anywhere")
+            print_line("  no rule sent it anywhere")
 
 
 def _origin(origin: dict[str, Any]) -> str:
@@ -150,17 +193,26 @@ def _line(each: dict[str, Any]) -> str:
     )
 
 
-def _chosen(gateway: Asked, destination: str, study: str, instance: str, state: str) -> dict[str, str]:
-    """The selection as the gateway wants it: what is named otherwise is looked up."""
-    chosen = {"Destination": destination, "State": state}
+def _check_destination(gateway: GatewayClient, name: str) -> None:
+    """Raise GatewayError if no destination has that name, after nothing was found for it."""
+    from gateway.config.suggestion import did_you_mean
+
+    names = gateway.json("/destinations") if name else [name]
+    if name not in names:
+        raise GatewayError(f"no destination is called {name!r}{did_you_mean(name, names)}")
+
+
+def _selection(gateway: GatewayClient, destination: str, study: str, instance: str, state: str) -> dict[str, str]:
+    """The selection as the API expects it: names are resolved to identifiers."""
+    selection = {"Destination": destination, "State": state}
     if study:
-        chosen["Study"] = _identifier(gateway, study, "Studies")
+        selection["Study"] = _identifier(gateway, study, "Studies")
     if instance:
-        chosen["Instance"] = _identifier(gateway, instance, "Instances")
-    return {name: value for name, value in chosen.items() if value}
+        selection["Instance"] = _identifier(gateway, instance, "Instances")
+    return {name: value for name, value in selection.items() if value}
 
 
-def _identifier(gateway: Asked, name: str, kind: str) -> str:
+def _identifier(gateway: GatewayClient, name: str, kind: str) -> str:
     found = [each["ID"] for each in gateway.json(f"/trace?name={quote(name)}")[kind]]
     if len(found) != 1:
         raise GatewayError(f"{name!r} names {count(len(found), 'of the ' + kind.lower(), kind.lower())}, not one")

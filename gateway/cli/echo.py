@@ -1,4 +1,4 @@
-"""`dicom-gateway echo`: is there a DICOM application at that address, and does it talk to us? (C-ECHO, PS3.4 A)"""
+"""`dicom-gateway echo`: tests whether a DICOM node answers (C-ECHO, PS3.4 A)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import time
 
 import typer
 
-from gateway.cli.common import ConfigOption, JsonOption, print_json, print_line
-from gateway.cli.nodes import AetOption, NodeArgument, TimeoutOption, node_of
+from gateway.cli.common import JsonOption, print_json, print_line
+from gateway.cli.nodes import (
+    Calling,
+    NodeArgument,
+    calls_a_node,
+    node_of,
+)
 
 
+@calls_a_node(timeout_s=10.0)
 def echo(
     node: NodeArgument,
-    config_file: ConfigOption = None,
-    aet: AetOption = None,
-    timeout: TimeoutOption = 10.0,
+    calling: Calling,
     as_json: JsonOption = False,
 ) -> None:
-    """Open an association, send C-ECHO, release it. Exit code 1, with the reason, where that fails."""
-    _, called = node_of(node, config_file, aet, timeout)
+    """Open an association, send C-ECHO, release it. Exit code 1, with the reason, if that fails."""
+    _, called = node_of(node, calling)
 
     import uvloop
 

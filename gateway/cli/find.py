@@ -1,4 +1,4 @@
-"""`dicom-gateway find`: what a DICOM node has (C-FIND, PS3.4 C.4.1 and K.4.1), as a table or as JSON."""
+"""`dicom-gateway find`: queries a DICOM node (C-FIND, PS3.4 C.4.1 and K.4.1), as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, JsonOption, count, print_line
-from gateway.cli.nodes import AetOption, KeysArgument, NodeArgument, TimeoutOption, check_level, node_of, parse_keys
+from gateway.cli.common import JsonOption, complain, count, print_line
+from gateway.cli.nodes import (
+    Calling,
+    KeysArgument,
+    NodeArgument,
+    calls_a_node,
+    node_of,
+    parse_keys,
+    read_level,
+)
+from gateway.printable import printable
 
 if TYPE_CHECKING:
     from gateway.dicom.encode import Attribute, DataSet
@@ -36,59 +45,58 @@ _SHOWN = {
         "ScheduledProcedureStepSequence.ScheduledProcedureStepID",
     ),
 }
-"""What is asked for and shown when nobody says more, by level."""
+"""The default keys and columns, by level."""
 
 
+@calls_a_node()
 def find(
     node: NodeArgument,
+    calling: Calling,
     keys: KeysArgument = None,
-    config_file: ConfigOption = None,
     level: Annotated[
         str | None, typer.Option("--level", "-l", help="patient, study, series or instance.  [default: study]")
     ] = None,
-    worklist: Annotated[bool, typer.Option("--worklist", help="Ask for the modality worklist.")] = False,
+    worklist: Annotated[bool, typer.Option("--worklist", help="Query the modality worklist.")] = False,
     patient_root: Annotated[bool, typer.Option("--patient-root", help="Use the Patient Root model.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Matches at most; the rest is cancelled.")] = 1000,
-    aet: AetOption = None,
-    timeout: TimeoutOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Matches at most; further ones are cancelled.")] = 1000,
     as_json: JsonOption = False,
 ) -> None:
     """Find patients, studies, series or instances: `find ARCHIVE PatientName=DOE* StudyDate=20260101-`.
 
-    Exit code 1 when the node refuses, or answers with a failure; no match is no failure.
+    Exit code 1 if the node refuses, or answers with a failure; no match is no failure.
     """
-    check_level(level)
+    at = None if worklist else read_level(level) or "study"
     if worklist and (level or patient_root):
         raise typer.BadParameter("--worklist has no levels")
-    asked = parse_keys(keys or [])
-    what = "worklist" if worklist else level or "study"
+    wanted = parse_keys(keys or [])
+    what = at or "worklist"
     for name in _SHOWN[what]:
-        asked = {**parse_keys([name]), **asked} if "." not in name else _with_nested(asked, name)
-    _, called = node_of(node, config_file, aet, timeout)
+        wanted = {**parse_keys([name]), **wanted} if "." not in name else _with_nested(wanted, name)
+    _, called = node_of(node, calling)
 
     import uvloop
 
     from gateway.scu import find as scu
 
     model = scu.PATIENT_ROOT if patient_root or what == "patient" else scu.WORKLIST if worklist else scu.STUDY_ROOT
-    identifier = scu.identifier("" if worklist else what, asked)
-    shown = _Json() if as_json else _Table(identifier, _SHOWN[what])
-    more = uvloop.run(_ask(called, identifier, model, limit, shown))
-    shown.end(more)
+    identifier = scu.identifier(at, wanted)
+    output = _Json() if as_json else _Table(identifier, _SHOWN[what])
+    more = uvloop.run(_ask(called, identifier, model, limit, output))
+    output.end(more)
 
 
-def _with_nested(asked: DataSet, name: str) -> DataSet:
-    """`asked` with one attribute of a sequence item, unless it is there."""
+def _with_nested(keys: DataSet, name: str) -> DataSet:
+    """Add one attribute of a sequence item to the keys, unless it is among them."""
     from gateway.dicom.encode import Attribute
 
     ((tag, attribute),) = parse_keys([name]).items()
-    present = asked.get(tag)
+    present = keys.get(tag)
     item = present.values[0] if present is not None and present.values else {}
-    return {**asked, tag: Attribute("SQ", [{**attribute.values[0], **item}])}
+    return {**keys, tag: Attribute("SQ", [{**attribute.values[0], **item}])}
 
 
-async def _ask(node: Node, identifier: DataSet, model: str, limit: int, shown: _Json | _Table) -> bool:
-    """Whether there is more than `limit`."""
+async def _ask(node: Node, identifier: DataSet, model: str, limit: int, output: _Json | _Table) -> bool:
+    """Run the query; returns whether there are more matches than `limit`."""
     from gateway.scu.find import find as matches_of
 
     number = 0
@@ -97,12 +105,12 @@ async def _ask(node: Node, identifier: DataSet, model: str, limit: int, shown: _
             if number == limit:
                 return True
             number += 1
-            shown.add(match)
+            output.add(match)
     return False
 
 
 class _Json:
-    """Matches as one array of the DICOM JSON Model, written as they come."""
+    """Prints matches as one array of the DICOM JSON Model, each as it arrives."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -114,11 +122,11 @@ class _Json:
     def end(self, more: bool) -> None:
         sys.stdout.write("\n]\n" if self._number else "[]\n")
         if more:
-            sys.stderr.write(f"dicom-gateway: there are more than {self._number:,}; raise --limit\n")
+            complain(f"there are more than {self._number:,}; raise --limit")
 
 
 class _Table:
-    """Matches as a table: what was asked for and at least one match has a value for."""
+    """Prints matches as a table of the keys for which any match has a value."""
 
     def __init__(self, identifier: DataSet, names: tuple[str, ...]) -> None:
         from gateway.cli.nodes import tag_of
@@ -137,7 +145,7 @@ class _Table:
             self._print()
         print_line(f"{'the first ' if more else ''}{count(len(self._rows), 'match', 'matches')}")
         if more:
-            sys.stderr.write("dicom-gateway: there are more; raise --limit\n")
+            complain("there are more; raise --limit")
 
     def _print(self) -> None:
         from rich.console import Console
@@ -149,7 +157,7 @@ class _Table:
             table.add_column(_heading(self._paths[at]), overflow="fold", no_wrap=len(used) <= 4)
         for row in self._rows:
             table.add_row(*(row[at] for at in used))
-        # What goes into a file or a pipe is not broken at the width of a terminal that is not there.
+        # Output to a file or a pipe is not wrapped at the width of a terminal.
         Console(width=None if sys.stdout.isatty() else 400, markup=False, highlight=False).print(table)
 
 
@@ -170,7 +178,7 @@ def _value(attributes: DataSet, path: tuple[int | None, ...]) -> str:
         return ""
     if len(path) == 1:
         text = ", ".join(str(value) for value in attribute.values if not isinstance(value, (bytes, dict)))
-        return "".join(character if character.isprintable() else " " for character in text)
+        return printable(text)
     return ", ".join(text for item in attribute.values if isinstance(item, dict) and (text := _value(item, path[1:])))
 
 

@@ -1,4 +1,4 @@
-"""`dicom-gateway hash-password`: the string that stands for a password in the configuration."""
+"""`dicom-gateway hash-password`: hashes a password for the configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import print_line
+from gateway.cli.common import complain, print_line
 
 
 def hash_password(
@@ -15,9 +15,9 @@ def hash_password(
         bool, typer.Option("--stdin", help="Read the password from the first line of standard input.")
     ] = False,
 ) -> None:
-    """Ask for a password and print its hash, as the configuration wants it.
+    """Ask for a password and print its hash, for the configuration.
 
-    The password is never an argument: those stand in the list of processes and in the shell's history.
+    The password is never an argument: arguments are visible in the process list and in the shell's history.
     """
     from gateway.access.passwords import hash_password as make
 
@@ -26,6 +26,6 @@ def hash_password(
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if not password:
-        sys.stderr.write("dicom-gateway: an empty password is none\n")
+        complain("the password is empty")
         raise typer.Exit(2)
     print_line(make(password))

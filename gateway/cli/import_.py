@@ -1,8 +1,7 @@
-"""`dicom-gateway import`: files, folders and zip archives into the data folder, whether or not a gateway runs on it."""
+"""`dicom-gateway import`: stores files, folders and zip archives, whether or not a gateway uses the data folder."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +9,13 @@ import typer
 
 from gateway.cli.common import (
     ConfigOption,
+    CreateOption,
     DataOption,
     JsonOption,
+    complain,
     count,
     load_settings,
+    need_archive,
     print_json,
     print_line,
     progress_bar,
@@ -24,21 +26,23 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, folders and zip archives.")],
     config_file: ConfigOption = None,
     data: DataOption = None,
+    create: CreateOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take in DICOM files as if they had been sent. What is not DICOM is named and passed over.
+    """Store DICOM files as if they had been sent. Other files are counted and skipped.
 
-    Exit code 1 when something that is DICOM was not taken in, or nothing was found at all.
+    Exit code 1 if a DICOM file was not stored, or no file was found at all.
     """
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        sys.stderr.write(f"dicom-gateway: there is no {', '.join(missing)}\n")
+        complain(f"there is no {', '.join(missing)}")
         raise typer.Exit(2)
     settings = load_settings(config_file, data)
+    need_archive(settings.storage, create)
 
     import uvloop
 
-    from gateway.archive.importing import ImportReport, import_paths
+    from gateway.ingest.file_import import ImportReport, import_paths
 
     with progress_bar("importing", quiet=as_json) as progress:
 
@@ -49,14 +53,25 @@ def import_(
     taken = sum(report.outcomes.values())
     if as_json:
         refused = [{"file": name, "reason": reason} for name, reason in report.refused]
-        print_json({"outcomes": report.outcomes, "skipped": report.skipped, "refused": refused})
+        incomplete = [{"file": name, "lacking": lacking} for name, lacking in report.incomplete]
+        print_json(
+            {
+                "outcomes": report.outcomes,
+                "skipped": report.skipped,
+                "refused": refused,
+                "incomplete": incomplete,
+            }
+        )
     else:
         for name, reason in report.refused:
-            sys.stderr.write(f"dicom-gateway: {name}: {reason}\n")
+            complain(f"{name}: {reason}")
+        for name, lacking in report.incomplete:
+            complain(f"{name}: stored, but incomplete: {lacking}")
         ways = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(report.outcomes.items()))
         print_line(
             f"{settings.storage.path}: {count(taken, 'instance')}{f' ({ways})' if ways else ''}, "
             f"{len(report.refused):,} refused, {report.skipped:,} not DICOM"
+            f"{f', {len(report.incomplete):,} incomplete' if report.incomplete else ''}"
         )
     if report.refused or not taken:
         raise typer.Exit(1)

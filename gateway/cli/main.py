@@ -1,7 +1,7 @@
-"""The command `dicom-gateway`: its commands by name, and how errors leave it.
+"""The command `dicom-gateway`: its commands by name, and the exit codes of errors.
 
-Each command is one file beside this one and imports what it works with only when it runs, so that `--help` is
-there at once. Exit codes: 0 done, 1 the operation failed, 2 used wrongly (a flag, or the configuration).
+Each command is one file beside this one and imports its dependencies only when it runs, so that `--help` is fast. Exit
+codes: 0 done, 1 the operation failed, 2 wrong use: a flag, or the configuration, whichever command reads it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from gateway.cli import (
     serve,
     status,
 )
+from gateway.cli.common import complain
 from gateway.errors import ConfigurationError, GatewayError
 
 app = typer.Typer(
@@ -40,8 +41,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Markup would remove [changes] from a help text.
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A DICOM gateway: takes in images over DICOM and HTTP, keeps them safe, serves them over DICOMweb.",
+    help="A DICOM gateway: receives images over DICOM and HTTP, stores them safely, serves them over DICOMweb.",
 )
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
@@ -62,7 +64,7 @@ app.command("move")(move.move)
 app.command("get")(get.get)
 app.command("commit")(commit.commit)
 app.add_typer(routes.app, name="routes")
-app.command("destinations")(deliveries.destinations)
+app.add_typer(deliveries.destinations_app, name="destinations")
 app.add_typer(deliveries.app, name="deliveries")
 app.command("trace")(deliveries.trace)
 
@@ -78,28 +80,28 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; every error on purpose becomes one line on standard error, never a traceback."""
+    """Run the command line. An expected error is a line on standard error, or one for each problem."""
     try:
         app()
     except ConfigurationError as error:
-        _fail(error, 2)
+        _fail(2, *error.texts)
     except GatewayError as error:
-        _fail(error, 1)
-    except BrokenPipeError:  # whoever read our output has seen enough
+        _fail(1, str(error))
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(error, 1)
+        _fail(1, str(error) or type(error).__name__)
 
 
-def _fail(error: Exception, code: int) -> None:
-    text = " ".join(str(error).split()) or type(error).__name__
-    sys.stderr.write(f"dicom-gateway: {text}\n")
+def _fail(code: int, *texts: str) -> None:
+    for text in texts:
+        complain(" ".join(text.split()))
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`dicom-gateway move`: have a DICOM node send what it holds to a third one (C-MOVE, PS3.4 C.4.2)."""
+"""`dicom-gateway move`: has a DICOM node send instances to a third one (C-MOVE, PS3.4 C.4.2)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, JsonOption, Progress, count, print_json, print_line, progress_bar
+from gateway.cli.common import JsonOption, Progress, complain, count, print_json, print_line, progress_bar
 from gateway.cli.nodes import (
-    AetOption,
+    Calling,
     KeysArgument,
     NodeArgument,
-    TimeoutOption,
-    check_level,
+    calls_a_node,
     node_of,
     parse_keys,
     retrieve_level,
@@ -29,43 +28,40 @@ LevelOption = Annotated[
 ]
 
 
+@calls_a_node()
 def move(
     node: NodeArgument,
+    calling: Calling,
     keys: KeysArgument,
     destination: Annotated[
         str | None,
-        typer.Option("--to", metavar="AET", help="AE title that it sends to.  [default: ours]", show_default=False),
+        typer.Option("--to", metavar="AET", help="AE title of the destination.  [default: ours]", show_default=False),
     ] = None,
-    config_file: ConfigOption = None,
     level: LevelOption = None,
-    aet: AetOption = None,
-    timeout: TimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Move a study, say, from one node to another: `move ARCHIVE StudyInstanceUID=1.2.3 --to WORKSTATION`.
+    """Move for example a study from one node to another: `move ARCHIVE StudyInstanceUID=1.2.3 --to WORKSTATION`.
 
-    The node must know the destination. Exit code 1 unless every instance arrived.
+    The node must know the destination. Exit code 1 unless every instance arrived, and if nothing matches.
     """
-    check_level(level)
     wanted = parse_keys(keys or [])
     at = retrieve_level(wanted, level)
-    settings, called = node_of(node, config_file, aet, timeout)
+    settings, called = node_of(node, calling)
 
     import uvloop
 
     from gateway.scu import find, move
 
     model = move.PATIENT_ROOT if at == "patient" else move.STUDY_ROOT
-    asked = move.move(called, find.identifier(at, wanted), destination or settings.dicom.aet, model=model)
+    responses = move.move(called, find.identifier(at, wanted), destination or settings.dicom.aet, model=model)
     with progress_bar("moving", quiet=as_json) as progress:
-        final = uvloop.run(follow(asked, progress))
-    show(str(called), final, as_json)
-    if final is None or not final.is_success:
+        final = uvloop.run(follow(responses, progress))
+    if not show(str(called), final, as_json):
         raise typer.Exit(1)
 
 
 async def follow(responses: AsyncGenerator[Suboperations, None], progress: Progress) -> Suboperations | None:
-    """Show how it goes until the final response, which is returned."""
+    """Show the progress until the final response; returns that."""
     last = None
     async with aclosing(responses):
         async for last in responses:
@@ -74,12 +70,14 @@ async def follow(responses: AsyncGenerator[Suboperations, None], progress: Progr
     return last
 
 
-def show(node: str, final: Suboperations | None, as_json: bool, where: str = "") -> None:
-    """The outcome of a move or a get."""
+def show(node: str, final: Suboperations | None, as_json: bool, where: str = "") -> bool:
+    """Print the outcome of a move or a get. Returns whether anything was sent, and all of it arrived."""
     from gateway.dimse.status import describe
 
     if final is None:
-        return
+        return False
+    moved = final.completed + final.warning
+    done = final.is_success and moved > 0
     if as_json:
         print_json(
             {
@@ -92,11 +90,15 @@ def show(node: str, final: Suboperations | None, as_json: bool, where: str = "")
                 "failed_sop_instance_uids": list(final.failed_uids),
             }
         )
-        return
+        return done
     for uid in final.failed_uids:
         print_line(f"failed: {uid}")
+    if final.is_success and not moved and not final.failed:
+        complain(f"{node}: nothing there matches")
+        return False
     comment = f" ({final.comment})" if final.comment else ""
     print_line(
         f"{node}: {describe(final.status)}{comment}: {count(final.completed, 'instance')}{where}, "
         f"{final.warning:,} with warnings, {final.failed:,} failed"
     )
+    return done

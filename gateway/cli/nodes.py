@@ -1,20 +1,25 @@
-"""What the commands that call a DICOM node share: how the node and the keys of a query are written. No command."""
+"""Parts shared by the commands that call a DICOM node: the syntax of nodes and keys. No command is defined here."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from gateway.cli.common import load_settings
+from gateway.cli.common import ConfigOption, load_settings
+from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.dicom.encode import DataSet
+    from gateway.net.tls import ClientTls
     from gateway.scu.node import Node
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Name of a configured modality, or AET@HOST:PORT.")]
@@ -25,36 +30,111 @@ KeysArgument = Annotated[
         help="What to match: PatientName=DOE*, 00080020=20260101-, A.B=… inside a sequence. A KEY alone is returned.",
     ),
 ]
-AetOption = Annotated[
-    str | None, typer.Option("--aet", metavar="AET", help="AE title that we call ourselves.", show_default=False)
-]
+AetOption = Annotated[str | None, typer.Option("--aet", metavar="AET", help="Our AE title.", show_default=False)]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option("--timeout", min=0.1, metavar="SECONDS", help="For the connection, and for each answer."),
+    typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Seconds for the connection, and for each answer."),
 ]
-LEVELS = ("patient", "study", "series", "instance")
-_UNIQUE = {0x00080018: "instance", 0x0020000E: "series", 0x0020000D: "study", 0x00100020: "patient"}
+TlsOption = Annotated[bool, typer.Option("--tls", help="Call over TLS. --ca and --cert imply it.")]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="PEM file with the trusted authorities.  [default: dicom.tls_ca]",
+        show_default=False,
+    ),
+]
+CertOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert",
+        metavar="FILE",
+        help="PEM file with our certificate.  [default: dicom.tls_certificate]",
+        show_default=False,
+    ),
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", metavar="FILE", help="PEM file with its key, where that is not in --cert.", show_default=False
+    ),
+]
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 
 
-def node_of(
-    text: str, config_file: Path | None, aet: str | None = None, timeout: float | None = None
-) -> tuple[Settings, Node]:
-    """The node that is meant. Raises ConfigurationError."""
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The options for calling a node, common to all commands that call one, as given."""
+
+    config_file: ConfigOption = None
+    aet: AetOption = None
+    timeout: TimeoutOption = None
+    tls: TlsOption = False
+    ca: CaOption = None
+    cert: CertOption = None
+    key: KeyOption = None
+
+
+def calls_a_node(*, timeout_s: float | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of `Calling` to a command after its own; their values are passed as its parameter `calling`.
+
+    `timeout_s` is the default of --timeout.
+    """
+    hints = get_type_hints(Calling, include_extras=True)
+    defaults = {each.name: each.default for each in dataclasses.fields(Calling)} | {"timeout": timeout_s}
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**values: Any) -> None:
+            calling = Calling(**{name: values.pop(name) for name in hints})
+            command(calling=calling, **values)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own if each.name != "calling"]
+        for name, annotation in hints.items():
+            option = Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
+            parameters.append(option)
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorated
+
+
+def node_of(text: str, calling: Calling) -> tuple[Settings, Node]:
+    """The node to call. Raises ConfigurationError, and typer.BadParameter for conflicting options."""
     from gateway.scu.node import find_node
 
-    settings = load_settings(config_file, None)
+    settings = load_settings(calling.config_file, None)
     node = find_node(settings, text)
     changes: dict[str, Any] = {}
-    if aet:
-        changes["calling_aet"] = aet
-    if timeout is not None:
-        changes["association_timeout"] = changes["response_timeout"] = timeout
+    if calling.tls or calling.ca or calling.cert or calling.key:
+        changes["tls"] = _tls_to(settings, node, calling)
+    if calling.aet:
+        changes["calling_aet"] = calling.aet
+    if calling.timeout is not None:
+        changes["association_timeout"] = changes["response_timeout"] = calling.timeout
     return settings, dataclasses.replace(node, **changes)
 
 
+def _tls_to(settings: Settings, node: Node, calling: Calling) -> ClientTls:
+    from gateway.net.tls import PemFiles, tls_to
+
+    if calling.key is not None and calling.cert is None:
+        raise typer.BadParameter("--key needs --cert, the certificate that it belongs to")
+    certificate, key, authorities, names = PemFiles.of_dicom(settings.dicom)
+    if calling.cert is not None:
+        certificate, key, names = str(calling.cert), str(calling.key or ""), ("--cert", "--key", names[2])
+    if calling.ca is not None:
+        authorities, names = str(calling.ca), (*names[:2], "--ca")
+    modality = settings.modalities.get(node.name)
+    files = PemFiles(certificate, key, authorities, names)
+    return tls_to(files, node.host, modality.tls_name if modality is not None else "")
+
+
 def parse_keys(texts: Sequence[str]) -> DataSet:
-    """`KEY=VALUE` and `KEY` as attributes. Raises typer.BadParameter that says which is wrong and why."""
+    """Parse `KEY=VALUE` and `KEY` to attributes. Raises typer.BadParameter with the wrong key and the reason."""
     data_set: DataSet = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -72,7 +152,7 @@ def _put(data_set: DataSet, path: list[str], value: str | None, text: str) -> No
     vr = implicit_vr(tag)
     if len(path) > 1:
         if vr != "SQ":
-            raise typer.BadParameter(f"{text!r}: {path[0]} is no sequence")
+            raise typer.BadParameter(f"{text!r}: {path[0]} is not a sequence")
         items = data_set.setdefault(tag, Attribute("SQ", [{}])).values
         _put(items[0], path[1:], value, text)
     elif vr == "SQ":
@@ -87,7 +167,7 @@ def _values(vr: str, value: str, text: str) -> list[Any]:
     from gateway.dicom.encode import BINARY, NUMBERS
 
     if vr in BINARY:
-        raise typer.BadParameter(f"{text!r}: it holds bytes, and cannot be matched")
+        raise typer.BadParameter(f"{text!r}: the attribute holds bytes, and cannot be matched")
     parts = value.split("\\")
     try:
         if vr in ("FL", "FD"):
@@ -97,12 +177,12 @@ def _values(vr: str, value: str, text: str) -> list[Any]:
         if vr in NUMBERS:
             return [int(part) for part in parts]
     except ValueError:
-        raise typer.BadParameter(f"{text!r}: {value!r} is no number") from None
+        raise typer.BadParameter(f"{text!r}: {value!r} is not a number") from None
     return list(parts)
 
 
 def tag_of(name: str) -> int | None:
-    """The tag of a keyword, or of `ggggeeee`, `gggg,eeee`; None where there is none."""
+    """The tag of a keyword, or of `ggggeeee`, `gggg,eeee`; None if unknown."""
     from pydicom.datadict import tag_for_keyword
 
     name = name.strip()
@@ -112,18 +192,21 @@ def tag_of(name: str) -> int | None:
     return tag_for_keyword(name) if name else None  # Retired attributes have empty keywords.
 
 
-def retrieve_level(keys: DataSet, level: str | None) -> str:
-    """The level that the unique keys speak of, where none is given. Raises typer.BadParameter."""
-    if level is not None:
+def retrieve_level(keys: DataSet, option: str | None) -> Level:
+    """The level of the option, or the lowest level of the unique keys. Raises typer.BadParameter."""
+    if (level := read_level(option)) is not None:
         return level
-    for tag, name in _UNIQUE.items():
-        if tag in keys and keys[tag].values:
-            return name
-    raise typer.BadParameter(
-        "say what to retrieve: StudyInstanceUID=…, SeriesInstanceUID=…, SOPInstanceUID=… or PatientID=…"
-    )
+    for level in reversed(LEVELS):
+        if (key := keys.get(UNIQUE_KEYS[level])) is not None and key.values:
+            return level
+    raise typer.BadParameter("give StudyInstanceUID=…, SeriesInstanceUID=…, SOPInstanceUID=… or PatientID=…")
 
 
-def check_level(level: str | None) -> None:
-    if level is not None and level not in LEVELS:
-        raise typer.BadParameter(f"--level {level}: one of {', '.join(LEVELS)}")
+def read_level(option: str | None) -> Level | None:
+    """The level named by an option. Raises typer.BadParameter."""
+    for level in LEVELS:
+        if option == level:
+            return level
+    if option is not None:
+        raise typer.BadParameter(f"--level {option}: one of {', '.join(LEVELS)}")
+    return None

@@ -1,9 +1,9 @@
-"""`dicom-gateway reindex`: make the index anew from the files of the store. The work: `archive/reindex.py`."""
+"""`dicom-gateway reindex`: rebuilds the index from the files of the store. `admin/reindex.py` does the work."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+from pathlib import Path
 
 import typer
 
@@ -11,22 +11,27 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    complain,
     count,
     load_settings,
     print_json,
     print_line,
     progress_bar,
 )
+from gateway.errors import ConfigurationError
 
 
 def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Read every stored file again and rebuild what the index derives from them. What people made stays.
+    """Read every stored file again and rebuild what the index derives from them. Entries that users made stay.
 
-    Stop the gateway first. Exit code 1 when a file could not be read; it is named and left where it is.
+    Stop the gateway first. The new index is built beside the old one and replaces it at the end: an interrupted run
+    changes nothing. Exit code 1 if a file could not be read; it is listed and stays in place.
     """
     settings = load_settings(config_file, data)
+    if not Path(settings.storage.path).is_dir():
+        raise ConfigurationError(f"{settings.storage.path}: there is no data folder here; name one with --data")
 
-    from gateway.archive.reindex import reindex as run
+    from gateway.admin.reindex import reindex as run
 
     with progress_bar("files", quiet=as_json) as progress:
         report = asyncio.run(run(settings.storage, progress=progress))
@@ -34,7 +39,9 @@ def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: 
         print_json(report)
     else:
         for path, reason in report.unreadable:
-            sys.stderr.write(f"dicom-gateway: {path}: {reason}\n")
+            complain(f"{path}: {reason}")
+        for path in report.strays:
+            complain(f"{path}: not a file of the gateway, ignored")
         older = f", {count(report.superseded, 'older version')} left out" if report.superseded else ""
         print_line(f"{settings.storage.path}: {count(report.instances, 'instance')} indexed{older}")
     if report.unreadable:

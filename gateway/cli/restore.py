@@ -1,4 +1,4 @@
-"""`dicom-gateway restore`: a backup into an empty data folder. The work: `archive/backup.py`."""
+"""`dicom-gateway restore`: restores a backup into an empty data folder. `admin/backup.py` does the work."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from gateway.cli.common import (
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `backup` made.")],
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder written by `backup`.")],
     config_file: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring back a backup into a data folder that is new or empty; then start the gateway on it."""
+    """Restore a backup into a data folder that is new or empty; then start the gateway on it."""
     settings = load_settings(config_file, data)
 
-    from gateway.archive.backup import restore as run
+    from gateway.admin.backup import restore as run
 
     with progress_bar("instances", quiet=as_json) as progress:
         report = asyncio.run(run(source, settings.storage, progress=progress))

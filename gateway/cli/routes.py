@@ -1,6 +1,6 @@
-"""`dicom-gateway routes`: are the rules right, where would something go and why, what would other rules do?
+"""`dicom-gateway routes`: checks rules, explains where an instance would go and why, and compares other rules.
 
-All of it is worked out here, from the configuration, files and the data folder; nothing is sent or changed.
+The results are computed from the configuration, files and the data folder; nothing is sent or changed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -16,16 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.common import ConfigOption, DataOption, JsonOption, count, load_settings, print_json, print_line
+from gateway.cli.check_config import show_problems
+from gateway.cli.common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    complain,
+    count,
+    load_settings,
+    print_json,
+    print_line,
+)
 from gateway.cli.editing import words_of_change
 from gateway.errors import ConfigurationError, DataSetError
 
 if TYPE_CHECKING:
-    from gateway.archive.deliveries.dispatch import Routes
-    from gateway.archive.deliveries.explaining import Explained
+    from gateway.forwarding.explanation import Explanation
+    from gateway.forwarding.rule_engine import CompiledRules
     from gateway.routing.conditions import Facts
 
-app = typer.Typer(no_args_is_help=True, help="Rules: check them, and see what they do before they do it.")
+app = typer.Typer(no_args_is_help=True, help="Rules: check them, and see their effect beforehand.")
 
 
 class Way(enum.StrEnum):
@@ -45,20 +54,13 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Every mistake in rules, destinations and modalities, with its line. Exit code 1 where there is one."""
-    from gateway.config.mistakes import find_mistakes
-    from gateway.edit.change_set import ChangeSet
-    from gateway.routing.router import Router
-
-    found = find_mistakes(file, Router, ChangeSet.build)
+    """List every problem in a configuration, with its line, like `check-config`. Exit code 2 if there is any."""
+    settings = show_problems(file, as_json)
     if as_json:
-        print_json([{"line": each.line, "place": each.place, "text": each.text} for each in found])
+        print_json({"valid": True})
     else:
-        for each in found:
-            print_line(f"{file or 'environment'}:{each.line}: {each.text}" if each.line else f"{file}: {each.text}")
-        print_line(f"{file or 'these defaults'}: {count(len(found), 'mistake') if found else 'valid'}")
-    if found:
-        raise typer.Exit(1)
+        rules = f", {count(len(settings.rules), 'rule')}" if settings.rules else ""
+        print_line(f"{file or 'these defaults'}: valid{rules}")
 
 
 @app.command()
@@ -72,90 +74,91 @@ def explain(
     ],
     config: ConfigOption = None,
     data: DataOption = None,
-    calling_aet: Annotated[str, typer.Option(help="Who would send a file to us.")] = "ANYBODY",
-    called_aet: Annotated[str, typer.Option(help="As what we would be called.")] = "",
-    peer: Annotated[str, typer.Option(help="The address that it would come from.")] = "127.0.0.1",
-    via: Annotated[Way, typer.Option(help="How it would come.")] = Way.DIMSE,
+    calling_aet: Annotated[str, typer.Option(help="AE title of the sender.")] = "ANYBODY",
+    called_aet: Annotated[str, typer.Option(help="AE title that the sender calls.")] = "",
+    peer: Annotated[str, typer.Option(help="Address of the sender.")] = "127.0.0.1",
+    via: Annotated[Way, typer.Option(help="The way in.")] = Way.DIMSE,
     as_json: JsonOption = False,
 ) -> None:
-    """Which rules match and why the others do not, for files or for what is stored, under this configuration."""
-    from gateway.archive.deliveries import explaining
-    from gateway.archive.deliveries.dispatch import Routes
+    """Explain which rules match and why the others do not, for files or stored instances, in this configuration."""
+    from gateway.forwarding import explanation
+    from gateway.forwarding.rule_engine import CompiledRules
     from gateway.index.store import Origin
 
     settings = load_settings(config, data)
-    routes = Routes(settings)
-    told: list[tuple[str, Explained]] = []
+    rules = CompiledRules(settings)
+    explained: list[tuple[str, Explanation]] = []
 
     async def run(names: list[str]) -> None:
-        from gateway.archive.folder import open_folder
+        from gateway.ingest.data_folder import open_folder
 
         async with open_folder(settings.storage, create=False) as folder:
             for name in names:
-                told.extend([each async for each in explaining.explain_stored(folder, routes, name)])
+                explained.extend([each async for each in explanation.explain_stored(folder, rules, name)])
 
     origin = Origin(calling_aet, called_aet or settings.dicom.aet, peer, time.time(), via.value)
     for text in [each for each in what if Path(each).is_file()]:
         try:
-            told.append((text, explaining.explain_file(Path(text), routes, origin)))
+            explained.append((text, explanation.explain_file(Path(text), rules, origin)))
         except DataSetError as error:
-            sys.stderr.write(f"dicom-gateway: {text}: {error}\n")
+            complain(f"{text}: {error}")
             raise typer.Exit(1) from None
     if names := [each for each in what if not Path(each).is_file()]:
         asyncio.run(run(names))
     if as_json:
-        print_json([_as_json(name, each) for name, each in told])
+        print_json([_as_json(name, each) for name, each in explained])
         return
     if not settings.rules:
         print_line("There are no rules: nothing goes anywhere.")
-    # What is alike is said once.
+    # Equal explanations are printed once.
     alike: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
-    for name, each in told:
-        alike[tuple(each.verdicts), each.places, each.kept_back].append(name)
+    for name, each in explained:
+        alike[tuple(each.verdicts), each.planned, each.withheld].append(name)
     for names in alike.values():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         print_line(f"{names[0]}{more}")
-        _show(routes, next(each for name, each in told if name == names[0]))
+        _show(rules, next(each for name, each in explained if name == names[0]))
 
 
-def _show(routes: Routes, told: Explained) -> None:
-    for verdict in told.verdicts:
-        rule = routes.settings.rules[verdict.rule]
+def _show(rules: CompiledRules, explanation: Explanation) -> None:
+    for verdict in explanation.verdicts:
+        rule = rules.settings.rules[verdict.rule]
         if verdict.matches:
             where = ", ".join(rule.destinations) or "nowhere"
             whole = "" if rule.each == "instance" else f", with its whole {rule.each} once that is stable"
             changes = f", with {rule.changes}" if rule.changes else ""
             print_line(f"  yes  {verdict.rule}: to {where}{changes}{whole}")
-        elif not verdict.looked_at:
-            print_line(f"   -   {verdict.rule}: not looked at, a rule before it is the last")
+        elif not verdict.evaluated:
+            print_line(f"   -   {verdict.rule}: not evaluated, a rule before it is the last")
         else:
             print_line(f"  no   {verdict.rule}: {'; '.join(verdict.reasons)}")
-    for name in told.kept_back:
+    for name in explanation.withheld:
         print_line(f"       not to {name}: it came from there")
-    for name, made in told.changes.items():
+    for name, made in explanation.changes.items():
         if isinstance(made, str):
-            print_line(f"  {name} cannot be made, so nothing is sent with it: {made}")
+            print_line(f"  {name} cannot be applied, so nothing is sent with it: {made}")
             continue
         print_line(f"  {name} makes {count(len(made), 'change')}")
         for change in made:
             print_line(f"       {words_of_change(change)}")
 
 
-def _as_json(name: str, told: Explained) -> dict[str, Any]:
+def _as_json(name: str, explanation: Explanation) -> dict[str, Any]:
     return {
         "name": name,
-        "sop_instance_uid": told.record.sop_instance_uid,
+        "sop_instance_uid": explanation.record.sop_instance_uid,
         "deliveries": [
-            {"destination": destination, "changes": changes, "rule": rule} for destination, changes, rule in told.places
+            {"destination": destination, "changes": changes, "rule": rule}
+            for destination, changes, rule in explanation.planned
         ],
-        "kept_back": list(told.kept_back),
+        "kept_back": list(explanation.withheld),
         "changes": {
             name: changes if isinstance(changes, str) else [change._asdict() for change in changes]
-            for name, changes in told.changes.items()
+            for name, changes in explanation.changes.items()
         },
         "rules": [
-            {"rule": each.rule, "matches": each.matches, "looked_at": each.looked_at, "reasons": list(each.reasons)}
-            for each in told.verdicts
+            {"rule": each.rule, "matches": each.matches, "looked_at": each.evaluated, "reasons": list(each.reasons)}
+            for each in explanation.verdicts
         ],
     }
 
@@ -168,27 +171,27 @@ def replay(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a new configuration would have done with all that came lately, where that differs from this one."""
-    from gateway.archive.deliveries import explaining
-    from gateway.archive.deliveries.dispatch import Routes
+    """Compare a new configuration with this one, for all instances received lately: shows where deliveries differ."""
+    from gateway.forwarding import explanation
+    from gateway.forwarding.rule_engine import CompiledRules
 
     settings = load_settings(config, data)
-    old_routes, new_routes = Routes(settings), Routes(load_settings(new, data))
+    old_rules, new_rules = CompiledRules(settings), CompiledRules(load_settings(new, data))
     begin = time.time() - _seconds(since)
     looked = 0
     differences: defaultdict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
 
     async def run() -> None:
         nonlocal looked
-        from gateway.archive.folder import open_folder
+        from gateway.ingest.data_folder import open_folder
 
-        tags = old_routes.router.wanted | new_routes.router.wanted
+        tags = old_rules.router.wanted | new_rules.router.wanted
         async with open_folder(settings.storage, create=False) as folder:
-            async for item, _record, facts in explaining.stored(folder, tags, since=begin):
+            async for item, _record, facts in explanation.stored(folder, tags, since=begin):
                 looked += 1
-                before, after = (_places(routes, facts) for routes in (old_routes, new_routes))
-                for sign, places in (("-", before - after), ("+", after - before)):
-                    for destination, changes in places:
+                before, after = (_planned(rules, facts) for rules in (old_rules, new_rules))
+                for sign, deliveries in (("-", before - after), ("+", after - before)):
+                    for destination, changes in deliveries:
                         differences[item.located.study_uid][sign, destination, changes] += 1
 
     asyncio.run(run())
@@ -210,23 +213,23 @@ def replay(
             with_changes = f" with {changes}" if changes else ""
             print_line(f"  {sign}{number:>6} to {destination}{with_changes}")
     print_line(
-        f"{count(looked, 'instance')} looked at; "
-        f"{count(len(differences), 'study would', 'studies would') if differences else 'none would'} go otherwise"
+        f"{count(looked, 'instance')} examined; "
+        f"{count(len(differences), 'study', 'studies') if differences else 'none'} would be delivered differently"
     )
 
 
-def _places(routes: Routes, facts: Facts) -> set[tuple[str, str]]:
-    """Where it goes, and under which changes in which version."""
-    from gateway.archive.deliveries.explaining import places_of
+def _planned(rules: CompiledRules, facts: Facts) -> set[tuple[str, str]]:
+    """The destinations of an instance, each with its change set and version."""
+    from gateway.forwarding.explanation import planned_deliveries
 
     return {
-        (destination, f"{changes} {routes.change_sets[changes].version}" if changes else "")
-        for destination, changes, _ in places_of(routes, facts)[0]
+        (destination, f"{changes} {rules.change_sets[changes].version}" if changes else "")
+        for destination, changes, _ in planned_deliveries(rules, facts)[0]
     }
 
 
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"([0-9]{1,6})([dhm])", text.strip())
     if found is None:
-        raise ConfigurationError(f"--since: {text!r} is no time; write it like 7d, 12h or 30m")
+        raise ConfigurationError(f"--since: {text!r} is not a time span; write it like 7d, 12h or 30m")
     return int(found[1]) * {"d": 86400.0, "h": 3600.0, "m": 60.0}[found[2]]

@@ -1,46 +1,50 @@
-"""`dicom-gateway send`: files, folders and zip archives to a DICOM node (C-STORE, PS3.4 B)."""
+"""`dicom-gateway send`: sends files, folders and zip archives to a DICOM node (C-STORE, PS3.4 B)."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.common import ConfigOption, JsonOption, count, print_json, print_line, progress_bar
-from gateway.cli.nodes import AetOption, NodeArgument, TimeoutOption, node_of
+from gateway.cli.common import JsonOption, complain, count, print_json, print_line, progress_bar
+from gateway.cli.nodes import (
+    Calling,
+    NodeArgument,
+    calls_a_node,
+    node_of,
+)
 
 if TYPE_CHECKING:
-    from gateway.archive.files import Files
-    from gateway.scu.sending import Sent
+    from gateway.ingest.files import Files
     from gateway.scu.store import Item
+    from gateway.scu.transfer import Sent
 
 
+@calls_a_node()
 def send(
     node: NodeArgument,
+    calling: Calling,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, folders and zip archives.")],
-    config_file: ConfigOption = None,
-    associations: Annotated[int, typer.Option(min=1, max=64, help="Associations at once, at most.")] = 4,
-    window: Annotated[int, typer.Option(min=1, help="Instances on their way on each, where the node grants it.")] = 8,
-    aet: AetOption = None,
-    timeout: TimeoutOption = None,
+    associations: Annotated[int, typer.Option(min=1, max=64, help="Concurrent associations at most.")] = 4,
+    window: Annotated[int, typer.Option(min=1, help="Concurrent instances on each, if the node grants that.")] = 8,
     as_json: JsonOption = False,
 ) -> None:
-    """Send DICOM files as they are; one that the node does not accept so is re-encoded where that loses nothing.
+    """Send DICOM files as they are; a file that the node does not accept so is transcoded, if that loses nothing.
 
-    What is not DICOM is passed over. What was not stored is named with its reason, and makes the exit code 1.
+    Files that are not DICOM are skipped. Files that were not stored are listed with the reason, and the exit code is
+    then 1.
     """
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        sys.stderr.write(f"dicom-gateway: there is no {', '.join(missing)}\n")
+        complain(f"there is no {', '.join(missing)}")
         raise typer.Exit(2)
-    _, called = node_of(node, config_file, aet, timeout)
+    _, called = node_of(node, calling)
 
     import uvloop
 
-    from gateway.archive.files import Files
+    from gateway.ingest.files import Files
     from gateway.scu.store import send as store
 
     files = Files(paths)
@@ -66,7 +70,7 @@ def send(
 
 
 class _Report:
-    """What became of the files."""
+    """The outcome of every file."""
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
@@ -102,10 +106,10 @@ class _Report:
             )
             return
         for name, reason in self.unreadable:
-            sys.stderr.write(f"dicom-gateway: {name}: {reason}\n")
+            complain(f"{name}: {reason}")
         for sent in self.sent:
             if sent.status != 0:
-                sys.stderr.write(f"dicom-gateway: {sent.item.name}: {sent.detail}\n")
+                complain(f"{sent.item.name}: {sent.detail}")
         print_line(
             f"{node}: {count(len(self.sent) - self.failed, 'instance')} stored, "
             f"{self.failed + len(self.unreadable):,} failed, {self.skipped:,} not DICOM"
@@ -113,20 +117,22 @@ class _Report:
 
 
 def _items(files: Files, report: _Report) -> Iterator[Item]:
-    from gateway.archive.files import TROUBLES, look_into
     from gateway.errors import DataSetError
+    from gateway.ingest.files import READ_ERRORS, look_into
     from gateway.scu.store import Item
 
     for source in files:
         try:
             found = look_into(source)
-        except (*TROUBLES, DataSetError) as error:
+            if found is not None:
+                found.check_end()
+        except (*READ_ERRORS, DataSetError) as error:
             report.unreadable.append((source.name, f"cannot be read: {error}"))
             continue
         if found is None:
             report.skipped += 1
         elif not (found.sop_class_uid and found.sop_instance_uid):
-            report.unreadable.append((source.name, "it does not say which SOP instance it is"))
+            report.unreadable.append((source.name, "it has no SOP Class UID or SOP Instance UID"))
         else:
             meta = found.meta
             yield Item(

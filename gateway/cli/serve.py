@@ -1,4 +1,4 @@
-"""`dicom-gateway serve`: run the gateway in the foreground. What it is made of stands in `gateway/server.py`."""
+"""`dicom-gateway serve`: runs the gateway in the foreground. `gateway/server.py` builds it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,12 @@ def serve(
         typer.Option(min=0, help="Processes that serve.  [default: one for two CPUs, at most 8]", show_default=False),
     ] = None,
 ) -> None:
-    """Take in, keep and serve images until SIGTERM or Ctrl-C. A changed configuration is read while it runs.
+    """Receive, store and serve images until SIGTERM or Ctrl-C.
 
-    That is, once the file has changed or SIGHUP has come.
+    The configuration file is reloaded when it has changed, and at SIGHUP.
 
-    Without a file and without flags it listens on this machine only and keeps its data in ./gateway-data.
+    Without a file and without flags, the gateway listens on this machine only and stores its data in ./gateway-data.
     """
-    from gateway import config
-
     overrides = {
         "storage.path": str(data) if data else None,
         "dicom.aet": aet,
@@ -47,18 +45,17 @@ def serve(
         "http.host": host,
         "server.workers": workers,
     }
-    settings = config.load(config_file, overrides=overrides)
-
     import uvloop
 
-    from gateway import server
+    from gateway import examination, server
     from gateway.telemetry import setup_logging
     from gateway.workers import parent
     from gateway.workers.sizing import number_of_workers
 
+    settings = examination.load(config_file, overrides)
     setup_logging(settings.log.level, settings.log.format)
 
-    def say(dicom: tuple[str, int], tls: tuple[str, int] | None, web_url: str) -> None:
+    def say(dicom: tuple[str, int] | None, tls: tuple[str, int] | None, web_url: str) -> None:
         print_listeners(settings.dicom.aet, dicom, tls, web_url)
 
     count = number_of_workers(settings)
@@ -70,14 +67,14 @@ def serve(
     raise typer.Exit(code)
 
 
-def print_listeners(aet: str, dicom: tuple[str, int], tls: tuple[str, int] | None, web_url: str) -> None:
-    """The first lines on standard output: where to send, and where to look."""
-    host, port = dicom
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    command = shlex.join(["storescu", "-aec", aet, near, str(port)])
-    at = f"{aet}@{f'[{host}]' if ':' in host else host}"
-    sys.stdout.write(f"DICOM  {at}:{port}   {command} file.dcm\n")
-    if tls is not None:
-        sys.stdout.write(f"TLS    {at}:{tls[1]}\n")
+def print_listeners(aet: str, dicom: tuple[str, int] | None, tls: tuple[str, int] | None, web_url: str) -> None:
+    """Print the first lines on standard output: where to send, and where to browse."""
+    for what, address in (("DICOM", dicom), ("TLS  ", tls)):
+        if address is not None:
+            host, port = address
+            at = f"{aet}@{f'[{host}]' if ':' in host else host}:{port}"
+            near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+            command = f"   {shlex.join(['storescu', '-aec', aet, near, str(port)])} file.dcm" if what == "DICOM" else ""
+            sys.stdout.write(f"{what}  {at}{command}\n")
     sys.stdout.write(f"Web    {web_url.rstrip('/').removesuffix('/ui')}/ui/\n")
     sys.stdout.flush()

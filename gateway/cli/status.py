@@ -1,4 +1,4 @@
-"""`dicom-gateway status`: what a running gateway says of itself, asked over its HTTP interface."""
+"""`dicom-gateway status`: the state of a running gateway, requested over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from gateway.cli.asking import LOCAL, Asked, UrlOption, UserOption
+from gateway.cli.client import LOCAL, GatewayClient, UrlOption, UserOption
 from gateway.cli.common import JsonOption, count, print_json, print_line, size
 
 
@@ -16,8 +16,8 @@ def status(
     user: UserOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is it ready, what does it hold, who is sending right now? Exit code 0 only when it is ready."""
-    gateway = Asked(url, user)
+    """Show whether it is ready, what it holds, and who is sending. Exit code 0 only if it is ready."""
+    gateway = GatewayClient(url, user)
     base = gateway.base
     code, readiness = gateway.ask("/readyz")
     ready = code == 200

@@ -1,10 +1,11 @@
 """Settings: one immutable snapshot, checked as a whole.
 
-`sections.py` has the structure and the defaults, `checks.py` what no single field shows, `sources.py` the order in
-which sources win. What a section *means* is not here: each room makes its own sense of its own section.
+`sections.py` has the structure and the defaults, `checks.py` the relations between fields, `sources.py` the sources of
+settings, `problems.py` reading and checking. The meaning of a section is implemented in the room that uses it.
 """
 
 from gateway.config.addresses import as_network, is_loopback
+from gateway.config.problems import Problem, Reading, load, read
 from gateway.config.sections import (
     SERVICES,
     Commitment,
@@ -26,7 +27,7 @@ from gateway.config.sections import (
     User,
     Worklist,
 )
-from gateway.config.sources import as_builtins, changes, load
+from gateway.config.sources import as_builtins, changes
 
 __all__ = [
     "SERVICES",
@@ -39,7 +40,9 @@ __all__ = [
     "Log",
     "Modality",
     "Mpps",
+    "Problem",
     "Query",
+    "Reading",
     "Retrieve",
     "Server",
     "Service",
@@ -53,4 +56,5 @@ __all__ = [
     "changes",
     "is_loopback",
     "load",
+    "read",
 ]

@@ -1,4 +1,4 @@
-"""Addresses as settings write them: hosts, networks, loopback. Nothing is resolved here."""
+"""Addresses in settings: hosts, networks, loopback. Names are not resolved here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
 
 
 def as_network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """The network that `host` writes, one address being a network too; None for a name."""
+    """The network written as `host`, a single address included; None for a name."""
     try:
         return ipaddress.ip_network(host, strict=False)
     except ValueError:

@@ -1,47 +1,54 @@
-"""What no single field of the settings shows: ranges, and what belongs together.
+"""Checks that no single field allows: ranges, and fields that depend on each other.
 
-Only what the settings say by themselves; a file that is not there or a user's hash that is none is found by the room
-that uses it (`check-config` asks them too).
+Only the settings themselves are checked; a missing file or an invalid hash is found by the room that uses it (called by
+`examination.py`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.addresses import as_network, is_host_name, is_loopback
 from gateway.config.base import KiB, MiB
-from gateway.config.route_checks import check_routes
+from gateway.config.route_checks import route_problems
 from gateway.config.sections import Dicom, Http, Modality, Settings
-from gateway.errors import ConfigurationError
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _ORIGIN: Final = re.compile(r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 
 
-def check(settings: Settings) -> None:
-    """What no single field shows. Each text says what to do."""
+def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozenset()) -> Iterator[str]:
+    """Yield every problem that no single field shows: its place, what is wrong, and what to do.
+
+    `known` are tables, by section and name, that exist but are missing in `settings` because they have problems
+    themselves.
+    """
     dicom, http, storage = settings.dicom, settings.http, settings.storage
-    _check_aet("dicom.aet", dicom.aet)
+    yield from _aet("dicom.aet", dicom.aet)
     for aet in dicom.aets:
-        _check_aet("dicom.aets", aet)
-    for name, port in (("dicom.port", dicom.port), ("dicom.tls_port", dicom.tls_port or 0), ("http.port", http.port)):
-        _check_port(name, port)
+        yield from _aet("dicom.aets", aet)
+    for name, port in (
+        ("dicom.port", dicom.plain_port or 0),
+        ("dicom.tls_port", dicom.tls_port or 0),
+        ("http.port", http.port),
+    ):
+        yield from _port(name, port)
     for name, modality in settings.modalities.items():
-        _check_modality(f"modalities.{name}", modality, dicom)
-    _check_tls(dicom)
-    _check_tokens(settings)
+        yield from _modality(f"modalities.{name}", modality, dicom)
+    yield from _tls(dicom, settings.modalities)
+    yield from _tokens(settings)
     for place, names in (
         ("commitment.destinations", settings.commitment.destinations),
         ("mpps.forward", settings.mpps.forward),
     ):
-        _check_destinations(place, names, settings)
-    check_routes(settings)
+        yield from _destinations(place, names, settings)
+    for place, what in route_problems(settings, known):
+        yield f"{place}: {what}"
     if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:
-        raise ConfigurationError(
-            f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit"
-        )
+        yield (f"dicom.max_pdu: {dicom.max_pdu} is out of range: 4096 to 4194304 bytes, or 0 for no limit")
     positive = {
         "dicom.max_associations": dicom.max_associations,
         "dicom.max_associations_per_aet": dicom.max_associations_per_aet,
@@ -50,12 +57,14 @@ def check(settings: Settings) -> None:
         "dicom.association_timeout": dicom.association_timeout,
         "dicom.response_timeout": dicom.response_timeout,
         "http.max_results": http.max_results,
+        "http.max_connections": http.max_connections,
         "http.read_threads": http.read_threads,
         "dicomweb.max_upload": settings.dicomweb.max_upload,
         "dicomweb.uploads": settings.dicomweb.uploads,
         "retrieve.window": settings.retrieve.window,
         "retrieve.threads": settings.retrieve.threads,
         "imaging.threads": settings.imaging.threads,
+        "imaging.memory": settings.imaging.memory,
         "retrieve.progress_interval": settings.retrieve.progress_interval,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
@@ -68,7 +77,7 @@ def check(settings: Settings) -> None:
     }
     for name, number in positive.items():
         if number <= 0:
-            raise ConfigurationError(f"{name}: {number} must be more than 0")
+            yield f"{name}: {number} must be more than 0"
     for name, number in {
         "dicom.idle_timeout": dicom.idle_timeout,
         "dicom.drain_timeout": dicom.drain_timeout,
@@ -82,77 +91,77 @@ def check(settings: Settings) -> None:
         "server.workers": settings.server.workers,
     }.items():
         if number < 0:
-            raise ConfigurationError(f"{name}: {number} must not be negative")
+            yield f"{name}: {number} must not be negative"
     if settings.dicomweb.delete_status not in (200, 204):
-        raise ConfigurationError(f"dicomweb.delete_status: {settings.dicomweb.delete_status} is neither 200 nor 204")
+        yield f"dicomweb.delete_status: {settings.dicomweb.delete_status} is neither 200 nor 204"
     if storage.buffer_memory < 4 * MiB:
-        raise ConfigurationError(f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes")
+        yield f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes"
     if not is_loopback(dicom.host) and not settings.modalities and not dicom.allow_any_caller:
-        raise ConfigurationError(
+        yield (
             f"dicom.host: listening on {dicom.host} needs known callers: add [modalities.NAME] with their aet, "
             "or set dicom.allow_any_caller = true to take images from anybody who can reach the port"
         )
     if not is_loopback(http.host) and not http.users and not http.allow_anonymous:
-        raise ConfigurationError(
+        yield (
             f"http.host: listening on {http.host} needs users: add [[http.users]] with a name and a password from "
             "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
         )
-    _check_http(http)
+    yield from _http(http)
 
 
-def _check_aet(name: str, aet: str) -> None:
+def _aet(name: str, aet: str) -> Iterator[str]:
     if not 1 <= len(aet.strip()) <= 16 or not (aet.isascii() and aet.isprintable()) or "\\" in aet:
-        raise ConfigurationError(f"{name}: {aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash")
+        yield f"{name}: {aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash"
 
 
-def _check_port(name: str, port: int) -> None:
+def _port(name: str, port: int) -> Iterator[str]:
     if not 0 <= port <= 65535:
-        raise ConfigurationError(f"{name}: {port} is not a port: 0 to 65535")
+        yield f"{name}: {port} is not a port: 0 to 65535"
 
 
-def _check_modality(place: str, modality: Modality, dicom: Dicom) -> None:
-    _check_aet(f"{place}.aet", modality.aet)
+def _modality(place: str, modality: Modality, dicom: Dicom) -> Iterator[str]:
+    yield from _aet(f"{place}.aet", modality.aet)
     if modality.our_aet:
-        _check_aet(f"{place}.our_aet", modality.our_aet)
-    _check_port(f"{place}.port", modality.port)
+        yield from _aet(f"{place}.our_aet", modality.our_aet)
+    yield from _port(f"{place}.port", modality.port)
     network = as_network(modality.host)
     if network is None and modality.host and not is_host_name(modality.host):
-        raise ConfigurationError(f"{place}.host: {modality.host!r} is not a host name, an IP address or a network")
+        yield f"{place}.host: {modality.host!r} is not a host name, an IP address or a network"
     if modality.port and (not modality.host or (network is not None and network.num_addresses > 1)):
-        raise ConfigurationError(f"{place}.port: to be called at it, host must be one address or name")
+        yield f"{place}.port: to be called at it, host must be one address or name"
     if modality.tls_name and not modality.tls:
-        raise ConfigurationError(f"{place}.tls_name: needs {place}.tls = true")
+        yield f"{place}.tls_name: needs {place}.tls = true"
     if modality.identity_password and not modality.identity_name:
-        raise ConfigurationError(f"{place}.identity_password: needs {place}.identity_name")
+        yield f"{place}.identity_password: needs {place}.identity_name"
     if modality.identity_token_file and modality.identity_name:
-        raise ConfigurationError(f"{place}: set identity_name or identity_token_file, not both")
+        yield f"{place}: set identity_name or identity_token_file, not both"
     if modality.identity_confirmed and not (modality.identity_name or modality.identity_token_file):
-        raise ConfigurationError(f"{place}.identity_confirmed: needs an identity: set {place}.identity_name")
+        yield f"{place}.identity_confirmed: needs an identity: set {place}.identity_name"
     for name in ("association_timeout", "response_timeout"):
         seconds = getattr(modality, name)
         if seconds is not None and seconds <= 0:
-            raise ConfigurationError(f"{place}.{name}: {seconds} must be more than 0")
+            yield f"{place}.{name}: {seconds} must be more than 0"
     if modality.idle_timeout is not None and modality.idle_timeout < 0:
-        raise ConfigurationError(f"{place}.idle_timeout: {modality.idle_timeout} must not be negative")
+        yield f"{place}.idle_timeout: {modality.idle_timeout} must not be negative"
 
 
-def _check_http(http: Http) -> None:
+def _http(http: Http) -> Iterator[str]:
     if bool(http.certificate) != bool(http.key):
-        raise ConfigurationError("http.certificate and http.key belong together: set both for HTTPS, or neither")
+        yield "http.certificate and http.key belong together: set both for HTTPS, or neither"
     if http.prefix and not _PREFIX.fullmatch(http.prefix):
-        raise ConfigurationError(f"http.prefix: {http.prefix!r} is not a path like /gateway, without / at its end")
+        yield f"http.prefix: {http.prefix!r} is not a path like /gateway, without / at its end"
     for proxy in http.trusted_proxies:
         if as_network(proxy) is None:
-            raise ConfigurationError(f"http.trusted_proxies: {proxy!r} is not an IP address or a network")
+            yield f"http.trusted_proxies: {proxy!r} is not an IP address or a network"
     for origin in http.cors_origins:
         if not _ORIGIN.fullmatch(origin):
-            raise ConfigurationError(
+            yield (
                 f"http.cors_origins: {origin!r} is not an origin as browsers send it: https://viewer.example.org, with "
                 "its port where that is not the scheme's own, in small letters and without a path"
             )
 
 
-def _check_tokens(settings: Settings) -> None:
+def _tokens(settings: Settings) -> Iterator[str]:
     tokens = settings.tokens
     needed = {
         "issuer": tokens.issuer,
@@ -163,27 +172,35 @@ def _check_tokens(settings: Settings) -> None:
     if "token" in settings.dicom.user_identity_types:
         for name, value in needed.items():
             if not value:
-                raise ConfigurationError(f'tokens.{name}: dicom.user_identity_types with "token" needs it')
+                yield f'tokens.{name}: dicom.user_identity_types with "token" needs it'
     address = urlsplit(tokens.keys)
     if address.scheme == "http" and not is_loopback(address.hostname or ""):
-        raise ConfigurationError("tokens.keys: whoever is on the way could change keys over http; use https")
+        yield "tokens.keys: keys could be replaced on the way over http; use https"
 
 
-def _check_destinations(place: str, names: tuple[str, ...], settings: Settings) -> None:
+def _destinations(place: str, names: tuple[str, ...], settings: Settings) -> Iterator[str]:
     for name in names:
         modality = settings.modalities.get(name)
         if modality is None or not modality.port:
-            raise ConfigurationError(f"{place}: {name!r} needs [modalities.{name}] with aet, host and port")
+            yield f"{place}: {name!r} needs [modalities.{name}] with aet, host and port"
 
 
-def _check_tls(dicom: Dicom) -> None:
+def _tls(dicom: Dicom, modalities: Mapping[str, Modality]) -> Iterator[str]:
     if bool(dicom.tls_certificate) != bool(dicom.tls_key):
-        raise ConfigurationError("dicom.tls_certificate and dicom.tls_key belong together: set both, or neither")
+        yield "dicom.tls_certificate and dicom.tls_key belong together: set both, or neither"
     if dicom.tls_port is not None and not dicom.tls_certificate:
-        raise ConfigurationError("dicom.tls_port: needs dicom.tls_certificate and dicom.tls_key")
-    if dicom.tls_port and dicom.tls_port == dicom.port:
-        raise ConfigurationError("dicom.tls_port: is dicom.port already; TLS has a port of its own")
+        yield "dicom.tls_port: needs dicom.tls_certificate and dicom.tls_key"
+    if dicom.tls_port is None and dicom.plain_port is None:
+        yield 'dicom.port: "off" leaves no port for DICOM; set dicom.tls_port'
+    if dicom.tls_port and dicom.tls_port == dicom.plain_port:
+        yield "dicom.tls_port: is dicom.port already; TLS has a port of its own"
     if dicom.tls_client_certificates != "none" and not dicom.tls_ca:
-        raise ConfigurationError("dicom.tls_client_certificates: needs dicom.tls_ca, which signs them")
+        yield "dicom.tls_client_certificates: needs dicom.tls_ca, which signs them"
     if dicom.tls_bind_aet and dicom.tls_client_certificates == "none":
-        raise ConfigurationError('dicom.tls_bind_aet: needs dicom.tls_client_certificates = "required" or "optional"')
+        yield 'dicom.tls_bind_aet: needs dicom.tls_client_certificates = "required" or "optional"'
+    plain = [name for name, modality in modalities.items() if not modality.tls]
+    if dicom.tls_bind_aet and dicom.plain_port is not None and plain:
+        yield (
+            f"dicom.tls_bind_aet: anybody may take the AE title of {', '.join(plain)} on the plain port, where no "
+            f'certificate is checked; set modalities.{plain[0]}.tls = true, or dicom.port = "off"'
+        )

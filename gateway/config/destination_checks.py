@@ -1,4 +1,4 @@
-"""What no single field of a destination shows: addresses, credentials, names that lead nowhere."""
+"""Checks of destinations that no single field allows: addresses, credentials, statuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.config.destinations import (
     PeerDestination,
 )
 
-Mistake = tuple[str, str]
+Problem = tuple[str, str]
 
 _STATUS: Final = re.compile(r"[0-9A-Fa-fXx]{4}")
 _CREDENTIALS: Final = {
@@ -26,26 +26,26 @@ _CREDENTIALS: Final = {
     "oauth2": (("token_url", "client_id"), ("client_secret", "client_secret_file")),
     "google": (("key_file",), ()),
 }
-"""By `auth`: the fields that are all needed, and those of which exactly one is."""
+"""The fields that are all required, and those of which exactly one is required, by `auth`."""
 
 
-def destination_mistakes(name: str, destination: Destination) -> Iterator[Mistake]:
-    """Place and text of every mistake."""
+def destination_problems(name: str, destination: Destination) -> Iterator[Problem]:
+    """Yield place and text of every problem."""
     place = f"destinations.{name}"
     yield from _numbers(place, destination)
     if isinstance(destination, DicomDestination | DicomwebDestination):
         for text in destination.retried:
             if not _STATUS.fullmatch(text):
-                yield f"{place}.retried", f"{text!r} is no status: four hexadecimal digits, x for any"
+                yield f"{place}.retried", f"{text!r} is not a status: four hexadecimal digits, x for any"
     match destination:
         case DicomwebDestination() | PeerDestination():
             yield from _http(place, destination)
         case FolderDestination():
             if not destination.path.startswith("/"):
-                yield f"{place}.path", f"{destination.path!r} is no path from / on"
+                yield f"{place}.path", f"{destination.path!r} is not an absolute path; begin it with /"
 
 
-def _numbers(place: str, destination: BaseDestination) -> Iterator[Mistake]:
+def _numbers(place: str, destination: BaseDestination) -> Iterator[Problem]:
     for field in ("connections", "attempts", "retry_after", "retry_longest", "prove_after", "timeout", "batch"):
         number = getattr(destination, field, 1)
         if number <= 0:
@@ -56,7 +56,7 @@ def _numbers(place: str, destination: BaseDestination) -> Iterator[Mistake]:
             yield f"{place}.{field}", f"{number} must not be negative"
 
 
-def _http(place: str, section: DicomwebDestination | PeerDestination) -> Iterator[Mistake]:
+def _http(place: str, section: DicomwebDestination | PeerDestination) -> Iterator[Problem]:
     yield from _url(f"{place}.url", section.url, secret=section.auth != "none")
     if bool(section.certificate) != bool(section.key):
         yield f"{place}.certificate", "and key belong together: set both, or neither"
@@ -76,18 +76,18 @@ def _http(place: str, section: DicomwebDestination | PeerDestination) -> Iterato
         yield from _url(f"{place}.token_url", section.token_url, secret=True)
 
 
-def _url(place: str, url: str, *, secret: bool) -> Iterator[Mistake]:
-    """The address itself is in no text: somebody may have put a password into it."""
+def _url(place: str, url: str, *, secret: bool) -> Iterator[Problem]:
+    """Check a URL, without quoting it in any text: it may contain a password."""
     try:
         address = urlsplit(url)
         host, _port = address.hostname or "", address.port
     except ValueError:
         address, host = urlsplit(""), ""
     if address.scheme not in ("http", "https") or not host:
-        yield place, "is no address like https://archive.example.org/dicom-web"
+        yield place, "is not an address like https://archive.example.org/dicom-web"
     elif address.username is not None:
-        yield place, "no user or password in an address; set auth, user and password"
+        yield place, "an address must not contain a user or password; set auth, user and password"
     elif address.query or address.fragment:
-        yield place, "what begins with ? or # has no place in it"
+        yield place, "an address must not contain ? or #"
     elif secret and address.scheme == "http" and not is_loopback(host):
-        yield place, "whoever is on the way could read the credentials over http; use https"
+        yield place, "credentials could be read on the way over http; use https"

@@ -1,111 +1,110 @@
-"""The structure of the settings that say what instances are sent to: destinations, one class for each kind.
+"""The structure of the settings of destinations, one class for each kind.
 
-What they mean is `gateway.remote`'s; when they are sent to, `gateway.delivery`'s.
+`gateway.remote` implements the kinds, `gateway.forwarding` the deliveries.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from gateway.config.base import MiB, Section
+from gateway.config.base import MiB, Section, Size
 
 
 class BaseDestination(Section, frozen=True, tag_field="kind"):
-    """Where deliveries go."""
+    """The settings common to all kinds of destinations."""
 
     connections: int = 2
     """Associations or requests at once, at most."""
-    bandwidth: int = 0
-    """Bytes a second over all of them. 0: as it comes."""
+    bandwidth: Size = 0
+    """Bytes a second over all of them. 0: no limit."""
     hours: tuple[str, ...] = ()
-    """When it is sent to, as in rules. None: always."""
+    """The hours for deliveries, as in rules. None: always."""
     priority: int = 0
-    """Added to that of the rule: of what waits, the highest goes first."""
+    """Added to the priority of the rule: of waiting deliveries, the highest goes first."""
     attempts: int = 30
-    """After which a delivery that fails again and again is dead. While nobody answers at all none is counted."""
+    """Failures after which a delivery is dead. Attempts while the destination cannot be reached do not count."""
     retry_after: float = 10.0
     """Seconds before the second attempt, give or take a half; twice that before the third, and so on."""
     retry_longest: float = 3600.0
     prove: bool = False
-    """Ask, once it has taken instances of a study, whether it really has them (C-FIND, QIDO-RS, or as its kind does
-    that), and send what it lacks again."""
+    """Ask the destination, after deliveries of a study, whether it really has the instances (by C-FIND, QIDO-RS, or the
+    way of its kind), and send again what it lacks."""
     prove_after: float = 60.0
-    """Seconds after the last delivery of a study until it is asked."""
+    """Seconds between the last delivery of a study and that question."""
 
 
 class DicomDestination(BaseDestination, frozen=True, kw_only=True, tag="dicom"):
-    """`kind = "dicom"`: a DICOM node, to which we send by C-STORE."""
+    """`kind = "dicom"`: a DICOM node; instances are sent by C-STORE."""
 
     modality: str
     """The modality, by name."""
     retried: tuple[str, ...] = ("A7xx", "0110", "Cxxx")
-    """Failure statuses (PS3.7 Annex C) after which a delivery is tried again; x is any digit. After others it is
+    """Failure statuses (PS3.7 Annex C) after which a delivery is tried again; x is any digit. After any other, it is
     refused."""
 
 
 class _Files(BaseDestination, frozen=True, kw_only=True):
-    """Kinds that send a file, and not in a presentation context that has been agreed on: `dicomweb`, `peer`,
-    `folder`."""
+    """Kinds that receive a file, without negotiated presentation contexts: `dicomweb`, `peer`, `folder`."""
 
     transfer_syntaxes: tuple[str, ...] = ()
-    """UIDs of those that it takes, where it does not take all: other instances are re-encoded, or refused where that
-    would lose something."""
+    """UIDs of the transfer syntaxes that it accepts, unless it accepts all: other instances are transcoded, or refused
+    if that would lose something."""
 
 
 class _Http(_Files, frozen=True, kw_only=True):
-    """Kinds that are spoken to over HTTP: `dicomweb`, `peer`."""
+    """Kinds over HTTP: `dicomweb`, `peer`."""
 
     url: str
     auth: Literal["none", "basic", "bearer", "oauth2", "google"] = "none"
-    """How it learns who we are: `user` and `password`; a token; an access token by client credentials from
-    `token_url`; or one for a service account of Google."""
+    """The authentication: `user` and `password`; a token; an access token by client credentials from `token_url`; or
+    one for a service account of Google."""
     user: str = ""
     password: str = ""
     token: str = ""
     token_file: str = ""
     """File with the token instead, read again for each request."""
     token_url: str = ""
-    """Where access tokens are had (RFC 6749 §4.4), before the one we have expires."""
+    """The address that issues access tokens (RFC 6749 §4.4); a token is replaced before it expires."""
     client_id: str = ""
     client_secret: str = ""
     client_secret_file: str = ""
     scope: str = ""
-    """Of the access token; with `google`, empty means its Healthcare API."""
+    """Scope of the access token; with `google`, empty means its Healthcare API."""
     audience: str = ""
     key_file: str = ""
-    """The service account's key, JSON as Google gives it out."""
+    """The service account's key: the JSON file from Google."""
     ca: str = ""
-    """PEM file with the certificate authorities that we trust here; empty: the system's."""
+    """PEM file with the certificate authorities trusted for this destination; empty: the system's."""
     certificate: str = ""
-    """PEM file with our certificate chain, for who wants one from its clients."""
+    """PEM file with our certificate chain, if the destination requires one."""
     key: str = ""
-    """Its private key, PEM without a passphrase."""
+    """Private key of that certificate, PEM without a passphrase."""
     timeout: float = 60.0
-    """Seconds for it to take the next part of a request, and to answer."""
+    """Seconds for it to read the next part of a request, and to answer."""
 
 
 class DicomwebDestination(_Http, frozen=True, kw_only=True, tag="dicomweb"):
-    """`kind = "dicomweb"`: a server to which we send by STOW-RS. `url` is what stands before `/studies`."""
+    """`kind = "dicomweb"`: a DICOMweb server; instances are sent by STOW-RS. `url` is the part before `/studies`."""
 
     batch: int = 16
     """Instances in one request, at most."""
-    batch_size: int = 64 * MiB
-    """Bytes of a request after which no further instance is put into it."""
+    batch_size: Size = 64 * MiB
+    """Bytes of a request after which no further instance is added."""
     retried: tuple[str, ...] = ("A7xx", "0110", "Cxxx", "B00F")
     """Failure reasons (PS3.18 Annex I) after which a delivery is tried again, as for `dicom`."""
 
 
 class PeerDestination(_Http, frozen=True, kw_only=True, tag="peer"):
-    """`kind = "peer"`: another gateway, or an Orthanc, to which we send over its REST API at `url`."""
+    """`kind = "peer"`: another gateway or an Orthanc; instances are sent over its REST API at `url`."""
 
 
 class FolderDestination(_Files, frozen=True, kw_only=True, tag="folder"):
-    """`kind = "folder"`: files in a folder, which must be there."""
+    """`kind = "folder"`: files in a folder, which must exist."""
 
     path: str
     name: str = "{PatientID}/{StudyInstanceUID}/{SOPInstanceUID}.dcm"
-    """The file of an instance in it. What stands in braces are attributes, by keyword; what no file may be called
-    becomes `_`. Another file of that name stays as it is, and the new one is called `NAME~2`."""
+    """The file of an instance in the folder. Names in braces are attributes, by keyword; characters that are impossible
+    in a file name become `_`. An existing file of that name stays, and the new one is called `NAME~2`."""
 
 
 Destination = DicomDestination | DicomwebDestination | PeerDestination | FolderDestination

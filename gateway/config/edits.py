@@ -1,6 +1,6 @@
-"""The structure of the settings that say how instances are changed on their way.
+"""The structure of the settings of change sets.
 
-What they mean is `gateway.edit`'s.
+`gateway.edit` implements them.
 """
 
 from __future__ import annotations
@@ -12,79 +12,79 @@ from gateway.config.deidentify import Deidentify
 
 
 class BaseStep(Section, frozen=True, tag_field="do"):
-    """One change. Steps are made in the order of the file."""
+    """One change. Steps are applied in the order of the file."""
 
 
 class OfAttribute(BaseStep, frozen=True):
     attribute: str
     """A keyword (`PatientID`), `gggg,eeee`, a path (`RequestAttributesSequence.Modality`: in every item), a private
-    attribute by its creator (`(0019,10,SIEMENS MR HEADER)`), or `*.PatientID`: wherever it stands, in sequences too."""
+    attribute by its creator (`(0019,10,SIEMENS MR HEADER)`), or `*.PatientID`: at every place, in sequences too."""
 
 
 class SetStep(OfAttribute, frozen=True, tag="set"):
-    """`do = "set"`: the attribute has this value, whether or not it was there."""
+    """`do = "set"`: set the value of the attribute, present or not."""
 
     value: str
-    """Several with a backslash between them. Empty: it is there, without a value."""
+    """Several values are separated by backslashes. Empty: the attribute is present without a value."""
     vr: str = ""
     """Value representation of an attribute that the data dictionary does not know; empty: LO."""
 
 
 class RemoveStep(OfAttribute, frozen=True, tag="remove"):
-    """`do = "remove"`: the attribute goes."""
+    """`do = "remove"`: remove the attribute."""
 
 
 class RemovePrivateStep(BaseStep, frozen=True, tag="remove-private"):
-    """`do = "remove-private"`: all private attributes go, in sequences too."""
+    """`do = "remove-private"`: remove all private attributes, in sequences too."""
 
 
 class CopyStep(OfAttribute, frozen=True, tag="copy"):
-    """`do = "copy"`: the attribute has the value of another, where that is there."""
+    """`do = "copy"`: set the attribute to the value of another one, if that is present."""
 
     source: str
     """Keyword or `gggg,eeee` of the data set itself."""
 
 
 class ReplaceStep(OfAttribute, frozen=True, tag="replace"):
-    """`do = "replace"`: in every value, what a regular expression (RE2) finds becomes something else."""
+    """`do = "replace"`: replace every match of a regular expression (RE2) in every value."""
 
     pattern: str
     replacement: str = ""
-    """`\\\\1` is what the first group found."""
+    """`\\\\1` is the match of the first group."""
 
 
 class MapStep(OfAttribute, frozen=True, tag="map"):
-    """`do = "map"`: values become others by a table."""
+    """`do = "map"`: replace values by a table."""
 
     table: dict[str, str]
     unlisted: Literal["keep", "empty", "refuse"] = "keep"
-    """What becomes of a value that the table does not list. `refuse`: the instance does not go."""
+    """How to treat a value that the table does not list. `refuse`: the instance is not sent."""
 
 
 class PrefixStep(OfAttribute, frozen=True, tag="prefix"):
-    """`do = "prefix"`: every value begins with a text; one that does already stays."""
+    """`do = "prefix"`: add a text before every value that does not begin with it."""
 
     text: str
 
 
 class HashStep(OfAttribute, frozen=True, tag="hash"):
-    """`do = "hash"`: every value becomes one made of it with the key: 12 letters and digits, or of UIDs a UID."""
+    """`do = "hash"`: replace every value by 12 letters and digits, or a UID by a UID, made of it with the key."""
 
 
 class NewUidsStep(BaseStep, frozen=True, tag="new-uids"):
-    """`do = "new-uids"`: the UIDs of study, series, instance and of whatever refers to such become others, made with
-    the key."""
+    """`do = "new-uids"`: replace the UIDs of study, series and instance, and all references to them, by others made
+    with the key."""
 
 
 class ShiftDatesStep(BaseStep, frozen=True, tag="shift-dates"):
-    """`do = "shift-dates"`: all dates of a patient go into the past by one number of days, made with the key."""
+    """`do = "shift-dates"`: shift all dates of a patient into the past by one number of days, made with the key."""
 
     days: int = 3650
-    """At most."""
+    """The largest number of days."""
 
 
 class CharacterSetStep(BaseStep, frozen=True, tag="to-utf-8"):
-    """`do = "to-utf-8"`: all text is encoded anew, as ISO_IR 192."""
+    """`do = "to-utf-8"`: re-encode all text as ISO_IR 192."""
 
 
 Step = (
@@ -103,19 +103,19 @@ Step = (
 
 
 class Changes(Section, frozen=True):
-    """A set of changes, which rules name. First de-identification, then the steps, then the transfer syntax."""
+    """A change set, which rules name. De-identification comes first, then the steps, then the transfer syntax."""
 
     deidentify: Deidentify | None = None
     steps: tuple[Step, ...] = ()
     key: str = ""
-    """Secret that UIDs, hashes and shifts are made with: 16 characters or more, at random. Who has another key gets
-    other values; who has this one can try which value became which."""
+    """Secret for making UIDs, hashes and shifts: 16 characters or more, at random. Another key gives other values; with
+    this key anybody can test which value became which."""
     key_file: str = ""
     """File with the key instead."""
     original_attributes: bool = False
-    """Say in the object what its attributes were before (Original Attributes Sequence, PS3.3 C.12.1.1.9). Not with what
-    hides them: `deidentify`, `hash`, `new-uids`, `shift-dates`."""
+    """Record former values in the object (Original Attributes Sequence, PS3.3 C.12.1.1.9). Not together with changes
+    that hide them: `deidentify`, `hash`, `new-uids`, `shift-dates`."""
     transfer_syntax: str = ""
-    """UID of that of the result, where it can be made without loss; empty: as it came."""
+    """UID of the transfer syntax of the result, if it can be made without loss; empty: as received."""
     quality: int | None = None
-    """1 to 100: pixels may lose what the eye hardly sees; the object says so, and becomes another instance."""
+    """1 to 100: the pixels may lose what the eye hardly sees; the object says so, and becomes another instance."""

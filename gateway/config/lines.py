@@ -1,4 +1,4 @@
-"""In which line of a TOML file a setting stands. For people only: what it means is read by `tomllib`."""
+"""The lines of settings in a TOML file, for messages alone: `tomllib` reads the values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ _KEY: Final = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\")(?:\s*\.\s*(?:[A-Za-
 
 
 def line_of(text: str, place: str) -> int:
-    """The line, from 1, of a setting such as `rules.ct.attributes[0].matches`, or of what is around it; 0: nowhere."""
+    """The line, from 1, of a setting such as `rules.ct.attributes[0].matches`, or of the table around it; 0 for none.
+
+    A place that has only tables below it, as `routes` with `[[routes]]`, has the line of the first of them.
+    """
     lines = _lines(text)
+    below = [line for name, line in lines.items() if name.startswith((f"{place}.", f"{place}["))]
+    if place not in lines and below:
+        return min(below)
     while place and place not in lines:
         place = place[: max(place.rfind("."), place.rfind("["), 0)]
     return lines.get(place, 0)
 
 
 def _lines(text: str) -> dict[str, int]:
-    """Every table and key, by its place. Within values of several lines what looks like a key counts too."""
+    """The line of every table and key, by place. Text that looks like a key inside a multi-line value counts too."""
     found: dict[str, int] = {}
     table = ""
     tables: Counter[str] = Counter()

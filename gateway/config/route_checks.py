@@ -1,35 +1,30 @@
-"""What no single field of rules and destinations shows: names that lead nowhere, ranges.
+"""Checks of rules and destinations that no single field allows: names that do not exist, ranges.
 
-Whether an attribute is one, or an expression, is found by who makes a rule ready (`gateway.routing`).
+`gateway.routing` checks attributes and expressions when it compiles a rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from gateway.config.destination_checks import destination_mistakes
+from gateway.config.destination_checks import destination_problems
 from gateway.config.destinations import DicomDestination
-from gateway.config.guess import did_you_mean
 from gateway.config.sections import Settings
-from gateway.errors import ConfigurationError
+from gateway.config.suggestion import did_you_mean
 
 
-def check_routes(settings: Settings) -> None:
-    """Each text names the place and says what to do."""
-    for place, what in route_mistakes(settings):
-        raise ConfigurationError(f"{place}: {what}")
+def route_problems(settings: Settings, known: Collection[tuple[str, str]] = frozenset()) -> Iterator[tuple[str, str]]:
+    """Yield place and text of every problem.
 
-
-def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = frozenset()) -> Iterator[tuple[str, str]]:
-    """Place and text of every mistake. `known` are tables, by section and name, that are there though `settings` have
-    them not: they are wrong themselves.
+    `known` are tables, by section and name, that exist but are missing in `settings` because they have problems
+    themselves.
     """
 
     def missing(section: str, name: str, there: Collection[str]) -> bool:
         return name not in there and (section, name) not in known
 
     for name, destination in settings.destinations.items():
-        yield from destination_mistakes(name, destination)
+        yield from destination_problems(name, destination)
         if isinstance(destination, DicomDestination):
             wanted = destination.modality
             if missing("modalities", wanted, settings.modalities):
@@ -55,7 +50,7 @@ def route_mistakes(settings: Settings, known: Collection[tuple[str, str]] = froz
         if rule.stable_after <= 0:
             yield f"{place}.stable_after", f"{rule.stable_after} must be more than 0 seconds"
         if not rule.destinations and not rule.last:
-            yield place, "it does nothing: name destinations, or set last = true"
+            yield place, "the rule does nothing: name destinations, or set last = true"
 
 
 def _meant(name: str, there: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
-"""The structure of the settings that say which instances go where. `destinations.py` has the destinations themselves.
+"""The structure of the settings of rules; `destinations.py` has the destinations.
 
-What they mean is `gateway.routing`'s and `gateway.delivery`'s.
+`gateway.routing` and `gateway.forwarding` implement them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class AttributeTest(Section, frozen=True):
-    """A test of one attribute; of what it names, all must hold. Of several values one has to pass."""
+    """A test of one attribute; all conditions given must hold for one of its values."""
 
     attribute: str
     """A keyword (`Modality`), `gggg,eeee`, a path (`RequestAttributesSequence.Modality`), or a private attribute by its
@@ -21,44 +21,47 @@ class AttributeTest(Section, frozen=True):
     equals: str | None = None
     one_of: tuple[str, ...] = ()
     like: str | None = None
-    """With `*` and `?`; case counts, but for names of persons."""
+    """A pattern with `*` and `?`; case counts, except in names of persons."""
     matches: str | None = None
     """A regular expression (RE2) for the whole value."""
     at_least: str | None = None
-    """A number, or for dates and times what begins like one: `2026`, `20260131`."""
+    """A number, or for dates and times the beginning of one: `2026`, `20260131`."""
     at_most: str | None = None
     present: bool | None = None
-    """Whether it is there with a value."""
+    """Whether the attribute is present with a value."""
     inverted: bool = False
-    """It passes where it would not."""
+    """Inverts the result of the test."""
 
 
 class Rule(Section, frozen=True):
-    """Which instances go where. Rules are looked at in the order of the file; all that match apply."""
+    """A rule: instances and their destinations. Rules are evaluated in the order of the file; all matching apply."""
 
     destinations: tuple[str, ...] = ()
-    """By name. None: the rule only ends the list, with `last`."""
+    """Destinations by name. None: the rule only ends the list, with `last`."""
     changes: str = ""
-    """What is done to what goes there: a set of `[changes]` by name. Empty: it goes as it came."""
+    """The change set for these deliveries, by name in `[changes]`. Empty: sent as received."""
     newest_first: bool = False
-    """Of what waits with the same priority, the newest study goes first, not the oldest."""
+    """Whether deliveries of the newest study go first, instead of the oldest, among those with the same priority."""
     calling_aets: tuple[str, ...] = ()
-    """Who sent it to us; with `*` and `?`. None named: anybody, like the three after it."""
+    """AE titles of the sender; with `*` and `?`. None: any, as for the three after it."""
     called_aets: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
-    """Addresses or networks (`10.1.0.0/16`) that it came from."""
+    """Addresses or networks (`10.1.0.0/16`) of the sender."""
     via: tuple[Literal["dimse", "stow", "rest", "import"], ...] = ()
-    """How it came in."""
+    """The way in."""
     hours: tuple[str, ...] = ()
-    """When it came: `07:00-19:00`, `22:00-06:00` over midnight, by the clock of this machine."""
+    """Hours of reception: `07:00-19:00`, `22:00-06:00` over midnight, by the clock of this machine."""
     days: tuple[Day, ...] = ()
     attributes: tuple[AttributeTest, ...] = ()
     """All must pass."""
     each: Literal["instance", "series", "study"] = "instance"
-    """What goes: each instance as it comes, or the whole series or study once no instance has come for `stable_after`
-    seconds; late ones follow."""
+    """The unit of sending: each instance as it arrives, or the whole series or study once no instance has arrived for
+    `stable_after` seconds; late instances follow."""
     stable_after: float = 60.0
+    incomplete: Literal["hold", "send"] = "hold"
+    """How to treat an instance whose pixel data are cut short: hold its delivery, with the reason, until an operator
+    releases it, or send it like any other."""
     priority: int = 0
-    """Of a destination's deliveries those of the highest go first."""
+    """Priority of the deliveries: to a destination, those of the highest go first."""
     last: bool = False
-    """Where it matches, the rules after it are not looked at."""
+    """If this rule matches, the rules after it are not evaluated."""

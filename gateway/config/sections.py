@@ -1,6 +1,6 @@
 """The structure of every section of the settings, and its defaults.
 
-Every bound of the gateway is named here, with its unit. What no single field shows is `checks.py`'s.
+Every limit of the gateway is named here, with its unit. `checks.py` has the relations between fields.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing
 from typing import Literal
 
-from gateway.config.base import GiB, KiB, MiB, Section
+from gateway.config.base import GiB, KiB, MiB, Section, Size
 from gateway.config.destinations import Destination
 from gateway.config.edits import Changes
 from gateway.config.routes import Rule
@@ -18,39 +18,39 @@ SERVICES: tuple[Service, ...] = typing.get_args(Service)
 
 
 class Modality(Section, frozen=True):
-    """A remote application entity that we know: it may call us, and where it has a port, we can call it."""
+    """A known remote application entity: it may call the gateway and, with a port, can be called."""
 
     aet: str
     host: str = ""
-    """Where it calls from: an address, a network (`10.1.0.0/16`), or a name, resolved afresh; empty: anywhere.
-    To be called it needs an address or a name."""
+    """The origin of its calls: an address, a network (`10.1.0.0/16`), or a name, resolved afresh; empty: anywhere. To
+    be called it needs an address or a name."""
     port: int = 0
-    """Where it listens; 0: it cannot be called."""
+    """The port that it listens on; 0: it cannot be called."""
     allow: tuple[Service, ...] = SERVICES
-    """What it may ask of us."""
+    """The services that it may request."""
     our_aet: str = ""
-    """What we call ourselves when we call it; empty: `dicom.aet`."""
+    """Our AE title when we call it; empty: `dicom.aet`."""
     tls: bool = False
     """We call it over TLS, and it must call us on `dicom.tls_port`."""
     tls_name: str = ""
     """Name (common name or subject alternative name) that its certificate must carry; empty: when we call it, its
     host; `*`: any name that `dicom.tls_ca` signed."""
     user_identity: Literal["", "ignored", "optional", "required"] = ""
-    """As `dicom.user_identity`, for this one; empty: as there."""
+    """Treatment of this modality's user identity, like `dicom.user_identity`; empty: the value of that setting."""
     identity_name: str = ""
-    """User name that we show it when we call it (PS3.7 D.3.3.7); empty: none."""
+    """User name that we present when we call it (PS3.7 D.3.3.7); empty: none."""
     identity_password: str = ""
-    """Password that goes with it. Over a connection without TLS everybody on the way can read it."""
+    """Password of that user. Without TLS anybody on the way can read it."""
     identity_token_file: str = ""
-    """File with the JSON Web Token that we show it instead, read again for each association."""
+    """File with the JSON Web Token to present instead, read again for each association."""
     identity_confirmed: bool = False
-    """Call it only where it confirms to have checked the user; many that do not look at it say nothing."""
+    """Use an association only if it confirms that it has checked the user; many that ignore the user say nothing."""
     association_timeout: float | None = None
     """Seconds for the connection and the answer to our association request. Unset: as in `[dicom]`, like the others."""
     response_timeout: float | None = None
     """Seconds for the answer to a message or a release of ours."""
     idle_timeout: float | None = None
-    """Seconds of silence on an association that it opened. 0: for ever."""
+    """Seconds of silence on an association that it opened. 0: no limit."""
 
 
 class Dicom(Section, frozen=True):
@@ -58,76 +58,93 @@ class Dicom(Section, frozen=True):
 
     aet: str = "GATEWAY"
     aets: tuple[str, ...] = ()
-    """Further AE titles that are ours."""
+    """Further AE titles of the gateway."""
     host: str = "127.0.0.1"
-    port: int = 4242
-    """0 lets the system choose; the log names the choice."""
+    port: int | Literal["off"] | None = None
+    """Port for DICOM without TLS; 0 lets the system choose, and the log names the choice. Unset: 4242, or none if
+    `tls_port` is set; `"off"`: none."""
     allow_any_caller: bool = False
-    """Take associations from those that are no modality of ours. Without it they are rejected (1/1/3), unless no
-    modality is named and the listener is on loopback."""
+    """Accept associations from callers that are no configured modality. Otherwise they are rejected (1/1/3), unless no
+    modality is configured and the listener is on loopback."""
     any_caller_may: tuple[Service, ...] = ("echo", "store")
-    """What `allow_any_caller` allows them."""
+    """The services that `allow_any_caller` allows such callers."""
     check_called_aet: bool = False
     """Reject (1/1/7) an association that calls us by another name than `aet` or one of `aets`."""
     tls_port: int | None = None
-    """Port for DICOM over TLS, beside the plain one; 0 lets the system choose. Unset: none."""
+    """Port for DICOM over TLS; 0 lets the system choose. Unset: none. Beside it the plain port listens only if `port`
+    is set too."""
     tls_certificate: str = ""
-    """PEM file with our certificate chain, for those who call us over TLS and those whom we call."""
+    """PEM file with our certificate chain, for incoming and outgoing TLS."""
     tls_key: str = ""
-    """Its private key, PEM without a passphrase. All three files are read again when they change."""
+    """Private key of that certificate, PEM without a passphrase. All three files are read again when they change."""
     tls_ca: str = ""
-    """PEM file with the certificate authorities that we trust; empty: the system's, and no client certificates."""
+    """PEM file with the trusted certificate authorities; empty: the system's, and no client certificates."""
     tls_client_certificates: Literal["none", "optional", "required"] = "none"
-    """Whether who calls us over TLS must show a certificate that `tls_ca` signed."""
+    """Whether callers over TLS must present a certificate signed by `tls_ca`."""
     tls_bind_aet: bool = False
-    """The certificate must carry the calling AE title, or the `tls_name` of its modality, as one of its names."""
+    """The certificate must carry the calling AE title, or the `tls_name` of its modality, as one of its names. If there
+    is a plain port, each modality then needs `tls = true`: otherwise any caller with its AE title is admitted there."""
     user_identity: Literal["ignored", "optional", "required"] = "ignored"
-    """User identity (PS3.7 D.3.3.7) against `[[http.users]]` or `[tokens]`: checked where offered (`optional`), or
-    needed too."""
+    """User identity (PS3.7 D.3.3.7) against `[[http.users]]` or `[tokens]`: checked if offered (`optional`), or
+    required."""
     user_identity_types: tuple[Literal["name", "password", "token"], ...] = ("password",)
-    """What counts as an identity. A mere `name` proves nothing, and is taken only where it is listed; a `token` is a
-    JSON Web Token, checked as `[tokens]` says."""
-    max_pdu: int = 256 * KiB
+    """Accepted kinds of identity. A mere `name` proves nothing, and is accepted only if listed; a `token` is a JSON Web
+    Token, checked as `[tokens]` says."""
+    max_pdu: Size = 256 * KiB
     """Maximum Length Received that we advertise, bytes (PS3.8 Annex D.1)."""
     max_associations: int = 600
     max_associations_per_aet: int = 600
     max_operations: int = 16
-    """Operations in progress that we grant where asynchronous operations are negotiated (PS3.7 D.3.3.3)."""
+    """Concurrent operations that we grant if asynchronous operations are negotiated (PS3.7 D.3.3.3)."""
     artim_timeout: float = 30.0
     """Seconds for the A-ASSOCIATE-RQ to arrive, and for the connection to close (PS3.8 §9.1.4)."""
     idle_timeout: float = 300.0
-    """Seconds of silence from a peer with nothing in progress, then A-ABORT. 0: for ever."""
+    """Seconds of silence from a peer with nothing in progress, then A-ABORT. 0: no limit."""
     association_timeout: float = 30.0
     """Seconds for the connection and the answer when we open an association."""
     response_timeout: float = 60.0
-    """Seconds for the answer to a message or a release of ours. Archives that are busy take half a minute."""
+    """Seconds for the answer to a message or a release of ours. Busy archives take half a minute."""
     drain_timeout: float = 20.0
-    """Seconds that open associations are still served after SIGTERM."""
+    """Seconds for which open associations are still served after SIGTERM."""
     accept_unknown_sop_classes: bool = False
-    """Accept storage contexts for abstract syntaxes that no edition of the standard we know names."""
+    """Accept storage contexts for abstract syntaxes that no known edition of the standard names."""
     refused_transfer_syntaxes: tuple[str, ...] = ()
     """Transfer syntax UIDs, or their keywords, that are not accepted."""
+    preferred_transfer_syntaxes: tuple[str, ...] = ("ExplicitVRLittleEndian", "ImplicitVRLittleEndian")
+    """If the first transfer syntax of a context is in this list, the first of this list that the context offers is
+    chosen: a sender that converts to Implicit VR loses the VR of private attributes. If another one comes first, such
+    as a compressed one, that is chosen. Empty: the sender's order."""
+    lenient_identifiers: bool = True
+    """Answer C-FIND, C-MOVE and C-GET without a level, or without the keys of the levels above, if the meaning is
+    clear. Off: as in PS3.4, they are answered A900 unless relational queries or retrievals are negotiated."""
+
+    @property
+    def plain_port(self) -> int | None:
+        """The port for DICOM without TLS, 0 for any; None for none."""
+        if self.port is None:
+            return 4242 if self.tls_port is None else None
+        return None if self.port == "off" else self.port
 
 
 class User(Section, frozen=True):
     name: str
     password: str
-    """As printed by `dicom-gateway hash-password`; never the password itself."""
+    """Hash printed by `dicom-gateway hash-password`; never the password itself."""
 
 
 class Tokens(Section, frozen=True):
-    """JSON Web Tokens (RFC 7519) that prove who calls us."""
+    """JSON Web Tokens (RFC 7519) as proof of a user's identity."""
 
     issuer: str = ""
-    """`iss` that they must have."""
+    """Required `iss`."""
     audience: str = ""
-    """`aud` that they must have: we."""
+    """Required `aud`: the gateway."""
     keys: str = ""
     """Public keys of the issuer: a file (JWK Set or PEM), read again when it changes, or an https URL of a JWK Set."""
     user_claim: str = "sub"
     """Claim that names the user."""
     users: tuple[str, ...] = ()
-    """Users that are taken; none named: everybody for whom the issuer makes a token for this audience."""
+    """Users that are accepted; none: everybody with a token of the issuer for this audience."""
 
 
 class Http(Section, frozen=True):
@@ -139,44 +156,48 @@ class Http(Section, frozen=True):
     allow_anonymous: bool = False
     """Serve everybody although the listener is not on loopback and no user is named."""
     hosts: tuple[str, ...] = ()
-    """Names under which we are reached, for the Host and Origin checks, besides loopback's own."""
+    """Host names of the gateway, besides those of loopback. With its port, `pacs.example.org:443`, a name stands for
+    the pages of a proxy that calls us by another one."""
     cors_origins: tuple[str, ...] = ()
-    """Origins, `https://viewer.example.org`, whose pages may ask us from browsers and read the answers."""
+    """Origins, `https://viewer.example.org`, whose pages may send requests from browsers and read the answers."""
     prefix: str = ""
     """Path under which everything is served, `/gateway`; `/livez` and `/readyz` are served without it too."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses and networks of proxies in front of us, which are believed what they say of the client, and of the
-    scheme, host and path that it asked for."""
+    """Addresses and networks of proxies in front of us, which are trusted to name the client, and the scheme, host and
+    path of its request."""
     forwarded: Literal["x-forwarded", "forwarded"] = "x-forwarded"
-    """How they say it: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). The other is not read. A
-    proxy must set, or take away, all of those that it passes on."""
+    """The headers of these proxies: X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded (RFC 7239). The others are
+    ignored. A proxy must set, or remove, all of the headers that it passes on."""
     certificate: str = ""
     """PEM file with the certificate chain. With `key` set, HTTPS. Both are read again when they change."""
     key: str = ""
     max_results: int = 1000
-    """Most matches in one QIDO-RS answer; more are said in a Warning header."""
-    min_rate: int = 1 * KiB
-    """Bytes a second below which, over a minute, a client that we send to or that sends to us is let go."""
+    """Most matches in one QIDO-RS answer; a Warning header says if there are more."""
+    max_connections: int = 1000
+    """Connections at once; beyond that the oldest idle one is closed, or new ones wait."""
+    min_rate: Size = 1 * KiB
+    """Bytes a second, over a minute, below which the connection of a client that sends or receives is closed."""
     read_threads: int = 8
-    """Threads that read stored files for answers; each holds at most some 2 MiB."""
+    """Threads that read stored files, together with those of `retrieve.threads`; each holds at most some 2 MiB."""
     ohif: str = ""
-    """Folder of the OHIF viewer, which `dicom-gateway install-ohif` fills; empty: `ohif` in the data folder."""
-    metadata_cache: int = 512 * MiB
-    """Bytes of metadata, compressed, that are kept in the index to be sent again; the oldest go first. 0: none."""
+    """Folder of the OHIF viewer, filled by `dicom-gateway install-ohif`; empty: `ohif` in the data folder."""
+    metadata_cache: Size = 512 * MiB
+    """Bytes of metadata, compressed, cached in the index; the oldest are deleted first. 0: none."""
 
 
 class Dicomweb(Section, frozen=True):
-    """What may be done over DICOMweb and REST beside reading."""
+    """Uploads and deletion over DICOMweb and REST."""
 
-    max_upload: int = 64 * GiB
-    """Bytes of one request that brings instances (STOW-RS, `POST /instances`); past it, 413."""
+    max_upload: Size = 64 * GiB
+    """Bytes of one request with instances (STOW-RS, `POST /instances`); beyond that, 413."""
     uploads: int = 16
-    """Requests that bring instances at once; further ones wait, and after a while are told to come back (503). Each
-    holds at most some 12 MiB."""
+    """Concurrent requests with instances, three quarters of them for one client at most; further ones wait, and after a
+    while are answered 503 (try again later). While some wait, those that send less than 64 KiB a second may be closed.
+    Each holds at most some 12 MiB."""
     delete: bool = False
-    """Let studies, series and instances be deleted, over DICOMweb and REST."""
+    """Allow deleting studies, series and instances, over DICOMweb and REST."""
     delete_status: int = 204
-    """What a DELETE under `/dicom-web` that has worked is answered: 200 or 204."""
+    """The status of a successful DELETE under `/dicom-web`: 200 or 204."""
 
 
 class Storage(Section, frozen=True):
@@ -184,62 +205,66 @@ class Storage(Section, frozen=True):
 
     path: str = "gateway-data"
     duplicates: Literal["keep", "overwrite", "reject"] = "keep"
-    """What happens to an instance that is here already with other bytes."""
-    min_free: int = 512 * MiB
+    """How to treat an instance that is stored already with other bytes."""
+    min_free: Size = 512 * MiB
     """Free bytes in the file system below which C-STORE is answered A700."""
-    rejected_quota: int = 1 * GiB
-    """Bytes of unreadable objects that are kept aside; the oldest go first."""
-    buffer_memory: int = 128 * MiB
+    rejected_quota: Size = 1 * GiB
+    """Bytes of unreadable objects that are kept aside; the oldest are deleted first."""
+    buffer_memory: Size = 128 * MiB
     """Bytes of receive blocks for all associations together."""
     sync_threads: int = 12
     """Threads that write and sync files."""
     keepers: int = 1
-    """Processes that write, sync and commit instances, many at once; 0 has it done in threads, one by one."""
-    max_header: int = 4 * MiB
-    """Bytes of a data set within which the attributes for the index must stand."""
+    """Processes that write, sync and commit instances, many at once; 0: a thread of the gateway does it."""
+    max_header: Size = 4 * MiB
+    """Bytes of a data set within which the attributes for the index must be."""
 
 
 class Query(Section, frozen=True):
     """C-FIND (PS3.4 Annex C) and QIDO-RS (PS3.18 §10.6)."""
 
     max_instances_read: int = 1000
-    """Instances that the indexed keys of a query may leave where another key is to be read from their files; with
-    more, a query that matches on such a key is answered A700 (413 over HTTP), and one that only asks for its value
-    gets none (FF01)."""
+    """Instances that the indexed keys of a query may leave if another key must be read from their files; with more, a
+    query that matches on such a key is answered A700 (413 over HTTP), and one that only requests its value gets none
+    (FF01)."""
 
 
 class Retrieve(Section, frozen=True):
-    """C-MOVE and C-GET (PS3.4 C.4.2, C.4.3): what we send when asked."""
+    """Sending for C-MOVE and C-GET (PS3.4 C.4.2, C.4.3)."""
 
     window: int = 8
-    """Instances on their way at once on an association, where asynchronous operations are negotiated."""
+    """Concurrent instances on an association, if asynchronous operations are negotiated."""
     threads: int = 8
-    """Threads that read stored files for them; each instance on its way holds at most some 2 MiB."""
+    """Threads that read stored files, together with those of `http.read_threads`; each instance being sent holds at
+    most some 2 MiB."""
     progress_interval: float = 1.0
-    """Seconds between the pending responses (FF00) that say how far it is."""
+    """Seconds between the pending responses (FF00) that report progress."""
 
 
 class Imaging(Section, frozen=True):
     """Pixels: decoding, encoding, rendering."""
 
     threads: int = 2
-    """Threads that decode and encode pixels, for DICOM and for the web each; each holds a frame or two."""
-    cache_memory: int = 128 * MiB
-    """Bytes of frames that are kept for whoever asks for them again. 0: none."""
+    """Threads that decode and encode pixels, and as many that render images; each holds a frame or two."""
+    memory: Size = 1024 * MiB
+    """Bytes of all frames being decoded, encoded and rendered, in all workers; further ones wait, and after a while are
+    answered 503 (try again later). A frame that needs more than that is processed alone."""
+    cache_memory: Size = 128 * MiB
+    """Bytes of rendered frames that are cached. 0: none."""
 
 
 class Commitment(Section, frozen=True):
-    """Storage commitment (PS3.4 Annex J): what we promise to those who delete what they have sent."""
+    """Storage commitment (PS3.4 Annex J): the promise to senders who delete what they have sent."""
 
     report: Literal["same", "new"] = "same"
-    """Tell the outcome on the association of the request while it is open (`same`), or always on one of our own."""
+    """Report the outcome on the association of the request while it is open (`same`), or always on one of our own."""
     destinations: tuple[str, ...] = ()
     """Modalities, by name, that must have committed an instance too before we do. None: it suffices that it is stored
     here."""
     patience: float = 86400.0
-    """Seconds that those may take; what they have not committed by then fails."""
+    """Seconds for those modalities; what they have not committed by then fails."""
     keep_days: int = 3650
-    """Days for which what is committed is kept, whatever else deletes."""
+    """Days for which committed instances cannot be deleted."""
 
 
 class Worklist(Section, frozen=True):
@@ -249,7 +274,7 @@ class Worklist(Section, frozen=True):
     """Folder whose files are worklist items: `.wl` (DICOM) and `.json` (DICOM JSON Model). Removing a file removes its
     item. Empty: none."""
     show_finished: bool = False
-    """Answer with steps that are completed or discontinued too when a query does not name a status."""
+    """Include completed and discontinued steps in the answer to a query that names no status."""
     max_results: int = 1000
     """Items in one answer, at most; then A700."""
 
@@ -258,28 +283,28 @@ class Mpps(Section, frozen=True):
     """Modality performed procedure steps (PS3.4 F.7)."""
 
     forward: tuple[str, ...] = ()
-    """Modalities, by name, that every N-CREATE and N-SET is sent on to."""
+    """Modalities, by name, to which every N-CREATE and N-SET is forwarded."""
 
 
 class Jobs(Section, frozen=True):
-    """Durable work: reports, deliveries and whatever else is tried again until it is done."""
+    """Durable work: reports, deliveries and anything else that is retried until it is done."""
 
     slots: int = 256
-    """Jobs at once, in one process. How many deliveries go to a destination at once is for it to say."""
+    """Concurrent jobs of one process. Each destination limits its own concurrent deliveries."""
     per_destination: int = 4
-    """Of those, other than deliveries, to one destination."""
+    """Concurrent jobs, other than deliveries, for one destination."""
     keep_days: float = 7.0
-    """Days for which finished jobs stay to be looked at."""
+    """Days for which finished jobs remain visible."""
     keep_deliveries_days: float = 400.0
-    """Days for which it is on record what went where, and under which changes."""
+    """Days for which the record of a delivery is kept: what was sent where, with which changes."""
 
 
 class Server(Section, frozen=True):
-    """The processes that the gateway is made of."""
+    """The processes of the gateway."""
 
     workers: int = 0
-    """Processes that serve, over one data folder; budgets above are for all of them together. 0: one for each two
-    CPUs that we may use, at most 8. On other systems than Linux there is one."""
+    """Processes that serve, over one data folder; the limits above are for all of them together. 0: one for every two
+    available CPUs, at most 8."""
 
 
 class Log(Section, frozen=True):
@@ -290,7 +315,7 @@ class Log(Section, frozen=True):
 class Settings(Section, frozen=True):
     dicom: Dicom = Dicom()
     modalities: dict[str, Modality] = {}
-    """Remote application entities by the name that people call them. With any, all others are rejected."""
+    """Remote application entities by name. If there are any, all other callers are rejected."""
     http: Http = Http()
     tokens: Tokens = Tokens()
     dicomweb: Dicomweb = Dicomweb()
@@ -303,10 +328,10 @@ class Settings(Section, frozen=True):
     mpps: Mpps = Mpps()
     jobs: Jobs = Jobs()
     destinations: dict[str, Destination] = {}
-    """Where deliveries go, by the name that rules call them."""
+    """Destinations of deliveries, by the name used in rules."""
     rules: dict[str, Rule] = {}
-    """What is delivered where; all that match apply."""
+    """Rules of delivery; all that match apply."""
     server: Server = Server()
     changes: dict[str, Changes] = {}
-    """What can be done to instances, by the name of the set."""
+    """Change sets, by name."""
     log: Log = Log()

@@ -1,79 +1,76 @@
-"""Where settings come from: defaults, then the TOML file, then the environment (`GATEWAY_DICOM__PORT=104`), then the
-command line. And back: what differs between two snapshots, and a snapshot for a person to read.
+"""The sources of settings: defaults, then the TOML file, then the environment (`GATEWAY_DICOM__PORT=104`), then the
+command line. Also the differences between two snapshots, and a snapshot for display.
 """
 
 from __future__ import annotations
 
-import os
+import builtins
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from gateway.config.base import Section
-from gateway.config.checks import check
+from gateway.config.base import Section, Size, parse_size
 from gateway.config.sections import Settings
+from gateway.config.suggestion import did_you_mean
 from gateway.errors import ConfigurationError
 
-PREFIX = "GATEWAY_"
+PREFIX: Final = "GATEWAY_"
+MAX_DEPTH: Final = 32
+"""Nesting of tables and lists. The settings need six levels at most."""
+NO_SIZE: Final = "is not a size: write bytes, or a number with a unit, such as 512 MiB"
 
 
-def load(
-    file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Merge the sources and check the result as a whole.
-
-    `overrides` maps dotted names (`dicom.port`) to values; None values are left out.
-    Raises ConfigurationError with the place and what is wrong there.
-    """
-    tree = read_tree(file, os.environ if environment is None else environment, overrides or {})
+def read_toml(file: Path) -> tuple[dict[str, Any], str]:
+    """The content of a configuration file, and its text. Raises ConfigurationError."""
     try:
-        settings = msgspec.convert(tree, Settings)
-    except msgspec.ValidationError as error:
-        where = f"{file}: " if file is not None else ""
-        raise ConfigurationError(f"{where}{error}".replace("`$.", "`").replace(" - at ", ", at ")) from None
-    check(settings)
-    return settings
-
-
-def read_tree(file: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The sources merged, as nested dicts that nobody has checked. Raises ConfigurationError."""
-    tree: dict[str, Any] = {}
-    if file is not None:
-        tree = _read_toml(file)
-    for name, text in environment.items():
-        if name.startswith(PREFIX) and "__" in name:
-            path = [part.lower() for part in name.removeprefix(PREFIX).split("__")]
-            _put(tree, path, _from_text(path, text, name), name)
-    for dotted, value in overrides.items():
-        if value is not None:
-            _put(tree, dotted.split("."), value, dotted)
-    return tree
-
-
-def words_of(error: msgspec.ValidationError) -> str:
-    """What is wrong, without the place."""
-    return str(error).partition(" - at ")[0]
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
+        _check_depth(tree)
     except FileNotFoundError:
         raise ConfigurationError(f"{file}: there is no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{file}: tables or lists are nested more than {MAX_DEPTH} deep") from None
+    return tree, text
 
 
-def _put(tree: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+def _check_depth(tree: Any) -> None:
+    """Raise RecursionError for a tree too deep for recursive functions: dotted keys nest without limit."""
+    level = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [
+            below
+            for each in level
+            for below in (each.values() if isinstance(each, dict) else each)
+            if isinstance(below, (dict, list))
+        ]
+        if not level:
+            return
+    raise RecursionError
+
+
+def variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that are settings, by name."""
+    return {name: text for name, text in environment.items() if name.startswith(PREFIX) and "__" in name}
+
+
+def put_variable(tree: dict[str, Any], name: str, text: str) -> str:
+    """Set in `tree` the setting of an environment variable; returns its place. Raises ConfigurationError."""
+    path = [part.lower() for part in name.removeprefix(PREFIX).split("__")]
+    put(tree, path, _from_text(path, text, name), name)
+    return ".".join(path)
+
+
+def put(tree: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    """Set a value in nested dicts. Raises ConfigurationError, beginning with `name`, if the path has another value."""
     for part in path[:-1]:
         below = tree.setdefault(part, {})
         if not isinstance(below, dict):
@@ -82,18 +79,43 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     tree[path[-1]] = value
 
 
+def with_sizes(tree: Any, kind: Any = Settings) -> Any:
+    """A copy of the tree with sizes in units converted to numbers; an invalid size stays."""
+    if isinstance(tree, dict):
+        return {name: with_sizes(value, kind_below(kind, name)) for name, value in tree.items()}
+    size = parse_size(tree) if kind == Size and isinstance(tree, str) else None
+    return tree if size is None else size
+
+
+def kind_below(kind: Any, name: str) -> Any:
+    """The type of the setting `name` in a section, a table or a list; None if there is none."""
+    match typing.get_origin(kind):
+        case builtins.dict:
+            return typing.get_args(kind)[1]
+        case builtins.tuple:
+            return typing.get_args(kind)[0]
+    return fields_of(kind).get(name)
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """The settings of a section by name, with their types; of all its kinds if there are several."""
+    variants = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return {name: field for each in variants if isinstance(each, type) for name, field in _hints(each).items()}
+
+
 def _from_text(path: list[str], text: str, name: str) -> Any:
-    """The value of an environment variable in the type that its field has."""
+    """The value of an environment variable, in the type of its field."""
     kind: Any = Settings
     for part in path:
-        if typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
-            continue
-        variants = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        fields = {name: field for each in variants if isinstance(each, type) for name, field in _hints(each).items()}
-        if part not in fields:
-            raise ConfigurationError(f"{name}: there is no setting {'.'.join(path)!r}")
-        kind = fields[part]
+        above, kind = kind, kind_below(kind, part)
+        if kind is None:
+            near = did_you_mean(part, fields_of(above))
+            raise ConfigurationError(f"{name}: there is no setting {'.'.join(path)!r}{near}")
+    if kind == Size:
+        size = parse_size(text)
+        if size is None:
+            raise ConfigurationError(f"{name}: {text!r} {NO_SIZE}")
+        return size
     if typing.get_origin(kind) is tuple:
         (item, *_rest) = typing.get_args(kind)
         if item is not str and typing.get_origin(item) is not Literal:
@@ -109,7 +131,7 @@ def _from_text(path: list[str], text: str, name: str) -> Any:
 
 def _hints(kind: type) -> dict[str, Any]:
     tag = getattr(getattr(kind, "__struct_config__", None), "tag_field", None)
-    return typing.get_type_hints(kind) | ({tag: str} if tag else {})
+    return typing.get_type_hints(kind, include_extras=True) | ({tag: str} if tag else {})
 
 
 def changes(old: Settings, new: Settings) -> list[str]:
@@ -128,7 +150,7 @@ def _fields(section: Section | dict[str, Any]) -> dict[str, Any]:
 
 
 def as_builtins(settings: Settings) -> dict[str, Any]:
-    """The snapshot as plain dicts, passwords and keys left out, for showing to a person."""
+    """The snapshot as plain dicts for display, with passwords and keys masked."""
     tree = cast(dict[str, Any], msgspec.to_builtins(settings))
     for user in tree["http"]["users"]:
         user["password"] = "(set)"

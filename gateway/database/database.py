@@ -1,8 +1,8 @@
 """The interface of a database driver: named queries and transaction scripts.
 
-A *script* is a generator that yields `(query, parameters)` and is sent the rows back; its return value is the
+A *script* is a generator that yields `(query, parameters)` and receives the rows; its return value is the
 result of the transaction. It does no I/O and knows no driver, so the same script runs in SQLite's writer thread,
-where many share one commit, and over an asynchronous connection. Raise inside a script to roll its work back.
+where many share one commit, and over an asynchronous connection. Raise inside a script to roll back its work.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _NUMBERED = re.compile(r"\$(\d+)")
 
 
 class Query:
-    """One statement under a name. Parameters are written `$1` to `$n`, as PostgreSQL has them.
+    """One statement with a name. Parameters are written `$1` to `$n`, as in PostgreSQL.
 
-    `sql` is the text as written; `qmark` the same with `?1` to `?n`, as SQLite has them.
+    `sql` is the text as written; `qmark` has `?1` to `?n` in their place, as in SQLite.
     """
 
     __slots__ = ("name", "qmark", "sql")
@@ -34,21 +34,21 @@ class Query:
 
 
 Script = Generator[tuple[Query, Sequence[Any]], list[Row], T]
-"""yield `(query, parameters)`, receive the rows, return the result."""
+"""A generator that yields `(query, parameters)`, receives the rows, and returns the result."""
 
 
 class Database(Protocol):
-    """One open database. Every method raises DatabaseError where the database fails."""
+    """One open database. Every method raises DatabaseError when the database fails."""
 
     async def fetch(self, query: Query, *parameters: Any) -> list[Row]:
         """All rows of one reading statement, from a snapshot that includes every finished `write`."""
 
     async def write(self, script: Callable[[], Script[T]]) -> T:
-        """Run a script in a transaction; durable when it returns.
+        """Run a script in a transaction and return its result once that is durable.
 
-        Concurrent scripts may share a commit, each in a savepoint of its own: one that raises rolls back alone
-        and its exception comes out here. The callable is called once for every attempt.
+        Concurrent scripts may share a commit, each in its own savepoint: one that raises rolls back alone
+        and its exception is raised here. The callable is called once for every attempt.
         """
 
     async def close(self) -> None:
-        """Finish what is queued, then close every connection."""
+        """Finish queued scripts, then close every connection."""

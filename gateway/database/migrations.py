@@ -1,7 +1,7 @@
-"""Numbered migrations: which there are, and their statements for a dialect. Running them is the driver's work.
+"""Numbered migrations and their statements for a dialect. Running them is the driver's work.
 
 A migration is `migrations/NNNN_name.sql`. Three tokens differ between databases: `{key}` for a row number made by the
-database, `{sequence}` for one that is never given twice, and `{bytes}` for the type of a column of bytes.
+database, `{sequence}` for one that is never used twice, and `{bytes}` for the type of a column of bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Migration:
     sql: str
 
     def statements(self, dialect: dict[str, str]) -> list[str]:
-        """The statements one by one, comments left out. No statement holds a semicolon of its own."""
+        """The statements one by one, without comments. No statement contains a semicolon."""
         lines = [line for line in self.sql.splitlines() if not line.lstrip().startswith("--")]
         text = "\n".join(lines)
         for token, meaning in dialect.items():
@@ -37,21 +37,21 @@ class Migration:
 @cache
 def migrations() -> tuple[Migration, ...]:
     """Every migration of this release, oldest first, numbered 1 to n without a gap."""
-    found = []
+    entries = []
     for entry in resources.files("gateway.database").joinpath("migrations").iterdir():
         if entry.name.endswith(".sql"):
             number, _, name = entry.name.removesuffix(".sql").partition("_")
-            found.append(Migration(int(number), name, entry.read_text(encoding="utf-8")))
-    found.sort(key=lambda migration: migration.version)
-    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
-        raise DatabaseError(f"the migrations of this release have a gap: {[m.version for m in found]}")
-    return tuple(found)
+            entries.append(Migration(int(number), name, entry.read_text(encoding="utf-8")))
+    entries.sort(key=lambda migration: migration.version)
+    if [migration.version for migration in entries] != list(range(1, len(entries) + 1)):
+        raise DatabaseError(f"the migrations of this release have a gap: {[m.version for m in entries]}")
+    return tuple(entries)
 
 
 def pending(current: int) -> tuple[Migration, ...]:
-    """What is still to be run on a database at schema version `current` (0: empty).
+    """The migrations still to run on a database at schema version `current` (0: empty).
 
-    Raises DatabaseError for a database that a newer release has migrated.
+    Raises: DatabaseError for a database that a newer release has migrated.
     """
     known = migrations()
     if current > len(known):

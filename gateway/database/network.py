@@ -1,4 +1,4 @@
-"""Which file system a path is on, so that SQLite is kept off the ones that would corrupt it."""
+"""The file system of a path, so that SQLite is kept off network file systems, which would corrupt it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
 
 
 def file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that `path` is on (`ext4`, `nfs4` ...), '' where it cannot be told.
+    """The type of the file system of `path` (`ext4`, `nfs4` ...); '' if unknown.
 
     `mounts` is the text of /proc/self/mounts; the last mount at the longest matching place counts.
     """
@@ -40,9 +40,9 @@ def file_system(path: Path, mounts: str | None = None) -> str:
 
 
 def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
-    """Raise DatabaseError where `path` is on a network file system.
+    """Refuse a `path` on a network file system. Raises: DatabaseError.
 
-    SQLite's WAL needs memory shared between processes and locks that hold; network file systems promise neither.
+    SQLite's WAL needs memory shared between processes and reliable locks; network file systems promise neither.
     """
     kind = file_system(path, mounts)
     if kind in _NETWORK:

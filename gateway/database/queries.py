@@ -1,4 +1,4 @@
-"""The statements of the driver itself: which schema a database has."""
+"""The statements of the driver itself, on the schema version."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """SQLite as the index: opening, pragmas, migrations, reading, backup.
 
-Writing is the thread in `writer.py`; other processes may write beside it (`transactions`). Reading is one aiosqlite
+Writing is in the thread of `writer.py`; other processes may write too (`transactions`). Reading uses one aiosqlite
 connection that fetches whole pages: no cursor stays open, so no read transaction holds up the write-ahead log.
 
-Nothing runs ANALYZE or `PRAGMA optimize`: how a statement is gone about then depends on the schema alone, is looked at
+Nothing runs ANALYZE or `PRAGMA optimize`: the plan of a statement then depends on the schema alone, is checked
 by a test, and is the same on every machine and at every size.
 """
 
@@ -25,8 +25,8 @@ from gateway.database import migrations
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
-from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, refused
-from gateway.database.writer import Job, Writer
+from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, described, refused
+from gateway.database.writer import QueuedScript, Writer
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
@@ -39,11 +39,15 @@ class SQLite(Database):
     """One SQLite file. Open it with `await SQLite.open(path)`; close it, or its threads keep the process alive."""
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock_path: Path, reader: aiosqlite.Connection
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock_path: Path,
+        reader: aiosqlite.Connection,
+        on_failed: Callable[[str], None],
     ) -> None:
         self.path = path
-        self.on_failed: Callable[[str], None] | None = None
-        """Called in the event loop, once, when the writer has stopped for good."""
+        self._on_failed = on_failed
         self._reader = reader
         self._failure = ""
         self._closed = False
@@ -53,11 +57,18 @@ class SQLite(Database):
         self._writer.start()
 
     @classmethod
-    async def open(cls, path: Path, *, lock_path: Path | None = None) -> Self:
-        """Open or create the database, bring its schema up to date, start the writer.
+    async def open(
+        cls,
+        path: Path,
+        *,
+        lock_path: Path | None = None,
+        on_failed: Callable[[str], None] = lambda reason: None,
+    ) -> Self:
+        """Open or create the database, migrate its schema, start the writer.
 
-        `lock_path` is the file on which writers of several processes take turns; by default beside the database.
-        Raises DatabaseError: not a database, a newer schema, no room, or a network file system.
+        `lock_path` is the file that serializes writers of several processes; by default beside the database.
+        `on_failed` is called in the event loop, once, with the reason, when the writer has stopped for good.
+        Raises: DatabaseError: not a database, a newer schema, no space, or a network file system.
         """
         lock_path = lock_path or path.with_name(path.name + ".lock")
         connection = await asyncio.to_thread(_prepare, path, lock_path)
@@ -66,17 +77,17 @@ class SQLite(Database):
             await reader
             for pragma in (*PRAGMAS, "PRAGMA cache_size = -16384", "PRAGMA query_only = ON"):
                 await reader.execute_fetchall(pragma)
-            return cls(path, connection, lock_path, reader)
+            return cls(path, connection, lock_path, reader, on_failed)
         except BaseException as error:
             connection.close()
             await reader.close()
             if isinstance(error, (sqlite3.Error, OSError)):
-                raise DatabaseError(f"{path}: cannot be opened: {error}") from error
+                raise DatabaseError(f"{path}: cannot be opened: {described(error)}") from error
             raise
 
     @property
     def failed(self) -> str:
-        """Why nothing more is written; '' while all is well."""
+        """The reason why writing has stopped; '' while it has not."""
         return self._failure
 
     def _delivered(self, count: int) -> None:
@@ -85,14 +96,13 @@ class SQLite(Database):
 
     def _failed(self, reason: str) -> None:
         self._failure = reason
-        if self.on_failed is not None:
-            self.on_failed(reason)
+        self._on_failed(reason)
 
     async def fetch(self, query: Query, *parameters: object) -> list[Row]:
         try:
             return list(await self._reader.execute_fetchall(query.qmark, parameters))  # type: ignore[arg-type]
         except (sqlite3.Error, ValueError) as error:
-            raise DatabaseError(f"{query.name}: {error}") from error
+            raise DatabaseError(f"{query.name}: {described(error)}") from error
 
     async def write(self, script: Callable[[], Script[T]]) -> T:
         await self._room.acquire()
@@ -100,19 +110,19 @@ class SQLite(Database):
             self._room.release()
             raise refused(self._failure or f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.put(Job(script, future))
+        self._writer.put(QueuedScript(script, future))
         return await future
 
     def fail(self, reason: str) -> None:
-        """Write nothing any more: who writes beside us has found that the disk or the file can no longer be trusted."""
+        """Stop writing: another writer has found that the disk or the file can no longer be trusted."""
         self._writer.fail(reason)
         if not self._failure:
             self._failed(reason)
 
     async def backup(self, target: Path) -> None:
-        """A consistent copy of the database as it is now, in one new file that is on the disk when this returns.
+        """Write a consistent copy of the present database to a new file, durably.
 
-        Writing goes on meanwhile. Raises DatabaseError where `target` exists or cannot be written.
+        Writing goes on meanwhile. Raises: DatabaseError if `target` exists or cannot be written.
         """
         if target.exists():
             raise DatabaseError(f"{target} exists; a backup never overwrites a file")
@@ -127,9 +137,10 @@ class SQLite(Database):
 
 
 def _prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
-    """The writer's connection, in WAL mode, with the schema of this release. Blocking."""
+    """Open the writer's connection, in WAL mode, with the schema of this release. Blocks."""
     refuse_network_file_system(path)
     try:
+        _make_private(path)
         with _locked(lock_path):
             connection = connect(path)
             try:
@@ -141,8 +152,19 @@ def _prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
                 connection.close()
                 raise
     except (sqlite3.Error, OSError) as error:
-        raise DatabaseError(f"{path}: cannot be opened: {error}") from error
+        raise DatabaseError(f"{path}: cannot be opened: {described(error)}") from error
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """Let only owner and group read the index, even in a folder open to all. SQLite gives its log and its shared
+    memory the mode of the database. Raises: OSError."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    for each in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # The file may be another user's.
+            mode = each.stat().st_mode
+            if mode & 0o007:
+                each.chmod(mode & 0o770)
 
 
 @contextlib.contextmanager
@@ -156,7 +178,7 @@ def _locked(lock_path: Path) -> Iterator[None]:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """All pending migrations in one transaction: the schema is the old one or the new one, never between."""
+    """Run all pending migrations in one transaction: the schema is the old one or the new one, never between."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(CREATE_VERSION.qmark)
@@ -176,8 +198,9 @@ def _backup(source_path: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     try:
         partial.unlink(missing_ok=True)
+        _make_private(partial)
         with contextlib.closing(connect(source_path)) as source, contextlib.closing(sqlite3.connect(partial)) as copy:
-            # All pages in one step: in smaller ones every commit in between starts the copy over again.
+            # All pages in one step: in smaller steps every commit in between restarts the copy.
             source.backup(copy, pages=-1)
         _sync(partial)
         os.link(partial, target)

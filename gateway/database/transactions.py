@@ -1,11 +1,11 @@
-"""Transaction scripts in SQLite: many scripts, one commit, one turn of those who write.
+"""Transaction scripts in SQLite: many scripts in one commit, one writer at a time.
 
-Each script is in a savepoint of its own, so one that fails is rolled back alone. Writers, in threads and in processes,
-take turns on a lock file, which is fairer and far faster than SQLite's own busy timeout.
+Each script runs in its own savepoint, so one that fails is rolled back alone. Writers, in threads and in processes,
+queue on a lock file, which is fairer and far faster than SQLite's own busy timeout.
 
 Everything blocks, and knows neither event loop nor thread: `writer.py` is the thread that does this for a gateway, and
-`archive/keeper.py` the process that does it for instances. A connection that writes is opened here; migrations and
-reading are in `sqlite.py`.
+`ingest/commit_process.py` the process that does it for instances. A connection that writes is opened here; migrations
+and reading are in `sqlite.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gateway.errors import DatabaseError
 log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY: Final = 1000
-"""Scripts after which the write-ahead log is copied into the database."""
+"""Scripts between two checkpoints of the write-ahead log."""
 
 BUSY_SECONDS = 30.0
-"""How long a lock that another program holds on the file is waited for."""
+"""Seconds to wait for a lock that another program holds on the file."""
 PRAGMAS = (
     "PRAGMA synchronous = FULL",  # NORMAL loses committed rows at a power cut
     "PRAGMA foreign_keys = ON",
@@ -42,40 +42,42 @@ _FATAL = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 Outcome = tuple[Any, BaseException | None]
-"""The result of a script, or why there is none."""
+"""The result of a script, or the error in its place."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that writes, and durably. Raises sqlite3.Error."""
+    """Open a connection for durable writing. Raises: sqlite3.Error."""
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=BUSY_SECONDS, cached_statements=256, check_same_thread=False
     )
-    for pragma in PRAGMAS:
-        connection.execute(pragma)
-    connection.execute("PRAGMA cache_size = -32768")
+    try:
+        for pragma in (*PRAGMAS, "PRAGMA cache_size = -32768"):
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def transactions(path: Path, lock_path: Path) -> Transactions:
-    """For a process beside the one that has opened the database. Blocks. Raises DatabaseError."""
+    """Open the database in a process beside the gateway's. Blocks. Raises: DatabaseError."""
     try:
         with contextlib.ExitStack() as opened:
             connection = opened.enter_context(contextlib.closing(connect(path)))
-            # A file that cannot be opened for writing, for want of room perhaps, SQLite opens for reading without a
-            # word.
+            # SQLite silently opens a file for reading when it cannot be opened for writing, for lack of space perhaps.
             connection.execute(TRY_WRITING.qmark)
             made = Transactions(connection, lock_path)
             opened.pop_all()
             return made
     except (sqlite3.Error, OSError) as error:
-        raise DatabaseError(f"{path}: cannot be opened: {error}") from error
+        raise DatabaseError(f"{path}: cannot be opened: {described(error)}") from error
 
 
 class Transactions:
-    """One connection that writes. For one thread at a time.
+    """One writing connection. For one thread at a time.
 
-    After a commit whose outcome is unknown, a failed fsync, or a corrupt file, `failure` says so, and from then on
-    every script is refused.
+    After a commit whose outcome is unknown, a failed fsync, or a corrupt file, `failure` holds the reason, and from
+    then on every script is refused.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock_path: Path) -> None:
@@ -91,7 +93,7 @@ class Transactions:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """While inside, nobody else writes. Raises DatabaseError."""
+        """Hold the writers' lock: inside, no other writer writes. Raises: DatabaseError."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OSError as error:
@@ -102,7 +104,7 @@ class Transactions:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def commit(self, scripts: Sequence[Callable[[], Script[Any]]]) -> list[Outcome]:
-        """Run every script and commit once, within a `turn`; an outcome for each, in their order. Never raises."""
+        """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises."""
         outcomes = self._commit(scripts)
         self._since_checkpoint += len(scripts)
         return outcomes
@@ -125,7 +127,7 @@ class Transactions:
                 self._note(error)
                 outcomes.append((None, _rolled_back(error)))
                 if not connection.in_transaction:
-                    # SQLite has undone everything, the scripts before this one too (SQLITE_FULL, IOERR, NOMEM).
+                    # SQLite has undone everything, earlier scripts too (SQLITE_FULL, IOERR, NOMEM).
                     return _all_undone(outcomes, len(scripts))
                 if alone:
                     self._rollback()
@@ -156,7 +158,7 @@ class Transactions:
             raise
 
     def _undo(self, alone: bool) -> None:
-        """Roll one script back; all of them where even that fails, so that no half of it is ever committed."""
+        """Roll one script back; all of them if even that fails, so that no half of it is ever committed."""
         try:
             if not alone and self._connection.in_transaction:
                 self._connection.execute("ROLLBACK TO script")
@@ -165,13 +167,14 @@ class Transactions:
             self._rollback()
 
     def _commit_failed(self, outcomes: list[Outcome], error: sqlite3.Error) -> list[Outcome]:
-        """SQLITE_FULL and the like undo the transaction. After an I/O error the commit record may be on the disk."""
+        """The outcomes after a failed COMMIT. SQLITE_FULL and the like undo the transaction; after an I/O error the
+        commit record may be on the disk."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
         in_doubt = code & 0xFF in {sqlite3.SQLITE_IOERR, *_FATAL}
         self._rollback()
         failed: BaseException = _rolled_back(error)
         if in_doubt:
-            self._fail(f"a commit failed and its outcome is unknown: {error}")
+            self._fail(f"a commit failed and its outcome is unknown: {described(error)}")
             failed = DatabaseError(self.failure, in_doubt=True)
         return [(None, own or failed) for _, own in outcomes]
 
@@ -181,9 +184,9 @@ class Transactions:
                 self._connection.execute("ROLLBACK")
 
     def checkpoint(self) -> None:
-        """Copy the write-ahead log into the database, where it is time to. For the moment after outcomes are handed
-        on: nobody waits for its syncs but the next. Takes a turn, or what others write meanwhile would keep the log
-        from being begun anew.
+        """Copy the write-ahead log into the database when it is due. Call it after outcomes are delivered: then only
+        the next batch waits for its syncs. Holds the writers' lock, since concurrent writes would keep SQLite from
+        restarting the log.
         """
         if self._since_checkpoint < CHECKPOINT_EVERY or self.failure:
             return
@@ -196,10 +199,10 @@ class Transactions:
             self._note(error)
 
     def _note(self, error: BaseException) -> None:
-        """Stop for good where the error says that the disk or the file can no longer be trusted."""
+        """Stop for good if the error means that the disk or the file can no longer be trusted."""
         code = getattr(error, "sqlite_errorcode", 0)
         if code in _FSYNC or code & 0xFF in _FATAL:
-            self._fail(f"the database failed: {error}")
+            self._fail(f"the database failed: {described(error)}")
 
     def _fail(self, reason: str) -> None:
         if not self.failure:
@@ -207,20 +210,29 @@ class Transactions:
             log.critical("%s", self.failure)
 
 
+def described(error: BaseException) -> str:
+    """The text of an SQLite error, with the remedy if the file is damaged."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _FATAL:
+        return str(error)
+    return (
+        f"{error}: the index is damaged; restore a backup, or rebuild it from the stored files: dicom-gateway reindex"
+    )
+
+
 def refused(reason: str) -> DatabaseError:
-    """For a script that was not begun because nothing more is written."""
+    """The error of a script that was not begun because writing has stopped."""
     return DatabaseError(f"not written, since {reason}")
 
 
 def _all_undone(outcomes: list[Outcome], count: int) -> list[Outcome]:
-    """The last one failed and undid all; it and those that failed before keep their own errors."""
+    """The outcomes when the last script failed and undid all: scripts that failed before have their own errors."""
     shared = "the transaction was rolled back because another one that shared it failed"
     own = [error for _, error in outcomes]
     return [(None, error or DatabaseError(shared)) for error in [*own, *[None] * (count - len(own))]]
 
 
 def _rolled_back(error: BaseException) -> BaseException:
-    """The database's own errors in our words; what a script raised comes out as it is."""
+    """Wrap the database's own errors; errors raised by a script are returned unchanged."""
     if isinstance(error, sqlite3.Error):
         wrapped = DatabaseError(f"the transaction was rolled back: {error}")
         wrapped.__cause__ = error

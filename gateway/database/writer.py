@@ -1,7 +1,7 @@
 """The thread that writes to SQLite for an event loop.
 
-While one commit waits for the disk, further scripts queue; the next turn takes all of them (up to MAX_BATCH) and hands
-every outcome back with one call into the event loop. What a commit is, and when it has failed, is in `transactions.py`.
+While one commit waits for the disk, further scripts queue; the next turn takes all of them (up to MAX_BATCH) and
+delivers every outcome with one call into the event loop. Commits and their failures are in `transactions.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_BATCH = 256
 """Scripts that share one commit at most."""
 
 
-class Job:
+class QueuedScript:
     __slots__ = ("future", "script")
 
     def __init__(self, script: Callable[[], Script[Any]], future: asyncio.Future[Any]) -> None:
@@ -31,10 +31,10 @@ class Job:
 
 
 class Writer:
-    """One thread. `put` may be called from the event loop only.
+    """One writing thread. `put` may be called from the event loop only.
 
     `delivered(n)` is called in the loop with the number of jobs that a batch ended, `failed(reason)` once in the loop
-    when nothing more is written.
+    when writing has stopped for good.
     """
 
     def __init__(
@@ -48,24 +48,24 @@ class Writer:
         self._loop = loop
         self._delivered = delivered
         self._on_failed = failed
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[QueuedScript | None] = queue.SimpleQueue()
         self._stopping = False
-        self._told = False
+        self._reported = False
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, job: Job) -> None:
+    def put(self, job: QueuedScript) -> None:
         self._queue.put(job)
 
     def fail(self, reason: str) -> None:
-        """Refuse every job from now on, as after a failure of our own."""
-        self._told = True
+        """Refuse every later job, as after a failure of our own."""
+        self._reported = True
         self._transactions.failure = self._transactions.failure or reason
 
     def stop(self) -> None:
-        """Finish what is queued, close the connection, end. Blocks until then."""
+        """Finish queued jobs, close the connection, end the thread. Blocks until then."""
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -78,17 +78,17 @@ class Writer:
             batch = [first]
             try:
                 with self._transactions.turn():
-                    # Taken only now: whatever came while another process wrote shares this commit.
+                    # Dequeued only now: jobs queued while another process wrote share this commit.
                     batch += self._waiting(MAX_BATCH - 1)
                     self._write(batch)
             except DatabaseError as error:
                 self._deliver(batch, [(None, error)])
             self._transactions.checkpoint()
-            self._tell()
+            self._report_failure()
         self._transactions.close()
 
-    def _waiting(self, most: int) -> list[Job]:
-        jobs: list[Job] = []
+    def _waiting(self, most: int) -> list[QueuedScript]:
+        jobs: list[QueuedScript] = []
         while len(jobs) < most:
             try:
                 job = self._queue.get_nowait()
@@ -100,30 +100,30 @@ class Writer:
             jobs.append(job)
         return jobs
 
-    def _write(self, batch: list[Job]) -> None:
+    def _write(self, batch: list[QueuedScript]) -> None:
         wanted = [job for job in batch if not job.future.cancelled()]
         outcomes = self._transactions.commit([job.script for job in wanted])
         if self._transactions.failure:
-            self._tell()  # before anybody hears of it who might go on
+            self._report_failure()  # before the outcomes, on which callers would act
         else:
             COMMIT_ROWS.observe(len(wanted))
         self._deliver(wanted, outcomes)
         if len(wanted) < len(batch):
             self._call(self._delivered, len(batch) - len(wanted))
 
-    def _deliver(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+    def _deliver(self, jobs: list[QueuedScript], outcomes: list[Outcome]) -> None:
         self._call(self._resolve, jobs, outcomes)
 
-    def _tell(self) -> None:
-        if self._transactions.failure and not self._told:
-            self._told = True
+    def _report_failure(self) -> None:
+        if self._transactions.failure and not self._reported:
+            self._reported = True
             self._call(self._on_failed, self._transactions.failure)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # The loop is closed, and no caller waits any more.
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _resolve(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+    def _resolve(self, jobs: list[QueuedScript], outcomes: list[Outcome]) -> None:
         for job, (result, error) in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue

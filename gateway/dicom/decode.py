@@ -1,8 +1,8 @@
-"""Small data sets out of bytes, as the attributes that encode.py writes: identifiers of requests and answers, and of a
-stored instance those attributes that somebody wants to understand.
+"""Decoding small data sets to the attributes that encode.py encodes: identifiers of requests and responses, and
+selected attributes of stored instances.
 
-An identifier is in memory by then, bounded by whoever received it; of an instance only what is kept is read. The few
-attributes that every received instance is looked at for are picked by elements.py; JSON comes from json.py.
+An identifier is in memory, bounded by its receiver; of an instance only selected attributes are read. The few
+attributes read of every received instance are picked by elements.py; JSON comes from json.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import chain
 from struct import unpack
 from typing import Any, Final
 
-from gateway.dicom.charset import TEXT_VRS, decode_values
+from gateway.dicom.charset import TEXT_VRS, decode_values, presumed
 from gateway.dicom.elements import Element
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.recode import WORD_SIZES, swapped
@@ -26,18 +26,18 @@ INFLATE_LIMIT: Final = 16 << 20
 _CHARSET: Final = 0x00080005
 
 Keep = Callable[[int, int], bool]
-"""Whether an attribute is wanted, by its tag and length; of a sequence the length may be UNDEFINED."""
+"""Whether an attribute is selected, by its tag and length; the length of a sequence may be UNDEFINED."""
 Watch = Callable[[Event, Window], bool]
-"""Sees the elements and fragments of the data set itself on the way. True ends the reading."""
+"""Is called with the elements and fragments of the data set itself. True ends the reading."""
 
 
 def decode_data_set(data: bytes, transfer_syntax_uid: str) -> DataSet:
-    """The attributes of a data set, items of sequences included, group lengths, fragments and group 0002 left out.
+    """The attributes of a data set, including items of sequences, without group lengths, fragments and group 0002.
 
-    Text that its data set names no character set for is taken as UTF-8 where the bytes are that, otherwise as
-    Latin-1: so it is meant by those who send it. A number field of odd size comes out as UN.
+    Text without a character set is taken as UTF-8 if the bytes are valid, otherwise as Latin-1, as senders mean it. A
+    number field of odd size is returned as UN.
 
-    Raises DataSetError, TruncatedDataSet, UnsupportedTransferSyntax.
+    Raises: DataSetError; TruncatedDataSet; UnsupportedTransferSyntax.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
@@ -57,10 +57,10 @@ def read_data_set(
     inflate_limit: int,
     watch: Watch | None = None,
 ) -> DataSet:
-    """The attributes that `keep` wants of the data set that `read` gives from `start` to `end`.
+    """The attributes selected by `keep` of the data set that `read` reads from `start` to `end`.
 
-    A sequence that is not wanted is passed over with all that is in it; in one that is, `keep` is asked again. Errors
-    as `decode_data_set`, and DataSetError where more than `most` attributes are wanted.
+    A sequence that is not selected is skipped with its items; in a selected one `keep` selects again. Raises as
+    `decode_data_set`, and DataSetError for more than `most` selected attributes.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
@@ -71,27 +71,27 @@ def read_data_set(
 
 
 def decode_elements(elements: Mapping[int, Element], keep: Keep, *, most: int) -> DataSet:
-    """The attributes of picked elements, of sequences what `keep` wants of them. Errors as `read_data_set`."""
+    """The attributes of picked elements; of sequences those selected by `keep`. Raises as `read_data_set`."""
     charset = elements[_CHARSET].value if _CHARSET in elements else None
-    found: DataSet = {}
+    data_set: DataSet = {}
     for tag, element in elements.items():
         if element.vr == "SQ":
             window = Window.over(element.value)
             around = Event(Kind.SEQUENCE, tag, "SQ", 0, 0, element.length, element.syntax)
             items = walk_items(element.value, element.syntax)
-            found |= _decode(window, chain((around,), items, (around._replace(kind=Kind.SEQUENCE_END),)), keep, most)
+            data_set |= _decode(window, chain((around,), items, (around._replace(kind=Kind.SEQUENCE_END),)), keep, most)
         else:
-            found[tag] = _attribute(element.vr, element.value, charset, element.syntax)
-    return found
+            data_set[tag] = _attribute(element.vr, element.value, charset, element.syntax)
+    return data_set
 
 
 def _decode(window: Window, events: Iterable[Event], keep: Keep, most: int, watch: Watch | None = None) -> DataSet:
     current: DataSet = {}
     charset: bytes | None = None
-    # Of the containers around: the sequence and its items so far, and the data set it is in with its character set.
+    # The enclosing containers: each sequence with its items so far, and its data set with the character set there.
     sequences: list[tuple[int, list[DataSet]]] = []
     outer: list[tuple[DataSet, bytes | None]] = []
-    unwanted = count = 0  # sequences inside one that is passed over, it included; attributes so far
+    unwanted = count = 0  # nesting depth inside a skipped sequence; attributes so far
     for event in events:
         kind, tag, vr, _start, value_start, length, coding = event
         if kind is Kind.ELEMENT or kind is Kind.FRAGMENTS:
@@ -144,16 +144,6 @@ def _attribute(vr: str, value: bytes, charset: bytes | None, syntax: Syntax) -> 
         return Attribute(vr, list(unpack(f"{order}{len(value) // size}{NUMBERS[vr]}", value)))
     if vr in BINARY:
         return Attribute(vr, [swapped(value, WORD_SIZES[vr]) if syntax.big_endian and vr in WORD_SIZES else value])
-    term: bytes | str | None = charset
-    if not charset and vr in TEXT_VRS and not value.isascii() and _is_utf8(value):
-        term = "ISO_IR 192"
+    term = presumed(charset, value) if vr in TEXT_VRS else charset
     texts: list[Any] = list(decode_values(value, term, vr))
     return Attribute(vr, [] if texts == [""] else texts)
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""The data dictionary (PS3.6): which VR an element has that does not say so itself.
+"""The data dictionary (PS3.6): the VR of an element that is encoded without one.
 
 The tables are pydicom's. They are loaded from its files alone: importing the package would bring numpy, its codecs
 and a quarter of a second into every process that reads a header. Reading data sets is not here.
@@ -16,7 +16,7 @@ from typing import Final
 
 
 def pydicom_table(name: str) -> ModuleType:
-    """A module of pydicom that holds nothing but tables, without running pydicom's `__init__`."""
+    """Load a module of pydicom that holds nothing but tables, without running pydicom's `__init__`."""
     loaded = sys.modules.get(f"pydicom.{name}")
     if loaded is not None:
         return loaded
@@ -31,7 +31,7 @@ def pydicom_table(name: str) -> ModuleType:
 
 
 _CHOICES: Final = {
-    "US or SS": "US",  # SS where Pixel Representation says so, see PIXEL_SIGNED
+    "US or SS": "US",  # SS depending on Pixel Representation, see PIXEL_SIGNED
     "OB or OW": "OW",  # PS3.5 A.1: OW in Implicit VR
     "US or OW": "OW",
     "US or SS or OW": "OW",
@@ -49,13 +49,19 @@ KEYWORDS: Final[dict[str, int]] = {entry[4]: tag for tag, entry in _table.DicomD
 PIXEL_SIGNED: Final[frozenset[int]] = frozenset(
     tag for tag, entry in _table.DicomDictionary.items() if entry[0] == "US or SS"
 )
-"""Elements that are SS, not US, where Pixel Representation (0028,0103) is 1."""
+"""Elements that are SS, not US, if Pixel Representation (0028,0103) is 1."""
 
-_REPEATERS: Final[tuple[tuple[int, int, str], ...]] = tuple(
+RETIRED: Final[frozenset[int]] = frozenset(
+    tag for tag, entry in _table.DicomDictionary.items() if entry[3] == "Retired"
+)
+"""Public elements that the standard no longer has."""
+
+_REPEATERS: Final[tuple[tuple[int, int, str, str], ...]] = tuple(
     (
         int("".join("0" if digit == "x" else "F" for digit in pattern), 16),
         int(pattern.replace("x", "0"), 16),
         _CHOICES.get(entry[0], entry[0]),
+        entry[4],
     )
     for pattern, entry in _table.RepeatersDictionary.items()
 )
@@ -63,7 +69,7 @@ del _table
 
 
 def implicit_vr(tag: int) -> str:
-    """The VR of an element that was encoded without one; 'UN' where the dictionary does not know it."""
+    """The VR of an element that was encoded without one; 'UN' if it is not in the dictionary."""
     return VRS.get(tag) or _rare_vr(tag)
 
 
@@ -73,8 +79,13 @@ def _names() -> dict[int, str]:
 
 
 def keyword_of(tag: int) -> str:
-    """The keyword of a tag; '' where the dictionary has none."""
+    """The keyword of a tag; '' if it is not in the dictionary."""
     return _names().get(tag, "")
+
+
+def repeating_keyword_of(tag: int) -> str:
+    """The keyword of an element of a repeating group, such as (6002,0010); '' for others (PS3.5 §7.6)."""
+    return next((keyword for mask, value, _vr, keyword in _REPEATERS if tag & mask == value), "")
 
 
 @lru_cache(1024)
@@ -83,7 +94,7 @@ def _rare_vr(tag: int) -> str:
         return "UL"  # group length, PS3.5 §7.2
     if tag & 0x10000:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"  # private creator, PS3.5 §7.8.1
-    for mask, value, vr in _REPEATERS:
+    for mask, value, vr, _keyword in _REPEATERS:
         if tag & mask == value:
             return vr
     return "UN"

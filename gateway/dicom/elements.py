@@ -1,4 +1,4 @@
-"""Elements out of a buffer: `pick`, the one fast pass over a header that every received instance goes through.
+"""Picking elements out of a buffer: `pick`, the one fast pass over the header of every received instance.
 
 Walking whole data sets, nested items included, is in walk.py; text, JSON and re-encoding have files of their own.
 """
@@ -37,38 +37,38 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Element(NamedTuple):
-    """One element as it stands in a buffer."""
+    """One element as it is encoded in a buffer."""
 
     tag: int
     """0xggggeeee."""
     vr: str
-    """Two letters. From the dictionary where the bytes do not say it or say UN; 'UN' where nobody knows."""
+    """Two letters, from the dictionary if the bytes have none or UN; 'UN' if unknown."""
     value: bytes
-    """The value field as encoded; of undefined length: what stands before the delimiter."""
+    """The value field as encoded; of undefined length: the bytes before the delimiter."""
     start: int
     """Offset of the element in the data set."""
     value_start: int
     length: int
-    """Bytes of `value`."""
+    """Length of `value` in bytes."""
     undefined_length: bool = False
     syntax: Syntax = EXPLICIT_VR_LITTLE_ENDIAN
-    """How numbers and items in `value` are encoded. UN is implicit little endian in any data set (PS3.5 §6.2.2)."""
+    """The encoding of numbers and items in `value`. UN is implicit little endian in any data set (PS3.5 §6.2.2)."""
 
 
 _make: Callable[..., Element] = tuple.__new__
 _FIRST_GROUP: Final = 0x00080000
-"""Elements below are looked at twice: the command group, group 0002, and zeros that pad the end."""
+"""Elements below need a check: the command group, group 0002, and zeros that pad the end."""
 
 
 def pick(buffer: Buffer, transfer_syntax_uid: str, tags: Container[int], stop: int) -> tuple[dict[int, Element], int]:
     """The elements of `tags` at the top level, in one pass that ends before the first tag above `stop`.
 
-    Returns them by tag, in the order they stand in, and the offset of that first tag above; `len(buffer)` where the
-    data set ends cleanly before it. Values are copies: nothing keeps the buffer. Of a tag that occurs twice the last
-    counts. A deflated data set is given inflated.
+    Returns the elements by tag, in data set order, and the offset of the first tag above `stop`; `len(buffer)` if the
+    data set ends cleanly before it. Values are copies that do not retain the buffer. If a tag occurs twice, the last
+    counts. A deflated data set must be inflated first.
 
-    Raises TruncatedDataSet where the buffer ends before that, inside an element: more bytes may help, and
-    DataSetError where they cannot: a group 0002 element, broken nesting. UnsupportedTransferSyntax for an unknown one.
+    Raises: TruncatedDataSet when the buffer ends earlier, inside an element: more bytes may help; DataSetError when
+    they cannot: a group 0002 element, broken nesting; UnsupportedTransferSyntax for an unknown one.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     data = buffer if type(buffer) is bytes else memoryview(buffer)
@@ -80,7 +80,7 @@ def pick(buffer: Buffer, transfer_syntax_uid: str, tags: Container[int], stop: i
 def pick_file_meta(buffer: Buffer) -> tuple[dict[int, Element], int]:
     """All elements of group 0002 at the start of `buffer`, and the offset where another group begins.
 
-    Errors as `pick`.
+    Raises as `pick`.
     """
     return _pick_explicit(memoryview(buffer), EXPLICIT_VR_LITTLE_ENDIAN, EVERY_TAG, 0x0002FFFF, 0x00020000)
 
@@ -136,7 +136,7 @@ def _pick_explicit(
                 if coding.implicit:
                     vr = "OB" if tag == PIXEL_DATA else "SQ"
         elif looks_like_text(code):
-            # "??" and the like: known writers use the short form then.
+            # "??" and the like: known writers use the short form with it.
             value_start = position + 8
             vr = implicit_vr(tag)
             end = value_start + length
@@ -194,7 +194,7 @@ def _pick_implicit(data: bytes | memoryview, tags: Container[int], stop: int) ->
 
 
 def _is_end(data: bytes | memoryview, position: int, tag: int) -> bool:
-    """Judge a tag below group 0008: True for zeros that pad the end, False for one that may stand here."""
+    """Whether a tag below group 0008 is padding at the end; False if it is allowed. Raises: DataSetError otherwise."""
     if tag == 0 and position > 0 and is_padding(data[position : position + 8]):
         return True
     if tag >> 16 == 0x0002:
@@ -207,7 +207,7 @@ def _is_end(data: bytes | memoryview, position: int, tag: int) -> bool:
 def undefined_extent(
     data: bytes | memoryview, tag: int, vr: str, start: int, value_start: int, syntax: Syntax
 ) -> tuple[int, int]:
-    """Length of the content and offset after the delimiter, of an element of undefined length. Errors as `pick`."""
+    """Length of the content and offset after the delimiter, for an element of undefined length. Raises as `pick`."""
     if vr in ("OB", "OW") or tag == PIXEL_DATA:
         end = end_of_fragments(Window.over(data), tag, value_start, syntax)
     elif vr in ("SQ", "UN") or syntax.implicit:
@@ -223,8 +223,8 @@ def undefined_extent(
 def skip_explicit_items(data: bytes | memoryview, position: int, big_endian: bool) -> int:
     """The offset after the delimiter of a sequence of undefined length; -1 for anything but the plain case.
 
-    Only what has undefined length is entered, and there sequences and items take turns: an even depth expects an
-    item, an odd one an element. What goes wrong, walk.py says.
+    Only containers of undefined length are entered, where sequences and items alternate: an even depth expects an
+    item, an odd one an element. Errors are reported by walk.py.
     """
     unpack = _HEADERS[big_endian]
     unpack_length = _LENGTHS[big_endian]
@@ -269,7 +269,7 @@ def skip_explicit_items(data: bytes | memoryview, position: int, big_endian: boo
 
 
 def skip_implicit_items(data: bytes | memoryview, position: int, _big_endian: bool) -> int:
-    """The same for Implicit VR Little Endian."""
+    """The offset after the delimiter of a sequence in Implicit VR Little Endian; otherwise as `skip_explicit_items`."""
     unpack = _IMPLICIT_HEADER
     last = len(data) - 8
     depth = 0
@@ -303,7 +303,7 @@ def skip_implicit_items(data: bytes | memoryview, position: int, _big_endian: bo
 
 
 def _finish(data: bytes | memoryview, position: int, stop: int, big_endian: bool) -> int:
-    """The offset to report where fewer than the 8 bytes of the next header are left."""
+    """The offset to report when fewer than the 8 bytes of the next header remain."""
     left = len(data) - position
     if left == 0 or (position > 0 and is_padding(data[position:])):
         return len(data)

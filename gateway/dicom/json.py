@@ -1,13 +1,15 @@
-"""The DICOM JSON Model (PS3.18 Annex F), straight from the bytes of a data set. Reading JSON is not here.
+"""Encoding the DICOM JSON Model (PS3.18 Annex F) from the bytes of a data set. Decoding JSON is not here.
 
-Where Annex F leaves a choice: IS and DS are numbers where nothing is lost by it, strings where it would be (F.2.3);
-SV and UV past 2^53 are strings, for the sake of JavaScript; FL and FD that hold NaN or an infinity, for which JSON has
-no number, are bulk data. Specific Character Set reads ISO_IR 192, since all text is UTF-8 by then. A value that does
-not fit its VR (3 bytes of US) goes out as UN, unchanged.
+Where Annex F leaves a choice: IS and DS are numbers if that loses nothing, else strings (F.2.3),
+and DS have the digits as stored;
+SV and UV past 2^53 are strings, for the sake of JavaScript; FL and FD with NaN or an infinity, for which JSON has
+no number, are bulk data. Specific Character Set is always ISO_IR 192, since all text is UTF-8. A value that does
+not fit its VR (3 bytes of US) becomes UN, unchanged.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -27,7 +29,10 @@ from gateway.errors import TruncatedDataSet
 
 BULK_THRESHOLD: Final = 1024
 """Bytes past which a binary value becomes bulk data."""
-LARGEST_INLINE: Final = 64 << 10
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Errors of `msgspec.json.decode` for bytes that are no JSON of the requested type: invalid UTF-8 and unbounded
+nesting have errors of their own."""
+MAX_INLINE_BYTES: Final = 64 << 10
 """Bytes past which text and numbers too become bulk data."""
 INFLATE_LIMIT: Final = 4 << 30
 """Bytes to which a deflated data set may inflate. Memory is flat, so this bounds time."""
@@ -36,29 +41,58 @@ _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _BULK_VRS: Final = _BINARY | {"DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"}
 """VRs for which PS3.18 F.2.2 allows BulkDataURI."""
 _PIXELS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
-_CHARSET: Final = 0x00080005
+CHARSET: Final = 0x00080005
 _STRINGS: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
-"""VRs whose values are JSON strings as they are; IS, DS and PN are text too, but become something else."""
+"""VRs whose values are JSON strings unchanged; IS, DS and PN are text too, but are converted."""
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
-_LARGEST_SAFE: Final = (1 << 53) - 1
+MAX_DS_LENGTH: Final = 16
+"""Characters of a DS (PS3.5 Table 6.2-1)."""
+LITERAL: Final = re.compile(r"(?!-0\Z)-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+"""Numbers of JSON (RFC 8259 §6); many readers take -0 for an integer, whose sign is lost."""
+_MAX_SAFE_INTEGER: Final = (1 << 53) - 1
 PERSON_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
-# Looking a member up in its Enum takes longer than all else that is done with it.
+# Looking up a member of the Enum takes longer than all else that is done with it.
 _ELEMENT, _FRAGMENTS, _SEQUENCE, _ITEM, _ITEM_END, _ = Kind
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Json = dict[str, Any]
 
 
+class DecimalText(float):
+    """A number of JSON with its text: in a DS, which is text, 1.000 is not 1.0."""
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> DecimalText:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+
+def _as_written(value: Any) -> msgspec.Raw:
+    if not isinstance(value, DecimalText):
+        raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
+    return msgspec.Raw(value.text)
+
+
+decode_model: Final = msgspec.json.Decoder(float_hook=DecimalText).decode
+"""Parses JSON to numbers with their text. Raises: msgspec.DecodeError."""
+encode_model: Final = msgspec.json.Encoder(enc_hook=_as_written).encode
+"""Encodes JSON, with numbers by their text."""
+
+
 class _NotFinite(ValueError):
-    """A number that JSON cannot say."""
+    """A number that JSON cannot express."""
 
 
 def encode_element(element: Element, charset: bytes | str | None) -> bytes:
     """The attribute object of one picked element: `{"vr":"PN","Value":[...]}`.
 
-    `charset` is the value of (0008,0005) in its data set, None where absent. Binary values are inline whatever their
-    size; a number that is not finite becomes null. DataSetError where the items of a sequence are malformed.
+    `charset` is the value of (0008,0005) in its data set, None where absent. Binary values are inline at any
+    size; a number that is not finite becomes null. Raises: DataSetError if the items of a sequence are malformed.
     """
     return _encode(_element(element, charset))
 
@@ -78,13 +112,13 @@ def encode_data_set(
     bulk_threshold: int = BULK_THRESHOLD,
     inflate_limit: int = INFLATE_LIMIT,
 ) -> bytes:
-    """The object of the whole data set that `read` gives from `start` to `end`.
+    """The object of the whole data set that `read` reads from `start` to `end`.
 
-    Binary values of more than `bulk_threshold` bytes, text and numbers of more than LARGEST_INLINE and pixel data of
-    any size become a BulkDataURI and are never read; `bulk_data_uri` is given where the element stands: `7FE00010`,
-    or `00880200/0/7FE00010` for one in the first item of a sequence. Deflated data sets are inflated as they are read.
+    Binary values of more than `bulk_threshold` bytes, text and numbers of more than MAX_INLINE_BYTES and pixel data of
+    any size become a BulkDataURI and are never read; `bulk_data_uri` is called with the path of the element:
+    `7FE00010`, or `00880200/0/7FE00010` in the first item of a sequence. Deflated data sets are inflated while reading.
 
-    Raises DataSetError and TruncatedDataSet as walk does, the latter not where only pixel data is cut short.
+    Raises: DataSetError and TruncatedDataSet as `walk`, the latter not if only pixel data is truncated.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
@@ -97,12 +131,12 @@ def encode_data_set(
 
 
 def is_bulk(kind: Kind, tag: int, vr: str, length: int, threshold: int = BULK_THRESHOLD) -> bool:
-    """Whether a value becomes a BulkDataURI for its kind and length; numbers that are not finite do besides."""
-    return kind is _FRAGMENTS or tag in _PIXELS or length > (threshold if vr in _BINARY else LARGEST_INLINE)
+    """Whether a value becomes a BulkDataURI for its kind and length; numbers that are not finite become one too."""
+    return kind is _FRAGMENTS or tag in _PIXELS or length > (threshold if vr in _BINARY else MAX_INLINE_BYTES)
 
 
 class _Writer:
-    """Turns the events of one data set into its object; finished items are kept as JSON text, which is compact."""
+    """Turns the events of one data set into its object; finished items are stored as JSON text, which is compact."""
 
     def __init__(self, window: Window, uri: Callable[[str], str] | None, threshold: int) -> None:
         self._window = window
@@ -110,18 +144,18 @@ class _Writer:
         self._threshold = threshold
 
     def object(self, events: Iterable[Event], charset: bytes | str | None) -> Json:
-        """The object of a data set. `charset` is inherited, where the data set does not say its own."""
+        """The object of a data set. `charset` is inherited if the data set has none."""
         return self._build(events, charset)[0]
 
     def items(self, events: Iterable[Event], charset: bytes | str | None) -> list[Any]:
-        """The items of a sequence whose events these are."""
+        """The items of a sequence from its events."""
         return self._build(events, charset)[1]
 
     def _build(self, events: Iterable[Event], charset: bytes | str | None) -> tuple[Json, list[Any]]:
         members: Json = {}
         items: list[Any] = []
         last = -1
-        # Of the containers around: the attribute that is a sequence, its items, and the data set that it is in.
+        # The enclosing containers: each sequence with its items, and the data set around it.
         sequences: list[tuple[str, list[Any]]] = []
         outer: list[tuple[Json, int, bytes | str | None]] = []
         path: list[str] = []
@@ -137,7 +171,7 @@ class _Writer:
                         last = 1 << 32  # out of order: sort when done
                     else:
                         last = tag
-                    if tag == _CHARSET and length <= LARGEST_INLINE:
+                    if tag == CHARSET and length <= MAX_INLINE_BYTES:
                         charset = self._window.read(value_start, length)
                     members[key] = self._attribute(event, charset, path, key)
                 elif kind is _SEQUENCE:
@@ -186,7 +220,7 @@ class _Writer:
 
 
 def _in_order(members: Json, last: int) -> Json:
-    """F.2.2: 'shall be ordered by their property name'."""
+    """Sort members if needed (F.2.2: 'shall be ordered by their property name')."""
     return dict(sorted(members.items())) if last > 0xFFFFFFFF else members
 
 
@@ -204,9 +238,9 @@ def _element(element: Element, charset: bytes | str | None) -> Json:
 
 
 def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax: Syntax) -> Json:
-    """The attribute object of a value that is not empty and no sequence."""
+    """The attribute object of a value that is neither empty nor a sequence."""
     if vr in _STRINGS:
-        if tag == _CHARSET:
+        if tag == CHARSET:
             return {"vr": "CS", "Value": ["ISO_IR 192"]}
         texts = decode_values(value, charset, vr)
         if len(texts) == 1:
@@ -235,7 +269,7 @@ def _value(tag: int, vr: str, value: bytes, charset: bytes | str | None, syntax:
     texts = decode_values(value, charset, vr)
     if len(texts) == 1 and not texts[0]:
         return {"vr": vr}  # padding alone
-    convert = integer_number if vr == "IS" else decimal_number if vr == "DS" else _person_name
+    convert = integer_number if vr == "IS" else _decimal_literal if vr == "DS" else _person_name
     return {"vr": vr, "Value": [convert(text) for text in texts]}
 
 
@@ -254,12 +288,12 @@ def _person_name(text: str) -> dict[str, str] | None:
 
 
 def safe_integer(number: int) -> int | str:
-    """An integer as JavaScript can hold it (F.2.3)."""
-    return number if -_LARGEST_SAFE <= number <= _LARGEST_SAFE else str(number)
+    """An integer if JavaScript can hold it, else its text (F.2.3)."""
+    return number if -_MAX_SAFE_INTEGER <= number <= _MAX_SAFE_INTEGER else str(number)
 
 
 def integer_number(text: str) -> int | str | None:
-    """A value of IS: a number where its text is one."""
+    """A value of IS: a number if its text is one."""
     if not text:
         return None
     try:
@@ -268,8 +302,14 @@ def integer_number(text: str) -> int | str | None:
         return text
 
 
+def _decimal_literal(text: str) -> msgspec.Raw | float | str | None:
+    """A value of DS as in `decimal_number`, with its stored digits if JSON allows: 1.000 stays 1.000."""
+    number = decimal_number(text)
+    return msgspec.Raw(text) if type(number) is float and LITERAL.fullmatch(text) else number
+
+
 def decimal_number(text: str) -> float | str | None:
-    """A value of DS: a number where nothing is lost by it."""
+    """A value of DS: a number if that loses nothing."""
     if not text:
         return None
     try:
@@ -278,6 +318,6 @@ def decimal_number(text: str) -> float | str | None:
         return text
     if not isfinite(number) or "_" in text or not text.isascii():
         return text
-    if len(text) > 15 and Decimal(repr(number)) != Decimal(text):
+    if len(text) > 15 and (len(text) > MAX_DS_LENGTH or Decimal(repr(number)) != Decimal(text)):
         return text
     return number

@@ -1,8 +1,8 @@
-"""Naming an attribute in settings and on the command line, and finding its values in a small data set.
+"""Attribute paths in settings and on the command line, and their values in a small data set.
 
 `PatientName`, `00100010`, `0010,0010`, into sequences `RequestAttributesSequence.ScheduledProcedureStepID` (any item,
 or one: `RequestAttributesSequence[0].Modality`), private ones by creator: `(0019,10,SIEMENS MR HEADER)`, where 10 is
-the element within the creator's block. What is done with the values is not here.
+the element within the creator's block. The use of the values is not here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.dicom.encode import Attribute, DataSet
 from gateway.errors import BadRequest
 
 MAX_STEPS: Final = 16
-"""Sequences inside one another that a path goes into."""
+"""Nested sequences in a path."""
 _STEP: Final = re.compile(
     r"(?:(?P<keyword>[A-Z][A-Za-z0-9]*)|\(?(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})\)?"
     r"|\((?P<private>[0-9A-Fa-f]{4}),(?P<byte>[0-9A-Fa-f]{2}),(?P<creator>[^)\\]{1,64})\))"
@@ -27,15 +27,15 @@ _STEP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One attribute of a data set. Where `creator` is set, `tag` is (gggg,00ee): its block is found by the creator."""
+    """One attribute of a data set. With a `creator`, `tag` is (gggg,00ee): its block is found by the creator."""
 
     tag: int
     creator: str = ""
     item: int | None = None
-    """Which item of the sequence to go on in, from 0; None: all of them."""
+    """The item of the sequence to enter, from 0; None: all of them."""
 
     def tags(self) -> frozenset[int]:
-        """What has to be read of a data set for `find`."""
+        """The tags that must be read of a data set for `find`."""
         if not self.creator:
             return frozenset((self.tag,))
         group, element = self.tag & 0xFFFF0000, self.tag & 0xFF
@@ -44,7 +44,7 @@ class Step:
         }
 
     def find(self, data_set: DataSet) -> int | None:
-        """The tag under which the attribute would stand there; None where its creator has reserved no block."""
+        """The tag of the attribute in this data set, present or not; None if its creator has reserved no block."""
         if not self.creator:
             return self.tag
         group = self.tag & 0xFFFF0000
@@ -70,7 +70,7 @@ class AttributePath:
 
     @classmethod
     def parse(cls, text: str) -> AttributePath:
-        """BadRequest says what of the text names no attribute."""
+        """Parse a path. Raises: BadRequest that says which part names no attribute."""
         steps: list[Step] = []
         position = 0
         while position < len(text) or not steps:
@@ -87,7 +87,7 @@ class AttributePath:
         return cls(tuple(steps))
 
     def attributes(self, data_set: DataSet) -> Iterator[Attribute]:
-        """Every attribute that the path leads to."""
+        """Every attribute at the end of the path."""
         return _follow(self.steps, data_set)
 
     def __str__(self) -> str:
@@ -99,7 +99,10 @@ def _step(found: re.Match[str], text: str) -> Step:
     if found["keyword"] is not None:
         tag = KEYWORDS.get(found["keyword"])
         if tag is None:
-            raise BadRequest(f"{found['keyword']!r} in {text[:100]!r} is no keyword of the data dictionary (PS3.6)")
+            where = "" if found["keyword"] == text else f" in {text[:100]!r}"
+            raise BadRequest(
+                f"{found['keyword']!r}{where} is no keyword of the data dictionary (PS3.6); capitals count"
+            )
         return Step(tag, item=item)
     if found["creator"] is not None:
         group = int(found["private"], 16)

@@ -1,8 +1,8 @@
-"""A stored data set in another encoding of its elements (PS3.5 Annex A), in pieces, in memory that does not grow.
+"""Re-encoding the elements of a stored data set (PS3.5 Annex A), in pieces, in bounded memory.
 
-Values and their order stay, group lengths go (retired, and wrong by then), values of odd length are padded, sequences
-and items come out with undefined length. Pixels are neither decoded nor encoded here: `gateway.imaging` does, and says
-in `Changes` what stands in their place.
+Values and their order stay; group lengths are dropped (retired, and wrong by then), values of odd length are padded,
+sequences and items get undefined length. Pixels are neither decoded nor encoded here: `gateway.imaging` does that, and
+supplies them in `ElementChanges`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -20,10 +21,11 @@ from gateway.dicom.uids import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    TRANSFER_SYNTAXES,
     Syntax,
     transfer_syntax,
 )
-from gateway.dicom.walk import SHORT_VRS, UNDEFINED, Event, Kind, place, walk
+from gateway.dicom.walk import SHORT_VRS, UNDEFINED, Event, Kind, end_of_fragments, place, walk
 from gateway.errors import DataSetError, TruncatedDataSet, UnsupportedTransferSyntax
 
 WORD_SIZES: Final = {
@@ -31,14 +33,14 @@ WORD_SIZES: Final = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
-"""Bytes that byte ordering turns round together, by VR (PS3.5 §7.3). VRs that are not here have none."""
+"""Bytes of a word of each VR whose byte order is swapped (PS3.5 §7.3). Other VRs have none."""
 
 _CODES: Final = {2: "H", 4: "I", 8: "Q"}
 _SHORT_NAMES: Final = frozenset(SHORT_VRS.values())
 _TEXT: Final = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT"
 _TEXT_PADDING: Final = frozenset(_TEXT.split())
-_PIECE: Final = 64 << 10
-"""Small elements are gathered until they make this many bytes."""
+_PIECE_BYTES: Final = 64 << 10
+"""Small elements are joined until they reach this many bytes."""
 _INFLATE_LIMIT: Final = 1 << 62
 
 _ITEM: Final = 0xFFFEE000
@@ -50,7 +52,7 @@ _BARE: Final = {False: Struct("<HHI").pack, True: Struct(">HHI").pack}
 
 
 def swapped(value: bytes, size: int) -> bytes:
-    """`value` with the bytes of each word of `size` turned round; a rest that is no word stays."""
+    """`value` with the bytes of each word of `size` reversed; an incomplete word at the end stays."""
     whole = len(value) - len(value) % size
     words = array(_CODES[size], value[:whole])
     words.byteswap()
@@ -59,9 +61,9 @@ def swapped(value: bytes, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What stands in the place of pixel data: a value of `length` bytes, little endian, in pieces.
+    """A replacement of pixel data: a value of `length` bytes, little endian, in pieces.
 
-    Or with a `length` of None fragments: all from the first item to the delimiter of the sequence.
+    A `length` of None means fragments: everything from the first item to the delimiter of the sequence.
     """
 
     vr: str
@@ -71,7 +73,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """An element that was not there: a value of even length, little endian."""
+    """A new element: a value of even length, little endian."""
 
     tag: int
     vr: str
@@ -79,18 +81,18 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What becomes of elements, nested ones too, by the offset at which they start."""
+class ElementChanges:
+    """ElementChanges to elements, nested ones too, by the offset at which they start."""
 
     values: Mapping[int, bytes | None] = field(default_factory=dict)
-    """Other values, of even length, little endian; None leaves the element out."""
+    """New values, of even length, little endian; None drops the element."""
     pixels: Mapping[int, Pixels] = field(default_factory=dict)
-    """Other pixels. Fragments need them: as they are they are an error."""
+    """New pixels. Required for fragments, which cannot be copied."""
     before: Mapping[int, Sequence[Addition]] = field(default_factory=dict)
-    """What comes before an element."""
+    """Elements to insert before an element."""
 
 
-_NO_CHANGES: Final = Changes()
+_NO_CHANGES: Final = ElementChanges()
 SOURCES: Final = frozenset(
     syntax.uid
     for syntax in (
@@ -100,22 +102,22 @@ SOURCES: Final = frozenset(
         DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     )
 )
-"""What can be made into each other without decoding pixels."""
+"""Transfer syntaxes that can be converted into each other without decoding pixels."""
 
 
 def to_explicit_little_endian(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Iterator[bytes]:
-    """The data set that `read` gives from `start` to `end`, as Explicit VR Little Endian; as `recode`."""
+    """Re-encode the data set that `read` reads from `start` to `end` as Explicit VR Little Endian; as `recode`."""
     return recode(read, start, end, transfer_syntax_uid, EXPLICIT_VR_LITTLE_ENDIAN.uid)
 
 
 def recode(
-    read: Read, start: int, end: int, transfer_syntax_uid: str, target_uid: str, changes: Changes | None = None
+    read: Read, start: int, end: int, transfer_syntax_uid: str, target_uid: str, changes: ElementChanges | None = None
 ) -> Iterator[bytes]:
-    """The data set that `read` gives from `start` to `end` in another transfer syntax, in pieces of 1 MiB at most.
+    """Re-encode the data set that `read` reads from `start` to `end`, in pieces of at most 1 MiB.
 
-    From and to SOURCES; where both are the same unchanged. With `changes` from and to encapsulated ones too.
-    UnsupportedTransferSyntax at once for any other; DataSetError or TruncatedDataSet on the way where the data set
-    is malformed or cut short.
+    Source and target are SOURCES; equal ones are copied unchanged. With `changes` they may be encapsulated too.
+    Raises: UnsupportedTransferSyntax at once for any other; DataSetError or TruncatedDataSet on the way for a
+    malformed or truncated data set.
     """
     source, target = transfer_syntax(transfer_syntax_uid), transfer_syntax(target_uid)
     if changes is None and source is target:
@@ -132,8 +134,27 @@ def recode(
     return _recode(Window(read, start, end), start, source, target, changes or _NO_CHANGES)
 
 
+def evened(read: Read, start: int, end: int, transfer_syntax_uid: str) -> Iterator[bytes]:
+    """Copy the data set that `read` reads from `start` to `end`, padded to even length if its length is odd.
+
+    Some value then has an odd length, which "shall be padded" (PS3.5 §7.1.1): all such values are, as in `recode`; a
+    null is appended to a deflated data set (A.5), and to a malformed one, whose elements cannot be told apart.
+    In pieces of at most 1 MiB. Raises: TruncatedDataSet when `read` returns less.
+    """
+    syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
+    if (end - start) & 1 == 0:
+        return _copy(read, start, end)
+    if syntax is not None and not syntax.deflated:
+        try:
+            check(read, start, end, syntax.uid)
+            return _recode(Window(read, start, end), start, syntax, syntax, _NO_CHANGES)
+        except DataSetError:
+            pass
+    return chain(_copy(read, start, end), (b"\0",))
+
+
 def check(read: Read, start: int, end: int, transfer_syntax_uid: str) -> None:
-    """Go through the whole data set once, without its large values: raises what `recode` would raise on the way."""
+    """Walk the whole data set once, without its large values. Raises as `recode` would on the way."""
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
         for _event in walk(Window(Inflater(read, start, end, _INFLATE_LIMIT), 0, None), 0, syntax):
@@ -170,7 +191,7 @@ def _deflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield out + b"\0" * (length + len(out) & 1)
 
 
-def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes: Changes) -> Iterator[bytes]:
+def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes: ElementChanges) -> Iterator[bytes]:
     out = bytearray()
     values = changes.values
     big_endian = target.big_endian
@@ -201,10 +222,10 @@ def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes:
                 if value is not None:
                     out += header(tag, vr, len(value), target) + _turned(value, vr, big_endian)
                 continue
-            # What becomes UN for its length is little endian in any data set (PS3.5 §6.2.2).
+            # A value that becomes UN for its length is little endian in any data set (PS3.5 §6.2.2).
             turn = coding.big_endian != (big_endian and not (vr in _SHORT_NAMES and length > 0xFFFE))
             out += header(tag, vr, length + (length & 1), target)
-            if length <= _PIECE:
+            if length <= _PIECE_BYTES:
                 out += _turned(window.read(value_start, length), vr, turn)
             else:
                 yield bytes(out)
@@ -222,9 +243,15 @@ def _recode(window: Window, start: int, source: Syntax, target: Syntax, changes:
             out += item_end
         elif kind is Kind.SEQUENCE_END:
             out += sequence_end
+        elif source is target and source.encapsulated:
+            yield bytes(out)
+            out.clear()
+            stop = end_of_fragments(window, tag, value_start, coding)
+            for at in range(position, stop, CHUNK):
+                yield window.read(at, min(CHUNK, stop - at))
         else:
             raise DataSetError(f"{place(tag, position)}: fragments in {source.name} (PS3.5 A.4)")
-        if len(out) >= _PIECE:
+        if len(out) >= _PIECE_BYTES:
             yield bytes(out)
             out.clear()
     if out:
@@ -237,19 +264,19 @@ def _turned(value: bytes, vr: str, turn: bool) -> bytes:
 
 
 def bare(tag: int, length: int, target: Syntax) -> bytes:
-    """An item or delimiter."""
+    """The header of an item or delimiter."""
     return _BARE[target.big_endian](tag >> 16, tag & 0xFFFF, length)
 
 
 def header(tag: int, vr: str, length: int, target: Syntax) -> bytes:
-    """An element, up to its value."""
+    """The header of an element."""
     if target.implicit:
         return _BARE[False](tag >> 16, tag & 0xFFFF, length)
     if vr not in _SHORT_NAMES:
         return _LONG[target.big_endian](tag >> 16, tag & 0xFFFF, vr.encode("ascii"), 0, length)
     if length <= 0xFFFE:
         return _SHORT[target.big_endian](tag >> 16, tag & 0xFFFF, vr.encode("ascii"), length)
-    # Longer than the short form can say: "the Value Representation UN shall be used" (PS3.5 §6.2.2).
+    # Too long for the short form: "the Value Representation UN shall be used" (PS3.5 §6.2.2).
     return _LONG[target.big_endian](tag >> 16, tag & 0xFFFF, b"UN", 0, length)
 
 

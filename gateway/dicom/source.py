@@ -1,7 +1,7 @@
-"""Bytes of a data set as they are needed: a forward window over `read(offset, length)`, and inflating.
+"""Reading the bytes of a data set on demand: a forward window over `read(offset, length)`, and inflating.
 
-`read` gives the bytes at an offset of the stored object, fewer at its end. What the bytes mean is not here.
-Memory is bounded by the window and by what is asked for, which is never a length that a peer declared unchecked.
+`read` returns the bytes at an offset of the stored object, fewer at its end. Their meaning is not here.
+Memory is bounded by the window and by the requested length, which is never an unchecked length of a peer.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Read = Callable[[int, int], bytes]
 
 _FIRST: Final = 16 << 10
 _AFTER_JUMP: Final = 256
-_LARGEST: Final = 128 << 10
+_MAX_READ_BYTES: Final = 128 << 10
 CHUNK: Final = 1 << 20
-"""Largest piece, in bytes, that is read, inflated or handed on at once."""
+"""Bytes of the largest piece that is read, inflated or returned at once."""
 
 
 class Window:
     """A buffer that moves forward over `read`. `buffer[index]` is the byte at offset `base + index`.
 
     Sequential use reads ever larger pieces; a jump past the window, as over pixel data, reads a small one.
-    `end` is the offset after the last byte, or None where only the reading can tell.
+    `end` is the offset after the last byte, or None if only reading finds the end.
     """
 
     __slots__ = ("_read", "_size", "base", "buffer", "end")
@@ -39,13 +39,13 @@ class Window:
 
     @classmethod
     def over(cls, data: bytes | memoryview) -> Window:
-        """A window that is all of `data`."""
+        """A window that holds all of `data`."""
         window = cls(lambda offset, length: b"", 0, len(data))
         window.buffer = data
         return window
 
     def need(self, position: int, length: int) -> int:
-        """Index in `buffer` of `position`, with `length` bytes there. TruncatedDataSet where there are fewer."""
+        """The index in `buffer` of `position`, with `length` bytes there. Raises: TruncatedDataSet if fewer."""
         index = position - self.base
         if index >= 0 and index + length <= len(self.buffer):
             return index
@@ -54,13 +54,13 @@ class Window:
         return position - self.base
 
     def ended(self, position: int) -> bool:
-        """Whether the data set ends right at `position`."""
+        """Whether the data set ends at `position`."""
         if self.end is not None:
             return position >= self.end
         return not 0 <= position - self.base < len(self.buffer) and self._fill(position, 1) == 0
 
     def read(self, position: int, length: int) -> bytes:
-        """A copy of `length` bytes; the caller has bounded `length`."""
+        """A copy of `length` bytes; the caller has bounded `length`. Raises: TruncatedDataSet if there are fewer."""
         index = position - self.base
         if index >= 0 and index + length <= len(self.buffer):
             return bytes(self.buffer[index : index + length])
@@ -70,20 +70,20 @@ class Window:
         return bytes(self.buffer[index : index + length])
 
     def _fill(self, position: int, length: int) -> int:
-        """Move the window so that it starts at `position`; the number of bytes it then has."""
+        """Move the window so that it starts at `position`; returns the number of bytes it then has."""
         known = self.base + len(self.buffer)
-        kept: bytes | memoryview = b""
+        rest: bytes | memoryview = b""
         if self.base <= position < known:
-            kept = self.buffer[position - self.base :]
+            rest = self.buffer[position - self.base :]
         else:
             if position != known:
                 self._size = _AFTER_JUMP
-        wanted = max(length, self._size) - len(kept)
+        wanted = max(length, self._size) - len(rest)
         if self.end is not None:
-            wanted = min(wanted, self.end - position - len(kept))
-        self._size = min(self._size * 4, _LARGEST)
-        more = self._read(position + len(kept), wanted) if wanted > 0 else b""
-        self.buffer = b"".join((kept, more)) if more else kept
+            wanted = min(wanted, self.end - position - len(rest))
+        self._size = min(self._size * 4, _MAX_READ_BYTES)
+        more = self._read(position + len(rest), wanted) if wanted > 0 else b""
+        self.buffer = b"".join((rest, more)) if more else rest
         self.base = position
         return len(self.buffer)
 
@@ -91,8 +91,8 @@ class Window:
 class Inflater:
     """`read` over the inflated bytes of a raw deflate stream (PS3.5 A.5) at `start` to `end` of another `read`.
 
-    Offsets must not go back. What is passed over is inflated and dropped, so memory stays flat; DataSetError past
-    `limit` inflated bytes or where the stream is corrupt, TruncatedDataSet where it ends early.
+    Offsets must not go back. Skipped bytes are inflated and dropped, so memory stays flat. Raises: DataSetError past
+    `limit` inflated bytes or for a corrupt stream; TruncatedDataSet for an incomplete one.
     """
 
     def __init__(self, read: Read, start: int, end: int, limit: int) -> None:
@@ -140,9 +140,9 @@ class Inflater:
 
 
 class Inflated:
-    """`read` over the inflated bytes of a deflate stream, from any offset: what has passed is inflated anew.
+    """`read` over the inflated bytes of a deflate stream, from any offset: going back restarts the stream.
 
-    For few ways through, each forward. Raises as Inflater does.
+    For few passes, each forward. Raises as Inflater does.
     """
 
     def __init__(self, read: Read, start: int, end: int, limit: int) -> None:
@@ -155,7 +155,7 @@ class Inflated:
         return self._inflater(offset, length)
 
     def size(self) -> int:
-        """Bytes in all, found by inflating them."""
+        """The inflated length in bytes, found by inflating."""
         inflater = Inflater(*self._stream)
         while inflater.more(CHUNK):
             pass
@@ -165,8 +165,8 @@ class Inflated:
 def inflate(data: bytes | bytearray | memoryview, limit: int) -> bytes:
     """The data set of Deflated Explicit VR Little Endian, whole.
 
-    DataSetError where it is corrupt or would be longer than `limit` bytes, TruncatedDataSet where it ends early.
-    Bytes after the stream (a null pads it to even length) are ignored.
+    Bytes after the stream (a null pads it to even length) are ignored. Raises: DataSetError if it is corrupt or
+    longer than `limit` bytes; TruncatedDataSet if it ends early.
     """
     view = memoryview(data)
     return Inflater(lambda offset, length: bytes(view[offset : offset + length]), 0, len(view), limit)(0, limit + 1)

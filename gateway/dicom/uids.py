@@ -1,6 +1,6 @@
 """Unique identifiers: our own, the transfer syntaxes, and the storage SOP classes (PS3.5 §9, PS3.6 Annex A).
 
-Which of them a gateway accepts is configuration and not decided here.
+The choice of those that a gateway accepts is configuration and not made here.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """What a transfer syntax says about the bytes of a data set (PS3.5 §10, Annex A)."""
+    """The properties of a transfer syntax that decide how a data set is encoded (PS3.5 §10, Annex A)."""
 
     uid: str
     name: str
     keyword: str
     implicit: bool = False
-    """Elements carry no VR."""
+    """Whether elements are encoded without VR."""
     big_endian: bool = False
     deflated: bool = False
-    """The whole data set is one raw deflate stream of Explicit VR Little Endian (PS3.5 A.5)."""
+    """Whether the whole data set is one raw deflate stream of Explicit VR Little Endian (PS3.5 A.5)."""
     encapsulated: bool = False
-    """Pixel data is a sequence of fragments (PS3.5 A.4)."""
+    """Whether pixel data is a sequence of fragments (PS3.5 A.4)."""
     retired: bool = False
 
 
@@ -100,28 +100,28 @@ STORAGE_CLASSES: Final[dict[str, str]] = {
     for uid, (name, kind, _info, _retired, _keyword) in _UIDS.items()
     if kind == "SOP Class" and "Storage" in name and "Commitment" not in name and uid not in _NO_STUDY
 }
-"""SOP class UID to name, of all that store an instance of a study by C-STORE, retired ones too."""
+"""SOP class UID to name, for all that store an instance of a study by C-STORE, retired ones too."""
 
 _VALID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\Z")
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 def is_valid_uid(text: str) -> bool:
-    """PS3.5 §9.1: numeric components joined by periods, no leading zeros, 64 characters at most."""
+    """Whether the text is a UID (PS3.5 §9.1): numbers without leading zeros, joined by periods, at most 64 letters."""
     return len(text) <= 64 and _VALID.match(text) is not None
 
 
 def is_uid(text: str) -> bool:
-    """What we take for a UID: digits and dots, a digit first, 64 at most. Leading zeros and empty components, which
-    `is_valid_uid` does not allow, are out there.
+    """Whether the text is accepted as a UID: digits and dots, a digit first, at most 64. Leading zeros and empty
+    components, which `is_valid_uid` rejects, occur in practice.
 
-    No path can be made of such a name but one in the folder itself.
+    As a file name such a text stays within its folder.
     """
     return _UID.fullmatch(text) is not None
 
 
 def transfer_syntax(uid: str) -> Syntax:
-    """The table's entry; UnsupportedTransferSyntax where there is none."""
+    """The transfer syntax with this UID. Raises: UnsupportedTransferSyntax if it is unknown."""
     syntax = TRANSFER_SYNTAXES.get(uid) or TRANSFER_SYNTAXES.get(uid.rstrip("\0 "))
     if syntax is None:
         raise UnsupportedTransferSyntax(f"unknown transfer syntax {uid[:64]!r}")
@@ -135,5 +135,5 @@ def name_of(uid: str) -> str:
 
 
 def is_registered(uid: str) -> bool:
-    """Whether PS3.6 Annex A names it, in the edition that we know."""
+    """Whether the UID is in PS3.6 Annex A, in the edition of our tables."""
     return uid in _UIDS

@@ -1,7 +1,7 @@
-"""A data set as a flat stream of events, whatever its nesting: what JSON and re-encoding are made from.
+"""A data set as a flat stream of events, whatever its nesting: the basis of JSON and re-encoding.
 
 One loop with a stack of its own, so that no input can exhaust Python's; nesting is bounded by MAX_DEPTH. Values are
-not read here: an event says where they stand. The fast pass over a header is in elements.py.
+not read here: an event gives their place. The fast pass over a header is in elements.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, Syntax
 from gateway.errors import DataSetError, TruncatedDataSet
 
 MAX_DEPTH: Final = 128
-"""Sequences inside one another. Real objects stay under 30; each level costs 8 bytes to ask for."""
+"""Nested sequences. Real objects stay under 30; each level costs a sender 8 bytes."""
 
 _SHORT: Final = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US"
 _LONG: Final = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
@@ -36,12 +36,12 @@ UNDEFINED: Final = 0xFFFFFFFF
 
 
 class Kind(IntEnum):
-    """What an event announces."""
+    """The kind of an event."""
 
     ELEMENT = 0
     """An element with a value of defined length."""
     FRAGMENTS = 1
-    """An element whose value is a sequence of fragments (PS3.5 A.4), which are passed over."""
+    """An element whose value is a sequence of fragments (PS3.5 A.4), which are skipped."""
     SEQUENCE = 2
     ITEM = 3
     ITEM_END = 4
@@ -56,9 +56,9 @@ class Event(NamedTuple):
     """Offset of the element, item or delimiter; of an end without delimiter, the offset after it."""
     value_start: int
     length: int
-    """Of the value, bytes; UNDEFINED for undefined length."""
+    """Length of the value in bytes; UNDEFINED for undefined length."""
     syntax: Syntax
-    """How the value, or the items inside, are encoded."""
+    """The encoding of the value, or of the items inside."""
 
 
 _make = tuple.__new__
@@ -69,12 +69,12 @@ _LENGTH: Final = {False: Struct("<I").unpack_from, True: Struct(">I").unpack_fro
 
 
 def place(tag: int, offset: int) -> str:
-    """How every error of this package says where: `(0008,0018) at offset 12`."""
+    """The place of an element, as in every error of this package: `(0008,0018) at offset 12`."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) at offset {offset}"
 
 
 def is_padding(data: bytes | memoryview) -> bool:
-    """Whether these are zeros, which some writers leave after the data set."""
+    """Whether the bytes are zeros, which some writers leave after the data set."""
     return not any(data)
 
 
@@ -86,8 +86,8 @@ def looks_like_text(code: bytes) -> bool:
 def walk(window: Window, start: int, syntax: Syntax) -> Iterator[Event]:
     """Events of the data set at `start`, up to the end of the window.
 
-    Raises TruncatedDataSet where the data set ends inside an element: for a value only after its event was given, so
-    that the elements before are not lost; DataSetError for what is no data set.
+    Raises: TruncatedDataSet when the data set ends inside an element: in a value only after its event, so
+    that the elements before are not lost; DataSetError for bytes that are no data set.
     """
     return _walk(window, start, syntax, in_items=False, end=_NOWHERE)
 
@@ -98,9 +98,9 @@ def walk_items(data: bytes, syntax: Syntax) -> Iterator[Event]:
 
 
 def behind_meta(window: Window, start: int, syntax: Syntax) -> int:
-    """The offset behind elements of group 0002 that stand at the beginning of a data set, in its own encoding.
+    """The offset behind elements of group 0002 at the beginning of a data set, in its own encoding.
 
-    They may not; Orthanc puts (0002,0003) into the identifiers of its queries for instances.
+    They are not allowed there; Orthanc puts (0002,0003) into the identifiers of its queries for instances.
     """
     position = start
     while not window.ended(position):
@@ -136,8 +136,8 @@ def end_of_fragments(window: Window, tag: int, value_start: int, syntax: Syntax)
 def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: int) -> Iterator[Event]:
     make = _make
     element = Kind.ELEMENT
-    # The container that is being read: where it ends (_NOWHERE: at its delimiter, or with the data set), whether it
-    # holds items or elements, how it is encoded, its tag, and whether its pixels are signed. Outer ones on the stack.
+    # The container that is being read: its end (_NOWHERE: at its delimiter, or with the data set), whether it
+    # holds items or elements, its encoding, its tag, and whether its pixels are signed. Outer ones are on the stack.
     stack: list[tuple[int, bool, Syntax, int, bool]] = []
     outer = ITEM
     signed = False
@@ -158,7 +158,7 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: in
         buffer = window.buffer
         index = position - window.base
         if not syntax.implicit and 0 <= index <= len(buffer) - 8:
-            # The common header, here because a call for each element is a third of the time.
+            # The common header, inlined because a call for each element is a third of the time.
             group, number, code, length = _EXPLICIT[syntax.big_endian](buffer, index)
             vr = SHORT_VRS.get(code, "")
             tag, value_start, coding = group << 16 | number, position + 8, syntax
@@ -177,7 +177,7 @@ def _walk(window: Window, start: int, syntax: Syntax, *, in_items: bool, end: in
                 end, in_items, outer = inner, False, ITEM
                 position = value_start
             elif in_items and tag == SEQUENCE_DELIMITATION:
-                # Also where the sequence has a length: some writers give both.
+                # Also if the sequence has a length: some writers give both.
                 if end == _NOWHERE or value_start == end:
                     yield make(Event, (Kind.SEQUENCE_END, outer, "", position, value_start, 0, syntax))
                     if not stack:
@@ -258,7 +258,7 @@ def _header(window: Window, position: int, syntax: Syntax, nested: bool) -> tupl
         (length,) = _LENGTH[syntax.big_endian](window.buffer, index + 8)
         vr = LONG_VRS.get(code, "UN")
         if vr == "UN":
-            # Implicit VR Little Endian inside, whatever the data set is in (PS3.5 §6.2.2).
+            # The content is Implicit VR Little Endian, whatever the data set's encoding (PS3.5 §6.2.2).
             return tag, implicit_vr(tag), position + 12, length, IMPLICIT_VR_LITTLE_ENDIAN
         if length == UNDEFINED and vr not in ("SQ", "OB", "OW"):
             raise DataSetError(f"{place(tag, position)}: undefined length with VR {vr} (PS3.5 §7.1.1)")
@@ -266,7 +266,7 @@ def _header(window: Window, position: int, syntax: Syntax, nested: bool) -> tupl
     if looks_like_text(code):
         return tag, implicit_vr(tag), position + 8, length, syntax
     if syntax.big_endian:
-        if tag == 0 and length == 0:
+        if tag == 0 and length == 0 and not any(code):
             return tag, "UN", position + 8, 0, syntax
         raise DataSetError(f"{place(tag, position)}: no VR but {code!r} (PS3.5 §7.1.2)")
     # An element with implicit VR among explicit ones: DCMTK and pydicom read it too.

@@ -1,1 +1,1 @@
-"""PS3.7, messages. No I/O: command sets as bytes and values, and messages put together from fragments."""
+"""PS3.7, messages. No I/O: command sets as bytes and values, and messages assembled from fragments."""

@@ -1,7 +1,7 @@
-"""Messages put together from fragments of P-DATA: PS3.7 §6.3.1, PS3.8 Annex E.
+"""Messages assembled from fragments of P-DATA: PS3.7 §6.3.1, PS3.8 Annex E.
 
 Here: the order of command and data set fragments, and the bound on a command set. Not here: how PDVs are found
-(`gateway.ul`), what a message asks for (`gateway.scp`), and the data set itself, which is passed on as it comes.
+(`gateway.ul`), what a message does (`gateway.scp`), and the data set itself, which is passed on as it arrives.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gateway.ul.events import DataFragment
 from gateway.ul.items import INVALID_PARAMETER, UNEXPECTED_PARAMETER
 
 MAX_COMMAND_LENGTH: Final = 65536
-"""Bytes of a command set, at most. A real one has about 200."""
+"""Maximum bytes of a command set. A real one has about 200."""
 
 
 @dataclass(slots=True)
 class MessageStarted:
-    """A command set is whole. If `command.has_data_set`, its fragments follow, else the message is whole."""
+    """A complete command set. If `command.has_data_set`, its fragments follow, else the message is complete."""
 
     context_id: int
     command: Command
@@ -37,30 +37,30 @@ class DataSetFragment:
 
 
 class Assembler:
-    """Turns the DataFragments of one association into messages.
+    """Assembles the DataFragments of one association into messages.
 
-    `contexts` are the identifiers that were accepted, such as `Association.contexts`.
+    `contexts` are the accepted context identifiers, such as `Association.contexts`.
     """
 
     __slots__ = ("_awaits_data", "_command", "_context_id", "_contexts")
 
     def __init__(self, contexts: Container[int]) -> None:
         self._contexts = contexts
-        self._context_id = 0  # of the message that is under way; 0 between messages
+        self._context_id = 0  # of the message in progress; 0 between messages
         self._awaits_data = False
         self._command = bytearray()
 
     @property
     def idle(self) -> bool:
-        """Whether no message is under way: the last one came to its end."""
+        """Whether no message is in progress: the last one is complete."""
         return self._context_id == 0
 
     def feed(self, fragment: DataFragment) -> MessageStarted | DataSetFragment | None:
-        """Take the next fragment; None while a command set is incomplete.
+        """Process the next fragment; returns None while a command set is incomplete.
 
-        Raises ProtocolError (the association is to be aborted with it) for a context that was not accepted or that
-        changes inside a message, a data set that no command announced, a command where the rest of a data set is due,
-        and a command set that is too long or unreadable.
+        Raises: ProtocolError (the association is to be aborted with its reason) for a context that was not accepted or
+        that changes inside a message; a data set that no command announced; a command where the rest of a data set is
+        due; a command set that is too long or unreadable.
         """
         context_id = fragment.context_id
         if self._awaits_data:

@@ -1,6 +1,6 @@
 """The command set of a DIMSE message as a value, and as bytes: PS3.7 §6.3, §9.3, §10.3 and Annex E.
 
-Here: reading and writing command elements, Implicit VR Little Endian, by one table. Not here: which elements each
+Here: decoding and encoding command elements, Implicit VR Little Endian, by one table. Not here: which elements each
 message has (`messages`), fragments (`assembler`).
 """
 
@@ -39,8 +39,10 @@ _NAMES: Final[dict[int, str]] = {
 }
 
 _UI, _US, _AE, _LO, _AT = range(5)
-# Every element of the command set that is not retired (PS3.7 Table E.1-1): element number, in group 0000, to the
-# attribute of Command that holds it, and its value representation.
+MAX_COMMENT_LENGTH: Final = 64
+"""Characters of an Error Comment (PS3.5 Table 6.2-1: LO)."""
+# Every element of the command set that is not retired (PS3.7 Table E.1-1): element number in group 0000, the
+# attribute of Command for it, and its value representation.
 _ELEMENTS: Final[dict[int, tuple[str, int]]] = {
     0x0002: ("affected_sop_class_uid", _UI),
     0x0003: ("requested_sop_class_uid", _UI),
@@ -107,7 +109,7 @@ class Command:
     def __init__(
         self, command_field: int, command_data_set_type: int = NO_DATA_SET, **elements: int | str | list[int] | None
     ) -> None:
-        """`elements` are attributes by name; None leaves one out. TypeError for a name that is none."""
+        """`elements` are attributes by name; None leaves one out. Raises: TypeError for an unknown name."""
         for name in elements:
             if name not in _ATTRIBUTES:
                 raise TypeError(f"a command set has no {name}")
@@ -123,12 +125,12 @@ class Command:
 
     @property
     def is_request(self) -> bool:
-        """Whether this is a request (or C-CANCEL), not a response."""
+        """Whether the message is a request (or C-CANCEL), not a response."""
         return self.command_field < 0x8000
 
     @property
     def name(self) -> str:
-        """The message: `C-STORE-RQ`."""
+        """The name of the message: `C-STORE-RQ`."""
         return _NAMES.get(self.command_field, f"command {self.command_field:04X}H")
 
     def __repr__(self) -> str:
@@ -147,10 +149,10 @@ class Command:
 
     @classmethod
     def decode(cls, data: bytes | bytearray | memoryview) -> Command:
-        """Read a whole command set. Elements unknown or retired are skipped, order and group length not checked.
+        """Decode a complete command set. Unknown and retired elements are skipped; order and group length are ignored.
 
-        Raises ProtocolError where an element runs past the end, is not of group 0000, or has a length that its value
-        representation does not allow, and where a field is missing that no message of its kind can do without.
+        Raises: ProtocolError where an element runs past the end, is not of group 0000, or has a length that its value
+        representation does not allow; where a field is missing that every message of its kind needs.
         """
         buffer = bytes(data)
         command = cls.__new__(cls)
@@ -211,7 +213,8 @@ class Command:
             elif vr == _AT:
                 raw = b"".join([struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in value])
             else:
-                raw = value.encode("ascii", "replace")[: 64 if vr == _LO else 16]
+                raw = value.encode("ascii", "replace")
+                raw = _shortened(raw) if vr == _LO else raw[:16]
                 if len(raw) & 1:
                     raw += b" "
             parts.append(_HEADER.pack(0, element, len(raw)) + raw)
@@ -224,3 +227,11 @@ _ATTRIBUTES: Final = frozenset(name for name, _ in _ELEMENTS.values())
 
 def _unreadable(group: int, element: int, why: str) -> ProtocolError:
     return ProtocolError(f"element ({group:04X},{element:04X}) of the command set {why}")
+
+
+def _shortened(comment: bytes) -> bytes:
+    """An Error Comment within the length of an LO, cut between words: half a UID or number reads as another one."""
+    if len(comment) <= MAX_COMMENT_LENGTH:
+        return comment
+    words = comment[: MAX_COMMENT_LENGTH + 1].rpartition(b" ")[0].rstrip(b" ,;:")
+    return words or comment[:MAX_COMMENT_LENGTH]

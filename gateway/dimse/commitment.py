@@ -1,6 +1,6 @@
-"""Storage commitment as data sets: what is asked, and what came of it (PS3.4 Annex J, push model).
+"""Data sets of storage commitment: the request and its outcome (PS3.4 Annex J, push model).
 
-Both sides read and write both. Who asks, and what makes an instance safe, is not here.
+Both sides encode and decode both. Who requests, and when an instance is safe, is not here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.errors import DataSetError
 
 SOP_CLASS: Final = "1.2.840.10008.1.20.1"
 SOP_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
-"""The well-known instance that every request and report is about (J.3.5)."""
+"""The well-known instance that every request and report refers to (J.3.5)."""
 REQUEST: Final = 1
 """Action Type ID of a request (J.3.2)."""
 COMPLETE: Final = 1
@@ -48,7 +48,7 @@ _RETRIEVE_AE_TITLE: Final = 0x00080054
 
 
 class Reference(NamedTuple):
-    """One instance that is asked about."""
+    """One instance whose commitment is requested."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -56,7 +56,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request: which instances are committed, which are not and why (Failure Reason)."""
+    """The outcome of a request: the committed instances, and the failed ones with their Failure Reason."""
 
     transaction_uid: str
     committed: list[Reference] = field(default_factory=list)
@@ -76,7 +76,7 @@ def request_data_set(transaction_uid: str, references: Iterable[Reference]) -> D
 
 
 def read_request(data_set: DataSet) -> tuple[str, list[Reference]]:
-    """Transaction UID and instances, each once. DataSetError for what makes no request."""
+    """The Transaction UID and the instances, each once. Raises: DataSetError if the data set is no request."""
     transaction_uid = _transaction_uid(data_set)
     references = list(dict.fromkeys(_references(data_set, _REFERENCED_SOP_SEQUENCE)))
     if not references:
@@ -87,30 +87,30 @@ def read_request(data_set: DataSet) -> tuple[str, list[Reference]]:
 
 
 def outcome_data_set(outcome: Outcome, retrieve_aet: str = "") -> DataSet:
-    """The event information of N-EVENT-REPORT (Table J.3-2). `retrieve_aet` is where what is committed can be had."""
-    found: DataSet = {_TRANSACTION_UID: Attribute("UI", [outcome.transaction_uid])}
+    """The event information of N-EVENT-REPORT (Table J.3-2). `retrieve_aet` is the AE title to retrieve from."""
+    data_set: DataSet = {_TRANSACTION_UID: Attribute("UI", [outcome.transaction_uid])}
     if outcome.committed:
-        found[_REFERENCED_SOP_SEQUENCE] = Attribute("SQ", [_item(reference) for reference in outcome.committed])
+        data_set[_REFERENCED_SOP_SEQUENCE] = Attribute("SQ", [_item(reference) for reference in outcome.committed])
         if retrieve_aet:
-            found[_RETRIEVE_AE_TITLE] = Attribute("AE", [retrieve_aet])
+            data_set[_RETRIEVE_AE_TITLE] = Attribute("AE", [retrieve_aet])
     if outcome.failed:
-        found[_FAILED_SOP_SEQUENCE] = Attribute(
+        data_set[_FAILED_SOP_SEQUENCE] = Attribute(
             "SQ", [{**_item(each), _FAILURE_REASON: Attribute("US", [reason])} for each, reason in outcome.failed]
         )
-    return found
+    return data_set
 
 
 def read_outcome(data_set: DataSet) -> Outcome:
-    """What a report says. DataSetError for what is none."""
+    """Decode a report. Raises: DataSetError if the data set is no report."""
     failed = []
-    items = data_set.get(_FAILED_SOP_SEQUENCE, _NOTHING).values
+    items = data_set.get(_FAILED_SOP_SEQUENCE, _ABSENT).values
     for reference, item in zip(_references(data_set, _FAILED_SOP_SEQUENCE), items, strict=True):
-        reasons = item.get(_FAILURE_REASON, _NOTHING).values
+        reasons = item.get(_FAILURE_REASON, _ABSENT).values
         failed.append((reference, int(reasons[0]) if reasons else PROCESSING_FAILURE))
     return Outcome(_transaction_uid(data_set), _references(data_set, _REFERENCED_SOP_SEQUENCE), failed)
 
 
-_NOTHING: Final = Attribute("SQ")
+_ABSENT: Final = Attribute("SQ")
 
 
 def _item(reference: Reference) -> DataSet:
@@ -125,7 +125,7 @@ def _transaction_uid(data_set: DataSet) -> str:
 
 
 def _references(data_set: DataSet, tag: int) -> list[Reference]:
-    sequence = data_set.get(tag, _NOTHING)
+    sequence = data_set.get(tag, _ABSENT)
     if sequence.vr != "SQ":
         raise DataSetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no sequence")
     return [
@@ -135,7 +135,7 @@ def _references(data_set: DataSet, tag: int) -> list[Reference]:
 
 
 def _uid(data_set: DataSet, tag: int) -> str:
-    values = data_set.get(tag, _NOTHING).values
+    values = data_set.get(tag, _ABSENT).values
     text = values[0] if len(values) == 1 else ""
     if not isinstance(text, str) or not (is_valid_uid(text) or _lenient(text)):
         raise DataSetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not one UID: {str(text)[:64]!r}")
@@ -143,5 +143,5 @@ def _uid(data_set: DataSet, tag: int) -> str:
 
 
 def _lenient(text: str) -> bool:
-    """Components with leading zeros are wrong and everywhere; what was stored under such a UID can be asked for."""
+    """Whether the text may be a UID with leading zeros: wrong, common, and possibly the UID of a stored instance."""
     return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()

@@ -1,7 +1,7 @@
 """The messages of PS3.7 §9.3 (DIMSE-C) and §10.3 (DIMSE-N) as command sets.
 
-Here: one function for each message, with the elements that its table of the standard lists. A response is made from its
-request, so that message ID and UIDs are those of the request. Not here: data sets, and what the services mean.
+Here: one function for each message, with the elements that its table in the standard lists. A response is made from its
+request, and takes message ID and UIDs from there. Not here: data sets, and what the services mean.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def retrieve_response(
     error_comment: str | None = None,
     data_set: bool = False,
 ) -> Command:
-    """C-GET-RSP (§9.3.3.2) or C-MOVE-RSP (§9.3.4.2): numbers of sub-operations; `data_set` when the list of failed
-    SOP instance UIDs follows. `remaining` stands in pending and cancel responses only: None leaves it out.
+    """C-GET-RSP (§9.3.3.2) or C-MOVE-RSP (§9.3.4.2): numbers of sub-operations; `data_set` if the list of failed
+    SOP instance UIDs follows. `remaining` belongs in pending and cancel responses only: None leaves it out.
     """
     answer = response(request, status, error_comment, data_set=data_set)
     answer.remaining_suboperations = remaining
@@ -132,7 +132,7 @@ def n_event_report_request(
 def n_get_request(
     message_id: int, sop_class_uid: str, sop_instance_uid: str, attributes: list[int] | None = None
 ) -> Command:
-    """N-GET-RQ (§10.3.2.1): `attributes` are the tags wanted, None for all."""
+    """N-GET-RQ (§10.3.2.1): `attributes` are the requested tags, None for all."""
     return Command(
         c.N_GET_RQ,
         requested_sop_class_uid=sop_class_uid,
@@ -193,7 +193,7 @@ def n_delete_request(message_id: int, sop_class_uid: str, sop_instance_uid: str)
 def n_response(
     request: Command, status: int = 0, *, data_set: bool = False, error_comment: str | None = None
 ) -> Command:
-    """The response to any DIMSE-N request (§10.3): the affected UIDs are those that were affected or requested."""
+    """The response to any DIMSE-N request (§10.3), with the affected or requested UIDs of the request."""
     answer = response(request, status, error_comment, data_set=data_set)
     answer.event_type_id = request.event_type_id
     answer.action_type_id = request.action_type_id
@@ -203,13 +203,13 @@ def n_response(
 def response(request: Command, status: int, error_comment: str | None = None, *, data_set: bool = False) -> Command:
     """A response to any request: its command field, message ID and UIDs, with `status`."""
     answer = Command.__new__(Command)
-    values, asked = answer.__dict__, request.__dict__.get
-    values["affected_sop_class_uid"] = asked("affected_sop_class_uid") or asked("requested_sop_class_uid")
+    values, field = answer.__dict__, request.__dict__.get
+    values["affected_sop_class_uid"] = field("affected_sop_class_uid") or field("requested_sop_class_uid")
     values["command_field"] = request.command_field | 0x8000
-    values["message_id_being_responded_to"] = asked("message_id")
+    values["message_id_being_responded_to"] = field("message_id")
     values["command_data_set_type"] = _type(data_set)
     values["status"] = status
-    values["affected_sop_instance_uid"] = asked("affected_sop_instance_uid") or asked("requested_sop_instance_uid")
+    values["affected_sop_instance_uid"] = field("affected_sop_instance_uid") or field("requested_sop_instance_uid")
     if error_comment is not None:
         values["error_comment"] = error_comment
     return answer

@@ -1,6 +1,6 @@
 """Status values of DIMSE responses: PS3.7 Annex C, PS3.4 Annexes B (storage), C (query, retrieve) and others.
 
-Here: names, categories, words for logs. Not here: which error of ours becomes which status (`gateway.scp`).
+Here: names, categories, words for logs. Not here: which of our errors maps to which status (`gateway.scp`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Category(Enum):
-    """PS3.7 Annex C: what a status means for the operation."""
+    """The categories of statuses of PS3.7 Annex C."""
 
     SUCCESS = "success"
     WARNING = "warning"

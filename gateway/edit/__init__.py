@@ -1,1 +1,1 @@
-"""Attributes changed, and what identifies a patient taken away. No asyncio; reads by `read`, for a thread."""
+"""Changes to objects: attributes edited, and identifying data removed. No asyncio; all input comes from `read`."""

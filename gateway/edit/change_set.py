@@ -1,7 +1,7 @@
-"""A set of changes, made ready once for any number of objects and threads: de-identification, steps, transfer syntax.
+"""A change set, compiled once for any number of objects and threads: de-identification, steps, transfer syntax.
 
-No asyncio, and no I/O but by `read`: blocking, for a thread. All that is made up is a function of the object, the set
-and its key, so that whoever does it again, or another gateway with the same key, makes the same.
+No asyncio, and no input except by `read`: blocking, for a thread. Every generated value is a function of the object,
+the set and its key, so that a repetition, or another gateway with the same key, generates the same.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from gateway.edit.deid.keyed import Keyed
 from gateway.edit.draft import Draft
 from gateway.edit.edited import Edited, spool
 from gateway.edit.originals import keep_originals
-from gateway.edit.steps import KEYED, Apply, ready
+from gateway.edit.steps import KEYED, Apply, compile_step
 from gateway.edit.tree import Tree, find
 from gateway.errors import ConfigurationError, EditError, UnsupportedTransferSyntax
 from gateway.imaging import derived
 from gateway.imaging.encode import ENCODERS
 from gateway.imaging.pixels import INFLATE_LIMIT
 from gateway.imaging.transcode import SOURCES, TARGETS, transcode
+from gateway.imaging.workspace import ANY, Workspace
 
-MOST_STEPS: Final = 1000
+MAX_STEPS: Final = 1000
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
 STUDY_INSTANCE_UID: Final = 0x0020000D
@@ -40,7 +41,7 @@ SERIES_INSTANCE_UID: Final = 0x0020000E
 
 
 class Received(NamedTuple):
-    """How an object came here, for what it says of its former values."""
+    """The reception of an object, for the record of its former values."""
 
     calling_aet: str
     received_at: float
@@ -51,7 +52,7 @@ class Received(NamedTuple):
 class ChangeSet:
     name: str
     version: str
-    """12 hexadecimal digits: other ones where the set says something else, or its key is another."""
+    """12 hexadecimal digits that change with the content of the set and with its key."""
     _deidentifier: Deidentifier | None
     _steps: tuple[Apply, ...]
     _keep_originals: bool
@@ -65,7 +66,7 @@ class ChangeSet:
 
     @classmethod
     def build(cls, name: str, section: Changes) -> ChangeSet:
-        """Reads the files that the section names. ConfigurationError says the place and what would be right."""
+        """Compile a section; reads the files that it names. Raises ConfigurationError with the place and the remedy."""
         place = f"changes.{name}"
         key = _key(section, place)
         hides = section.deidentify is not None or any(isinstance(step, KEYED) for step in section.steps)
@@ -76,8 +77,8 @@ class ChangeSet:
             )
         if section.deidentify is None and not section.steps and not section.transfer_syntax:
             raise ConfigurationError(f"{place}: changes nothing; add [[{place}.steps]] or [{place}.deidentify]")
-        if len(section.steps) > MOST_STEPS:
-            raise ConfigurationError(f"{place}.steps: {len(section.steps)} steps, {MOST_STEPS} are possible")
+        if len(section.steps) > MAX_STEPS:
+            raise ConfigurationError(f"{place}.steps: {len(section.steps)} steps, at most {MAX_STEPS} are possible")
         if section.original_attributes and hides:
             raise ConfigurationError(f"{place}.original_attributes: would show what the set hides; leave it out")
         try:
@@ -92,7 +93,7 @@ class ChangeSet:
             name,
             _version(section, key),
             deidentifier,
-            tuple(ready(step, keyed, f"{place}.steps[{at}]") for at, step in enumerate(section.steps)),
+            tuple(compile_step(step, keyed, f"{place}.steps[{at}]") for at, step in enumerate(section.steps)),
             section.original_attributes,
             section.transfer_syntax,
             section.quality,
@@ -107,24 +108,25 @@ class ChangeSet:
         transfer_syntax_uid: str,
         *,
         received: Received | None = None,
-        folder: Path | None = None,
+        workspace: Workspace = ANY,
     ) -> Edited:
-        """What the data set that `read` gives from `start` to `end` becomes; what is large waits in `folder`.
+        """Apply the set to the data set that `read` returns from `start` to `end`; large results are spooled in the
+        `workspace`.
 
-        Without `received` the change is one of now, by hand: its moment is the one thing that another time differs.
-
-        All of it or nothing: EditError says what cannot be changed, or may not pass, and where; DataSetError what is
-        malformed; UnsupportedTransferSyntax, StorageError. The source must stay open until the result is closed.
+        Without `received` the change counts as made now, by hand: a repetition then differs in its time alone. The
+        source must stay open until the result is closed. All or nothing. Raises: EditError for what cannot be changed,
+        or must not be sent, with its place; DataSetError for a malformed object; UnsupportedTransferSyntax;
+        StorageError.
         """
         first: Edited | None = None
         received = received or Received("", time.time())
         if self._deidentifier is not None:
-            first = self._deidentifier.apply(read, start, end, transfer_syntax_uid, folder=folder)
+            first = self._deidentifier.apply(read, start, end, transfer_syntax_uid, workspace=workspace)
             read, start, end, transfer_syntax_uid = first.read, 0, first.length, first.transfer_syntax_uid
         try:
             edited, has_pixels = self._stepped(read, start, end, transfer_syntax_uid, received)
             if self._target and (has_pixels or not transfer_syntax(self._target).encapsulated):
-                self._transcode(edited, folder)
+                self._transcode(edited, workspace)
         except BaseException:
             if first is not None:
                 first.close()
@@ -134,7 +136,7 @@ class ChangeSet:
     def _stepped(
         self, read: Read, start: int, end: int, transfer_syntax_uid: str, received: Received
     ) -> tuple[Edited, bool]:
-        """The object after all steps, and whether it has Pixel Data; byte for byte the same where none changed it."""
+        """The object after all steps, and whether it has Pixel Data; byte for byte the same if no step changed it."""
         syntax = transfer_syntax(transfer_syntax_uid)
         source, first, last = read, start, end
         if syntax.deflated:
@@ -148,7 +150,7 @@ class ChangeSet:
         study, series = draft.top(STUDY_INSTANCE_UID), draft.top(SERIES_INSTANCE_UID)
         if draft.changed:
             if not (sop_class and sop_instance):
-                raise EditError("what it has become does not say which SOP instance it is")
+                raise EditError("the changed object does not say which SOP instance it is")
             draft.drop_group_lengths()
             if self._keep_originals:
                 keep_originals(draft, received.calling_aet, received.received_at)
@@ -165,21 +167,23 @@ class ChangeSet:
             edited = Edited(transfer_syntax_uid, sop_class, sop_instance, study, series, end - start, verbatim, tuple)
         return edited, find(tree.nodes, PIXEL_DATA) is not None
 
-    def _transcode(self, edited: Edited, folder: Path | None) -> None:
+    def _transcode(self, edited: Edited, workspace: Workspace) -> None:
         source, target, key = edited.transfer_syntax_uid, self._target, self._key
         if source == target and self._quality is None:
             return
         if source not in SOURCES:
-            raise UnsupportedTransferSyntax(f"{name_of(source)} is not decoded here")
-        pieces = transcode(edited.read, 0, edited.length, source, target, quality=self._quality, key=key, folder=folder)
-        spool(edited, pieces, folder)
+            raise UnsupportedTransferSyntax(f"{name_of(source)} cannot be decoded here")
+        pieces = transcode(
+            edited.read, 0, edited.length, source, target, quality=self._quality, key=key, workspace=workspace
+        )
+        spool(edited, pieces, workspace.folder)
         edited.transfer_syntax_uid = target
         if self._quality is not None:
             edited.sop_instance_uid = derived.sop_instance_uid(edited.sop_instance_uid, target, self._quality, key)
 
 
 def _after(first: Edited, second: Edited) -> Edited:
-    """`second`, which reads `first`: closed with it, and telling its changes too."""
+    """Combine `second`, which reads `first`: closes both, and lists the changes of both."""
 
     def close() -> None:
         second.close()
@@ -218,10 +222,10 @@ def _check_target(section: Changes, place: str) -> None:
 
 
 def _version(section: Changes, key: bytes) -> str:
-    told = msgspec.json.encode(msgspec.structs.replace(section, key="", key_file=""))
-    digest = hashlib.sha256(told)
+    content = msgspec.json.encode(msgspec.structs.replace(section, key="", key_file=""))
+    digest = hashlib.sha256(content)
     digest.update(hmac.digest(key, b"fingerprint", "sha256") if key else b"")
     if section.deidentify is not None:
         for file in filter(None, (section.deidentify.pseudonyms, *section.deidentify.sealed_for)):
-            digest.update(Path(file).read_bytes())  # they were read just now
+            digest.update(Path(file).read_bytes())  # checked by `build` just before
     return digest.hexdigest()[:12]

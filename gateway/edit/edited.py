@@ -1,4 +1,4 @@
-"""What comes of a change: another data set, that is read as a stored one."""
+"""The result of a change: another data set, read like a stored one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IN_MEMORY: Final = 16 << 20
 
 @dataclass(slots=True)
 class Edited:
-    """`read` it as a stored one, by one reader at a time, while its source is open; then `close` it."""
+    """A changed data set. `read` is for one reader at a time, while the source is open; `close` afterwards."""
 
     transfer_syntax_uid: str
     sop_class_uid: str
@@ -28,13 +28,13 @@ class Edited:
     length: int
     """Bytes."""
     read: Read
-    """From offset 0."""
+    """Reads from offset 0."""
     _changes: Callable[[], tuple[Change, ...]]
     _close: Callable[[], None] = field(default=lambda: None)
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What became of what. Reads the original once more, so while that is there."""
+        """Every change, with the values before and after. Reads the source again, which must still be open."""
         return self._changes()
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Edited:
 
 
 def spool(edited: Edited, pieces: Iterator[bytes], folder: Path | None) -> None:
-    """Have what comes in pieces in its place: it waits in memory, or where it is large in `folder`."""
+    """Replace the content of `edited` with `pieces`, spooled in memory or, when large, in `folder`."""
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder is not None else None)  # noqa: SIM115 - closed with what it holds
     try:
         for piece in pieces:
@@ -50,7 +50,7 @@ def spool(edited: Edited, pieces: Iterator[bytes], folder: Path | None) -> None:
     except OSError as error:
         file.close()
         kind = OutOfSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed
-        raise kind(f"what an object has become cannot be kept: {error}") from error
+        raise kind(f"a changed object cannot be spooled: {error}") from error
     except BaseException:
         file.close()
         raise

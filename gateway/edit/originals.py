@@ -1,4 +1,4 @@
-"""What attributes were before they were changed: one more item of the Original Attributes Sequence (0400,0561)."""
+"""The Original Attributes Sequence (0400,0561): records former values in one more item."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gateway.errors import EditError
 
 ORIGINAL_ATTRIBUTES: Final = 0x04000561
 SYSTEM: Final = "dicom-gateway"
-LARGEST: Final = 64 << 10
-"""Bytes of a value, past which it is not kept."""
-MOST: Final = 1000
-"""Items that there may be: so often it was changed before."""
+MAX_VALUE_BYTES: Final = 64 << 10
+"""Bytes of a value above which it is not recorded."""
+MAX_ITEMS: Final = 1000
+"""Items of the sequence at most, one for each time that the object was changed."""
 
 
 def keep_originals(draft: Draft, source: str, at: float) -> None:
-    """For what steps changed or took away of the data set itself (PS3.3 C.12.1.1.9), in its encoding as it was.
+    """Record what steps changed or removed in the data set itself (PS3.3 C.12.1.1.9), in its original encoding.
 
-    `source` says where the values came from, `at` is when they were changed, in seconds since 1970.
+    `source` is the source of the former values, `at` the time of the change in seconds since 1970.
     """
     kept = [
         node
         for tag, node in sorted(draft.originals.items())
-        if tag != ORIGINAL_ATTRIBUTES and node.end - node.start <= LARGEST
+        if tag != ORIGINAL_ATTRIBUTES and node.end - node.start <= MAX_VALUE_BYTES
     ]
     if not kept:
         return
@@ -37,8 +37,8 @@ def keep_originals(draft: Draft, source: str, at: float) -> None:
     if sequence is None or sequence.items is None:
         sequence = _sequence(ORIGINAL_ATTRIBUTES, [], syntax)
         put(tree.nodes, sequence)
-    elif sequence.within is not syntax or len(sequence.items) >= MOST:
-        raise EditError(f"{root.name(ORIGINAL_ATTRIBUTES)}: no item can be added to what is there")
+    elif sequence.within is not syntax or len(sequence.items) >= MAX_ITEMS:
+        raise EditError(f"{root.name(ORIGINAL_ATTRIBUTES)}: no further item can be added")
     sequence.fresh = b""
     assert sequence.items is not None
     item = [

@@ -1,4 +1,4 @@
-"""The steps of a change set, made ready: each changes a draft. How attributes are found and written is draft.py's."""
+"""The steps of a change set, compiled: each changes a draft. `draft.py` finds and writes attributes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import re2
 from gateway.config import edits
 from gateway.dicom.dictionary import implicit_vr
 from gateway.dicom.encode import BINARY, NUMBERS, VRS
+from gateway.dicom.validity import fault_of
 from gateway.edit.deid import table
 from gateway.edit.deid.dates import moved
 from gateway.edit.deid.keyed import Keyed
@@ -29,13 +30,14 @@ PATIENT_ID: Final = 0x00100020
 STUDY: Final = 0x0020000D
 CHARSET: Final = 0x00080005
 KEYED: Final = (edits.HashStep, edits.NewUidsStep, edits.ShiftDatesStep)
-"""Steps that need a key, and hide what was there before."""
+"""Steps that need a key, and hide the former values."""
 _IDENTITY: Final = frozenset((0x00080016, 0x00080018, STUDY, 0x0020000E))
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010, 0x7FE00001, 0x7FE00002))
 
 
-def ready(step: edits.Step, keyed: Keyed | None, at: str) -> Apply:
-    """ConfigurationError names the setting under `at`. `keyed` is there for those of KEYED."""
+def compile_step(step: edits.Step, keyed: Keyed | None, at: str) -> Apply:
+    """Compile a step. `keyed` is needed for the steps in KEYED. Raises ConfigurationError with the setting below
+    `at`."""
     match step:
         case edits.SetStep():
             return _set(step, at)
@@ -50,6 +52,7 @@ def ready(step: edits.Step, keyed: Keyed | None, at: str) -> Apply:
             fill = _template(step.replacement, expression.groups, f"{at}.replacement")
             return _of_values(step, at, lambda value: str(expression.sub(fill, value)), "replaced")
         case edits.MapStep():
+            _check_table(step, at)
             return _of_values(step, at, _mapped(step), "mapped")
         case edits.PrefixStep():
             prefix = step.text
@@ -78,9 +81,9 @@ def _target(text: str, at: str) -> Target:
         raise ConfigurationError(f"{at}: {error}") from None
     tag = target.path.steps[-1].tag
     if tag in _PIXELS or not tag & 0xFFFF or tag >> 16 in (0x0000, 0x0002, 0xFFFE):
-        raise ConfigurationError(f"{at}: {text} is not changed by steps")
+        raise ConfigurationError(f"{at}: {text} cannot be changed by a step")
     if tag == CHARSET:
-        raise ConfigurationError(f'{at}: {text} says how text is encoded; do = "to-utf-8" changes both')
+        raise ConfigurationError(f'{at}: {text} is the encoding of the text; do = "to-utf-8" changes both')
     return target
 
 
@@ -95,6 +98,8 @@ def _set(step: edits.SetStep, at: str) -> Apply:
         raise ConfigurationError(f"{at}.value: {step.attribute} must not be empty")
     if vr in NUMBERS:
         _number(step.value, vr, False, f"{at}.value")
+    else:
+        _check(step.value, vr, f"{at}.value")
 
     def apply(draft: Draft) -> None:
         for level, where in draft.places(target):
@@ -110,19 +115,24 @@ def _set(step: edits.SetStep, at: str) -> Apply:
     return apply
 
 
+def _check(text: str, vr: str, at: str) -> None:
+    if fault := fault_of(vr, text):
+        raise ConfigurationError(f"{at}: {fault}")
+
+
 def _number(text: str, vr: str, big_endian: bool, at: str) -> bytes:
     try:
         kind = float if vr in ("FL", "FD") else int
         numbers = [kind(part) for part in text.split("\\")] if text else []
         return struct.pack(f"{'>' if big_endian else '<'}{len(numbers)}{NUMBERS[vr]}", *numbers)
     except (ValueError, OverflowError, struct.error):
-        raise ConfigurationError(f"{at}: {text[:80]!r} is no value of {vr}") from None
+        raise ConfigurationError(f"{at}: {text[:80]!r} is not a value of {vr}") from None
 
 
 def _remove(step: edits.RemoveStep, at: str) -> Apply:
     target = _target(step.attribute, f"{at}.attribute")
     if len(target.path.steps) == 1 and target.path.steps[0].tag in _IDENTITY:
-        raise ConfigurationError(f"{at}.attribute: without {step.attribute} it is no instance")
+        raise ConfigurationError(f"{at}.attribute: an object without {step.attribute} is not an instance")
 
     def apply(draft: Draft) -> None:
         for level, node in list(draft.found(target)):
@@ -175,8 +185,20 @@ def _hash(step: edits.HashStep, keyed: Keyed, at: str) -> Apply:
     last = _target(step.attribute, f"{at}.attribute").path.steps[-1]
     if not last.creator and implicit_vr(last.tag) == "UI":
         return _of_values(step, at, keyed.uid, "new UID")
+    vr = implicit_vr(last.tag)
+    if not last.creator and fault_of(vr, keyed.pseudonym("", "")):
+        raise ConfigurationError(
+            f"{at}.attribute: {step.attribute} has VR {vr}, which cannot hold the letters of a hash; remove it, or "
+            "shift its dates"
+        )
     kind = str(last)
     return _of_values(step, at, lambda value: keyed.pseudonym(kind, value), "hashed")
+
+
+def _check_table(step: edits.MapStep, at: str) -> None:
+    last = _target(step.attribute, f"{at}.attribute").path.steps[-1]
+    for new in step.table.values() if not last.creator else ():
+        _check(new, implicit_vr(last.tag), f"{at}.table")
 
 
 def _mapped(step: edits.MapStep) -> Callable[[str], str]:
@@ -193,11 +215,11 @@ def _compiled(pattern: str, at: str) -> Any:
     try:
         return re2.compile(pattern)
     except re2.error as error:
-        raise ConfigurationError(f"{at}: {pattern!r} is no regular expression of RE2's: {error}") from None
+        raise ConfigurationError(f"{at}: {pattern!r} is not a regular expression of RE2: {error}") from None
 
 
 def _template(text: str, groups: int, at: str) -> Callable[[Any], str]:
-    r"""What stands for a match: `\1` is a group, `\0` all of it, `\\` a backslash. RE2's takes Python's escapes too."""
+    r"""Parse a replacement: `\1` is a group, `\0` the match, `\\` a backslash. RE2 alone would take more escapes."""
     parts = _BACKSLASH.split(text)
     for part in parts[1::2]:
         if part != "\\" and (part not in _DIGITS or int(part) > groups):
@@ -214,7 +236,7 @@ def _template(text: str, groups: int, at: str) -> Callable[[Any], str]:
 
 @cache
 def _uid_tags() -> frozenset[int]:
-    """Those that PS3.15 Table E.1-1 replaces."""
+    """The tags whose UIDs PS3.15 Table E.1-1 replaces."""
     return frozenset(tag for tag, (basic, _columns) in table.rows().items() if "U" in basic)
 
 
@@ -243,5 +265,6 @@ def _shift_dates(keyed: Keyed, most: int) -> Apply:
 def _shift(draft: Draft, level: Level, node: Node, days: int) -> None:
     text = draft.text(level, node)
     shifted = moved(text, node.vr, days)
-    why = "shifted" if shifted is not None else "no date, so it goes"
-    draft.set_text(level, node.tag, node.vr, shifted or "", why, node)
+    why = "shifted" if shifted is not None else "not a date, so removed"
+    parts = (shifted or "").split("\\")  # unchecked, since the values may be in an old form
+    draft.set_text(level, node.tag, node.vr, shifted or "", why, node, unchecked=parts)

@@ -1,6 +1,6 @@
-"""A data set as a tree of elements that say where they stand, and back: what nobody changed is not copied.
+"""A data set as a tree of elements with their offsets, and its encoding: unchanged parts are never copied.
 
-Values stay where they are until somebody asks. What becomes of them is decided elsewhere.
+Values stay in the source until they are requested. Other modules decide what changes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gateway.dicom.uids import Syntax
 from gateway.dicom.walk import UNDEFINED, Kind, place, walk
 from gateway.errors import DataSetError
 
-MOST: Final = 1 << 20
+MAX_NODES: Final = 1 << 20
 """Elements and items of one data set."""
-LARGEST: Final = 16 << 20
-"""Bytes of a value that is asked for."""
+MAX_VALUE_BYTES: Final = 16 << 20
+"""Bytes of one requested value."""
 _HEAD: Final = 64 << 10
 
 _ITEM: Final = 0xFFFEE000
@@ -35,22 +35,22 @@ class Node:
         self.tag = tag
         self.vr = vr
         self.start = start
-        """Offset of the element; -1 for one that was not there."""
+        """Offset of the element; -1 for a new one."""
         self.value_start = value_start
         self.length = length
-        """Of the value; UNDEFINED for undefined length."""
+        """Length of the value; UNDEFINED for undefined length."""
         self.end = value_start + length
-        """Offset behind it."""
+        """Offset after the element."""
         self.items: list[list[Node]] | None = None
-        """Of a sequence."""
+        """The items of a sequence, None for any other VR."""
         self.fresh: bytes | None = None
-        """Another value, of even length. Of a sequence: b'' for its items as they stand in `items`."""
+        """A new value, of even length; None for an unchanged one. In a sequence, b'' stands for its `items`."""
         self.within = within
-        """How the value, or the items, are encoded."""
+        """The encoding of the value or of the items."""
 
 
 class Tree:
-    """The data set that `read` gives from `start` to `end`. DataSetError, TruncatedDataSet where it is none."""
+    """The data set that `read` returns from `start` to `end`. Raises DataSetError, TruncatedDataSet."""
 
     def __init__(self, read: Read, start: int, end: int, syntax: Syntax) -> None:
         self._read = read
@@ -60,7 +60,7 @@ class Tree:
         self.nodes = self._parse(start, end)
         first = self.nodes[0] if self.nodes else None
         if first is not None and first.within.implicit and first.value_start - first.start == 8:
-            self.syntax = first.within  # without VRs, whatever its transfer syntax says; what is added goes along
+            self.syntax = first.within  # Encoded without VRs, whatever its transfer syntax: new elements follow it.
 
     def _parse(self, start: int, end: int) -> list[Node]:
         top: list[Node] = []
@@ -71,7 +71,7 @@ class Tree:
         head, base = self._head, self._base
         whole = len(head) == end - start
         window = Window.over(head) if whole and base == 0 else Window(self._from_head, start, end)
-        fragments: Node | None = None  # they end where what follows begins
+        fragments: Node | None = None  # ends at the next element
         for kind, tag, vr, at, value_start, length, coding in walk(window, start, self.syntax):
             if fragments is not None:
                 fragments.end = at
@@ -100,8 +100,8 @@ class Tree:
                 fragments.end = end
                 current.append(fragments)
             count += 1
-            if count > MOST:
-                raise DataSetError(f"{place(tag, at)}: more than {MOST} elements")
+            if count > MAX_NODES:
+                raise DataSetError(f"{place(tag, at)}: more than {MAX_NODES} elements")
         return top
 
     def _from_head(self, offset: int, length: int) -> bytes:
@@ -111,24 +111,30 @@ class Tree:
         return self._read(offset, length)
 
     def value(self, node: Node) -> bytes:
-        """The value field as it stands now, in its own byte order. DataSetError for one that is too large."""
+        """The current value field, in its own byte order. Raises DataSetError when it is too large."""
         return self.original(node) if node.fresh is None else node.fresh
 
     def original(self, node: Node) -> bytes:
-        """The value field as it was. Errors as `value`."""
-        if node.length > LARGEST:
-            raise DataSetError(f"{place(node.tag, node.start)}: a value of {node.length} bytes, more than {LARGEST}")
+        """The original value field. Raises like `value`."""
+        if node.length > MAX_VALUE_BYTES:
+            raise DataSetError(
+                f"{place(node.tag, node.start)}: a value of {node.length} bytes, more than {MAX_VALUE_BYTES}"
+            )
         return self._from_head(node.value_start, node.length)
 
+    def overwrite(self, read: Read) -> None:
+        """Read unchanged parts from another `read` of the same object, with other bytes at the same offsets."""
+        self._read = read
+
     def segments(self) -> Segments:
-        """What the data set is now."""
+        """The encoded data set, with all changes."""
         out = Segments(self._read)
         _write(self.nodes, self.syntax, out)
         return out
 
 
 def find(nodes: list[Node], tag: int) -> Node | None:
-    """The element with that tag."""
+    """The element with a tag; None when there is none."""
     for node in nodes:
         if node.tag == tag:
             return node
@@ -136,7 +142,7 @@ def find(nodes: list[Node], tag: int) -> Node | None:
 
 
 def put(nodes: list[Node], node: Node) -> None:
-    """Have `node`, in the place of one with its tag or anew, in the order of tags."""
+    """Insert `node` in the order of tags, in place of an element with its tag."""
     for at, other in enumerate(nodes):
         if other.tag >= node.tag:
             nodes[at : at + (other.tag == node.tag)] = [node]
@@ -145,7 +151,7 @@ def put(nodes: list[Node], node: Node) -> None:
 
 
 class Segments:
-    """Bytes made of pieces of a source and of new ones. `read` them as a stored object."""
+    """Bytes combined from ranges of a source and new bytes, read like a stored object."""
 
     def __init__(self, read: Read) -> None:
         self._source = read
@@ -170,7 +176,7 @@ class Segments:
         self.length += end - start
 
     def read(self, offset: int, length: int) -> bytes:
-        """Fewer bytes at the end, as of any object."""
+        """Read up to `length` bytes; fewer at the end, like any object."""
         if offset < 0 or length <= 0:
             return b""
         return b"".join(self._parts(offset, min(length, self.length - offset)))
@@ -201,7 +207,7 @@ def _write(nodes: list[Node], syntax: Syntax, out: Segments) -> None:
         elif not node.items:
             out.add(recode.header(node.tag, "SQ", 0, syntax))
         else:
-            # A sequence that came as UN has its items in Implicit VR (PS3.5 §6.2.2), and keeps both.
+            # A sequence received as UN has items in Implicit VR (PS3.5 §6.2.2), and stays so.
             within = node.within
             vr = "UN" if within.implicit and not syntax.implicit else "SQ"
             out.add(recode.header(node.tag, vr, UNDEFINED, syntax))

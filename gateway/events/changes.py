@@ -1,6 +1,6 @@
-"""The change log as it is read: what happened to patients, studies, series and instances, in order.
+"""The change log for readers: what happened to patients, studies, series and instances, in order.
 
-Writing it is part of the scripts that make the changes; waiting for news is in `feed.py`.
+Entries are written by the scripts that make the changes; waiting for entries is in `feed.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from gateway.events import queries
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`kind` and `level` are Orthanc's words: NewPatient, NewStudy, NewSeries, NewInstance, UpdatedAttachment (a new
-    version of the file); Patient, Study, Series, Instance. `at` is seconds since 1970."""
+    """One entry of the change log. `kind` and `level` are Orthanc's words: NewPatient, NewStudy, NewSeries,
+    NewInstance, UpdatedAttachment (a new version of the file); Patient, Study, Series, Instance. `at` is seconds since
+    1970."""
 
     seq: int
     kind: str
@@ -30,6 +31,6 @@ async def changes_since(database: Database, seq: int, limit: int = 100) -> list[
 
 
 async def last_change(database: Database) -> int:
-    """The number of the latest change; 0 where nothing has happened."""
+    """The number of the latest change; 0 if there is none."""
     ((seq,),) = await database.fetch(queries.LAST_CHANGE)
     return int(seq)

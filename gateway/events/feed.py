@@ -1,7 +1,7 @@
-"""Waiting for changes: who shows them live is woken when one is committed, by this process or another one.
+"""Waiting for changes: live views are woken when a change is committed, by this process or another one.
 
-Changes of this process arrive by `notify`. Those of others are noticed by asking the change log once a second,
-by one task for all waiters, and only while somebody waits.
+Changes of this process arrive by `notify`. Those of other processes are found by reading the change log once a second,
+in one task for all waiters, and only while there are waiters.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import logging
 from gateway.database.database import Database
 from gateway.errors import DatabaseError
 from gateway.events.changes import last_change
+from gateway.supervision import lasting
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""How often the change log is asked for changes of other processes."""
+"""Seconds between reads of the change log for changes of other processes."""
 
 
 class Feed:
-    """The latest change number that this process knows of, and its waiters. Belongs to one event loop."""
+    """The latest change number known to this process, and its waiters. Belongs to one event loop."""
 
     def __init__(self, database: Database, *, poll_seconds: float = POLL_SECONDS) -> None:
         self._database = database
@@ -31,7 +32,7 @@ class Feed:
         self._poller: asyncio.Task[None] | None = None
 
     def notify(self, seq: int) -> None:
-        """A change with this number is committed. Cheap: called once for every stored instance."""
+        """Wake the waiters: the change with this number is committed. Cheap: called once for every stored instance."""
         if seq > self._last:
             self._last = seq
             if self._waiters:
@@ -40,13 +41,13 @@ class Feed:
                         waiter.set_result(None)
 
     async def wait_change(self, after_seq: int, timeout: float) -> int:
-        """The number of the latest change, as soon as it is above `after_seq` or `timeout` seconds are over."""
+        """The number of the latest change, as soon as it exceeds `after_seq` or `timeout` seconds have passed."""
         if self._last <= after_seq:
-            await self._look()
+            await self._read()
         if self._last > after_seq:
             return self._last
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(), name="change-feed")
+            self._poller = asyncio.create_task(lasting("reading the change log", self._poll), name="change-feed")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._last <= after_seq:
@@ -59,7 +60,7 @@ class Feed:
         return self._last
 
     async def close(self) -> None:
-        """Stop asking. Waiters come back when their time is over."""
+        """Stop polling. Waiters return when their timeout has passed."""
         if self._poller is not None:
             self._poller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -69,10 +70,10 @@ class Feed:
         await asyncio.sleep(self._poll_seconds)
         while self._waiters:
             try:
-                await self._look()
+                await self._read()
             except DatabaseError as error:
                 log.warning("the change log cannot be read: %s", error)
             await asyncio.sleep(self._poll_seconds)
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         self.notify(await last_change(self._database))

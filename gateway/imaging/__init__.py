@@ -1,1 +1,1 @@
-"""Pixels: frames, decoding, encoding, transcoding, rendering. Takes `read(offset, length)`, never a store."""
+"""Pixels: frames, decoding, encoding, transcoding. Works on `read(offset, length)`, never on a store."""

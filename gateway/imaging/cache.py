@@ -1,6 +1,6 @@
-"""What was made and may be asked for again: frames, kept by whatever names them, within a number of bytes.
+"""A cache of results that are expensive to make, such as frames, bounded in bytes.
 
-Called from worker threads. Not here: what a key means; storage keys are never used twice, so nothing goes stale.
+Called from worker threads. The meaning of keys is not here; storage keys are never used twice, so nothing goes stale.
 """
 
 from __future__ import annotations
@@ -11,49 +11,54 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Final, Generic, TypeVar
 
+from gateway import telemetry
+
 T = TypeVar("T")
 
-OVERHEAD: Final = 512
-"""Bytes that an entry is taken to cost besides its value: key, links, objects."""
+OVERHEAD_BYTES: Final = 512
+"""Assumed cost of an entry besides its value: key, links, objects."""
 
 
 class Cache(Generic[T]):
-    """Values up to `capacity` bytes together, by `size` of each; the least recently used go first.
+    """Values up to `capacity` bytes in total, by `size` of each; the least recently used are evicted first.
 
-    Whoever asks for what another thread is just making waits for it, and gets its error too where there is one.
-    A value is never larger than a quarter of the whole, so that one cannot drive out all others: it is made each time.
+    A thread that asks for a value that another thread is making waits for it, and gets its error if there is one.
+    A value larger than a quarter of the capacity is not cached, so that one cannot evict all others: it is made each
+    time.
     """
 
-    def __init__(self, capacity: int, size: Callable[[T], int]) -> None:
+    def __init__(self, name: str, capacity: int, size: Callable[[T], int]) -> None:
+        """`name` distinguishes the cache from others in `gateway_cache_bytes`."""
+        self._gauge = telemetry.CACHE_BYTES.labels(name)
         self.capacity = capacity
         self.used = 0
         self._size = size
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
         self._making: dict[Hashable, Future[T]] = {}
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def peek(self, key: Hashable) -> T | None:
-        """The value of `key` where it is kept. Never waits for one that is being made, so it may be asked anywhere."""
+        """The cached value of `key`, or None. Never waits for a value that is being made, so it is safe on the loop."""
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 return None
-            self._kept.move_to_end(key)
-            return kept[0]
+            self._entries.move_to_end(key)
+            return entry[0]
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of `key`, from `make` unless it is kept or being made. Raises what `make` raises.
+        """The value of `key`, from `make` unless it is cached or being made. Raises what `make` raises.
 
-        `make` does not ask this cache for the same key.
+        `make` must not ask this cache for the same key.
         """
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
-                return kept[0]
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries.move_to_end(key)
+                return entry[0]
             other = self._making.get(key)
             if other is None:
                 mine = self._making[key] = Future[T]()
@@ -61,7 +66,7 @@ class Cache(Generic[T]):
             try:
                 return other.result()
             finally:
-                del other  # an error holds on to this frame, and all that hangs on it, no longer than it must
+                del other  # An error retains this frame, and everything it refers to, no longer than needed.
         try:
             value = make()
         except BaseException as error:
@@ -71,24 +76,25 @@ class Cache(Generic[T]):
             del mine
             raise
         with self._lock:
-            self._keep(key, value)
+            self._add(key, value)
             del self._making[key]
         mine.set_result(value)
         return value
 
-    def _keep(self, key: Hashable, value: T) -> None:
-        size = self._size(value) + OVERHEAD
+    def _add(self, key: Hashable, value: T) -> None:
+        size = self._size(value) + OVERHEAD_BYTES
         if size > self.capacity // 4:
             return
-        self._kept[key] = value, size
+        self._entries[key] = value, size
         self.used += size
         while self.used > self.capacity:
-            _, (_, freed) = self._kept.popitem(last=False)
+            _, (_, freed) = self._entries.popitem(last=False)
             self.used -= freed
+        self._gauge.set(self.used)
 
 
 class FrameCache(Cache[bytes]):
-    """Frames, decoded, encoded or rendered: the key says of which object, which one, and in which form."""
+    """Frames, decoded, encoded or rendered: the key names the object, the frame, and its form."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__(capacity, len)
+        super().__init__("pictures", capacity, len)

@@ -1,4 +1,4 @@
-"""What an image says about a loss that it has suffered (PS3.3 C.7.6.1.1.5), and who it is afterwards."""
+"""Elements that document a lossy compression (PS3.3 C.7.6.1.1.5), and the new identity of the image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAGS: Final = frozenset(
         *(LOSSY_IMAGE_COMPRESSION, LOSSY_RATIO, LOSSY_METHOD),
     )
 )
-"""What is looked at or changed."""
+"""The attributes read or changed."""
 
 _short = Struct("<HH2sH").pack
 _long = Struct("<HH2sHI").pack
@@ -34,9 +34,9 @@ _item = Struct("<HHI").pack
 
 
 def sop_instance_uid(original: str, target_uid: str, quality: int, key: bytes) -> str:
-    """The SOP Instance UID of an image compressed with loss: the same for the same original, parameters and `key`.
+    """The SOP Instance UID of an image compressed with loss, a function of the original, the parameters and `key`.
 
-    `key` is a secret of whoever asks, so that nobody else can tell one UID from the other.
+    `key` is a secret of the caller: without it one UID cannot be derived from the other.
     """
     text = f"{original.strip(chr(0) + ' ')}|{target_uid}|{quality}".encode("ascii", "replace")
     digest = hashlib.blake2b(text, key=key[:64], digest_size=16).digest()
@@ -44,7 +44,7 @@ def sop_instance_uid(original: str, target_uid: str, quality: int, key: bytes) -
 
 
 def additions(values: Mapping[int, bytes], target: Syntax, quality: int, ratio: float, key: bytes) -> list[Addition]:
-    """The elements that say so, whole: those of TAGS that change, from `values`, which has them as they were."""
+    """The elements of TAGS that change, complete; `values` has the values of the original."""
 
     def text(tag: int) -> str:
         return values.get(tag, b"").decode("ascii", "replace").strip(" \0")
@@ -60,7 +60,7 @@ def additions(values: Mapping[int, bytes], target: Syntax, quality: int, ratio: 
     kind = text(IMAGE_TYPE).split("\\")
     kind = ["DERIVED", *(kind[1:] or ["PRIMARY"])]
     method = ENCODERS[target.uid].method
-    found = [
+    elements = [
         string(IMAGE_TYPE, "CS", "\\".join(kind)),
         string(SOP_INSTANCE_UID, "UI", sop_instance_uid(original, target.uid, quality, key)),
         string(LOSSY_IMAGE_COMPRESSION, "CS", "01"),
@@ -68,14 +68,14 @@ def additions(values: Mapping[int, bytes], target: Syntax, quality: int, ratio: 
         string(LOSSY_METHOD, "CS", one_more(LOSSY_METHOD, method)),
     ]
     if DERIVATION_DESCRIPTION not in values:
-        found.append(string(DERIVATION_DESCRIPTION, "ST", f"Compressed with loss: {method}, quality {quality}"))
+        elements.append(string(DERIVATION_DESCRIPTION, "ST", f"Compressed with loss: {method}, quality {quality}"))
     if SOURCE_IMAGE_SEQUENCE not in values and original:
-        found.append(Addition(SOURCE_IMAGE_SEQUENCE, "SQ", _source(text(SOP_CLASS_UID), original)))
-    return found
+        elements.append(Addition(SOURCE_IMAGE_SEQUENCE, "SQ", _source(text(SOP_CLASS_UID), original)))
+    return elements
 
 
 def _source(sop_class_uid: str, original: str) -> bytes:
-    """One item with what it was made from, and why (PS3.16 CID 7202), in Explicit VR Little Endian."""
+    """One item that references the original, with the purpose (PS3.16 CID 7202), in Explicit VR Little Endian."""
 
     def element(tag: int, vr: str, value: str) -> bytes:
         data = value.encode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Frames as the value of encapsulated pixel data (PS3.5 A.4): fragments, with a table of where each frame begins."""
+"""Frames as the value of encapsulated pixel data (PS3.5 A.4): fragments, with a table of the frames' offsets."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gateway.dicom.recode import Addition
 from gateway.imaging.spool import Spool
 
 _MAX_OFFSET: Final = 0xFFFFFFFF
-_PIECE: Final = 512 << 10
+_PIECE_BYTES: Final = 512 << 10
 _item = Struct("<HHI").pack
 _DELIMITER: Final = _item(0xFFFE, 0xE0DD, 0)
 
 
 def offsets(lengths: array[int]) -> array[int]:
-    """Of the item of each frame from the first (PS3.5 A.4): one fragment a frame, of even length."""
-    found, at = array("Q"), 0
+    """The offset of each frame's item from the first (PS3.5 A.4): one fragment a frame, of even length."""
+    table, at = array("Q"), 0
     for length in lengths:
-        found.append(at)
+        table.append(at)
         at += 8 + length + (length & 1)
-    return found
+    return table
 
 
 def extended(lengths: array[int]) -> list[Addition]:
-    """The Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8) where the basic one cannot say how far it is."""
+    """The Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8), if an offset is too large for the basic one."""
     table = offsets(lengths)
     if not table or table[-1] <= _MAX_OFFSET:
         return []
@@ -38,7 +38,7 @@ def extended(lengths: array[int]) -> list[Addition]:
 
 
 def fragments(spool: Spool) -> Iterator[bytes]:
-    """All from the Basic Offset Table, which is empty where there is an extended one, to the delimiter.
+    """The value from the Basic Offset Table, which is empty if there is an extended one, to the delimiter.
 
     In pieces of half a MiB or so: a sender may go to a thread for each.
     """
@@ -49,7 +49,7 @@ def fragments(spool: Spool) -> Iterator[bytes]:
         out += _item(0xFFFE, 0xE000, length + (length & 1))
         for piece in pieces:
             out += piece
-            if len(out) >= _PIECE:
+            if len(out) >= _PIECE_BYTES:
                 yield bytes(out)
                 out.clear()
         out += b"\0" * (length & 1)

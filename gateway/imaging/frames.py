@@ -1,6 +1,6 @@
-"""The frames of encapsulated pixel data (PS3.5 A.4): which fragments each is made of, and their bytes.
+"""The frames of encapsulated pixel data (PS3.5 A.4): the fragments of each, and their bytes.
 
-Not here: what is in them.
+The content of frames is not here.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from gateway.dicom.source import Read, Window
 from gateway.dicom.uids import Syntax
 from gateway.dicom.walk import ITEM, SEQUENCE_DELIMITATION, place
 from gateway.errors import DataSetError
-from gateway.imaging.image import MAX_FRAME
+from gateway.imaging.image import MAX_FRAME_BYTES
 
 MAX_FRAGMENTS: Final = 1 << 20
 """Fragments of one element. Each costs 16 bytes for as long as its frames may be read, each frame another 8."""
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
-"""How a JPEG, JPEG 2000 or JPEG XL stream begins, bare or in a file format."""
+"""First bytes of a JPEG, JPEG 2000 or JPEG XL stream, bare or in a file format."""
 _RLE: Final = "1.2.840.10008.1.2.5"
 
 _item = struct.Struct("<HHI").unpack_from
 
 
 class Frames:
-    """Where the frames of one element are. `read` them by their number, from 0."""
+    """The places of the frames of one element. `read` a frame by its number, from 0."""
 
     __slots__ = ("_bounds", "_lengths", "_offsets")
 
@@ -46,11 +46,11 @@ class Frames:
         return list(zip(self._offsets[first:stop], self._lengths[first:stop], strict=True))
 
     def read(self, read: Read, number: int) -> bytes:
-        """The fragments of a frame, joined. DataSetError where they are longer than a frame may be."""
+        """The joined fragments of a frame. Raises: DataSetError if longer than MAX_FRAME_BYTES, or truncated."""
         pieces = self.pieces(number)
         size = sum(length for _, length in pieces)
-        if size > MAX_FRAME:
-            raise DataSetError(f"frame {number + 1} has {size} bytes, more than {MAX_FRAME}")
+        if size > MAX_FRAME_BYTES:
+            raise DataSetError(f"frame {number + 1} has {size} bytes, more than {MAX_FRAME_BYTES}")
         data = b"".join([read(offset, length) for offset, length in pieces])
         if len(data) < size:
             raise DataSetError(f"frame {number + 1} is cut short")
@@ -58,10 +58,10 @@ class Frames:
 
 
 def locate(read: Read, value_start: int, end: int, syntax: Syntax, frames: int, extended: bytes = b"") -> Frames:
-    """The frames of the fragments at `value_start`, of which there must be `frames`.
+    """The frames in the fragments at `value_start`, of which there must be `frames`.
 
-    By Extended Offset Table (`extended`, the value of (7FE0,0001)), by Basic Offset Table, one fragment each, all of
-    them for one frame, or by how a stream of the kind begins: the first that fits. DataSetError where none does.
+    By Extended Offset Table (`extended`, the value of (7FE0,0001)), by Basic Offset Table, one fragment each, all
+    fragments for one frame, or by the first bytes of a stream: the first that fits. Raises: DataSetError if none does.
     """
     starts, lengths, basic = _fragments(read, value_start, end)
     count = len(starts)
@@ -110,7 +110,7 @@ def _fragments(read: Read, value_start: int, end: int) -> tuple[array[int], arra
 
 
 def _by_table(starts: array[int], table: tuple[int, ...], frames: int) -> list[int]:
-    """Indices of the first fragments, by offsets from the first; none where the table does not fit."""
+    """Indices of the first fragments, by offsets from the first; an empty list if the table does not fit."""
     if len(table) != frames:
         return []
     bounds: list[int] = []

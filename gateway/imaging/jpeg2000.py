@@ -1,31 +1,37 @@
-"""What the headers of a JPEG 2000 stream say, before anything is decoded (ISO 15444-1 Annex A).
+"""Parsing JPEG 2000 streams before decoding: marker segments, the end, size and depth.
 
-A decoder makes a structure for each tile, precinct and code-block, whether any data are there or not: 196 bytes that
+ISO 15444-1 Annex A; high-throughput streams (ISO 15444-15) have the same structure.
+
+A decoder allocates a structure for each tile, precinct and code-block, whether it has data or not: 196 bytes that
 announced 4096 by 4096 pixels in precincts of 2 by 2 took OpenJPEG 9 GB and 44 seconds. So they are counted here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.dicom.source import Read
 from gateway.errors import DataSetError
-from gateway.imaging.codestream import Codestream, check_end
+from gateway.imaging.codestream import Codestream, Segment
 
 _START: Final = b"\xff\x4f\xff\x51"
 _SOT, _SOD, _COD, _COC, _EOC = 0xFF90, 0xFF93, 0xFF52, 0xFF53, 0xFFD9
+COMMENT: Final = 0xFF64
+_FILE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
+_MAX_BOXES: Final = 1000
 _MAX_TILES: Final = 4096
 _MAX_SEGMENTS: Final = 1 << 16
-_BLOCKS: Final = 1 << 18
-"""Code-blocks and precincts that any image may have; larger ones one for each 1024 samples: usual is 4096."""
+_MAX_BLOCKS: Final = 1 << 18
+"""Code-blocks and precincts of any image; larger images may have one for each 1024 samples: usual is 4096."""
 _MAX_SAMPLES: Final = 1 << 27
-"""Samples of a frame; while it is decoded each takes some 8 bytes, whatever its depth."""
+"""Samples of a frame; during decoding each takes some 8 bytes, whatever its depth."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """Coding style of one or all components: what COD and COC have in common."""
+    """Coding style of one or all components: the common part of COD and COC."""
 
     levels: int
     block: tuple[int, int]
@@ -33,7 +39,7 @@ class _Style:
     precincts: bytes
 
     def pieces(self, samples: int) -> float:
-        """Code-blocks and precincts of an image of so many samples, roughly."""
+        """Code-blocks and precincts of an image of `samples` samples, roughly."""
         total = 0.0
         for resolution in range(self.levels + 1):
             exponents = list(self.block)
@@ -47,21 +53,83 @@ class _Style:
 
 
 def bare(data: bytes) -> bytes:
-    """The codestream, without the boxes of the JP2 file format before it. DataSetError where there is none."""
-    start = 0 if data.startswith(_START) else data.find(_START, 0, 1 << 20)
+    """The codestream without the boxes of the JP2 file format. Raises: DataSetError if there is none.
+
+    DICOM does not allow these boxes (PS3.5 A.4.4), but some writers include them.
+    """
+    if data.startswith(_START):
+        return data
+    start, _stop = in_file(lambda at, length: data[at : at + length], len(data))
+    if not data.startswith(_START, start):
+        start = data.find(_START, 0, 1 << 20)
     if start < 0:
         raise DataSetError("not a JPEG 2000 stream: no SOC and SIZ")
-    return data[start:] if start else data
+    return data[start:]
+
+
+def in_file(read: Read, size: int) -> tuple[int, int]:
+    """Start and end of the codestream in a JP2 file of `size` bytes (ISO 15444-1 I.4, I.5.4).
+
+    The whole range if it is no such file, or has no codestream.
+    """
+    at = 0
+    for _ in range(_MAX_BOXES if read(0, len(_FILE)) == _FILE else 0):
+        if at + 8 > size:
+            break
+        head = read(at, min(16, size - at))
+        length, kind, body = int.from_bytes(head[:4], "big"), head[4:8], at + 8
+        if length == 1:
+            length, body = int.from_bytes(head[8:16], "big"), body + 8
+        stop = at + length if length else size
+        if stop < body:
+            break
+        if kind == b"jp2c":
+            return body, min(stop, size)
+        at = stop
+    return 0, size
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield the marker segments of a bare stream behind SOC, in order, and EOC itself (ISO 15444-1 A.2).
+
+    SOD includes the data of its tile-part. Raises: DataSetError if the stream is broken, or ends before EOC.
+    """
+    if not data.startswith(_START):
+        raise DataSetError("not a JPEG 2000 stream: no SOC and SIZ")
+    at, next_part = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        marker, length = (int.from_bytes(data[at + skip : at + skip + 2], "big") for skip in (0, 2))
+        if marker == _EOC:
+            yield Segment(marker, at, at + 2)
+            return
+        if at + 4 > len(data):
+            break
+        if marker == _SOD:
+            # A tile-part of length 0 goes up to EOC, and its data contain no EOC (A.4.2, B.10.1).
+            stop = next_part if next_part > at else data.find(b"\xff\xd9", at + 2)
+            if not 0 <= stop < len(data):
+                break
+        elif marker < 0xFF00 or length < 2:
+            raise DataSetError(f"broken JPEG 2000 stream: no marker at {at}")
+        else:
+            stop = at + 2 + length
+        if marker == _SOT:
+            size = int.from_bytes(data[at + 6 : at + 10], "big")
+            next_part = at + size if size else 0
+        yield Segment(marker, at, stop)
+        at = stop
+    else:
+        raise DataSetError(f"a JPEG 2000 stream with more than {_MAX_SEGMENTS} marker segments")
+    raise DataSetError("the compressed frame is cut short: it ends before its end marker")
 
 
 def parse_jpeg2000(data: bytes) -> Codestream:
-    """Size, samples and depth of a bare stream (SIZ, A.5.1).
+    """Parse size, samples and depth of a bare stream (SIZ, A.5.1), and find its end.
 
-    DataSetError where it is broken, cut short, or would cost more to decode than its pixels are worth.
+    Raises: DataSetError if it is broken, truncated, or too expensive to decode for its pixels.
     """
     if not data.startswith(_START) or len(data) < 43:
         raise DataSetError("not a JPEG 2000 stream: no SOC and SIZ")
-    check_end(data)
     siz = data[4 : 4 + int.from_bytes(data[4:6], "big")]
 
     def number(at: int) -> int:
@@ -73,18 +141,25 @@ def parse_jpeg2000(data: bytes) -> Codestream:
         raise DataSetError("a JPEG 2000 stream whose components have not all the size of the image")
     if len(set(components[::3])) != 1:
         raise DataSetError("a JPEG 2000 stream whose components have different depths")
-    found = Codestream(
+    stream = Codestream(
         rows=number(8) - number(16),
         columns=number(4) - number(12),
         samples=samples,
         precision=(components[0] & 0x7F) + 1,
         signed=components[0] & 0x80 != 0,
     )
-    _check_cost(data, found, (number(20), number(24)), (number(28), number(32)))
-    return found
+    total = _check_size(data, stream, (number(20), number(24)), (number(28), number(32)))
+    end = 0
+    for marker, start, end in segments(data):
+        if marker in (_COD, _COC):
+            style = _style_of(marker, data[start + 4 : end], samples)
+            if style.levels > 32 or min(style.block) > 10 or style.pieces(total) > max(_MAX_BLOCKS, total // 1024):
+                raise DataSetError("a JPEG 2000 stream in more pieces than its pixels are worth")
+    return replace(stream, length=end)
 
 
-def _check_cost(data: bytes, stream: Codestream, tile: tuple[int, int], origin: tuple[int, int]) -> None:
+def _check_size(data: bytes, stream: Codestream, tile: tuple[int, int], origin: tuple[int, int]) -> int:
+    """The number of samples of a stream. Raises: DataSetError if samples or tiles are too many to decode."""
     right, bottom = (int.from_bytes(data[at : at + 4], "big") for at in (8, 12))
     if stream.rows <= 0 or stream.columns <= 0 or 0 in tile:
         raise DataSetError("a JPEG 2000 stream of no size")
@@ -92,36 +167,15 @@ def _check_cost(data: bytes, stream: Codestream, tile: tuple[int, int], origin: 
     tiles = -(-(right - origin[0]) // tile[0]) * -(-(bottom - origin[1]) // tile[1])
     if total > _MAX_SAMPLES or tiles > _MAX_TILES:
         raise DataSetError(f"a JPEG 2000 stream of {total} samples in {tiles} tiles, which is too much to decode")
-    for style in _styles(data, stream.samples):
-        if style.levels > 32 or min(style.block) > 10 or style.pieces(total) > max(_BLOCKS, total // 1024):
-            raise DataSetError("a JPEG 2000 stream in more pieces than its pixels are worth")
+    return total
 
 
-def _styles(data: bytes, samples: int) -> Iterator[_Style]:
-    """Those of the main header and of the headers of tile-parts."""
-    at, next_part = 2, 0
-    for _ in range(_MAX_SEGMENTS):
-        marker, length = (int.from_bytes(data[at + skip : at + skip + 2], "big") for skip in (0, 2))
-        if marker == _SOD:
-            if next_part <= at:
-                return  # up to the end
-            at = next_part
-            continue
-        if marker == _EOC or at + 4 > len(data):
-            return
-        if marker < 0xFF00 or length < 2:
-            raise DataSetError(f"broken JPEG 2000 stream: no marker at {at}")
-        segment = data[at + 4 : at + 2 + length]
-        if marker == _SOT and len(segment) >= 8:
-            size = int.from_bytes(segment[2:6], "big")
-            next_part = at + size if size else 0
-        elif marker == _COD:
-            yield _style(segment[:1], segment[5:])
-        elif marker == _COC:
-            skip = 1 if samples < 257 else 2
-            yield _style(segment[skip : skip + 1], segment[skip + 1 :])
-        at += 2 + length
-    raise DataSetError(f"a JPEG 2000 stream with more than {_MAX_SEGMENTS} marker segments")
+def _style_of(marker: int, segment: bytes, samples: int) -> _Style:
+    """The style in a COD or COC segment; components are numbered in one byte or two."""
+    if marker == _COD:
+        return _style(segment[:1], segment[5:])
+    skip = 1 if samples < 257 else 2
+    return _style(segment[skip : skip + 1], segment[skip + 1 :])
 
 
 def _style(flags: bytes, parameters: bytes) -> _Style:

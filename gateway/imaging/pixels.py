@@ -1,6 +1,6 @@
-"""The frames of a stored object: found once, then read one at a time, as stored or decoded.
+"""The frames of a stored object: located once, then read one at a time, as stored or decoded.
 
-Not here: what codecs do (`decode.py`, `encode.py`), nor the rest of the data set (`transcode.py`). Blocking.
+Codecs are in `decode.py` and `encode.py`, the rest of the data set in `transcode.py`. Blocking.
 """
 
 from __future__ import annotations
@@ -14,55 +14,66 @@ from gateway.dicom.elements import Element
 from gateway.dicom.source import Inflater, Read, Window
 from gateway.dicom.uids import Syntax, transfer_syntax
 from gateway.dicom.walk import Event, Kind, walk
-from gateway.errors import DataSetError
+from gateway.errors import DataSetError, UnsupportedTransferSyntax
 from gateway.imaging import image as attributes
 from gateway.imaging import layout
 from gateway.imaging.decode import decode_frame
 from gateway.imaging.encode import encode_frame
 from gateway.imaging.frames import Frames, locate
 from gateway.imaging.image import Image
+from gateway.imaging.jpegxl import inner_jpeg
 
 INFLATE_LIMIT: Final = 6 << 30
-"""Bytes to which a deflated data set may inflate: the longest value that there can be, and a header before it."""
+"""Bytes to which a deflated data set may inflate: the longest possible value, and a header before it."""
 VIDEO: Final = frozenset(uid for uid in uids.TRANSFER_SYNTAXES if uid.startswith("1.2.840.10008.1.2.4.10"))
-"""MPEG2, H.264 and HEVC: one stream, which is given as if it were one frame, and never decoded."""
+"""MPEG2, H.264 and HEVC: one stream, returned as if it were one frame, and never decoded."""
 _EXTENDED_OFFSETS: Final = 0x7FE00001
 ENCAPSULATED_ONLY: Final = frozenset((_EXTENDED_OFFSETS, 0x7FE00002, 0x7FE00003))
 """Extended Offset Table, its lengths, and the total length of the encapsulated value."""
-_MAX_TABLE: Final = 8 << 20
-_MAX_ATTRIBUTE: Final = 64
+_MAX_TABLE_BYTES: Final = 8 << 20
+_MAX_ATTRIBUTE_BYTES: Final = 64
 _NATIVE: Final = frozenset((uids.IMPLICIT_VR_LITTLE_ENDIAN.uid, uids.EXPLICIT_VR_LITTLE_ENDIAN.uid))
+
+
+RECOMPRESSED_JPEG: Final = ("1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.50")
+"""JPEG XL JPEG Recompression, and the syntax that its frames had before: restored without decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class PixelData:
-    """Where the frames of one object's pixel data stand. Holds no pixels, so it can be kept by storage key.
+    """The places of the frames of one object's pixel data. Holds no pixels, so it can be cached by storage key.
 
-    `read` is of the stored object, `number` from 0. DataSetError where a frame is not there, broken or cut short.
+    `read` reads the stored object, `number` counts from 0. Methods raise DataSetError for a frame that is missing,
+    broken or truncated.
     """
 
     image: Image
     syntax: Syntax
-    """What the frames are in: the object's, but Explicit VR Little Endian for what is not compressed among others."""
+    """The syntax of the frames: the object's, but Explicit VR Little Endian for uncompressed frames among others."""
     _count: int
     _start: int = 0
-    """Of the value, where it is not fragments; in the inflated data set where it is deflated."""
+    """Offset of a value that is not fragments; in the inflated data set if it is deflated."""
     _bits: int = 0
-    """Of one frame in it."""
+    """Bits of one frame in the value."""
     _word: int = 1
-    """Bytes that big endian turns round together."""
+    """Bytes of a big-endian word."""
     _frames: Frames | None = None
     _deflated: tuple[int, int] = (0, 0)
-    """Where the deflated data set starts and ends."""
+    """Start and end of the deflated data set."""
 
     def __len__(self) -> int:
-        """Frames that are there; of video one."""
+        """The number of frames present; 1 for video."""
         return self._count
 
-    def stored(self, read: Read, number: int) -> bytes:
-        """The frame as it is stored: the stream of its fragments, or its uncompressed bytes in little endian.
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding a frame takes, about: the frame, its stream, and 32-bit integers in some decoders."""
+        return self.image.frame_size * (4 if self._frames is not None else 2)
 
-        Single bits are moved to begin with a byte.
+    def stored(self, read: Read, number: int) -> bytes:
+        """The frame as stored: the stream of its fragments, or its uncompressed bytes in little endian.
+
+        Single bits are shifted to begin with a byte.
         """
         if not 0 <= number < self._count:
             raise DataSetError(f"there is no frame {number + 1} among {self._count}")
@@ -72,12 +83,23 @@ class PixelData:
             read = Inflater(read, *self._deflated, INFLATE_LIMIT)
         return layout.cut(self._value(read), self._bits, number)
 
+    def pieces(self, number: int) -> list[tuple[int, int]]:
+        """Offset and length of each fragment of a frame; an empty list if the frames are no fragments."""
+        return [] if self._frames is None else self._frames.pieces(number)
+
+    def end(self, word: int) -> int:
+        """Offset behind the last frame of a value that is no fragments; padding follows.
+
+        `word` is the size of a big-endian word; the last word with any pixels counts whole.
+        """
+        return self._start + -(-self._bits * self._count // 8 // word) * word
+
     def stream(self) -> list[tuple[int, int]]:
-        """Offset and length of each fragment, in order: what video is, joined. Empty where there are no fragments."""
-        return [] if self._frames is None else [each for n in range(self._count) for each in self._frames.pieces(n)]
+        """Offset and length of each fragment, in order: joined, the stream of a video. Empty without fragments."""
+        return [each for number in range(self._count) for each in self.pieces(number)]
 
     def native(self, read: Read, number: int) -> bytes:
-        """The frame decoded: `image.frame_size` bytes, little endian, colour by pixel.
+        """The decoded frame: `image.frame_size` bytes, little endian, colour by pixel.
 
         In the colours of `image.decoded_photometric(syntax)`.
         """
@@ -87,9 +109,9 @@ class PixelData:
         return decode_frame(data, self.syntax, self.image)
 
     def bands(self, read: Read, number: int, rows: int) -> Iterator[bytes]:
-        """As `native`, in pieces of `rows` rows where it is read as it lies, otherwise at once."""
+        """The frame as in `native`, in pieces of `rows` rows if it can be read directly, otherwise in one."""
         image = self.image
-        plain = image.samples == 1 and image.allocated > 1
+        plain = image.samples_per_pixel == 1 and image.bits_allocated > 1
         if self._frames is not None or self.syntax.deflated or not plain or not 0 <= number < self._count:
             yield self.native(read, number)
             return
@@ -104,11 +126,13 @@ class PixelData:
             return self.stored(read, number)
         if target_uid in _NATIVE:
             return self.native(read, number)
+        if (self.syntax.uid, target_uid) == RECOMPRESSED_JPEG:
+            return inner_jpeg(self.stored(read, number))
         decoded = self.image.decoded(self.syntax)
         return encode_frame(self.native(read, number), decoded, transfer_syntax(target_uid))
 
     def _value(self, read: Read) -> Callable[[int, int], bytes]:
-        """Bytes of the uncompressed value, turned to little endian."""
+        """A reader of the uncompressed value, converted to little endian."""
         start, word = self._start, self._word
 
         def part(at: int, length: int) -> bytes:
@@ -123,31 +147,31 @@ class PixelData:
 
 
 @dataclass(slots=True)
-class Level:
-    """The data set itself or one item of a sequence while it is walked: what it says about pixels."""
+class PixelLevel:
+    """The attributes of pixels in the data set itself or in one item of a sequence, collected during a walk."""
 
     values: dict[int, bytes] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
 
     def take(self, event: Event, window: Window) -> None:
-        """Keep the value of an element that has to do with pixels, in little endian."""
+        """Store the value of an element that describes pixels, in little endian."""
         if event.tag not in attributes.TAGS and event.tag not in ENCAPSULATED_ONLY:
             return
         self.starts[event.tag] = event.start
-        if event.length <= (_MAX_TABLE if event.tag == _EXTENDED_OFFSETS else _MAX_ATTRIBUTE):
+        if event.length <= (_MAX_TABLE_BYTES if event.tag == _EXTENDED_OFFSETS else _MAX_ATTRIBUTE_BYTES):
             value = window.read(event.value_start, event.length)
             word = recode.WORD_SIZES.get(event.vr, 1) if event.syntax.big_endian else 1
             self.values[event.tag] = recode.swapped(value, word) if word > 1 else value
 
     def picked(self, elements: Mapping[int, Element]) -> None:
-        """The same for elements that are read already."""
+        """Store the values of picked elements that describe pixels, in little endian."""
         for tag in attributes.TAGS & elements.keys():
             element = elements[tag]
             word = recode.WORD_SIZES.get(element.vr, 1) if element.syntax.big_endian else 1
             self.values[tag] = recode.swapped(element.value, word) if word > 1 else element.value
 
     def pixels(self, event: Event, read: Read, end: int | None, syntax: Syntax) -> PixelData:
-        """What `event`, the pixel data of this level, holds. `read` and `end` are of what is walked."""
+        """Locate the frames in `event`, the pixel data of this level. `read` and `end` are those of the walk."""
         image = attributes.image(self.values, event.tag)
         if event.kind is Kind.FRAGMENTS:
             if not syntax.encapsulated or image.floating:
@@ -157,8 +181,13 @@ class Level:
             extended = self.values.get(_EXTENDED_OFFSETS, b"")
             frames = locate(read, event.value_start, end, syntax, expected, extended)
             return PixelData(image, syntax, len(frames), _frames=frames)
+        if syntax.encapsulated and not image.floating:
+            # Most often a stream without fragments. DCMTK and pydicom do not decode it either.
+            raise UnsupportedTransferSyntax(
+                f"pixel data of defined length, which {syntax.name} does not have (PS3.5 A.4), cannot be decoded"
+            )
         if syntax.encapsulated:
-            # An icon or floats, which may stay uncompressed in such a data set (PS3.5 A.4), or a mistaken writer.
+            # Floats stay uncompressed in such a data set.
             syntax = uids.EXPLICIT_VR_LITTLE_ENDIAN
         length = event.length if end is None else min(event.length, end - event.value_start)
         bits = layout.stored_bits(image, length)
@@ -170,10 +199,10 @@ class Level:
 
 
 def locate_pixels(read: Read, start: int, end: int, transfer_syntax_uid: str) -> PixelData | None:
-    """The pixel data of the data set from `start` to `end`; None where it has none.
+    """The pixel data of the data set from `start` to `end`; None if it has none.
 
-    DataSetError where it cannot be what the attributes say, UnsupportedTransferSyntax for an unknown syntax. Of an
-    uncompressed value only the header before it is read, of fragments each one's header too.
+    Of an uncompressed value only the header before it is read, of fragments the header of each too. Raises:
+    DataSetError if it contradicts the attributes; UnsupportedTransferSyntax for an unknown syntax.
     """
     finder = Finder(read, start, end, transfer_syntax_uid)
     syntax = finder.syntax
@@ -192,9 +221,9 @@ def locate_pixels(read: Read, start: int, end: int, transfer_syntax_uid: str) ->
 
 
 class Finder:
-    """Finds pixel data among the elements of a data set that somebody walks, whatever else they look for.
+    """Finds pixel data among the elements of a data set that the caller walks for other purposes too.
 
-    Call it with each element and fragments of the data set itself. Errors as `locate_pixels`.
+    Call it with each element and fragments of the data set itself. Raises as `locate_pixels`.
     """
 
     def __init__(self, read: Read, start: int, end: int, transfer_syntax_uid: str) -> None:
@@ -202,10 +231,10 @@ class Finder:
         self.found: PixelData | None = None
         self._read = read
         self._deflated = (start, end) if self.syntax.deflated else (0, 0)
-        self._level = Level()
+        self._level = PixelLevel()
 
     def resume(self, elements: Mapping[int, Element], at: int, end: int) -> None:
-        """Go on at `at`, after elements that somebody else has picked, to the pixels. Not for deflated data sets."""
+        """Continue at `at`, after elements that have been picked, up to the pixels. Not for deflated data sets."""
         self._level.picked(elements)
         window = Window(self._read, at, end)
         for event in walk(window, at, self.syntax):
@@ -213,10 +242,10 @@ class Finder:
                 return
 
     def __call__(self, event: Event, window: Window) -> bool:
-        """Whether this was it: `found` is set."""
+        """Process an event. Whether it is the pixel data: then `found` is set."""
         if event.tag not in attributes.PIXELS:
             self._level.take(event, window)
             return False
-        found = self._level.pixels(event, self._read, window.end, self.syntax)
-        self.found = replace(found, _deflated=self._deflated)
+        pixels = self._level.pixels(event, self._read, window.end, self.syntax)
+        self.found = replace(pixels, _deflated=self._deflated)
         return True

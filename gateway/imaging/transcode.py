@@ -1,19 +1,19 @@
-"""A whole data set in another transfer syntax: its pixels decoded and encoded, the rest as it was.
+"""Transcoding a whole data set to another transfer syntax: its pixels decoded and encoded, the rest unchanged.
 
-Frame by frame, in memory that one frame bounds. What says how pixels lie is corrected; an icon inside a sequence is
-left uncompressed, as any syntax allows (PS3.5 A.4). Blocking and long: for a thread.
+Frame by frame, in memory bounded by one frame. Attributes of the pixel layout are corrected; an icon inside a sequence
+becomes uncompressed, which any syntax allows (PS3.5 A.4). Blocking and long: for a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from gateway.dicom import recode, uids
-from gateway.dicom.recode import Addition, Changes, Pixels
-from gateway.dicom.source import CHUNK, Inflated, Read, Window
+from gateway.dicom.recode import Addition, ElementChanges, Pixels
+from gateway.dicom.source import Inflated, Read, Window
 from gateway.dicom.uids import Syntax, transfer_syntax
 from gateway.dicom.walk import Event, Kind, place, walk
 from gateway.errors import DataSetError, UnsupportedTransferSyntax
@@ -21,14 +21,16 @@ from gateway.imaging import derived, encapsulate, encode
 from gateway.imaging import image as attributes
 from gateway.imaging.decode import DECODABLE
 from gateway.imaging.encode import LOSSLESS, encode_frame
-from gateway.imaging.image import MAX_NATIVE, Image
-from gateway.imaging.pixels import ENCAPSULATED_ONLY, INFLATE_LIMIT, Level, PixelData
+from gateway.imaging.image import MAX_NATIVE_BYTES, Image
+from gateway.imaging.pixels import ENCAPSULATED_ONLY, INFLATE_LIMIT, PixelData, PixelLevel
 from gateway.imaging.spool import Spool
+from gateway.imaging.value import MAX_RETAINED_BYTES, DecodedValue
+from gateway.imaging.workspace import ANY, Workspace
 
 SOURCES: Final = recode.SOURCES | DECODABLE
-"""Transfer syntaxes that can be made into others."""
+"""Transfer syntaxes that can be decoded."""
 TARGETS: Final = recode.SOURCES | LOSSLESS
-"""What they can be made into without loss."""
+"""Transfer syntaxes that can be encoded without loss."""
 PREFERRED: Final = (
     uids.EXPLICIT_VR_LITTLE_ENDIAN.uid,
     uids.IMPLICIT_VR_LITTLE_ENDIAN.uid,
@@ -42,35 +44,33 @@ PREFERRED: Final = (
     uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.uid,
     uids.EXPLICIT_VR_BIG_ENDIAN.uid,
 )
-"""Of TARGETS what a taker is given first: what any image can be had in, then what costs least to make. Lossless forms
-of syntaxes that are known for their loss come last, in no order."""
+"""TARGETS in order of preference: first syntaxes that any image can have, then the cheapest to encode. Lossless forms
+of syntaxes known for lossy ones come last, in no order."""
 
-MAX_DECODED: Final = 64 << 30
-"""Bytes of pixels of one object that are decoded to be encoded again."""
-_KEPT: Final = 16 << 20
-"""Bytes of decoded frames that wait to be sent, so that they need not be decoded again."""
-_MAX_TEXT: Final = 4096
+MAX_DECODED_BYTES: Final = 64 << 30
+"""Bytes of pixels of one object that are decoded and encoded again."""
+_MAX_TEXT_BYTES: Final = 4096
 _MAX_ICONS: Final = 1024
-_MAY_BE_PUT: Final = sorted(
+_INSERTABLE: Final = sorted(
     derived.TAGS | ENCAPSULATED_ONLY | {attributes.PHOTOMETRIC_INTERPRETATION, attributes.PLANAR_CONFIGURATION}
 )
 _RLE: Final = "1.2.840.10008.1.2.5"
 
 Alter = Callable[[bytes, Image], bytes]
-"""A decoded frame, and how it is laid out, to another of the same layout."""
+"""ElementChanges a decoded frame of the given Image; the layout stays."""
 
 
 def forms(stored: str, accepted: Collection[str]) -> list[str]:
-    """In which of the transfer syntaxes `accepted` what is stored in `stored` can be given, without loss, best first.
+    """The transfer syntaxes of `accepted` that an object in `stored` can have without loss, best first.
 
-    As it lies there, where that is among them. A form that most images have may still not be there for this one:
-    `transcode` says so by UnsupportedTransferSyntax, and the next may do.
+    The stored one is first if it is accepted. A form that suits most images may not suit this one: `transcode` then
+    raises UnsupportedTransferSyntax, and the next may succeed.
     """
-    found = [stored] if stored in accepted else []
+    candidates = [stored] if stored in accepted else []
     if stored in SOURCES:
-        found += [uid for uid in PREFERRED if uid in accepted and uid != stored]
-        found += sorted(uid for uid in TARGETS.intersection(accepted) if uid not in PREFERRED and uid != stored)
-    return found
+        candidates += [uid for uid in PREFERRED if uid in accepted and uid != stored]
+        candidates += sorted(uid for uid in TARGETS.intersection(accepted) if uid not in PREFERRED and uid != stored)
+    return candidates
 
 
 def transcode(
@@ -82,18 +82,20 @@ def transcode(
     *,
     quality: int | None = None,
     key: bytes = b"",
-    folder: Path | None = None,
+    workspace: Workspace = ANY,
     alter: Alter | None = None,
 ) -> Iterator[bytes]:
-    """The data set that `read` gives from `start` to `end` in another transfer syntax, in pieces of 1 MiB at most.
+    """Transcode the data set that `read` reads from `start` to `end`, in pieces of at most 1 MiB.
 
-    Before the first piece everything is gone through that could stand in the way of the last one, and b"" is given
-    now and then on the way, so that no visit to a thread takes longer than a frame or so: who begins to send can send
-    it whole. Raises DataSetError, UnsupportedTransferSyntax or StorageError until then.
+    Everything that could fail is done before the first piece, with b"" yielded now and then on the way, so that no
+    visit to a thread takes longer than a frame or so: a transfer that begins can be completed.
 
-    With a `quality`, 1 to 100, pixels may be lost, and what comes out is another image: its SOP Instance UID is
-    `derived.sop_instance_uid` of that of the original and of `key`. Compressed frames wait in `folder` for the last.
-    With `alter` each frame becomes what it makes of it, in the same transfer syntax too; icons stay.
+    With a `quality`, 1 to 100, pixels may be lost, and the result is another image: its SOP Instance UID is
+    `derived.sop_instance_uid` of the original's and of `key`. Compressed frames are spooled to a file of the
+    `workspace`, and the memory that a frame takes is reserved there.
+    With `alter` each frame is changed by it, in the same transfer syntax too; icons stay.
+
+    Raises: DataSetError, UnsupportedTransferSyntax or StorageError, all before the first piece.
     """
     source, target = transfer_syntax(source_uid), transfer_syntax(target_uid)
     if source is target and quality is None and alter is None:
@@ -110,9 +112,9 @@ def transcode(
     if source.deflated:
         inflated = Inflated(read, start, end, INFLATE_LIMIT)
         read, start, end, source = inflated, 0, inflated.size(), uids.EXPLICIT_VR_LITTLE_ENDIAN
-    with Spool(folder) as spool:
+    with Spool(workspace.folder) as spool:
         plan = _plan(read, start, end, source)
-        plan.alter = alter
+        plan.alter, plan.workspace = alter, workspace
         if target.encapsulated:
             yield from _encode(plan, read, target, quality, key, spool)
         else:
@@ -120,38 +122,50 @@ def transcode(
             if plan.subject is not None and (plan.subject[0].kind is Kind.FRAGMENTS or alter is not None):
                 compressed.append((*plan.subject, plan.top))
             yield from _decode(plan, compressed, read)
-        changes = Changes(plan.values, plan.made, plan.before)
+        changes = ElementChanges(plan.values, plan.made, plan.before)
         yield from recode.recode(read, start, end, source.uid, target.uid, changes)
 
 
-_Compressed = tuple[Event, PixelData, Level]
+_Compressed = tuple[Event, PixelData, PixelLevel]
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What stands where, and what becomes of it."""
+    """The places of elements in the data set, and their changes."""
 
-    top: Level = field(default_factory=Level)
+    top: PixelLevel = field(default_factory=PixelLevel)
     subject: tuple[Event, PixelData] | None = None
     """The pixel data of the data set itself."""
     icons: list[_Compressed] = field(default_factory=list)
     """Compressed pixel data inside sequences."""
     places: dict[int, int] = field(default_factory=dict)
-    """Offset of the element of the data set itself before which another would stand, by its tag."""
+    """By tag of an element that may be inserted: offset of the element before which it belongs."""
     values: dict[int, bytes | None] = field(default_factory=dict)
     made: dict[int, Pixels] = field(default_factory=dict)
     before: dict[int, list[Addition]] = field(default_factory=dict)
     alter: Alter | None = None
+    workspace: Workspace = ANY
 
     def frame(self, pixels: PixelData, read: Read, number: int) -> bytes:
-        """Decoded, as it is to be."""
+        """Decode a frame, and alter it, in memory that is reserved meanwhile."""
+        with self.workspace.reserved(pixels.decoding_bytes):
+            return self._frame(pixels, read, number)
+
+    def encoded(self, pixels: PixelData, read: Read, number: int, target: Syntax, quality: int | None) -> bytes:
+        """Decode a frame and encode it for `target`, in memory that is reserved meanwhile."""
+        with self.workspace.reserved(pixels.decoding_bytes + pixels.image.frame_size):
+            decoded = pixels.image.decoded(pixels.syntax)
+            return encode_frame(self._frame(pixels, read, number), decoded, target, quality)
+
+    def _frame(self, pixels: PixelData, read: Read, number: int) -> bytes:
+        """A decoded frame, changed by `alter` if it is of the data set itself."""
         native = pixels.native(read, number)
         if self.alter is None or self.subject is None or pixels is not self.subject[1]:
             return native
         return self.alter(native, pixels.image.decoded(pixels.syntax))
 
     def put(self, added: Addition) -> None:
-        """Have an element of the data set itself with this value, in the place of one or anew."""
+        """Set an element of the data set itself, replacing one or inserting it."""
         before = self.before.setdefault(self.places[added.tag], [])
         before.append(added)
         before.sort(key=lambda each: each.tag)
@@ -160,16 +174,16 @@ class _Plan:
 
 
 def _plan(read: Read, start: int, end: int, source: Syntax) -> _Plan:
-    """What is to be decoded, and where the elements stand that change with it."""
+    """Find pixel data to decode, and the places of elements that change with it."""
     plan = _Plan()
     window = Window(read, start, end)
     levels = [plan.top]
-    unplaced = _MAY_BE_PUT
+    unplaced = _INSERTABLE
     for event in walk(window, start, source):
         kind, tag, level = event.kind, event.tag, levels[-1]
         outside = len(levels) == 1
         if kind is Kind.ITEM:
-            levels.append(Level())
+            levels.append(PixelLevel())
             continue
         if kind is Kind.ITEM_END:
             levels.pop()
@@ -191,51 +205,34 @@ def _plan(read: Read, start: int, end: int, source: Syntax) -> _Plan:
             plan.icons.append((event, level.pixels(event, read, end, source), level))
         elif kind is Kind.ELEMENT:
             level.take(event, window)
-            if outside and tag in derived.TAGS and event.length <= _MAX_TEXT:
+            if outside and tag in derived.TAGS and event.length <= _MAX_TEXT_BYTES:
                 level.starts[tag] = event.start
                 level.values[tag] = window.read(event.value_start, event.length)
         elif outside and tag in derived.TAGS:
-            level.values[tag] = b""  # a sequence that is there
+            level.values[tag] = b""  # The sequence is present.
     return plan
 
 
 def _decode(plan: _Plan, compressed: list[_Compressed], read: Read) -> Iterator[bytes]:
-    """Each of them becomes uncompressed; b"" after each frame. Raises what could stand in the way.
-
-    Frames that do not fit into _KEPT are decoded again when it is their turn: their lengths are known now, so nothing
-    has to wait on a disk.
-    """
-    room = _KEPT
+    """Decode each to an uncompressed value; yields b"" after each frame. Raises every error that could come later."""
+    room = MAX_RETAINED_BYTES
     for event, pixels, level in compressed:
         image = pixels.image.decoded(pixels.syntax)
-        if image.native_size > MAX_NATIVE:
+        if image.native_size > MAX_NATIVE_BYTES:
             raise DataSetError(f"{image.native_size} bytes of pixels are too many for an uncompressed transfer syntax")
-        if image.allocated == 1 and image.frames > 1 and image.frame_bits % 8:
-            raise UnsupportedTransferSyntax("frames of single bits that do not fill their bytes are not joined here")
-        _all_there(pixels)
-        kept = image.native_size <= room or (len(pixels) == 1 and level is plan.top)
-        room -= image.native_size if kept else 0
-        frames = []
-        for number in range(len(pixels)):
-            frame = plan.frame(pixels, read, number)
-            if kept:
-                frames.append(frame)
+        alone = level is plan.top and len(pixels) == 1  # A single frame is in memory anyway.
+        most = max(room, image.frame_size) if alone else room
+        value = DecodedValue(image, len(pixels), partial(plan.frame, pixels, read), most)
+        room -= value.length if value.retained else 0
+        for _ in value.decode_all():
             yield b""
-        vr = event.vr if image.floating else "OW" if image.allocated > 8 else "OB"
-        plan.made[event.start] = Pixels(vr, image.native_size, _pieces(plan, pixels, read, frames))
+        vr = event.vr if image.floating else "OW" if image.bits_allocated > 8 else "OB"
+        plan.made[event.start] = Pixels(vr, value.length, value.pieces())
         _describe(plan, level, image, outside=level is plan.top)
 
 
-def _pieces(plan: _Plan, pixels: PixelData, read: Read, frames: list[bytes]) -> Iterator[bytes]:
-    """All frames one after the other: those that were kept, or decoded again."""
-    for number in range(len(pixels)):
-        frame = frames[number] if frames else plan.frame(pixels, read, number)
-        for at in range(0, len(frame), CHUNK):
-            yield frame[at : at + CHUNK]
-
-
 def _encode(plan: _Plan, read: Read, target: Syntax, quality: int | None, key: bytes, spool: Spool) -> Iterator[bytes]:
-    """The pixel data of the data set itself is encoded, icons are decoded; b"" after each frame."""
+    """Encode the pixel data of the data set itself, and decode icons; yields b"" after each frame."""
     if plan.subject is None or plan.subject[0].tag != attributes.PIXEL_DATA:
         # "This Transfer Syntax shall only be used when Pixel Data (7FE0,0010) is present in the top level" (A.4)
         raise UnsupportedTransferSyntax(f"{target.name} is for Pixel Data (7FE0,0010), which this object has not")
@@ -243,15 +240,15 @@ def _encode(plan: _Plan, read: Read, target: Syntax, quality: int | None, key: b
     decoded = pixels.image.decoded(pixels.syntax)
     stored = replace(
         decoded,
-        photometric=encode.photometric(decoded, target, quality),
-        planar=target.uid == _RLE and decoded.samples == 3,
+        photometric_interpretation=encode.photometric(decoded, target, quality),
+        planar=target.uid == _RLE and decoded.samples_per_pixel == 3,
     )
-    if decoded.native_size > MAX_DECODED:
+    if decoded.native_size > MAX_DECODED_BYTES:
         raise DataSetError(f"{decoded.native_size} bytes of pixels are too many to be encoded again")
     _all_there(pixels)
     yield from _decode(plan, plan.icons, read)
     for number in range(len(pixels)):
-        spool.add(encode_frame(plan.frame(pixels, read, number), decoded, target, quality))
+        spool.add(plan.encoded(pixels, read, number, target, quality))
         yield b""
     plan.made[event.start] = Pixels("OB", None, encapsulate.fragments(spool))
     _describe(plan, plan.top, stored, outside=True)
@@ -268,13 +265,13 @@ def _all_there(pixels: PixelData) -> None:
         raise DataSetError(f"{pixels.image.frames} frames are announced, {len(pixels)} are there")
 
 
-def _describe(plan: _Plan, level: Level, image: Image, *, outside: bool) -> None:
-    """Photometric Interpretation and Planar Configuration say how the pixels lie now; tables of offsets go."""
+def _describe(plan: _Plan, level: PixelLevel, image: Image, *, outside: bool) -> None:
+    """Update Photometric Interpretation and Planar Configuration to the new layout, and drop offset tables."""
     for tag in ENCAPSULATED_ONLY & level.starts.keys():
         plan.values[level.starts[tag]] = None
-    text = image.photometric.encode("ascii", "replace")
+    text = image.photometric_interpretation.encode("ascii", "replace")
     new = {attributes.PHOTOMETRIC_INTERPRETATION: ("CS", text + b" " * (len(text) & 1))}
-    if image.samples > 1:
+    if image.samples_per_pixel > 1:
         new[attributes.PLANAR_CONFIGURATION] = ("US", b"\1\0" if image.planar else b"\0\0")
     for tag, (vr, value) in new.items():
         if tag in level.starts:

@@ -1,14 +1,14 @@
-"""Which attributes the index keeps, at which level, and which of them a query returns unasked.
+"""The attributes in the index by level, and those that a query returns by default.
 
-The tables are PS3.18 Tables 10.6.3-3 to 10.6.3-5 (returned always) and, returned where `includefield` asks for them,
+The tables are PS3.18 Tables 10.6.3-3 to 10.6.3-5 (returned always) and, returned if `includefield` names them,
 Orthanc's MainDicomTags and a few that lists and hanging protocols need. Values are not here.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-Level = Literal["patient", "study", "series", "instance"]
+from gateway.dicom.levels import Level
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
@@ -72,7 +72,7 @@ STUDY: Final[tuple[int, ...]] = (
     STUDY_INSTANCE_UID,
     STUDY_ID,
 )
-"""Of Table 10.6.3-3, what the instances themselves hold; counts and modalities are added by the search."""
+"""Attributes of Table 10.6.3-3 that instances themselves have; counts and modalities are added by the search."""
 STUDY_EXTRAS: Final[tuple[int, ...]] = (
     INSTITUTION_NAME,
     STUDY_DESCRIPTION,
@@ -168,12 +168,12 @@ REQUIRED: Final[dict[int, str]] = {
     SERIES_NUMBER: "IS",
     INSTANCE_NUMBER: "IS",
 }
-"""Type R: returned with no value where there is none (PS3.4 §C.2.2.1.2)."""
+"""Type R: returned without a value if it is absent (PS3.4 §C.2.2.1.2)."""
 
 PARENT_TAGS: Final[tuple[int, ...]] = tuple(
     sorted({SPECIFIC_CHARACTER_SET, *STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS})
 )
-"""What decides about the rows of patient, study and series."""
+"""Elements that decide the rows of patient, study and series."""
 INDEX_TAGS: Final[frozenset[int]] = frozenset({*PARENT_TAGS, *INSTANCE, *INSTANCE_EXTRAS})
 INDEX_STOP: Final = max(INDEX_TAGS)
 
@@ -183,4 +183,4 @@ AT_LEVEL: Final[dict[Level, frozenset[int]]] = {
     "series": frozenset({*STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS}),
     "instance": frozenset({*STUDY, *STUDY_EXTRAS, *SERIES, *SERIES_EXTRAS, *INSTANCE, *INSTANCE_EXTRAS}),
 }
-"""What the index has of an instance's own attributes at a level, those of the levels above among them."""
+"""Attributes of an instance in the index at a level, those of the levels above included."""

@@ -1,4 +1,4 @@
-"""Attribute matching of PS3.4 §C.2.2.2 on attributes in memory: what no column holds, sequences above all.
+"""Attribute matching of PS3.4 §C.2.2.2 on attributes in memory: those without a column, sequences above all.
 
 The rules are those of `matching.py`, which turns them into conditions for the database; worklist items and attributes
 read from files are compared here.
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.errors import BadRequest
-from gateway.index.matching import EMPTY, ends
+from gateway.index.matching import EMPTY, ends, lower
 from gateway.index.values import MAX_TEXT, comparable_date, comparable_name, comparable_time, sounding
 
 WILD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
@@ -23,29 +23,31 @@ _DATE_TIME: Final = re.compile(r"(\d{4,14}(?:\.\d{1,6})?)(?:[+-]\d{4})?", re.ASC
 _DATE_TIME_RANGE: Final = re.compile(rf"(?:{_DATE_TIME.pattern})?-(?:{_DATE_TIME.pattern})?", re.ASCII)
 
 
-class Rules(NamedTuple):
-    """What is agreed on beyond literal matching."""
+class MatchingRules(NamedTuple):
+    """Rules of matching negotiated beyond literal matching."""
 
     fuzzy: bool = False
-    """Person names match by what they sound like (§C.2.2.2.1)."""
+    """Whether person names match by sound (§C.2.2.2.1)."""
     empty: bool = False
-    """A key of two quotation marks matches what is absent or empty."""
+    """Whether a key of two quotation marks matches absent and empty values."""
+    any_case: bool = False
+    """Whether capitals and small letters are the same."""
 
 
-LITERAL: Final = Rules()
+LITERAL: Final = MatchingRules()
 
 
 def is_universal(key: Attribute) -> bool:
-    """Whether a key matches everything (§C.2.2.2.3): no value, `*` alone, a sequence whose item asks for nothing."""
+    """Whether a key matches everything (§C.2.2.2.3): no value, `*` alone, a sequence with an item of universal keys."""
     if key.vr == "SQ":
         return all(is_universal(each) for item in key.values for each in item.values())
     return all(value in ("", b"") or (isinstance(value, str) and not value.strip("*")) for value in key.values)
 
 
-def matches(key: Attribute, stored: Attribute | None, rules: Rules = LITERAL) -> bool:
-    """Whether what is stored matches a key; what is absent or empty matches universal keys alone.
+def matches(key: Attribute, stored: Attribute | None, rules: MatchingRules = LITERAL) -> bool:
+    """Whether a stored attribute matches a key; an absent or empty one matches universal keys alone.
 
-    Of several stored values one must match. Raises BadRequest for a key that makes no sense for its VR.
+    One of several stored values must match. Raises: BadRequest for a key that is invalid for its VR.
     """
     if is_universal(key):
         return True
@@ -60,17 +62,17 @@ def matches(key: Attribute, stored: Attribute | None, rules: Rules = LITERAL) ->
         return False
     if vr in BINARY or key.vr in BINARY:
         return list(key.values) == list(stored.values)
-    test = _test(vr, key.text, rules.fuzzy)
+    test = _test(vr, key.text, rules.fuzzy, rules.any_case)
     return any(test(str(value)) for value in stored.values)
 
 
-def all_match(keys: DataSet, stored: DataSet, rules: Rules = LITERAL) -> bool:
+def all_match(keys: DataSet, stored: DataSet, rules: MatchingRules = LITERAL) -> bool:
     """Whether every key matches."""
     return all(matches(key, stored.get(tag), rules) for tag, key in keys.items())
 
 
-def matching_items(key: Attribute, stored: Attribute, rules: Rules = LITERAL) -> list[DataSet]:
-    """The stored items that match the key's one item (§C.2.2.2.6); all of them, where it has none."""
+def matching_items(key: Attribute, stored: Attribute, rules: MatchingRules = LITERAL) -> list[DataSet]:
+    """The stored items that match the key's one item (§C.2.2.2.6); all of them if it has none."""
     if not key.values:
         return list(stored.values)
     wanted: DataSet = key.values[0]
@@ -78,7 +80,7 @@ def matching_items(key: Attribute, stored: Attribute, rules: Rules = LITERAL) ->
 
 
 def requested(key: Attribute, stored: Attribute | None) -> Attribute:
-    """What an answer holds for a key: the stored values; of a sequence, matching items with what was asked for."""
+    """The attribute of a response for a key: stored values; of a sequence, matching items with the requested keys."""
     if stored is None:
         return Attribute(key.vr, [])
     if stored.vr != "SQ" or key.vr != "SQ" or not key.values or not key.values[0]:
@@ -89,7 +91,7 @@ def requested(key: Attribute, stored: Attribute | None) -> Attribute:
 
 
 @lru_cache(256)
-def _test(vr: str, text: str, fuzzy: bool) -> Callable[[str], bool]:
+def _test(vr: str, text: str, fuzzy: bool, any_case: bool) -> Callable[[str], bool]:
     """The test of one stored value, for a key that is not universal."""
     if vr == "DA":
         return _in_range(*ends(text, "a date", comparable_date, comparable_date), comparable_date)
@@ -103,6 +105,8 @@ def _test(vr: str, text: str, fuzzy: bool) -> Callable[[str], bool]:
         return lambda value: _number_or_none(value) in numbers
     if vr == "PN":
         return _fuzzy_name(text) if fuzzy else _name(text)
+    if any_case and vr in WILD_VRS:
+        return _any_case(text)
     alternatives = [part.strip() for part in text.split("\\")]
     if vr not in WILD_VRS:
         return lambda value: value.strip() in alternatives
@@ -110,11 +114,16 @@ def _test(vr: str, text: str, fuzzy: bool) -> Callable[[str], bool]:
     return lambda value: any(pattern.fullmatch(value.strip()) for pattern in patterns)
 
 
-def wild_pattern(text: str) -> re.Pattern[str]:
-    """What a text with `*` and `?` means, for `fullmatch`.
+def _any_case(text: str) -> Callable[[str], bool]:
+    patterns = [wild_pattern(lower(part.strip())) for part in text.split("\\") if part.strip()]
+    return lambda value: any(pattern.fullmatch(lower(value.strip())) for pattern in patterns)
 
-    Each run but the last takes the least that lets what follows it match, and never gives it back (as in `fnmatch`):
-    the same is matched, and time does not grow with the power of the asterisks, which are a peer's.
+
+def wild_pattern(text: str) -> re.Pattern[str]:
+    """Compile a text with `*` and `?`, for `fullmatch`.
+
+    Each run but the last takes the shortest match and never backtracks (as in `fnmatch`): the result is equal, and time
+    does not grow exponentially with the number of asterisks, which a peer chooses.
     """
     if len(text) > MAX_TEXT:
         raise BadRequest(f"a value of {len(text)} characters; at most {MAX_TEXT} can be searched for")
@@ -126,7 +135,7 @@ def wild_pattern(text: str) -> re.Pattern[str]:
 
 
 def _name(text: str) -> Callable[[str], bool]:
-    """Every component group of the key matches one of the stored name, without regard to case."""
+    """Test whether every component group of the key matches one of the stored name, without regard to case."""
     alternatives = [_groups(item) for item in text.split("\\")]
     keys = [[_name_pattern(group) for group in groups if group.strip("*^")] for groups in alternatives]
 
@@ -162,8 +171,8 @@ def _fuzzy_name(text: str) -> Callable[[str], bool]:
 
 def _in_range(low: str, high: str, comparable: Callable[[str], str]) -> Callable[[str], bool]:
     def test(value: str) -> bool:
-        found = comparable(value)
-        return bool(found) and found >= low and (not high or found <= high)
+        comparable_value = comparable(value)
+        return bool(comparable_value) and comparable_value >= low and (not high or comparable_value <= high)
 
     return test
 
@@ -173,7 +182,7 @@ def _last_moment(text: str) -> str:
 
 
 def _date_time_ends(text: str) -> tuple[str, str]:
-    """Both ends of a DT key. Offsets from UTC are left out of account, as dates and times have none either."""
+    """Both ends of a DT key. Offsets from UTC are ignored, as dates and times have none either."""
     text = text.strip()
     if _DATE_TIME.fullmatch(text):
         return _first_date_time(text), _last_date_time(text)

@@ -1,4 +1,4 @@
-"""Orthanc's public identifiers, so that what people have scripted against them keeps working.
+"""Orthanc's public identifiers, so that scripts written for them go on working.
 
 An identifier is the SHA-1 of the DICOM identifiers from the patient down, joined by '|', in five groups of eight
 hexadecimal digits. It names the same resource in every installation.
@@ -10,16 +10,16 @@ from hashlib import sha1
 
 
 def canonical_patient_id(patient_id: str) -> str:
-    """The Patient ID as it goes into identifiers; '' where there is none.
+    """The Patient ID as used in identifiers; '' if there is none.
 
-    As Orthanc 1.10 has it (seen on a live one, not as its sources suggest): trailing spaces go, then all from the
+    As in Orthanc 1.10 (observed on a live one, not as its sources suggest): trailing spaces go, then all from the
     first NUL on; leading spaces and other white space stay.
     """
     return patient_id.rstrip(" ").partition("\0")[0]
 
 
 def public_id(*identifiers: str) -> str:
-    """Of a patient (PatientID), study (and StudyInstanceUID), series or instance, in that order.
+    """The identifier of a patient (PatientID), study (and StudyInstanceUID), series or instance, in that order.
 
     >>> public_id("ABC")
     '3c01bdbb-26f358ba-b27f2679-24aa2c9a-03fcfdb8'

@@ -1,20 +1,21 @@
-"""Attribute matching of PS3.4 §C.2.2.2, turned into conditions of a WHERE clause.
+"""Attribute matching of PS3.4 §C.2.2.2 as conditions of a WHERE clause.
 
-Single value, list of UID, universal, wild card and range matching. Every function gives a condition, or None where
-the value matches everything. Values reach SQL only as parameters. Which attribute is which column is in `search.py`.
+Single value, list of UID, universal, wild card and range matching. Every function returns a condition, or None if
+the value matches everything. Values reach SQL only as parameters. The column of each attribute is in `places.py`.
 
 Where the standard leaves room: person names match without regard to case, any component group may match, and
-trailing carets count for nothing; everything else is case-sensitive. A backslash separates alternatives for text
-too, as Orthanc has it; in code strings and UIDs a comma does as well. A `*` alone is universal for every VR.
+trailing carets are ignored; everything else is case-sensitive. A backslash separates alternatives for text
+too, as in Orthanc; in code strings and UIDs a comma does as well. A `*` alone is universal for every VR.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from string import ascii_lowercase, ascii_uppercase
 
 from gateway.errors import BadRequest
-from gateway.index.queries import NAMED, NOT_NAMED, OF_SOP_CLASS
+from gateway.index.queries.search import NAMED, NOT_NAMED, OF_SOP_CLASS
 from gateway.index.values import (
     MAX_TEXT,
     NO_NUMBER,
@@ -32,12 +33,12 @@ MAX_ALTERNATIVES = 100
 _LAST = "\U0010ffff"
 ENCLOSED = "%\\{}\\%"
 EMPTY = '""'
-"""The key that matches what is absent or has no value, where empty value matching is on (§C.2.2.2.7)."""
+"""The key that matches absent and empty values, where empty value matching is on (§C.2.2.2.7)."""
 _WILD = re.compile(r"[*?]")
 
 
 class Parameters:
-    """The parameters of a statement as it is put together: each gets the next number."""
+    """The parameters of a statement under construction: each gets the next number."""
 
     def __init__(self) -> None:
         self.values: list[str | int | float] = []
@@ -53,36 +54,36 @@ Matcher = Callable[[str, str, Parameters], str | None]
 
 def text(column: str, value: str, parameters: Parameters) -> str | None:
     """Single value and wild card matching (§C.2.2.2.1, §C.2.2.2.4) of LO, SH and the like."""
-    return _any(_split(value, "\\"), parameters, lambda one: _one_text(column, one, parameters))
+    return _any(_split(value, "\\"), parameters, lambda item: _one_text(column, item, parameters))
 
 
 def code(column: str, value: str, parameters: Parameters) -> str | None:
-    """The same for CS, where a comma separates values too."""
-    return _any(_split(value, "\\,"), parameters, lambda one: _one_text(column, one, parameters))
+    """Single value and wild card matching of CS, where a comma separates values too."""
+    return _any(_split(value, "\\,"), parameters, lambda item: _one_text(column, item, parameters))
 
 
 def uid(column: str, value: str, parameters: Parameters) -> str | None:
     """List of UID matching (§C.2.2.2.2)."""
-    values = list(dict.fromkeys(one for one in _split(value, "\\,", MAX_UIDS) if one))
+    values = list(dict.fromkeys(item for item in _split(value, "\\,", MAX_UIDS) if item))
     if not values or values == ["*"]:
         return None
     if len(values) == 1:
         return f"{column} = {parameters.add(values[0])}"
-    return f"{column} IN ({', '.join([parameters.add(one) for one in values])})"
+    return f"{column} IN ({', '.join([parameters.add(item) for item in values])})"
 
 
 def date(column: str, value: str, parameters: Parameters) -> str | None:
-    """DA: single value, or a range with either end open, ends included (§C.2.2.2.5.1)."""
+    """Matching of DA: single value, or a range with either end open, ends included (§C.2.2.2.5.1)."""
     return _range(column, value, parameters, "a date", comparable_date, comparable_date)
 
 
 def time(column: str, value: str, parameters: Parameters) -> str | None:
-    """TM: the same. A time without seconds means all of that minute, as an end of a range too (§C.2.2.2.5.2)."""
+    """Matching of TM as of DA. A time without seconds means all of that minute, also as an end (§C.2.2.2.5.2)."""
     return _range(column, value, parameters, "a time", comparable_time, lambda end: comparable_time(end, "9"))
 
 
 def integer(column: str, value: str, parameters: Parameters) -> str | None:
-    """IS: numbers are compared, so that 007 matches 7. Wild cards do not exist for IS."""
+    """Matching of IS: numbers are compared, so that 007 matches 7. There are no wild cards for IS."""
 
     def one(item: str) -> str | None:
         if item in ("", "*"):
@@ -95,7 +96,7 @@ def integer(column: str, value: str, parameters: Parameters) -> str | None:
 
 
 def listed(column: str, value: str, parameters: Parameters) -> str | None:
-    """Text of which the column holds several values, a backslash before, between and after them."""
+    """Matching of text in a column with several values, which have a backslash before, between and after them."""
 
     def one(item: str) -> str | None:
         pattern = _pattern(item)
@@ -107,7 +108,7 @@ def listed(column: str, value: str, parameters: Parameters) -> str | None:
 
 
 def name(tag: int) -> Matcher:
-    """Person names of a study: any component group may match."""
+    """Matching of person names of a study: any component group may match."""
 
     def match(_column: str, value: str, parameters: Parameters) -> str | None:
         def one(item: str) -> str | None:
@@ -123,9 +124,9 @@ def name(tag: int) -> Matcher:
 
 
 def fuzzy_name(tag: int) -> Matcher:
-    """Person names of a study by what they sound like: every word of the key, in any order and component.
+    """Matching of person names of a study by sound: every word of the key, in any order and component.
 
-    What matches literally matches too, which matters for `?` and for names indexed before sounds were.
+    Literal matches count too, which matters for `?` and for names indexed before sounds were.
     """
     literal = name(tag)
 
@@ -145,14 +146,33 @@ def fuzzy_name(tag: int) -> Matcher:
     return match
 
 
+def any_case(match: Matcher) -> Matcher:
+    """Matching without regard to the case of ASCII letters, which databases agree on. Names and UIDs have no case."""
+    if match not in (text, code, listed):
+        return match
+
+    def lowered(column: str, value: str, parameters: Parameters) -> str | None:
+        return match(f"LOWER({column})", lower(value), parameters)
+
+    return lowered
+
+
+def lower(value: str) -> str:
+    """With the capitals of ASCII made small, as SQLite's LOWER does."""
+    return value.translate(_LOWER)
+
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
 def sop_class(_column: str, value: str, parameters: Parameters) -> str | None:
-    """SOP Classes in Study: one instance at least is of one of these."""
+    """Matching of SOP Classes in Study: at least one instance is of one of these."""
     condition = uid("ci.sop_class_uid", value, parameters)
     return None if condition is None else OF_SOP_CLASS.format(condition=condition)
 
 
 def empty(tag: int, column: str, match: Matcher) -> str:
-    """Empty value matching (§C.2.2.2.7). UIDs and counts are never empty; a date that is none counts as absent."""
+    """Empty value matching (§C.2.2.2.7). UIDs and counts are never empty; an invalid date counts as absent."""
     if match in (uid, sop_class):
         return "false"
     if match is integer:
@@ -167,7 +187,7 @@ def moment(
 ) -> list[str] | None:
     """Combined date time matching (§C.2.2.2.5.4): one range, from a time of the first day to one of the last.
 
-    Conditions that all hold; None where either alone says it all: a value of universal matching, a range without days.
+    Returns conditions that must all hold; None if separate matching suffices: universal matching, no days.
     """
     if date_value.strip() in ("", "*") or time_value.strip() in ("", "*"):
         return None
@@ -194,7 +214,7 @@ def _one_name(group: str, parameters: Parameters) -> str:
     condition = _one_text("n.name", group, parameters) or "true"
     bare = group.rstrip("*").rstrip("^")
     if group.endswith("*") and bare != group.rstrip("*"):
-        # `DOE^*` is also the DOE who has no given name: his trailing caret is not written.
+        # `DOE^*` also matches a DOE without given name: the trailing caret of that name is not stored.
         condition = f"{condition} OR {_one_text('n.name', bare, parameters)}"
     return condition
 
@@ -202,27 +222,27 @@ def _one_name(group: str, parameters: Parameters) -> str:
 def _split(value: str, separators: str, most: int = MAX_ALTERNATIVES) -> list[str]:
     parts = re.split(f"[{re.escape(separators)}]", value)
     if len(parts) > most:
-        raise BadRequest(f"{len(parts)} values in one list; at most {most} are taken")
+        raise BadRequest(f"{len(parts)} values in one list; at most {most} are allowed")
     return [part.strip() for part in parts]
 
 
 def _any(values: list[str], parameters: Parameters, condition: Callable[[str], str | None]) -> str | None:
-    """One of the values matches. An empty one says nothing beside others; alone, it matches everything."""
+    """The condition that one of the values matches. An empty value is ignored beside others; alone, it is universal."""
     conditions = []
     before = len(parameters.values)
     for value in [value for value in values if value]:
-        found = condition(value)
-        if found is None:
-            del parameters.values[before:]  # the statement must not leave any unused
+        matched = condition(value)
+        if matched is None:
+            del parameters.values[before:]  # The statement must not have unused parameters.
             return None
-        conditions.append(found)
+        conditions.append(matched)
     if len(conditions) <= 1:
         return conditions[0] if conditions else None
-    return "(" + " OR ".join([f"({one})" for one in conditions]) + ")"
+    return "(" + " OR ".join([f"({each})" for each in conditions]) + ")"
 
 
 def _pattern(value: str) -> str | None:
-    """A LIKE pattern for `*` and `?`; None where it matches everything."""
+    """A LIKE pattern for `*` and `?`; None if it matches everything."""
     if len(value) > MAX_TEXT:
         raise BadRequest(f"a value of {len(value)} characters; at most {MAX_TEXT} can be searched for")
     if not value.strip("*"):
@@ -268,7 +288,7 @@ def _range(
 
 
 def ends(value: str, what: str, first: Callable[[str], str], last: Callable[[str], str]) -> tuple[str, str]:
-    """Both ends of a range of dates or times in comparable form, '' for an open one; alike for a single value."""
+    """Both ends of a range of dates or times in comparable form, '' for an open one; equal for a single value."""
     value = value.strip()
     low_text, dash, high_text = value.partition("-")
     if not dash:

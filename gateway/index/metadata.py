@@ -1,7 +1,7 @@
-"""Metadata that is kept after it was made: blocks of a series' instances, by a tag of what they were made from.
+"""Cached metadata: blocks of a series' instances, by a tag of what they were made from.
 
-A tag names storage keys, which are never used twice, so a block is right or never found. How a block is made and sent
-is in `archive/metadata.py`.
+A tag names storage keys, which are never used twice, so a block is current or never found. How a block is made and sent
+is in `retrieve/metadata.py`.
 """
 
 from __future__ import annotations
@@ -10,42 +10,44 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gateway.database.database import Database, Script
-from gateway.index import queries
+from gateway.index.queries import metadata as queries
 
 _AT_ONCE: Final = 50
 
 
-class Block(NamedTuple):
-    """The text of some instances' metadata, with commas between them."""
+class MetadataBlock(NamedTuple):
+    """The metadata text of some instances, separated by commas."""
 
     length: int
-    """Bytes of the text."""
+    """Length of the text in bytes."""
     checksum: int
-    """Its CRC-32."""
+    """CRC-32 of the text."""
     body: bytes
-    """It compressed: raw deflate (RFC 1951), whole blocks that are not the last of a stream."""
+    """The text, raw-deflated (RFC 1951); ends on a byte boundary with BFINAL unset, so bodies can be concatenated."""
 
 
-async def validator(database: Database, study: str, series: str | None, instance: str | None) -> tuple[object, ...]:
-    """What changes whenever an instance of these is stored, replaced or removed. The first is how many there are."""
-    uids = [uid for uid in (study, series, instance) if uid is not None]
-    (found,) = await database.fetch(queries.VALIDATORS[len(uids) - 1], *uids)
-    return found
+async def validator(
+    database: Database, study: str, series: str | None, instance: str | None, patient: str = ""
+) -> tuple[object, ...]:
+    """Values that change whenever an instance of the resource is stored, replaced or removed; first, their number."""
+    uids = [uid for uid in (series, instance) if uid is not None]
+    (values,) = await database.fetch(queries.VALIDATORS[len(uids)], study, patient, *uids)
+    return values
 
 
-async def find_block(database: Database, tag: str) -> Block | None:
+async def find_block(database: Database, tag: str) -> MetadataBlock | None:
     rows = await database.fetch(queries.FIND_METADATA, tag)
-    return Block(*rows[0]) if rows else None
+    return MetadataBlock(*rows[0]) if rows else None
 
 
-def keep_blocks(blocks: Sequence[tuple[str, Block]], study_uid: str, now: float) -> Script[None]:
-    """Keep blocks of a study under their tags. `now` is in seconds since 1970."""
+def cache_blocks(blocks: Sequence[tuple[str, MetadataBlock]], study_uid: str, now: float) -> Script[None]:
+    """Store blocks of a study under their tags. `now` is in seconds since 1970."""
     for tag, block in blocks:
         yield queries.KEEP_METADATA, (tag, study_uid, now, block.length, block.checksum, len(block.body), block.body)
 
 
 def trim(limit: int) -> Script[None]:
-    """Let the oldest blocks go until those that stay take `limit` bytes at most."""
+    """Delete the oldest blocks until the rest takes at most `limit` bytes."""
     ((size,),) = yield queries.SIZE_OF_METADATA, ()
     while size > limit:
         oldest = yield queries.OLDEST_METADATA, (_AT_ONCE,)

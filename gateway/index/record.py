@@ -1,7 +1,7 @@
 """One received instance as rows of the index: identifiers, search columns and JSON fragments of the four levels.
 
-Hot path: every instance comes through here, as a `Sibling` of its own or as another of one that it resembles. The rows
-above it, which the instances of a series have in common, are made once and kept in a small cache, found by the bytes
+Hot path: every instance passes here, with a `RecordTemplate` of its own or by that of a similar one. The rows
+above it, which the instances of a series share, are made once and cached, looked up by the bytes
 themselves. Storing the rows is in `store.py`.
 """
 
@@ -29,15 +29,15 @@ from gateway.index.values import (
     sounding,
 )
 
-__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "Sibling"]
+__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "RecordTemplate"]
 
 Elements = dict[int, Element]
 
-MAX_VALUE = 8192
-"""Bytes of one value that the index keeps; a longer one stands in the file alone."""
-_CACHED_PARENTS = 256
-_CACHED_BYTES = 16384
-"""Values larger than that together are not cached, so that the cache is bounded in bytes."""
+MAX_VALUE_BYTES = 8192
+"""Bytes of one value in the index; a longer one is in the file alone."""
+_MAX_CACHED_PARENTS = 256
+_MAX_CACHED_BYTES = 16384
+"""Values that are larger in total are not cached, so that the cache is bounded in bytes."""
 
 _DIGITS_AND_DOTS = b"0123456789."
 _PREFIX = {tag: f'"{tag:08X}":' for tag in INDEX_TAGS}
@@ -49,12 +49,12 @@ _PLACE = {tag: place for place, tag in enumerate(_OWN)}
 
 
 class Parents(NamedTuple):
-    """The rows above an instance. The tuples stand in the order of the columns that `store.py` inserts."""
+    """The rows above an instance. The tuples are in the order of the columns that `store.py` inserts."""
 
     study_instance_uid: str
     series_instance_uid: str
     patient_id: str
-    """As it goes into identifiers."""
+    """Patient ID in its canonical form, as used in identifiers."""
     patient_public_id: str
     study_public_id: str
     series_public_id: str
@@ -63,7 +63,7 @@ class Parents(NamedTuple):
     study: tuple[str, ...]
     series: tuple[str | int, ...]
     names: tuple[tuple[int, str], ...]
-    """(tag, comparable name), and (minus tag, what it sounds like)."""
+    """(tag, comparable name), and (minus tag, its sound)."""
 
 
 @dataclass(slots=True)
@@ -93,16 +93,16 @@ class InstanceRecord:
 _parents: dict[tuple[object, ...], Parents] = {}
 
 
-class Sibling:
+class RecordTemplate:
     """The record of an instance, and of others that differ from it in the values of a few elements."""
 
     __slots__ = ("_character_set", "_parts", "elements", "record")
 
     def __init__(self, elements: Elements, transfer_syntax_uid: str) -> None:
-        """Of the elements that `pick` found for INDEX_TAGS.
+        """Make the record from the elements that `pick` found for INDEX_TAGS.
 
-        Raises DataSetError where SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more
-        than 64 characters, or others than digits and dots; odd components are let pass, as devices send them).
+        Raises: DataSetError if SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more
+        than 64 characters, or others than digits and dots; odd components are accepted, as devices send them).
         """
         self.elements = elements
         sop_class_uid = _uid(elements, tags.SOP_CLASS_UID, "SOP Class UID")
@@ -115,9 +115,9 @@ class Sibling:
         self.record = _record(transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
 
     def with_other(self, changed: Elements) -> InstanceRecord:
-        """The record of an instance that has `changed` in the place of those elements, and the same errors.
+        """The record of an instance whose elements are those of the template, except `changed`. Raises as `__init__`.
 
-        They have the same VRs; Specific Character Set is not among them.
+        Changed elements have the same VRs; Specific Character Set is not among them.
         """
         record, parts, character_set = self.record, self._parts.copy(), self._character_set
         sop_class_uid, sop_instance_uid, number = record.sop_class_uid, record.sop_instance_uid, record.number
@@ -160,8 +160,8 @@ def _parents_of(elements: Elements, transfer_syntax_uid: str) -> Parents:
     parents = _parents.get(key)
     if parents is None:
         parents = _build_parents(elements)
-        if sum(len(part[1]) for part in key[1:] if part is not None) <= _CACHED_BYTES:
-            if len(_parents) >= _CACHED_PARENTS:
+        if sum(len(part[1]) for part in key[1:] if part is not None) <= _MAX_CACHED_BYTES:
+            if len(_parents) >= _MAX_CACHED_PARENTS:
                 _parents.clear()
             _parents[key] = parents
     return parents
@@ -250,7 +250,7 @@ def _uid(elements: Elements, tag: int, name: str) -> str:
     value = b"" if element is None else element.value.strip(b" \0")
     if not value:
         raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing")
-    if len(value) > 64 or value.translate(None, _DIGITS_AND_DOTS):
+    if len(value) > 64 or value.translate(None, _DIGITS_AND_DOTS) or value[:1] == b".":
         raise DataSetError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a UID: {value[:80]!r}")
     return value.decode("ascii")
 
@@ -266,10 +266,10 @@ def _number(element: Element | None) -> int:
     if element is None:
         return NO_NUMBER
     try:
-        found = int(element.value)
+        value = int(element.value)
     except ValueError:
         return number(element.value.partition(b"\\")[0].strip(b" \0").decode("ascii", "replace"))
-    return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER
+    return value if -NO_NUMBER < value < NO_NUMBER else NO_NUMBER
 
 
 def _character_set(elements: Elements) -> bytes | None:
@@ -278,17 +278,17 @@ def _character_set(elements: Elements) -> bytes | None:
 
 
 def _fragment(elements: Elements, wanted: tuple[int, ...], character_set: bytes | None) -> str:
-    """Members of a DICOM JSON object, without its braces. What is too long for the index is left out."""
+    """Members of a DICOM JSON object, without its braces and values too long for the index."""
     get = elements.get
     return _joined([_part(tag, get(tag), character_set) for tag in wanted])
 
 
 def _part(tag: int, element: Element | None, character_set: bytes | None) -> str:
-    """One of the members; '' for none."""
-    if element is not None and len(element.value) <= MAX_VALUE:
+    """One member of a DICOM JSON object; '' for none."""
+    if element is not None and len(element.value) <= MAX_VALUE_BYTES:
         try:
             return _PREFIX[tag] + encode_element(element, character_set).decode()
-        except DataSetError:  # a broken sequence is no reason to refuse the instance
+        except DataSetError:  # A broken sequence is no reason to refuse the instance.
             pass
     return f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}' if tag in tags.REQUIRED else ""
 
@@ -313,7 +313,7 @@ class _Text(msgspec.Struct):
 def _requests(elements: Elements, character_set: bytes | None) -> tuple[str, str]:
     """Scheduled step and requested procedure IDs of all requests, each between backslashes: `\\A\\B\\`, or ''."""
     element = elements.get(tags.REQUEST_ATTRIBUTES_SEQUENCE)
-    if element is None or len(element.value) > MAX_VALUE:
+    if element is None or len(element.value) > MAX_VALUE_BYTES:
         return "", ""
     try:
         items = msgspec.json.decode(encode_element(element, character_set), type=_Sequence).items

@@ -1,29 +1,30 @@
-"""The script that enters an instance into the index, and the lists of files that recovery and clean-up ask for.
+"""The script that stores an instance in the index, and the lists of files for recovery and garbage collection.
 
-Everything one instance changes happens in one script: its row, its parents' rows and counts, the change log, the
-list of files to delete. What is compared, when, and what is answered to the sender is in `archive/ingest.py`.
+All changes of one instance are in one script: its row, its parents' rows and counts, the change log, the
+list of files to delete. When duplicates are compared, and the answer to the sender, is in `ingest/ingest.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.database.database import Database, Script
-from gateway.index import queries
+from gateway.index.queries import store as queries
+from gateway.index.queries.metadata import FORGET_METADATA_OF_STUDY
 from gateway.index.record import InstanceRecord
 from gateway.index.values import like
 
 SOP_ELSEWHERE, SERIES_ELSEWHERE, STUDY_ELSEWHERE = 1, 2, 4
-"""Flags: the same UID was known under another parent when this one came."""
+"""Flags: the UID was known under another parent when the instance was stored."""
 
 Via = Literal["dimse", "stow", "rest", "import"]
 
 
 @dataclass(slots=True)
 class Origin:
-    """Where an instance came from. `peer` is the host; `received_at` seconds since 1970."""
+    """The sender of an instance, and the way in. `peer` is the host; `received_at` seconds since 1970."""
 
     calling_aet: str
     called_aet: str
@@ -33,13 +34,15 @@ class Origin:
 
 
 @dataclass(slots=True)
-class Placement:
-    """Where its file is: storage key, bytes of the file, where the data set begins, in which transfer syntax."""
+class FileLocation:
+    """The file of an instance: storage key, size in bytes, offset of the data set, and transfer syntax."""
 
     key: str
     size: int
     data_set_offset: int
     transfer_syntax_uid: str
+    lacking: str = ""
+    """What its pixel data lack, in words; '' if nothing is known."""
 
 
 @dataclass(slots=True)
@@ -49,48 +52,75 @@ class Stored:
     """Number of its entry in the change log."""
     new_study: bool
     flags: int
+    shared: bool = False
+    """Whether another patient has a study with the same UID."""
 
 
 @dataclass(slots=True)
-class Exists:
-    """The instance is here already; nothing was changed."""
+class Duplicate:
+    """The instance that exists already; nothing was changed."""
 
     key: str
     version: int
     transfer_syntax_uid: str
     size: int
     data_set_offset: int
+    lacking: str = ""
+    """What its pixel data lack, as in FileLocation."""
+    shared: bool = False
+    """Whether another patient has a study with the same UID."""
 
 
 def store_instance(
-    record: InstanceRecord, placement: Placement, origin: Origin, *, replaces: str | None = None
-) -> Script[Stored | Exists]:
-    """Enter an instance; its parents too where they are new.
+    record: InstanceRecord, placement: FileLocation, origin: Origin, *, replaces: str | None = None
+) -> Script[Stored | Duplicate]:
+    """Store an instance, and its parents if they are new.
 
-    Where the instance is known, nothing changes and Exists tells which file it has, unless that is the file that
-    `replaces` names: then the new one takes its place as the next version and the old one becomes garbage. The rows
-    of patient, study and series are those of the instance that came first, until a new version corrects them.
-    The next instance of a known series costs four statements.
+    If the instance is known, nothing changes and Duplicate names its file, unless that is the file named by
+    `replaces`: then the new file replaces it as the next version and the old one becomes garbage. The rows
+    of patient, study and series are those of the first instance, until a new version corrects them.
+    An instance that was deleted and is stored again has the version after its last one. The next instance of a known
+    series costs four statements.
     """
     added = yield from _add_instance(record, placement, origin)
     new_study = False
     if not added:
-        found = yield queries.FIND_INSTANCE, (record.public_id,)
-        if found:
-            (row,) = found
+        rows = yield queries.FIND_INSTANCE, (record.public_id,)
+        if rows:
+            (row,) = rows
             if replaces is None or replaces != row[1]:
-                return Exists(row[1], row[2], row[3], row[4], row[5])
+                return _exists(row)
             return (yield from _replace(record, placement, origin, row))
         new_study = yield from _add_parents(record, origin)
         added = yield from _add_instance(record, placement, origin)
-    series, flags = added[0]
-    ((study,),) = yield queries.COUNT_IN_SERIES, (series, placement.size)
-    yield queries.COUNT_IN_STUDY, (study, placement.size, origin.received_at)
+    series, flags, version = added[0]
+    if placement.lacking:
+        yield from flag_incomplete(record.public_id, record.parents.study_public_id, placement, origin.received_at)
+    ((study,),) = yield queries.COUNT_IN_SERIES, (series, placement.size, origin.received_at)
+    ((shared,),) = yield queries.COUNT_IN_STUDY, (study, placement.size, origin.received_at)
     ((sequence,),) = yield queries.ADD_CHANGE, _change("NewInstance", "Instance", record.public_id, record, origin)
-    return Stored(1, sequence, new_study, flags)
+    return Stored(version, sequence, new_study, flags, bool(shared))
 
 
-def _add_instance(record: InstanceRecord, placement: Placement, origin: Origin) -> Script[list[tuple[int, int]]]:
+def _exists(row: tuple[Any, ...]) -> Duplicate:
+    """The Duplicate of a row of FIND_INSTANCE."""
+    return Duplicate(row[1], row[2], row[3], row[4], row[5], row[9], bool(row[10]))
+
+
+async def stored_as(database: Database, public_id: str) -> Duplicate | None:
+    """The file of the instance with a public id; None if it is not in the index."""
+    rows = await database.fetch(queries.FIND_INSTANCE, public_id)
+    return _exists(rows[0]) if rows else None
+
+
+def flag_incomplete(instance: str, study: str, placement: FileLocation, now: float) -> Script[None]:
+    """Record what the pixel data of a version of an instance lack; public ids of instance and study."""
+    yield queries.ADD_INCOMPLETE, (placement.key, instance, study, placement.lacking, now)
+
+
+def _add_instance(
+    record: InstanceRecord, placement: FileLocation, origin: Origin
+) -> Script[list[tuple[int, int, int]]]:
     return (
         yield (
             queries.ADD_INSTANCE,
@@ -101,7 +131,6 @@ def _add_instance(record: InstanceRecord, placement: Placement, origin: Origin) 
                 record.sop_class_uid,
                 record.number,
                 placement.key,
-                1,
                 placement.transfer_syntax_uid,
                 placement.size,
                 placement.data_set_offset,
@@ -118,7 +147,7 @@ def _add_instance(record: InstanceRecord, placement: Placement, origin: Origin) 
 
 
 def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
-    """Patient, study and series, as far as they are new. True where the study is."""
+    """Store patient, study and series, as far as they are new. Whether the study is."""
     parents = record.parents
     rows = yield queries.ADD_PATIENT, parents.patient
     new_patient = bool(rows)
@@ -130,6 +159,8 @@ def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
         rows = yield queries.FIND_STUDY, (parents.study_public_id,)
     study = rows[0][0]
     if new_study:
+        if rows[0][1]:
+            yield queries.SHARE_STUDIES, (parents.study_instance_uid,)
         for tag, name in parents.names:
             yield queries.ADD_NAME, (study, tag, name)
     if new_patient:
@@ -143,14 +174,14 @@ def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
 
 
 def _listing(modality: str) -> tuple[str, str]:
-    """A pattern that a list with this modality matches, and what is added to one without."""
+    """A pattern that a list with this modality matches, and the text to append to a list without."""
     return (f"%\\{like(modality)}\\%", modality + "\\") if modality else ("%", "")
 
 
 def _replace(
-    record: InstanceRecord, placement: Placement, origin: Origin, row: tuple[object, ...]
-) -> Script[Stored | Exists]:
-    identifier, old_key, _version, _syntax, old_size, _offset, flags, series, study = row
+    record: InstanceRecord, placement: FileLocation, origin: Origin, row: tuple[object, ...]
+) -> Script[Stored | Duplicate]:
+    identifier, old_key, _version, _syntax, old_size, _offset, flags, series, study, lacked, shared = row
     ((version,),) = yield (
         queries.REPLACE_INSTANCE,
         (
@@ -173,20 +204,24 @@ def _replace(
     )
     assert isinstance(old_size, int)
     assert isinstance(flags, int)
-    yield queries.RESIZE_SERIES, (series, placement.size - old_size)
+    yield queries.RESIZE_SERIES, (series, placement.size - old_size, origin.received_at)
     yield queries.RESIZE_STUDY, (study, placement.size - old_size, origin.received_at)
     yield queries.ADD_GARBAGE, (old_key, origin.received_at)
-    yield queries.FORGET_METADATA_OF_STUDY, (record.parents.study_instance_uid,)
+    if lacked:
+        yield queries.FORGET_INCOMPLETE, (old_key,)
+    if placement.lacking:
+        yield from flag_incomplete(record.public_id, record.parents.study_public_id, placement, origin.received_at)
+    yield FORGET_METADATA_OF_STUDY, (record.parents.study_instance_uid,)
     yield from _correct_parents(record, series, study)
     ((sequence,),) = yield (
         queries.ADD_CHANGE,
         _change("UpdatedAttachment", "Instance", record.public_id, record, origin),
     )
-    return Stored(version, sequence, False, flags)
+    return Stored(version, sequence, False, flags, bool(shared))
 
 
 def _correct_parents(record: InstanceRecord, series: object, study: object) -> Script[None]:
-    """A new version brings its own patient, study and series attributes, corrected perhaps: the latest count."""
+    """Update the parents' rows: a new version has its own patient, study and series attributes; the latest count."""
     parents = record.parents
     yield queries.CORRECT_PATIENT, parents.patient
     yield queries.CORRECT_STUDY, (study, *parents.study[2:])
@@ -203,18 +238,25 @@ def _change(kind: str, level: str, public_id: str, record: InstanceRecord, origi
 
 
 async def keys_present(database: Database, keys: Sequence[str]) -> set[str]:
-    """Which of these storage keys a row names. At most 500 keys."""
+    """The storage keys among these that are in a row. At most 500 keys."""
     if not keys:
         return set()
     return {key for (key,) in await database.fetch(queries.keys_present(len(keys)), *keys)}
 
 
-def disown(key: str, now: float) -> Script[bool]:
-    """Its file is garbage, unless a row names the key: whether it is.
+async def keys_known(database: Database, keys: Sequence[str]) -> set[str]:
+    """The storage keys among these that are known: present, to be deleted, or unreadable. At most 500 keys."""
+    if not keys:
+        return set()
+    return {key for (key,) in await database.fetch(queries.keys_known(len(keys)), *keys)}
 
-    After the death of a process this is the way to ask. A commit that was on the disk and not yet in the shared index
-    of the log when it died is seen by nobody, and comes back with the next start unless another one has taken its
-    place, as this one does.
+
+def tombstone_if_uncommitted(key: str, now: float) -> Script[bool]:
+    """Make a file garbage unless a row names its key; returns whether it is garbage.
+
+    After the death of a process this script finds out. A commit that was on the disk and not yet in the shared
+    index of the log when the process died is seen by no reader, and comes back at the next start unless another commit
+    has taken its place, as that of this script does.
     """
     if (yield queries.keys_present(1), (key,)):
         return False
@@ -228,6 +270,6 @@ async def garbage(database: Database, *, older_than: float, limit: int = 500) ->
 
 
 def forget_garbage(keys: Sequence[str]) -> Script[None]:
-    """The files are deleted; take them off the list."""
+    """Remove deleted files from the list of garbage."""
     for key in keys:
         yield queries.FORGET_GARBAGE, (key,)

@@ -1,6 +1,6 @@
-"""What there is, at a glance: totals, and the studies that last received something, for a person's page.
+"""A summary of the archive: totals, and the studies with the latest received instances, for a person's page.
 
-Unlike the DICOM searches in `search.py` it is lenient: case does not count in names, and a part of a word is enough.
+Unlike the DICOM searches in `search.py` it is lenient: names match without regard to case, and by parts of a word.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.database.database import Database
 from gateway.index import attributes as tags
-from gateway.index import queries
 from gateway.index.matching import ENCLOSED, Parameters
+from gateway.index.queries import summary as queries
 from gateway.index.values import comparable_name, like
 
 
@@ -30,12 +30,12 @@ class Statistics:
 class RecentStudy:
     id: int
     last_received: float
-    """Seconds since 1970. With `id`, the place in the order: the next page begins after it."""
+    """Seconds since 1970. With `id`, the position in the order: the next page begins after it."""
     public_id: str
     study_uid: str
     patient_id: str
     patient_name: str
-    """The first component group as it came, carets and all."""
+    """The first component group as received, carets and all."""
     patient_birth_date: str
     patient_sex: str
     date: str
@@ -47,6 +47,10 @@ class RecentStudy:
     instances: int
     size: int
     flags: int
+    incomplete: int
+    """Instances whose pixel data lack something."""
+    clashing_patient: str
+    """Public id of its patient if another patient has a study with the same UID; '' otherwise."""
 
 
 async def statistics(database: Database) -> Statistics:
@@ -63,10 +67,10 @@ async def recent_studies(
     after: tuple[float, int] | None = None,
     limit: int = 50,
 ) -> list[RecentStudy]:
-    """Studies by when they last received an instance, newest first.
+    """Studies by the time of their last received instance, newest first.
 
     `patient` is part of the name, or the beginning of the Patient ID; `accession_number` the beginning of one;
-    `modality` one code. `after` is (last_received, id) of the last study of the page before.
+    `modality` one code. `after` is (last_received, id) of the last study of the previous page.
     """
     parameters = Parameters()
     conditions = []
@@ -90,7 +94,7 @@ async def recent_studies(
     studies = []
     for row in await database.fetch(query, *parameters.values):
         modalities = sorted(filter(None, row[11].split("\\")))
-        fields = (*row[:5], _patient_name(row[15]), *row[5:11], modalities, *row[12:15], row[16])
+        fields = (*row[:5], _patient_name(row[15]), *row[5:11], modalities, *row[12:15], *row[16:])
         studies.append(RecentStudy(*fields))
     return studies
 

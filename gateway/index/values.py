@@ -1,4 +1,4 @@
-"""Attribute values made comparable: the one form in which the index keeps them and queries ask for them.
+"""Attribute values in comparable form: the one form in which the index stores them and queries search for them.
 
 Names, dates and times only; everything else compares as it is. The translation to SQL is in `matching.py`.
 """
@@ -9,33 +9,34 @@ import re
 import unicodedata
 
 NO_NUMBER = 10**12
-"""Stands for an absent Instance or Series Number: more than an IS can say (12 characters), so it sorts last."""
+"""Stands for an absent Instance or Series Number: above any IS (12 characters), so it sorts last."""
 MAX_TEXT = 1024
-"""Characters of a value that can be searched for; what is longer is not DICOM's."""
+"""Characters of a searchable value; longer ones are not valid DICOM."""
 
 
 def comparable_name(group: str) -> str:
     """One component group of a person name: composed, case folded, components trimmed, no trailing carets.
 
-    Accents are kept: Müller and Muller are different people. Wildcards pass through.
+    Accents stay: Müller and Muller are different people. Wildcards pass through. NUL is no letter: some devices pad
+    with it where PS3.5 Table 6.2-1 wants a space.
     """
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", group).casefold())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", group.replace("\0", "")).casefold())
     return "^".join([component.strip() for component in folded.split("^")]).rstrip("^")[:MAX_TEXT]
 
 
 def comparable_names(value: str) -> list[str]:
-    """The distinct component groups (alphabetic, ideographic, phonetic) of a PN value that are not empty."""
+    """The distinct non-empty component groups (alphabetic, ideographic, phonetic) of a PN value."""
     groups = dict.fromkeys(comparable_name(group) for name in value.split("\\") for group in name.split("="))
     groups.pop("", None)
     return list(groups)
 
 
 def sounding(value: str) -> str:
-    """What a PN value sounds like, for fuzzy matching: its words, with a space before, between and after them.
+    """The sound of a PN value, for fuzzy matching: its words, with a space before, between and after them.
 
-    Latin words lose accents, vowels after the first letter and doubled letters, and letters that are heard alike
+    Latin words lose accents, vowels after the first letter and doubled letters, and letters that sound alike
     become one (Meier, Meyer and Maier are `mr`; Müller and Mueller `mlr`). Other scripts stay as they are, less case
-    and marks. `*` and `?` pass through. '' where there is no word.
+    and marks. `*` and `?` pass through. '' if there is no word.
     """
     bare = unicodedata.normalize("NFKD", value.casefold())
     bare = unicodedata.normalize("NFC", "".join([letter for letter in bare if not unicodedata.combining(letter)]))
@@ -58,15 +59,15 @@ def _sound(word: str) -> str:
 
 
 def comparable_date(value: str) -> str:
-    """DA as YYYYMMDD; the dots of ACR-NEMA are dropped (PS3.5 Table 6.2-1). '' where it is not a date."""
+    """DA as YYYYMMDD; the dots of ACR-NEMA are dropped (PS3.5 Table 6.2-1). '' if it is not a date."""
     digits = value.strip().replace(".", "")
     return digits if len(digits) == 8 and digits.isdecimal() and digits.isascii() else ""
 
 
 def comparable_time(value: str, fill: str = "0") -> str:
-    """TM as HHMMSS.FFFFFF, what is missing taken from `fill`: '0' for the first moment meant, '9' for the last.
+    """TM as HHMMSS.FFFFFF, completed with `fill`: '0' for the first moment meant, '9' for the last.
 
-    '' where it is not a time.
+    '' if it is not a time.
     """
     whole, dot, fraction = value.strip().replace(":", "").partition(".")
     digits = whole + fraction
@@ -79,14 +80,14 @@ def comparable_time(value: str, fill: str = "0") -> str:
 
 
 def number(value: str) -> int:
-    """IS as an integer; NO_NUMBER where it is none."""
+    """IS as an integer; NO_NUMBER if it is none."""
     try:
-        found = int(value)
+        integer = int(value)
     except ValueError:
         return NO_NUMBER
-    return found if -NO_NUMBER < found < NO_NUMBER else NO_NUMBER
+    return integer if -NO_NUMBER < integer < NO_NUMBER else NO_NUMBER
 
 
 def like(text: str) -> str:
-    """Text as it stands in a LIKE pattern with ESCAPE '!': its `%` and `_` are ordinary characters."""
+    """Escape text for a LIKE pattern with ESCAPE '!': its `%` and `_` become ordinary characters."""
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

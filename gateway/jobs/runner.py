@@ -1,8 +1,8 @@
-"""Doing the jobs: claim what is due, one task each, try again what failed, later each time.
+"""Running the jobs: claim due jobs, run each in a task, retry failures with growing delays.
 
-Any number of runners, in any number of processes, work off one table. A runner holds a lease on what it works on and
-extends it; when it dies, others take over once the lease is over. So everything is done at least once: a handler must
-bear to do its work twice.
+Any number of runners, in any number of processes, share one table. A runner holds a lease on its jobs and
+extends it; when the runner dies, others claim the jobs once the lease has expired. Everything is done at least once: a
+handler must be safe to run twice.
 """
 
 from __future__ import annotations
@@ -19,91 +19,102 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.database.database import Database, Script
-from gateway.errors import DatabaseError, GatewayError, JobGivenUp
+from gateway.errors import DatabaseError, GatewayError, OutOfDescriptors, Overloaded, PermanentFailure
 from gateway.jobs import table
 from gateway.jobs.table import Job, Limit
+from gateway.supervision import lasting
 
 log = logging.getLogger(__name__)
 
-Record = Callable[[], Script[None]]
-"""What is to be written down in the transaction that ends a job."""
-Handler = Callable[[Job], Awaitable[Record | None]]
-"""Does one job. Raises JobGivenUp where trying again is in vain, Later where it is not yet time, LaneClosed where that
-holds for all of its lane, anything else to have it tried again."""
-_PURGE_EVERY = 3600.0
-_PACE = 0.01
-"""Seconds between two looks for work, so that what ends or is added meanwhile costs one look together."""
+CompletionScript = Callable[[], Script[None]]
+"""The script for the transaction that ends a job."""
+Handler = Callable[[Job], Awaitable[CompletionScript | None]]
+"""Does one job. Raises: PermanentFailure if a retry is in vain; Postpone, or OutOfDescriptors, if it is too early;
+QueuePaused if that holds for the whole queue; any other error to retry the job."""
+_PURGE_EVERY_S = 3600.0
+_PULL_EVERY_S = 60.0
+"""Seconds between searches for jobs whose due time was written by a clock that was ahead."""
+_FIRST_RECORD_S, _MAX_RECORD_S = 0.5, 30.0
+"""Seconds between attempts to record a result while the database fails: doubled each time, up to the second number."""
+_DESCRIPTORS_S = 5.0
+"""Seconds before a job for which no file could be opened is retried, plus or minus a half."""
+_PACE_S = 0.01
+"""Seconds between two searches for work, so that jobs that end or are added meanwhile cost one search together."""
 
 
-class Later(Exception):
-    """Not yet: to be done again in some seconds, without counting as an attempt. The text says what is waited for."""
+class Postpone(Exception):
+    """A job is too early: retry in some seconds, without counting an attempt. The text gives the reason."""
 
     def __init__(self, seconds: float, why: str) -> None:
         super().__init__(why)
         self.seconds = seconds
 
 
-class LaneClosed(Exception):
-    """Nobody answers where the jobs of this lane go: none of them is tried for a while, longer each time, and this does
-    not count as an attempt. The text says why."""
+class QueuePaused(Exception):
+    """The destination of a queue does not answer: none of its jobs is tried for a while, longer each time, without
+    counting an attempt. The text says why."""
 
     def __init__(self, why: str, at_least: float = 0.0) -> None:
-        """`at_least`: seconds, where it was said when to come again."""
+        """`at_least`: seconds, if the destination has said when to come again."""
         super().__init__(why)
         self.at_least = at_least
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When what has failed is tried again. Times in seconds."""
+    """The schedule of retries after a failure. Times in seconds."""
 
     attempts: int = 20
-    """Then it has failed. 20 with the times below are about half a day."""
+    """Attempts until a job has failed; 20 with the times below take about half a day."""
     first: float = 10.0
-    """Before the second attempt, give or take a half; twice that before the third, and so on."""
+    """Seconds before the second attempt, plus or minus a half; doubled for the third, and so on."""
     longest: float = 3600.0
 
     def delay(self, attempts: int, chance: float) -> float:
-        """Seconds before the next attempt; `chance`, 0 to 1, spreads what failed together."""
+        """Seconds before the next attempt; `chance`, 0 to 1, spreads jobs that failed together."""
         return min(self.longest, self.first * 2.0 ** min(attempts - 1, 30)) * (0.5 + chance)
 
 
-LANES = Retry(first=5.0, longest=300.0)
-"""When a lane that was found closed is tried again."""
+PAUSES = Retry(first=5.0, longest=300.0)
+"""The schedule on which a paused queue is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """How jobs of one kind are done."""
+class JobType:
+    """How jobs of one kind are run."""
 
     handle: Handler
     retry: Callable[[Job], Retry] = lambda job: Retry()
     timeout: float | None = 600.0
-    """Seconds for one attempt; None: the handler knows best."""
+    """Seconds for one attempt; None: the handler decides."""
     failed: Callable[[Job, str, bool], Script[None]] | None = None
-    """What else is written when one has failed: given the reason, and whether it was given up before its time."""
+    """Makes a script for the transaction in which a job fails, from the reason and whether retries were left out."""
 
 
 class Runner:
-    """Works off the jobs of a database. Belongs to one event loop."""
+    """Runs the jobs of a database. Belongs to one event loop."""
 
     def __init__(
         self,
         database: Database,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, JobType],
         *,
         owner: str = "",
         slots: int = 16,
-        limit: Limit = lambda lane: 4,
+        limit: Limit = lambda queue: 4,
         lease: float = 60.0,
         poll: float = 1.0,
+        longest: Callable[[], float] = lambda: 1.5 * Retry().longest,
         purge: Callable[[float], Script[int]] = lambda now: table.forget_jobs(now - 7 * 86400.0),
         clock: Callable[[], float] = time.time,
+        wake: asyncio.Event | None = None,
     ) -> None:
         """`owner` is a name that no other runner has or had.
 
-        `slots` jobs at once, `limit` of a lane over all runners; `poll`: seconds until a job that another process
-        added is noticed; `purge` deletes some of what is over, given the time, until there is no more.
+        `slots` jobs run at once, shared as in `claim_jobs`; `limit` bounds a queue over all runners; `poll` is the
+        seconds until a job added by another process is noticed; `longest` the seconds that a job ever waits; `purge`
+        deletes some finished jobs, given the time, until none is left. A caller that adds or releases a job sets
+        `wake`: the runner then searches at once.
         """
         self._database = database
         self._kinds = kinds
@@ -111,27 +122,28 @@ class Runner:
         self._limit = limit
         self._lease = lease
         self._poll = poll
+        self._longest = longest
         self._purge_script = purge
         self._clock = clock
         self._owner = owner or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._running: dict[int, asyncio.Task[None]] = {}
-        self._told: dict[str, float] = {}
-        self._wake = asyncio.Event()
+        self._logged_until: dict[str, float] = {}
+        self._wake = wake or asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to work, until `close`."""
+        """Start to run jobs, until `close`."""
         self._tasks = [
-            asyncio.create_task(self._work(), name="jobs"),
-            asyncio.create_task(self._keep_leases(), name="job-leases"),
+            asyncio.create_task(lasting("looking for jobs", self._work), name="jobs"),
+            asyncio.create_task(lasting("extending the leases of jobs", self._keep_leases), name="job-leases"),
         ]
 
     def notify(self) -> None:
-        """A job has been added or released: look at once."""
+        """Search at once: a job has been added or released."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Stop. What is under way is interrupted and waits for the next runner."""
+        """Stop. Running jobs are interrupted and wait for the next runner."""
         running = list(self._running.values())
         for task in (*self._tasks, *running):
             task.cancel()
@@ -141,38 +153,46 @@ class Runner:
                 await self._database.write(lambda: table.give_back_jobs(self._owner, self._clock()))
 
     async def _work(self) -> None:
-        purge_at = 0.0
+        monotonic = asyncio.get_running_loop().time
+        purge_at = pull_at = 0.0
         while True:
             self._wake.clear()
             wait = self._poll
             try:
                 moment = await table.next_moment(self._database)
-                if moment is not None and len(self._running) < self._slots:
+                if moment is not None:
                     if moment <= self._clock():
                         await self._claim()
                     else:
                         wait = min(wait, moment - self._clock())
-                if self._clock() >= purge_at:
+                if monotonic() >= purge_at:
                     await self._purge()
-                    purge_at = self._clock() + _PURGE_EVERY
+                    purge_at = monotonic() + _PURGE_EVERY_S
+                if monotonic() >= pull_at:
+                    await self._database.write(lambda: table.pull_in_jobs(self._clock(), self._longest()))
+                    pull_at = monotonic() + _PULL_EVERY_S
             except DatabaseError as error:
                 log.warning("jobs cannot be read: %s", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(wait, 0.001)):
                     await self._wake.wait()
-                    await asyncio.sleep(_PACE)
+                    await asyncio.sleep(_PACE_S)
 
     async def _claim(self) -> None:
-        owner, free = self._owner, self._slots - len(self._running)
+        owner, taken = self._owner, len(self._running)
 
         def script() -> Script[list[Job]]:
-            return table.claim_jobs(owner, self._clock(), self._lease, free, self._limit)
+            return table.claim_jobs(owner, self._clock(), self._lease, self._slots, self._limit, taken=taken)
 
         jobs = await self._database.write(script)
         for job in jobs:
-            self._running[job.id] = asyncio.create_task(self._run(job), name=f"job-{job.id}")
+            # Held and released again before the lease loop noticed, the job still runs here.
+            before = self._running.get(job.id)
+            if before is not None:
+                before.cancel()
+            self._running[job.id] = asyncio.create_task(self._run(job, before), name=f"job-{job.id}")
         if jobs:
-            self._wake.set()  # Perhaps there is more.
+            self._wake.set()  # There may be more due jobs.
 
     async def _purge(self) -> None:
         while await self._database.write(lambda: self._purge_script(self._clock())):
@@ -194,15 +214,23 @@ class Runner:
                     log.info("job %d was taken back", number)
                     task.cancel()
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, before: asyncio.Task[None] | None) -> None:
+        """Run one attempt, after the task `before` has ended, and record its result."""
         try:
-            await self._record(job, await self._attempt(job))
+            if before is not None:
+                await asyncio.wait([before])
+            try:
+                await self._record(job, await self._attempt(job))
+            except Exception as error:
+                log.exception("job %d (%s): the result cannot be recorded", job.id, job.kind)
+                await self._record(job, self._unwritten(job, f"internal error: {type(error).__name__}"))
         finally:
-            del self._running[job.id]
+            if self._running.get(job.id) is asyncio.current_task():
+                del self._running[job.id]
             self._wake.set()
 
     async def _attempt(self, job: Job) -> Callable[[], Script[bool]]:
-        """Do it; the script that says how it went."""
+        """Run the handler; returns the script that records the result."""
         kind = self._kinds.get(job.kind)
         if kind is None:
             return lambda: table.finish_job(
@@ -211,15 +239,16 @@ class Runner:
         try:
             async with asyncio.timeout(kind.timeout) as limit:
                 record = await kind.handle(job)
-        except Later as later:
-            due, why = self._clock() + later.seconds, str(later)
-            return lambda: table.postpone_job(job, due, why, counted=False)
-        except LaneClosed as closed:
+        except Postpone as later:
+            return self._later(job, later.seconds, str(later))
+        except (OutOfDescriptors, Overloaded) as error:
+            return self._later(job, _DESCRIPTORS_S * (0.5 + random.random()), str(error))
+        except QueuePaused as closed:
             return self._closed(job, closed)
-        except JobGivenUp as error:
+        except PermanentFailure as error:
             return self._failed(job, kind, str(error), given_up=True)
         except TimeoutError as error:
-            late = f"not done within {kind.timeout:g} s"
+            late = f"not finished within {kind.timeout:g} s"
             return self._again(job, kind, late if limit.expired() else str(error) or "no answer in time")
         except (GatewayError, OSError) as error:
             return self._again(job, kind, str(error) or type(error).__name__)
@@ -228,7 +257,11 @@ class Runner:
             return self._again(job, kind, f"internal error: {type(error).__name__}")
         return lambda: self._ended(job, "done", "", record)
 
-    def _again(self, job: Job, kind: Kind, why: str) -> Callable[[], Script[bool]]:
+    def _later(self, job: Job, seconds: float, why: str) -> Callable[[], Script[bool]]:
+        due = self._clock() + seconds
+        return lambda: table.postpone_job(job, due, why, counted=False)
+
+    def _again(self, job: Job, kind: JobType, why: str) -> Callable[[], Script[bool]]:
         retry = kind.retry(job)
         if job.attempts >= retry.attempts:
             return self._failed(job, kind, why, given_up=False)
@@ -237,40 +270,57 @@ class Runner:
         due = self._clock() + delay
 
         def script() -> Script[bool]:
-            yield from table.open_lane(job.lane)
+            yield from table.resume_queue(job.queue)
             return (yield from table.postpone_job(job, due, why))
 
         return script
 
-    def _failed(self, job: Job, kind: Kind, why: str, *, given_up: bool) -> Callable[[], Script[bool]]:
+    def _failed(self, job: Job, kind: JobType, why: str, *, given_up: bool) -> Callable[[], Script[bool]]:
         log.error("job %d (%s) has failed after %d attempts: %s", job.id, job.kind, job.attempts, why)
         failed = kind.failed
         record = (lambda: failed(job, why, given_up)) if failed is not None else None
         return lambda: self._ended(job, "failed", why, record)
 
-    def _ended(self, job: Job, state: Literal["done", "failed"], why: str, record: Record | None) -> Script[bool]:
-        """What was done is written down even where the job was taken back: it has happened."""
+    def _ended(
+        self, job: Job, state: Literal["done", "failed"], why: str, record: CompletionScript | None
+    ) -> Script[bool]:
+        """The script of a finished job; what it did is recorded even if it was taken back: it has happened."""
         if record is not None:
             yield from record()
-        yield from table.open_lane(job.lane)
+        yield from table.resume_queue(job.queue)
         return (yield from table.finish_job(job, state, self._clock(), why))
 
-    def _closed(self, job: Job, closed: LaneClosed) -> Callable[[], Script[bool]]:
+    def _closed(self, job: Job, closed: QueuePaused) -> Callable[[], Script[bool]]:
         now, chance, why = self._clock(), random.random(), str(closed)
+        moment = asyncio.get_running_loop().time()
 
         def script() -> Script[bool]:
-            yield from table.close_lane(job.lane, now, lambda n: max(closed.at_least, LANES.delay(n, chance)), why)
+            yield from table.pause_queue(job.queue, now, lambda n: max(closed.at_least, PAUSES.delay(n, chance)), why)
             return (yield from table.postpone_job(job, job.due_at, why, counted=False))
 
-        if now >= self._told.get(job.lane, 0.0):
-            log.warning("%s: %s; it waits", job.lane, why)
-        self._told[job.lane] = now + LANES.first / 2  # once for all that found it closed together
+        if moment >= self._logged_until.get(job.queue, 0.0):
+            log.warning("%s: %s; its jobs wait", job.queue, why)
+        self._logged_until[job.queue] = moment + PAUSES.first / 2  # One line for all jobs that failed together.
         return script
 
+    def _unwritten(self, job: Job, why: str) -> Callable[[], Script[bool]]:
+        """The script that ends or postpones a job by itself, where that of its kind failed by an internal error."""
+        now, retry = self._clock(), Retry()
+        if job.attempts >= retry.attempts:
+            return lambda: table.finish_job(job, "failed", now, why)
+        return lambda: table.postpone_job(job, now + retry.delay(job.attempts, random.random()), why)
+
     async def _record(self, job: Job, outcome: Callable[[], Script[bool]]) -> None:
-        """Write down how it went. Where that fails, the lease runs out and it is done again."""
-        try:
-            if not await self._database.write(outcome):
-                log.info("job %d was taken back while it was worked on", job.id)
-        except DatabaseError as error:
-            log.warning("what became of job %d (%s) is not written down: %s", job.id, job.kind, error)
+        """Record a result, as soon as the database can: until then the job is leased, and not run twice."""
+        pause = _FIRST_RECORD_S
+        while True:
+            try:
+                if not await self._database.write(outcome):
+                    log.info("job %d was taken back while it was worked on", job.id)
+                return
+            except DatabaseError as error:
+                log.warning(
+                    "the result of job %d (%s) is not recorded yet: %s; again in %g s", job.id, job.kind, error, pause
+                )
+                await asyncio.sleep(pause)
+                pause = min(2.0 * pause, _MAX_RECORD_S)

@@ -1,12 +1,13 @@
 """Jobs as rows: adding, claiming, finishing, holding. Scripts, so that a job can share the transaction of its cause.
 
-Who does the work, and when it is tried again, is `runner.py`. What a kind of job means is its handler's.
+Running and retrying is in `runner.py`. The meaning of a kind of job is its handler's. A queue is the column `lane`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -15,49 +16,70 @@ from gateway.database.database import Database, Row, Script
 from gateway.jobs import queries
 
 State = Literal["waiting", "running", "held", "done", "failed", "cancelled"]
-"""`failed`: given up. `held`: a person wants it to wait."""
+"""The state of a job. `failed`: no attempts are left. `held`: a person wants it to wait."""
+MAX_PAUSE_S = 900.0
+"""Longest pause of a queue, whatever was asked for. An end beyond that was written by a clock that was ahead, and
+counts as past."""
 _PURGE = 500
+_COLUMNS = 14
+"""Those of a job, in a row that may have its progress behind them."""
+_FIRST_LOOK_S, _MAX_LOOK_S = 0.02, 0.5
+"""Between looks whether a job is over, for those who wait for it: twice as long each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job is, and what it says of itself."""
+
+    percent: int = 0
+    position: int = 0
+    """Where it goes on after an interruption, in steps of its kind."""
+    content: dict[str, Any] = field(default_factory=dict)
+    error_payload: dict[str, Any] | None = None
+    """What there is to say of a failure, beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work as its row has it. Times are seconds since 1970, 0 for none."""
+    """One job as its row has it. Times are seconds since 1970, 0 for none."""
 
     id: int
     kind: str
     state: State
-    lane: str
+    queue: str
     chain: str
     priority: int
     payload: dict[str, Any]
     attempts: int
-    """Those begun, the one under way included."""
+    """Attempts begun, a running one included."""
     created_at: float
     due_at: float
     lease_until: float
     owner: str
     finished_at: float
     error: str
-    """Why the last attempt failed, in words; '' where none did."""
+    """The error of the last attempt; '' if there was none."""
+    progress: JobProgress | None = None
+    """None for kinds that say nothing of it, and where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """How it stands with a lane that was ever held or paused."""
+class QueueState:
+    """The state of a queue that was ever held or paused."""
 
     name: str
     held: bool
-    """A person wants it to wait."""
+    """A person wants the queue to wait."""
     paused_until: float
     """Seconds since 1970."""
     failures: int
-    """How often in a row it was found closed."""
+    """Failures in a row."""
     reason: str
-    """Why, the last time."""
+    """The reason of the last failure."""
 
 
 Limit = Callable[[str], int]
-"""How many jobs of a lane may run at once; 0: none now."""
+"""The number of jobs of a queue that may run at once; 0: none now."""
 
 
 def add_job(
@@ -65,40 +87,44 @@ def add_job(
     payload: dict[str, Any],
     now: float,
     *,
-    lane: str = "",
+    queue: str = "",
     chain: str = "",
     priority: int = 0,
     due_at: float | None = None,
 ) -> Script[int]:
-    """Add a job; its id. Wake the runner (`Runner.notify`) once the transaction is committed.
+    """Add a job; returns its id. Wake the runner (`Runner.notify`) once the transaction is committed.
 
-    `lane` (the kind, where empty) is what shares a limit, a destination for example; jobs of a `chain` run in the order
-    in which they were added, one at a time. Of a lane, the highest `priority` goes first.
+    Jobs of a `queue` (default: the kind) share a limit, that of a destination for example; jobs of a `chain` run one
+    at a time, in the order in which they were added. In a queue, the highest `priority` goes first.
     """
     text = msgspec.json.encode(payload).decode()
     ((number,),) = yield (
         queries.ADD,
-        (kind, lane or kind, chain, priority, text, now, now if due_at is None else due_at),
+        (kind, queue or kind, chain, priority, text, now, now if due_at is None else due_at),
     )
     return int(number)
 
 
-def claim_jobs(owner: str, now: float, lease: float, most: int, limit: Limit) -> Script[list[Job]]:
-    """Take up to `most` jobs that are due, for `lease` seconds; of each lane no more than `limit` of it run at once.
+def claim_jobs(owner: str, now: float, lease: float, slots: int, limit: Limit, *, taken: int = 0) -> Script[list[Job]]:
+    """Claim due jobs for `lease` seconds; at most `limit` of a queue run at once.
 
-    Lanes share what can be taken, those first in which the least runs, so that a slow one holds up no other. One that
-    was found closed is tried with a single job.
+    Of the `slots` of the owner, `taken` are in use. Queues share the rest, those with the fewest running jobs first, so
+    that a slow queue holds up no other. Each has a part of all slots to itself even when queues before it have them
+    all, since a destination that hangs occupies its own for minutes: so twice `slots` may run, or a little more with
+    many such queues. A queue that has failed is tried with a single job.
     """
-    yield queries.EXPIRE, (now,)
-    lanes = sorted((yield queries.LANES, (now,)), key=lambda row: int(row[1]))
+    yield queries.EXPIRE, (now, owner)
+    queues = sorted((yield queries.QUEUES, (now, now + MAX_PAUSE_S)), key=lambda row: int(row[1]))
+    free = slots - taken
+    fair, own = max(1, free // max(1, len(queues))), slots // (len(queues) + 1)
     claimed: list[Job] = []
-    for lane, running, failures in lanes:
-        at_once = min(limit(lane), 1) if failures else limit(lane)
-        share = min(at_once - running, max(1, most // len(lanes)), most - len(claimed))
+    for queue, running, failures in queues:
+        at_once = min(limit(queue), 1) if failures else limit(queue)
+        share = min(at_once - running, max(min(fair, free - len(claimed)), own - running))
         if share <= 0:
             continue
-        for (priority,) in (yield queries.PRIORITIES, (lane,)):
-            rows = yield queries.CLAIM, (lane, priority, now, share, owner, now + lease)
+        for (priority,) in (yield queries.PRIORITIES, (queue,)):
+            rows = yield queries.CLAIM, (queue, priority, now, share, owner, now + lease)
             claimed += sorted(map(_job, rows), key=lambda job: (job.due_at, job.id))
             share -= len(rows)
             if not share:
@@ -106,92 +132,125 @@ def claim_jobs(owner: str, now: float, lease: float, most: int, limit: Limit) ->
     return claimed
 
 
+def pull_in_jobs(now: float, longest: float) -> Script[int]:
+    """Make jobs due that wait longer than `longest`, the longest wait there is in seconds: their due time is from a
+    clock that was ahead. Returns their number."""
+    return len((yield queries.PULL_IN, (now, now + longest)))
+
+
 def extend_leases(owner: str, until: float) -> Script[set[int]]:
-    """Keep what an owner works on; the ids that it still has."""
+    """Extend the leases of an owner's jobs; returns the ids that it still has."""
     return {int(number) for (number,) in (yield queries.EXTEND, (owner, until))}
 
 
 def finish_job(job: Job, state: Literal["done", "failed"], now: float, error: str = "") -> Script[bool]:
-    """End a claimed job. False where it was taken from its owner meanwhile: cancelled, held, or the lease ran out."""
+    """Finish a claimed job. False if it was taken from its owner meanwhile: cancelled, held, or its lease expired."""
     return bool((yield queries.FINISH, (job.id, job.owner, state, now, error)))
 
 
 def postpone_job(job: Job, due_at: float, error: str, *, counted: bool = True) -> Script[bool]:
-    """Let a claimed job wait; where it is not `counted`, as if this attempt had not been made."""
+    """Let a claimed job wait; if not `counted`, as if this attempt had not been made."""
     attempts = job.attempts if counted else job.attempts - 1
     return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error, job.due_at)))
 
 
 def give_back_jobs(owner: str, now: float) -> Script[None]:
-    """Let everything that an owner has wait for another one."""
+    """Return all jobs of an owner, to wait for another one."""
     yield queries.GIVE_BACK, (owner, now)
 
 
-def settle_job(number: int, now: float) -> Script[bool]:
-    """It was done elsewhere. False where it is over already."""
-    return bool((yield queries.SETTLE, (number, now)))
+def complete_job(number: int, now: float) -> Script[bool]:
+    """Mark a job as done elsewhere. False if it is finished already."""
+    return bool((yield queries.COMPLETE, (number, now)))
 
 
 def abandon_jobs(owner: str) -> Script[int]:
-    """An owner has died: what it had waits, as if its lease had run out; how many."""
+    """Return the jobs of a dead owner, as if their leases had expired; returns their number."""
     return len((yield queries.ABANDON, (owner,)))
 
 
 def cancel_job(number: int, now: float) -> Script[bool]:
-    """End a job that is not over; one that runs is interrupted soon. False where there is none such."""
+    """Cancel an unfinished job; a running one is interrupted soon. False if there is none with this number."""
     return bool((yield queries.CANCEL, (number, now)))
 
 
-def hold_job(number: int) -> Script[bool]:
-    """Let a job wait until it is released; one that runs is interrupted soon. False where there is none such."""
-    return bool((yield queries.HOLD, (number,)))
+def hold_job(number: int, why: str = "") -> Script[bool]:
+    """Let an unfinished job wait until it is released; a running one is interrupted soon. False if there is none.
+
+    `why`, if given, replaces the error of its last attempt.
+    """
+    return bool((yield queries.HOLD, (number, why)))
 
 
 def release_job(number: int, now: float) -> Script[bool]:
-    """Do it now, with all attempts before it again: a job that is held, failed, was cancelled, or waits."""
+    """Make a held, failed, cancelled or waiting job due, with all attempts before it again."""
     return bool((yield queries.RELEASE, (number, now)))
 
 
-def hurry_jobs(chain: str, now: float) -> Script[None]:
-    """What waits in a chain is due now; what runs, as soon as it wants to wait, since it may not know the news."""
-    yield queries.HURRY, (chain, now)
+def resubmit_job(number: int, now: float) -> Script[bool]:
+    """Run a job again from its beginning, with all its attempts; false unless `release_job` could release it."""
+    yield queries.RESTART_PROGRESS, (number,)
+    return (yield from release_job(number, now))
+
+
+def remove_job(number: int) -> Script[bool]:
+    """Delete a job that is over. False where there is none such."""
+    removed = bool((yield queries.REMOVE, (number,)))
+    if removed:
+        yield queries.FORGET_PROGRESS, (number,)
+    return removed
+
+
+def report_progress(number: int, progress: JobProgress) -> Script[None]:
+    """Write down how far a job is; in the transaction that adds it, too."""
+    payload = msgspec.json.encode(progress.error_payload).decode()
+    content = msgspec.json.encode(progress.content).decode()
+    yield queries.REPORT_PROGRESS, (number, progress.percent, progress.position, content, payload)
+
+
+def expedite_jobs(chain: str, now: float) -> Script[None]:
+    """Make waiting jobs of a chain due; a running one runs again once it is postponed, as it may miss the news."""
+    yield queries.EXPEDITE, (chain, now)
 
 
 def move_jobs(chain: str, due_at: float) -> Script[bool]:
-    """What waits in a chain becomes due at another time. False where nothing waits in it."""
+    """Move the waiting job of a chain to another time. False if none waits."""
     return bool((yield queries.MOVE, (chain, due_at)))
 
 
-def close_lane(lane: str, now: float, pause: Callable[[int], float], reason: str) -> Script[None]:
-    """Nobody answers there: claim nothing of it for `pause(n)` seconds, where this is the n-th time in a row.
+def pause_queue(queue: str, now: float, pause: Callable[[int], float], reason: str) -> Script[None]:
+    """Pause a queue whose destination does not answer for `pause(n)` seconds, where this is the n-th failure in a row.
 
-    What is found closed at the same time counts once.
+    Failures at the same time count once. No pause is longer than MAX_PAUSE_S.
     """
-    rows = yield queries.GET_LANE, (lane,)
+    rows = yield queries.GET_QUEUE, (queue,)
     failures, until = (int(rows[0][3]), float(rows[0][2])) if rows else (0, 0.0)
-    if until <= now:
+    if not now < until <= now + MAX_PAUSE_S:
         failures += 1
-        yield queries.CLOSE_LANE, (lane, now + pause(failures), failures, reason)
+        yield queries.PAUSE_QUEUE, (queue, now + min(pause(failures), MAX_PAUSE_S), failures, reason)
 
 
-def open_lane(lane: str) -> Script[None]:
-    """Somebody has answered there."""
-    yield queries.OPEN_LANE, (lane,)
+def resume_queue(queue: str) -> Script[None]:
+    """End the pause of a queue: its destination has answered."""
+    yield queries.RESUME_QUEUE, (queue,)
 
 
-def hold_lane(lane: str) -> Script[None]:
-    """Claim nothing of it until it is released; what runs goes on."""
-    yield queries.HOLD_LANE, (lane,)
+def hold_queue(queue: str) -> Script[None]:
+    """Hold a queue: no job of it is claimed until it is released; running jobs go on."""
+    yield queries.HOLD_QUEUE, (queue,)
 
 
-def release_lane(lane: str) -> Script[None]:
-    """Go on with it at once, whether it was held or paused."""
-    yield queries.RELEASE_LANE, (lane,)
+def release_queue(queue: str) -> Script[None]:
+    """Release a queue at once, whether it was held or paused."""
+    yield queries.RELEASE_QUEUE, (queue,)
 
 
 def forget_jobs(before: float) -> Script[int]:
-    """Delete some of the jobs that were over before then; how many."""
-    return len((yield queries.FORGET, (before, _PURGE)))
+    """Delete some jobs that finished before that time; returns their number."""
+    gone = yield queries.FORGET, (before, _PURGE)
+    if gone:
+        yield queries.FORGET_LOST_PROGRESS, ()
+    return len(gone)
 
 
 async def get_job(database: Database, number: int) -> Job | None:
@@ -199,8 +258,26 @@ async def get_job(database: Database, number: int) -> Job | None:
     return _job(rows[0]) if rows else None
 
 
+async def get_progress(database: Database, number: int) -> JobProgress | None:
+    """How far a job is; None for kinds that say nothing of it."""
+    rows = await database.fetch(queries.GET_PROGRESS, number)
+    return _progress(rows[0]) if rows else None
+
+
+async def ended_job(database: Database, number: int) -> Job | None:
+    """Wait until a job is over, in whichever process it is done; None where it has been deleted. It may wait for ever,
+    for a job that a person has paused."""
+    pause = _FIRST_LOOK_S
+    while True:
+        job = await get_job(database, number)
+        if job is None or job.finished_at:
+            return job
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _MAX_LOOK_S)
+
+
 async def list_jobs(database: Database, *, before: int = 2**62, limit: int = 100) -> list[Job]:
-    """A page of jobs, newest first; the next one begins `before` the last id of this."""
+    """A page of jobs, newest first; the next page begins `before` the last id of this one."""
     return [_job(row) for row in await database.fetch(queries.LIST, before, limit)]
 
 
@@ -209,22 +286,33 @@ async def chained_jobs(database: Database, chain: str) -> list[Job]:
     return [_job(row) for row in await database.fetch(queries.CHAIN, chain)]
 
 
-async def list_lanes(database: Database) -> dict[str, Lane]:
-    """The lanes that were ever held or paused."""
-    return {row[0]: Lane(row[0], bool(row[1]), *row[2:]) for row in await database.fetch(queries.LIST_LANES)}
+async def list_queues(database: Database) -> dict[str, QueueState]:
+    """The queues that were ever held or paused, by name."""
+    return {row[0]: QueueState(row[0], bool(row[1]), *row[2:]) for row in await database.fetch(queries.LIST_QUEUES)}
 
 
-async def count_lanes(database: Database, prefix: str) -> dict[tuple[str, str], int]:
-    """How many jobs are not over, by lane and state, of the lanes that begin so."""
-    rows = await database.fetch(queries.COUNT_LANES, prefix, prefix + "\U0010ffff")
-    return {(lane, state): count for lane, state, count in rows}
+async def count_queues(database: Database, prefix: str) -> dict[tuple[str, str], int]:
+    """The number of unfinished jobs, by queue and state, of queues whose name has the prefix."""
+    rows = await database.fetch(queries.COUNT_QUEUES, prefix, prefix + "\U0010ffff")
+    return {(queue, state): count for queue, state, count in rows}
+
+
+async def oldest_jobs(database: Database, prefix: str) -> dict[str, float]:
+    """When the oldest waiting or running job was added, by queue, of queues whose name has the prefix."""
+    return dict(await database.fetch(queries.OLDEST, prefix, prefix + "\U0010ffff"))
 
 
 async def next_moment(database: Database) -> float | None:
-    """When the next job is due or a lease runs out; None while there is nothing to wait for."""
+    """When the next job is due or a lease expires; None while there is nothing to wait for."""
     ((at,),) = await database.fetch(queries.NEXT)
     return at if at is None else float(at)
 
 
 def _job(row: Row) -> Job:
-    return Job(*[*row[:6], msgspec.json.decode(row[6]), *row[7:]])
+    progress = _progress(row[_COLUMNS:]) if len(row) > _COLUMNS and row[_COLUMNS] is not None else None
+    return Job(*[*row[:6], msgspec.json.decode(row[6]), *row[7:_COLUMNS], progress])
+
+
+def _progress(row: Row) -> JobProgress:
+    percent, position, content, payload = row
+    return JobProgress(int(percent), int(position), msgspec.json.decode(content), msgspec.json.decode(payload))

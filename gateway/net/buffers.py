@@ -1,8 +1,8 @@
 """Receive blocks: a pool of fixed size for all associations together.
 
-A block is filled by the kernel, parsed in place, and written to disk from where it lies. It is *held* by whoever
-still needs its bytes, and goes back to the pool when nobody does. Not thread-safe: holds are taken and dropped on
-the event loop; threads only read while somebody on the loop holds the block for them.
+The kernel fills a block, the block is parsed in place and written to disk from there. Code that still needs the bytes
+retains the block; when the last holder releases it, it returns to the pool. Not thread-safe: blocks are retained and
+released on the event loop; a thread only reads while a holder on the loop retains the block for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BLOCK_SIZE = 256 * 1024
 
 
 class Block:
-    """`view` is its memory, `holds` how many need it, `freed` is called when the last hold is dropped."""
+    """A piece of receive memory: `view` is the memory, `holds` counts holders, the last `release` calls `freed`."""
 
     __slots__ = ("freed", "holds", "view")
 
@@ -25,57 +25,57 @@ class Block:
         self.holds = 0
         self.freed = freed
 
-    def hold(self) -> None:
+    def retain(self) -> None:
         self.holds += 1
 
-    def drop(self) -> None:
+    def release(self) -> None:
         self.holds -= 1
         if not self.holds:
             self.freed(self)
 
 
 class BlockPool:
-    """At most `count` blocks of BLOCK_SIZE bytes. Memory is taken when first needed, and kept.
+    """At most `count` blocks of BLOCK_SIZE bytes. Memory is allocated at first need and reused after that.
 
-    `on_dry` is called when somebody begins to wait: those who sit on half-filled blocks should write them out.
-    `give` makes the memory of a block.
+    `on_exhausted` is called when an association begins to wait for a block: holders of half-filled blocks should write
+    them out. `allocate` returns the memory of a new block.
     """
 
     def __init__(
         self,
         count: int,
-        on_dry: Callable[[], None] = lambda: None,
-        give: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size)),
+        on_exhausted: Callable[[], None] = lambda: None,
+        allocate: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size)),
     ) -> None:
         self._count = count
-        self._give = give
-        self._made = 0
+        self._allocate = allocate
+        self._allocated = 0
         self._free: list[Block] = []
         self._waiting: deque[Callable[[], None]] = deque()
         self._waking: asyncio.Handle | None = None
-        self.on_dry = on_dry
+        self.on_exhausted = on_exhausted
         self.reserve = count // 8
-        """Kept for associations that have no block at all."""
+        """Blocks reserved for associations that have no block at all."""
 
     @property
     def available(self) -> int:
         """Blocks that could be leased now."""
-        return len(self._free) + self._count - self._made
+        return len(self._free) + self._count - self._allocated
 
     def lease(self, freed: Callable[[Block], None]) -> Block | None:
-        """A block without holds, or None when all are in use. `freed` must hand it to `put_back`."""
+        """A block without holders, or None when all are in use. `freed` must return the block by `put_back`."""
         if self._free:
             block = self._free.pop()
             block.freed = freed
             return block
-        if self._made < self._count:
-            self._made += 1
-            return Block(self._give(BLOCK_SIZE), freed)
+        if self._allocated < self._count:
+            self._allocated += 1
+            return Block(self._allocate(BLOCK_SIZE), freed)
         return None
 
     @property
     def contended(self) -> bool:
-        """Somebody waits: do not sit on half-filled blocks."""
+        """Whether an association waits for a block; others should then write out half-filled blocks."""
         return bool(self._waiting)
 
     def put_back(self, block: Block) -> None:
@@ -84,18 +84,18 @@ class BlockPool:
             self._waking = asyncio.get_running_loop().call_soon(self._wake)
 
     def when_available(self, callback: Callable[[], None]) -> None:
-        """Call back once, first come first served, when a block can be had."""
+        """Register a callback for the next available block, first come first served; it is called once."""
         self._waiting.append(callback)
         if len(self._waiting) == 1:
-            self.on_dry()
+            self.on_exhausted()
 
     def forget(self, callback: Callable[[], None]) -> None:
-        """The one who waited has gone."""
+        """Remove a callback of `when_available`, if it still waits."""
         if callback in self._waiting:
             self._waiting.remove(callback)
 
     def _wake(self) -> None:
-        """As many as there are blocks; and again in the next turn, since who is woken may have nothing to read."""
+        """Call as many waiters as there are blocks; again in the next turn, since a waiter may have nothing to read."""
         self._waking = None
         for _ in range(min(self.available, len(self._waiting))):
             self._waiting.popleft()()

@@ -1,59 +1,48 @@
-"""Who takes the requests of a peer: what the service classes implement, and what answers where none does."""
+"""The protocols by which service classes receive a peer's requests: nothing but interfaces.
+
+The receiver of a request that no service class serves is in `refused_request.py`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Protocol
 
-from gateway.dimse import messages
-from gateway.dimse.command import Command
-from gateway.dimse.status import UNRECOGNIZED_OPERATION
 from gateway.net.buffers import Block
-from gateway.ul.negotiation import PresentationContext
-
-if TYPE_CHECKING:
-    from gateway.net.exchange import Exchange
 
 
 class Receiver(Protocol):
-    """Takes one message whose command has come. Nothing here blocks or awaits."""
+    """Receives one message whose command set has arrived. No method blocks or awaits.
+
+    A subclass need only implement `end`.
+    """
 
     def write(self, data: memoryview, block: Block) -> None:
-        """Bytes of the data set. They are valid during the call, and for as long as `block` is held."""
+        """Receive bytes of the data set, valid during the call and for as long as `block` is retained."""
+        return
 
+    @abstractmethod
     def end(self) -> None:
         """The message is complete; answer with `Exchange.respond`, now or later."""
 
     def flush(self) -> None:
-        """Blocks have run short: let go of what is held as soon as may be."""
+        """Release retained blocks as soon as possible: the pool is exhausted."""
+        return
 
     def lost(self) -> None:
         """The association ended before the message did."""
+        return
+
+
+class Responder(Protocol):
+    """Sends the final response to a request of the peer: an `Exchange`."""
+
+    def respond(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None: ...
 
 
 class Operation(Protocol):
-    """A request that is being worked on and can be told to stop: C-CANCEL, or its association has ended."""
+    """A request in progress that can be stopped: by C-CANCEL, or by the end of its association."""
 
     def cancel(self) -> None: ...
     def lost(self) -> None: ...
-
-
-class Unserved:
-    """Receives a request that nobody here serves, and says so (PS3.7 §C.5.22)."""
-
-    def __init__(self, exchange: Exchange, context: PresentationContext, command: Command) -> None:
-        self._exchange = exchange
-        self._context = context
-        self._command = command
-
-    def write(self, data: memoryview, block: Block) -> None:
-        pass
-
-    def end(self) -> None:
-        response = messages.response(self._command, UNRECOGNIZED_OPERATION)
-        self._exchange.respond(self._context.id, response.encode())
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass

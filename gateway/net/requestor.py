@@ -1,7 +1,7 @@
 """Associations that we open: connect, associate, release.
 
-For service class users, and for tools. Messages both ways are `exchange.py`'s, and what a service means is `scu/`'s;
-here are C-ECHO and C-STORE in their barest form, because everything that sends needs them.
+For service class users, and for tools. Messages both ways are in `exchange.py`, service classes in `scu/`; C-ECHO and
+C-STORE are here in their barest form because everything that sends needs them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, AssociationRefused, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
 from gateway.net.exchange import RESPONSE_TIMEOUT, Exchange
-from gateway.net.link import Link
-from gateway.net.receiver import Receiver, Unserved
+from gateway.net.message_writer import Chunks
+from gateway.net.receiver import Receiver
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.requests import Response
-from gateway.net.sender import Chunks
 from gateway.net.tls import ClientTls
 from gateway.ul import events
 from gateway.ul.association import Association, Limits
@@ -36,13 +36,13 @@ from gateway.ul.items import (
 from gateway.ul.negotiation import PresentationContext, describe_rejection
 from gateway.ul.pdu import AssociateRQ
 
-_ABORT_GRACE = 2.0
+_ABORT_GRACE_S = 2.0
 """Seconds for an A-ABORT to leave and the peer to close, before the connection is dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """Whom to call, as whom, for what. `contexts` are (abstract syntax, transfer syntaxes), at most 128."""
+    """An association to open. `contexts` are proposed: (abstract syntax, transfer syntaxes), at most 128."""
 
     host: str
     port: int
@@ -51,30 +51,30 @@ class Call:
     contexts: Sequence[tuple[str, Sequence[str]]]
     max_length: int = 256 * 1024
     max_operations: int = 1
-    """Requests without an answer yet that we propose (PS3.7 D.3.3.3)."""
+    """Unanswered requests of ours that we propose (PS3.7 D.3.3.3)."""
     timeout: float = 30.0
-    """Seconds to connect, to be answered, to release."""
+    """Seconds to connect, for the answer to the association request, and to release."""
     response_timeout: float = RESPONSE_TIMEOUT
-    """Seconds until the next response to a request, and for the peer to take the next part of one; 0 is for ever."""
+    """Seconds until the next response to a request, and for the peer to read the next part of one; 0 is for ever."""
     roles: Sequence[RoleSelection] = ()
-    """Roles that we propose to take (PS3.7 D.3.3.4); SCU of everything where there are none."""
+    """Roles that we propose (PS3.7 D.3.3.4); empty means SCU of everything."""
     extended: Sequence[ExtendedNegotiation] = ()
     tls: ClientTls | None = None
-    """Over TLS, and how; None is plain."""
+    """The TLS context and name; None is plain DICOM."""
     identity: UserIdentity | None = None
 
 
 Handler = Callable[["Requestor", PresentationContext, Command], Receiver]
-"""Takes the requests of the peer on an association of ours: C-STORE for a C-GET of ours, N-EVENT-REPORT."""
+"""Chooses the receiver of a peer's request on our association: C-STORE during our C-GET, N-EVENT-REPORT."""
 
 
 @asynccontextmanager
 async def associate(
-    call: Call, blocks: BlockPool | None = None, handler: Handler = Unserved
+    call: Call, blocks: BlockPool | None = None, handler: Handler = RefusedRequest
 ) -> AsyncIterator[Requestor]:
-    """An association, released on the way out, aborted when the body raised.
+    """Open an association; it is released on leaving, or aborted when the body raised.
 
-    Raises OSError when there is nobody, AssociationRefused when it was rejected, AssociationLost.
+    Raises: OSError when the host cannot be reached; AssociationRefused when it was rejected; AssociationLost.
     """
     requestor = await Requestor.open(call, blocks or BlockPool(8), handler)
     try:
@@ -86,11 +86,11 @@ async def associate(
 
 
 class Requestor(Exchange):
-    """One association of ours. Requests may overlap as far as the peer allows; use it from one loop."""
+    """An association opened by us. Requests may overlap as far as the peer allows; use it from one loop."""
 
-    def __init__(self, call: Call, handler: Handler = Unserved) -> None:
+    def __init__(self, call: Call, blocks: BlockPool, handler: Handler = RefusedRequest) -> None:
         # The peer may have as many requests in progress as we proposed to perform: one.
-        super().__init__(Association.requestor(_limits(call)), 1)
+        super().__init__(Association.requestor(_limits(call)), blocks, 1)
         self.call = call
         self.max_operations = 1
         """Operations that may be in progress, as negotiated; 0 is no limit."""
@@ -99,9 +99,9 @@ class Requestor(Exchange):
         self._established: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
-    async def open(cls, call: Call, blocks: BlockPool, handler: Handler = Unserved) -> Requestor:
-        """Connect and associate."""
-        self = cls(call, handler)
+    async def open(cls, call: Call, blocks: BlockPool, handler: Handler = RefusedRequest) -> Requestor:
+        """Connect and associate. Raises as `associate`."""
+        self = cls(call, blocks, handler)
         request = AssociateRQ(
             call.called_aet,
             call.calling_aet,
@@ -116,7 +116,7 @@ class Requestor(Exchange):
             ),
         )
         self.association.request(request, self._loop.time())
-        link = self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
+        link = self.link
         try:
             async with asyncio.timeout(call.timeout):
                 await self._loop.create_connection(
@@ -143,56 +143,59 @@ class Requestor(Exchange):
 
     @property
     def identity_confirmed(self) -> bool:
-        """The peer has answered to the user identity that we showed (PS3.7 D.3.3.7): it has checked it."""
+        """Whether the peer has answered our user identity, which says that it was verified (PS3.7 D.3.3.7)."""
         accepted = self.association.accepted
         return accepted is not None and accepted.user_information.identity_response is not None
 
     async def echo(self) -> int:
-        """C-ECHO. The status of the response. The context must be among those called for."""
+        """Send C-ECHO; returns the status of the response. Verification must be among the proposed contexts."""
         context = self.context_for(uids.VERIFICATION)
         command = messages.c_echo_request(self.next_message_id())
         return (await self.request(context, command, timeout=self.call.response_timeout)).status
 
     async def store(self, context: PresentationContext, sop_instance_uid: str, data_set: Chunks) -> Response:
-        """C-STORE of a data set that is already in the transfer syntax of `context`."""
+        """Send C-STORE with a data set that is already in the transfer syntax of `context`."""
         command = messages.c_store_request(self.next_message_id(), context.abstract_syntax, sop_instance_uid)
         return await self.request(context, command, data_set, timeout=self.call.response_timeout)
 
     async def release(self) -> None:
-        """A-RELEASE, and wait until the connection is closed."""
+        """Release the association (A-RELEASE) and wait until the connection is closed."""
         if self._ended is None:
             self.association.release(self._loop.time())
-            self._link.flush()
+            self.link.flush()
             await self._closed(self.call.timeout)
         else:
-            await self._closed(_ABORT_GRACE)
+            await self._closed(_ABORT_GRACE_S)
 
     async def abort(self) -> None:
-        """A-ABORT from the service-user, and wait until the connection is closed."""
+        """Abort as service-user (A-ABORT) and wait until the connection is closed."""
         self._give_up("we aborted the association")
-        await self._closed(_ABORT_GRACE)
+        await self._closed(_ABORT_GRACE_S)
 
     @property
-    def _peer(self) -> str:
+    def peer_name(self) -> str:
         return self.call.called_aet
+
+    def _answered(self) -> None:
+        """Nothing: we release when we are done, whatever the peer has requested meanwhile."""
 
     def _serve(self, context: PresentationContext, command: Command) -> Receiver:
         return self._handler(self, context, command)
 
     def _give_up(self, why: str) -> None:
-        """A-ABORT, where there still is an association: every request that waits raises AssociationLost."""
+        """Send A-ABORT, unless the association is over: every waiting request raises AssociationLost."""
         if self._ended is None:
             self.association.abort(self._loop.time())
             self._end(AssociationLost(why))
-            self._link.flush()
+            self.link.flush()
 
     async def _closed(self, timeout: float) -> None:
-        await asyncio.wait([self._link.closed], timeout=timeout)
-        self._link.disconnect()
+        await asyncio.wait([self.link.closed], timeout=timeout)
+        self.link.disconnect()
 
     def _handle(self, event: events.Event) -> None:
         if self._ended is not None:
-            return  # What came behind the end in the same read.
+            return  # The event came behind the end of the association in the same read.
         match event:
             case events.DataFragment():
                 try:
@@ -207,14 +210,17 @@ class Requestor(Exchange):
                 self._established.set_result(None)
             case events.AssociateRejected():
                 text = describe_rejection(event.result, event.source, event.reason)
-                self._end(AssociationRefused(f"{self._peer}: {text}", event.result, event.source, event.reason))
+                self._end(AssociationRefused(f"{self.peer_name}: {text}", event.result, event.source, event.reason))
             case events.ReleaseRequested():
                 self.association.respond_release(self._loop.time())
-                self._end(AssociationLost(f"{self._peer} released the association"))
+                self._end(AssociationLost(f"{self.peer_name} released the association"))
             case events.Aborted():
-                self._end(AssociationLost(f"{self._peer}: {event.detail}"))
+                self._end(AssociationLost(f"{self.peer_name}: {event.detail}"))
             case events.Closed():
-                self._end(AssociationLost(f"{self._peer} closed the connection"))
+                how = "closed the connection"
+                if self.call.tls is None and not self._established.done():
+                    how += " without an answer: does it expect TLS (--tls, or tls = true of the modality)?"
+                self._end(AssociationLost(f"{self.peer_name} {how}"))
             case events.Released():
                 self._end(AssociationLost("the association has been released"))
 
@@ -222,7 +228,7 @@ class Requestor(Exchange):
         super()._end(error)
         if not self._established.done():
             self._established.set_exception(error)
-            self._established.exception()  # Where nobody waits for it any more, that is no news.
+            self._established.exception()  # Marked as retrieved: there may be no waiter any more.
 
 
 def _limits(call: Call) -> Limits:

@@ -1,7 +1,7 @@
-"""An association that a peer opened with us: its events in order, each message to whoever serves it.
+"""An association that a peer opened with us: its events in order, each message to the receiver that serves it.
 
-What is admitted and what a message leads to is decided by the `Services` that it is given. Messages both ways are
-`exchange.py`'s, sockets and timers `link.py`'s.
+`Services` decides on admission and on what a message does. Messages both ways are in `exchange.py`, sockets and timers
+in `link.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
 from gateway.net.exchange import RESPONSE_TIMEOUT, Exchange
-from gateway.net.link import Link
-from gateway.net.receiver import Operation, Receiver
-from gateway.net.tls import Peer
+from gateway.net.receiver import Receiver
+from gateway.net.tls import TlsPeer
 from gateway.ul import events
 from gateway.ul.association import Association, Limits
 from gateway.ul.negotiation import (
@@ -30,30 +29,35 @@ from gateway.ul.negotiation import (
 from gateway.ul.pdu import AssociateAC, AssociateRQ
 from gateway.ul.states import State
 
-__all__ = ["AssociationStatus", "Operation", "Receiver", "Refusal", "Services", "Session"]
+__all__ = ["AssociationStatus", "Refusal", "Services", "Session"]
 
 log = logging.getLogger(__name__)
 
-_ADMISSION_TIMEOUT = 30.0
-"""Seconds to find out who a caller is; a name to resolve and a password to check take time, and may hang."""
+MAX_STUDIES = 1000
+"""Study Instance UIDs counted for one association."""
+MAX_STUDIES_NAMED = 50
+"""Study Instance UIDs named in one log line."""
+
+_ADMISSION_TIMEOUT_S = 30.0
+"""Seconds to identify a caller; resolving a name and checking a password take time, and may hang."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """An A-ASSOCIATE-RJ to send and, for the log, why."""
+    """An A-ASSOCIATE-RJ to send, and its reason for the log."""
 
     rejection: Rejection
     detail: str
 
 
 class Services(Protocol):
-    """What an acceptor offers."""
+    """The services that an acceptor offers."""
 
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
-        """Answer an association request. Cancelled when the association ends before."""
+        """Answer an association request. Cancelled when the association ends before the answer."""
 
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
-        """A message begins. Raises ProtocolError for one that this context does not allow."""
+        """The receiver of a message that begins. Raises: ProtocolError if the context does not allow the message."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,16 +72,18 @@ class AssociationStatus:
     """Seconds since 1970."""
     state: str
     instances: int
-    """Instances stored over it so far."""
+    """Instances stored over the association so far."""
     bytes: int
-    """Data set bytes received over it so far."""
+    """Data set bytes received over the association so far."""
 
 
 class Session(Exchange):
-    """One association, from connection to close."""
+    """An association of a peer, from connection to close."""
 
-    def __init__(self, services: Services, limits: Limits, host: str, number: int, max_operations: int) -> None:
-        super().__init__(Association.acceptor(limits), max_operations)
+    def __init__(
+        self, services: Services, blocks: BlockPool, limits: Limits, host: str, number: int, max_operations: int
+    ) -> None:
+        super().__init__(Association.acceptor(limits), blocks, max_operations)
         self.host = host
         self.number = number
         self.calling_aet = ""
@@ -85,16 +91,22 @@ class Session(Exchange):
         self.since = time.time()
         self.instances = 0
         self.bytes = 0
+        self.refused = 0
+        """Instances that were refused."""
+        self.studies: set[str] = set()
+        """Study Instance UIDs of stored instances, the first `MAX_STUDIES` of them."""
         self.modality = ""
-        """Name of the modality that calls, empty for a caller that is none."""
+        """Name of the modality that calls; empty for a caller that is not configured."""
         self.user = ""
-        """The user that its identity has proved to be there, where that was asked for."""
+        """The user whose identity was verified, where a user identity was required."""
         self.allowed: frozenset[str] = frozenset()
-        """Services that it may ask for, once it is admitted."""
+        """Services that the caller may use, once admitted."""
+        self.recognized = False
+        """Whether the association has been accepted."""
         self.response_timeout = RESPONSE_TIMEOUT
-        """Seconds for it to answer what we ask on this association, and to take what we send."""
+        """Seconds for the peer to answer our requests on this association, and to read what we send."""
         self.extensions: dict[str, bytes] = {}
-        """By SOP class, what we answered to SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
+        """By SOP class, our answer to SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
         self._admission: asyncio.Task[None] | None = None
         self._services = services
         self._releasing = False
@@ -102,18 +114,29 @@ class Session(Exchange):
     def __str__(self) -> str:
         return f"association {self.number} {self.calling_aet or '?'}@{self.host}"
 
-    def connect(self, blocks: BlockPool) -> Link:
-        """The protocol of the connection that this association runs on."""
-        self._link = Link(self.association, blocks, self._handle, self.flush_receivers)
-        return self._link
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """The association's fields in the JSON log (`gateway/telemetry.py`)."""
+        return {
+            "association": self.number,
+            "calling_aet": self.calling_aet,
+            "called_aet": self.called_aet,
+            "peer": self.host,
+        }
+
+    def note_stored(self, study_instance_uid: str) -> None:
+        """Count an instance that has been stored."""
+        self.instances += 1
+        if len(self.studies) < MAX_STUDIES:
+            self.studies.add(study_instance_uid)
 
     @property
-    def tls(self) -> Peer | None:
-        """What TLS says about the peer; None on a plain connection."""
-        return self._link.tls
+    def tls(self) -> TlsPeer | None:
+        """The peer's TLS version, cipher and names; None on a plain connection."""
+        return self.link.tls
 
     def use_idle_timeout(self, seconds: float) -> None:
-        """Another limit on silence than the acceptor's; 0 is none."""
+        """Replace the acceptor's limit on silence for this association; 0 is none."""
         self.association.limits = dataclasses.replace(self.association.limits, idle_timeout=seconds)
 
     def status(self) -> AssociationStatus:
@@ -129,16 +152,16 @@ class Session(Exchange):
         )
 
     def abort(self, reason: int = 0, detail: str = "") -> None:
-        """End the association with A-ABORT from the service-provider. Before it began, close the connection."""
+        """Abort as service-provider (A-ABORT); before the association began, close the connection."""
         if self._ended is not None:
             return
-        self.association.abort(self._link.now, 2, reason, detail)
-        self._link.flush()
-        log.info("%s aborted by us (source 2, reason %d) %s", self, reason, detail)
+        self.association.abort(self.link.now, 2, reason, detail)
+        self.link.flush()
+        log.info("%s aborted by us (source 2, reason %d) %s%s", self, reason, detail, self._brought())
         self._end(AssociationLost(f"we aborted the association{': ' if detail else ''}{detail}"))
 
     @property
-    def _peer(self) -> str:
+    def peer_name(self) -> str:
         return self.calling_aet
 
     def _give_up(self, why: str) -> None:
@@ -149,7 +172,7 @@ class Session(Exchange):
 
     def _handle(self, event: events.Event) -> None:
         if self._ended is not None:
-            return  # What came behind the end in the same read.
+            return  # The event came behind the end of the association in the same read.
         match event:
             case events.DataFragment():
                 try:
@@ -160,18 +183,18 @@ class Session(Exchange):
                 self._associate(event.pdu)
             case events.ReleaseRequested():
                 self._releasing = True
-                # It may not answer any more (PS3.8 Sta7), so what we have asked it stays unanswered.
-                self._end_requests(AssociationLost(f"{self._peer} releases the association"))
+                # The peer may not answer any more (PS3.8 Sta7), so our requests to it stay unanswered.
+                self._requests.close(AssociationLost(f"{self.peer_name} releases the association"))
                 self._answered()
             case events.Aborted():
                 who = "the peer" if event.by_peer else "us"
-                log.info(
-                    "%s aborted by %s (source %d, reason %d) %s", self, who, event.source, event.reason, event.detail
-                )
-                self._end(AssociationLost(f"{self._peer}: {event.detail}"))
+                how = f"(source {event.source}, reason {event.reason}) {event.detail}"
+                log.info("%s aborted by %s %s%s", self, who, how, self._brought(), extra=self._counted())
+                self._end(AssociationLost(f"{self.peer_name}: {event.detail}"))
             case events.Closed():
-                log.info("%s: the connection closed without a release: %s", self, event.detail)
-                self._end(AssociationLost(f"{self._peer} closed the connection"))
+                what = f"the connection closed without a release: {event.detail}{self._brought()}"
+                log.info("%s: %s", self, what, extra=self._counted())
+                self._end(AssociationLost(f"{self.peer_name} closed the connection"))
             case events.AssociateRejected():
                 log.info("%s rejected: it speaks another version of the protocol", self)
                 self._end(AssociationLost("the association has been rejected"))
@@ -180,36 +203,50 @@ class Session(Exchange):
         self.calling_aet = request.calling_aet
         self.called_aet = request.called_aet
         if self.association.state is not State.Sta3:
-            return  # The peer went on without waiting for the answer, and has been aborted for it.
+            return  # The peer went on without waiting for the answer, and has been aborted for that.
         self._admission = asyncio.get_running_loop().create_task(self._admit(request))
 
     async def _admit(self, request: AssociateRQ) -> None:
         answer: AssociateAC | Refusal
         try:
-            async with asyncio.timeout(_ADMISSION_TIMEOUT):
+            async with asyncio.timeout(_ADMISSION_TIMEOUT_S):
                 answer = await self._services.admit(self, request)
         except TimeoutError:
-            answer = Refusal(TEMPORARY_CONGESTION, "it took too long to find out who it is")
+            answer = Refusal(TEMPORARY_CONGESTION, f"the caller could not be identified in {_ADMISSION_TIMEOUT_S:g} s")
         except Exception:
-            log.exception("%s: no answer to its request", self)
-            answer = Refusal(REJECTED_WITHOUT_REASON, "an error of ours")
+            log.exception("%s: error while answering the association request", self)
+            answer = Refusal(REJECTED_WITHOUT_REASON, "an internal error")
         if self._ended is not None or self.association.state is not State.Sta3:
             return
         if isinstance(answer, Refusal):
             log.warning("%s rejected: %s", self, answer.detail)
-            self.association.reject(*answer.rejection, self._link.now)
+            self.association.reject(*answer.rejection, self.link.now)
             self._ended = AssociationLost("the association has been rejected")
         else:
-            self.association.accept(answer, self._link.now)
+            self.association.accept(answer, self.link.now)
+            self.recognized = True
             granted = answer.user_information.operations
             self._begin(granted.performed if granted is not None else 1)
             log.info("%s accepted, %d contexts%s", self, len(self.association.contexts), self._how())
-        self._link.flush()
+        self.link.flush()
 
     def _how(self) -> str:
-        """For the log: over TLS, as which user."""
+        """The end of the log line of an acceptance: TLS version and user."""
         over = self.tls
         return f"{f' over {over.version}' if over else ''}{f', user {self.user}' if self.user else ''}"
+
+    def _brought(self) -> str:
+        """The end of the log line of an association: what it sent; empty if nothing."""
+        if not self.instances and not self.refused:
+            return ""
+        more = "more than " * (len(self.studies) == MAX_STUDIES)
+        brought = f"{_count(self.instances, 'instance')} of {more}{_count(len(self.studies), 'study', 'studies')}"
+        return f"; received {brought}, {self.bytes} bytes; {_count(self.refused, 'instance')} refused"
+
+    def _counted(self) -> dict[str, object]:
+        """The counts of `_brought` as fields of the JSON log."""
+        counts = {"instances": self.instances, "refused": self.refused, "bytes": self.bytes}
+        return {"log_fields": {**counts, "studies": sorted(self.studies)[:MAX_STUDIES_NAMED]}}
 
     def _end(self, error: GatewayError) -> None:
         super()._end(error)
@@ -217,11 +254,15 @@ class Session(Exchange):
             self._admission.cancel()
 
     def _answered(self) -> None:
-        """A-RELEASE-RP, once everything that was asked is answered (PS3.8 §7.2.2.6)."""
+        """Send A-RELEASE-RP once every request is answered (PS3.8 §7.2.2.6)."""
         if self.association.ended:
-            return  # Something broken came behind the request, and the event that says so comes next.
+            return  # Invalid bytes came behind the request; the event for them comes next.
         if self._releasing and not self.association.operations:
-            self.association.respond_release(self._link.now)
-            self._link.flush()
-            log.info("%s released, %d instances, %d bytes", self, self.instances, self.bytes)
+            self.association.respond_release(self.link.now)
+            self.link.flush()
+            log.info("%s released%s", self, self._brought(), extra=self._counted())
             self._end(AssociationLost("the association has been released"))
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

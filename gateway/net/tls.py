@@ -1,10 +1,10 @@
-"""TLS: the profile, certificates that can be replaced while we listen, and who a certificate names.
+"""TLS: profile, contexts of both sides, certificates replaced while listening, and the names in a certificate.
 
-The web's listener uses the same certificates class with its own files. Which port speaks TLS, and what a certificate
+Every context is made here, for DICOM and for HTTP. Which port speaks TLS, and what a certificate
 allows, is not here (`acceptor.py`, `access/callers.py`).
 
 The profile is that of PS3.15 B.12 (BCP 195: RFC 8996, RFC 9325 §4.2): TLS 1.2 with forward secrecy and AES-GCM only,
-and 1.3. Two suites of B.9 (RFC 7525 §4.2) come last, for devices that have no elliptic curves.
+and 1.3. Two suites of B.9 (RFC 7525 §4.2) come last, for devices without elliptic curves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.config import Dicom, Modality
 from gateway.errors import ConfigurationError
@@ -32,19 +32,19 @@ SUITES_1_2 = (
     "DHE-RSA-AES128-GCM-SHA256",
     "DHE-RSA-AES256-GCM-SHA384",
 )
-"""Cipher suites of TLS 1.2, by OpenSSL's names, in our order. RFC 9325 would rather do without the last two."""
+"""Cipher suites of TLS 1.2, by OpenSSL's names, in our order. RFC 9325 discourages the last two."""
 _GROUP = "ffdhe3072.pem"
-"""The group for DHE (RFC 7919 A.2): one that is known to be safe, and large enough."""
+"""The group for DHE (RFC 7919 A.2): known to be safe, and large enough."""
 HANDSHAKE = 0x16
-"""First byte of a TLS connection: a record of the handshake (RFC 8446 §5.1). No PDU type is so."""
+"""First byte of a TLS connection: a handshake record (RFC 8446 §5.1). No PDU type has this value."""
 
 Stamp = tuple[int, int, int] | None
 _VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """What TLS says about the other side. `names` are empty where it showed no certificate."""
+class TlsPeer:
+    """The peer as TLS describes it. `names` is empty if the peer showed no certificate."""
 
     version: str
     cipher: str
@@ -53,35 +53,35 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """How to call somebody over TLS. `name` is what its certificate is to carry, and goes into SNI."""
+    """The TLS context of an outgoing connection. `name` must be in the peer's certificate, and is sent as SNI."""
 
     context: ssl.SSLContext
     name: str
 
 
 class Certificates:
-    """A context made of files, made again when they change. Raises ConfigurationError when first made."""
+    """A TLS context made of files, made again when the files change. Raises: ConfigurationError on construction."""
 
     def __init__(self, make: Callable[[], ssl.SSLContext], files: Sequence[str]) -> None:
-        """`make` reads `files` (empty names are left out), or raises ConfigurationError; it blocks."""
+        """`make` reads `files` (empty names are left out) or raises ConfigurationError; it blocks."""
         self._make = make
         self._files = [Path(file) for file in files if file]
         self._seen = self._stamps()
         self.context = make()
-        """For a listener that holds one context. It passes every handshake on to the newest certificate."""
+        """The context of a listener that has one for all connections; each handshake gets the newest certificate."""
         self.newest = self.context
-        """For who can take a context for each connection."""
+        """The context for a listener that can use one for each connection."""
         self.context.sni_callback = self._use_newest
 
     def reload_if_changed(self) -> bool:
-        """Read the files again where they have changed; blocks. Bad ones are logged and the last good ones stay."""
+        """Read the files again if they have changed; blocks. An error is logged and the last good context stays."""
         stamps = self._stamps()
         if stamps == self._seen or None in stamps:
             return False
         try:
             self.newest = self._make()
         except ConfigurationError as error:
-            # Perhaps only one of them has been written yet: looked at again next time.
+            # Perhaps only some of the files have been written yet; the next check reads them again.
             log.warning("certificate not replaced: %s", error)
             return False
         self._seen = stamps
@@ -89,12 +89,12 @@ class Certificates:
         return True
 
     def replace(self, other: Certificates) -> None:
-        """From now on show what `other` is made of; listeners notice nothing."""
+        """Use the certificate of `other` from here on; listeners notice nothing."""
         self._make, self._files, self._seen = other._make, other._files, other._seen
         self.newest = other.newest
 
     async def watch(self, interval: float = 5.0) -> None:
-        """Look every so many seconds, for ever."""
+        """Check the files every `interval` seconds, for ever."""
         while True:
             await asyncio.sleep(interval)
             await asyncio.to_thread(self.reload_if_changed)
@@ -107,7 +107,7 @@ class Certificates:
 
 
 def stamp(file: Path) -> Stamp:
-    """Something that differs once a file has been written or replaced; None where it is not there."""
+    """A value that changes when a file is written or replaced; None if the file does not exist."""
     try:
         status = file.stat()
     except OSError:
@@ -115,81 +115,125 @@ def stamp(file: Path) -> Stamp:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def load_chain(context: ssl.SSLContext, certificate: str, key: str, section: str, prefix: str = "") -> None:
-    """Put our certificate into a context. Raises ConfigurationError that names the settings."""
-    try:
-        context.load_cert_chain(certificate, key, password=_no_password)
-    except (OSError, ValueError) as error:
-        where = f"{section}.{prefix}certificate {certificate}, {section}.{prefix}key {key}"
-        raise ConfigurationError(f"{where}: {error}") from None
+class PemFiles(NamedTuple):
+    """The PEM files of a TLS context, each empty if there is none, and their names for people."""
+
+    certificate: str = ""
+    """Our certificate chain."""
+    key: str = ""
+    """The private key, if it is not in the certificate's file."""
+    authorities: str = ""
+    """The trusted authorities; empty: those of the system."""
+    names: tuple[str, str, str] = ("certificate", "key", "ca")
+    """The settings or options that name the files, for error messages."""
+
+    @classmethod
+    def of_dicom(cls, dicom: Dicom) -> PemFiles:
+        names = ("dicom.tls_certificate", "dicom.tls_key", "dicom.tls_ca")
+        return cls(dicom.tls_certificate, dicom.tls_key, dicom.tls_ca, names)
+
+    @classmethod
+    def of_section(cls, section: str, certificate: str, key: str, ca: str = "") -> PemFiles:
+        """The files that a section of the settings calls `certificate`, `key` and `ca`."""
+        return cls(certificate, key, ca, (f"{section}.certificate", f"{section}.key", f"{section}.ca"))
 
 
-def server_certificates(dicom: Dicom) -> Certificates | None:
-    """What the DICOM TLS port shows and asks for; None where there is no such port. Blocks."""
-    if dicom.tls_port is None:
-        return None
+def server_context(files: PemFiles, clients: ssl.VerifyMode = ssl.CERT_NONE, *, dicom: bool = False) -> ssl.SSLContext:
+    """A context for incoming connections. Blocks.
 
-    def make() -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        _apply_profile(context)
+    `clients` says whether callers must show a certificate. With `dicom` the profile at the top of this file applies;
+    without it TLS 1.2 and 1.3 with the suites that OpenSSL offers. Raises: ConfigurationError that names the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _configure(context, files, dicom)
+    if dicom:
         with resources.as_file(resources.files("gateway.net") / _GROUP) as group:
             context.load_dh_params(str(group))
-        load_chain(context, dicom.tls_certificate, dicom.tls_key, "dicom", "tls_")
-        context.verify_mode = _VERIFY[dicom.tls_client_certificates]
-        if context.verify_mode is not ssl.CERT_NONE:
-            _load_authorities(context, dicom.tls_ca)
-        return context
-
-    return Certificates(make, (dicom.tls_certificate, dicom.tls_key, dicom.tls_ca))
+    context.verify_mode = clients
+    if clients is not ssl.CERT_NONE:
+        _load_authorities(context, files)
+    return context
 
 
-def client_tls(dicom: Dicom, modality: Modality) -> ClientTls | None:
-    """How to call a modality, None where it is called without TLS. Blocks where the files are new or have changed."""
-    if not modality.tls:
-        return None
-    files = (dicom.tls_certificate, dicom.tls_key, dicom.tls_ca)
-    any_name = modality.tls_name == "*"
-    context = _client_context(*files, tuple(stamp(Path(file)) if file else None for file in files), any_name)
-    return ClientTls(context, modality.host if any_name else modality.tls_name or modality.host)
+def client_context(files: PemFiles, *, any_name: bool = False, dicom: bool = False) -> ssl.SSLContext:
+    """A context for outgoing connections; cached until a file changes. Blocks. Raises as `server_context`.
+
+    `any_name` accepts any name that an authority has signed. Contexts are not from `ssl.create_default_context`: from
+    Python 3.13 on it sets VERIFY_X509_STRICT, which refuses private authorities whose certificate has no key usage
+    extension. Hospitals have such authorities, and their other tools accept them.
+    """
+    stamps = tuple(stamp(Path(file)) if file else None for file in files[:3])
+    return _client_context(files, stamps, any_name, dicom)
 
 
-@functools.lru_cache(maxsize=8)
-def _client_context(
-    certificate: str, key: str, authorities: str, _stamps: tuple[Stamp, ...], any_name: bool
-) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=32)
+def _client_context(files: PemFiles, _stamps: tuple[Stamp, ...], any_name: bool, dicom: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _apply_profile(context)
-    if certificate:
-        load_chain(context, certificate, key, "dicom", "tls_")
-    if authorities:
-        _load_authorities(context, authorities)
+    _configure(context, files, dicom)
+    if files.authorities:
+        _load_authorities(context, files)
     else:
         context.load_default_certs()
     context.check_hostname = not any_name
     return context
 
 
-def _apply_profile(context: ssl.SSLContext) -> None:
+def _configure(context: ssl.SSLContext, files: PemFiles, dicom: bool) -> None:
+    """Set what both sides share: versions, suites, our certificate."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(":".join(SUITES_1_2))
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-
-
-def _load_authorities(context: ssl.SSLContext, file: str) -> None:
+    context.options |= ssl.OP_NO_COMPRESSION
+    if dicom:
+        context.set_ciphers(":".join(SUITES_1_2))
+        context.options |= ssl.OP_NO_RENEGOTIATION
+    if not files.certificate:
+        return
     try:
-        context.load_verify_locations(file)
+        context.load_cert_chain(files.certificate, files.key or None, password=_no_password)
+    except (OSError, ValueError) as error:
+        named = [f"{name} {file}" for name, file in zip(files.names, files[:2], strict=False) if file]
+        raise ConfigurationError(f"{', '.join(named)}: {error}") from None
+
+
+def _load_authorities(context: ssl.SSLContext, files: PemFiles) -> None:
+    try:
+        context.load_verify_locations(files.authorities)
     except OSError as error:
-        raise ConfigurationError(f"dicom.tls_ca {file}: {error}") from None
+        why = error.strerror or error
+        raise ConfigurationError(f"{files.names[2]} {files.authorities}: {why}") from None
 
 
-def peer_of(connection: ssl.SSLObject) -> Peer:
-    """What is known of the other side once the handshake is done."""
+def server_certificates(dicom: Dicom) -> Certificates | None:
+    """The certificates of the DICOM TLS port, and whether it demands one; None without such a port. Blocks."""
+    if dicom.tls_port is None:
+        return None
+    files = PemFiles.of_dicom(dicom)
+    make = functools.partial(server_context, files, _VERIFY[dicom.tls_client_certificates], dicom=True)
+    return Certificates(make, files[:3])
+
+
+def client_tls(dicom: Dicom, modality: Modality) -> ClientTls | None:
+    """The TLS parameters for a modality; None if it is called without TLS. Blocks if the files are new or changed."""
+    return tls_to(PemFiles.of_dicom(dicom), modality.host, modality.tls_name) if modality.tls else None
+
+
+def tls_to(files: PemFiles, host: str, name: str = "") -> ClientTls:
+    """The TLS parameters for a host. `name` must be in its certificate; empty: the host; `*`: any name. Blocks as
+    `client_context`.
+
+    Raises: ConfigurationError that names the file.
+    """
+    context = client_context(files, any_name=name == "*", dicom=True)
+    return ClientTls(context, host if name in ("", "*") else name)
+
+
+def peer_of(connection: ssl.SSLObject) -> TlsPeer:
+    """The peer of a finished handshake: version, cipher, names."""
     suite = connection.cipher()
-    return Peer(connection.version() or "", suite[0] if suite else "", frozenset(names_in(connection.getpeercert())))
+    return TlsPeer(connection.version() or "", suite[0] if suite else "", frozenset(names_in(connection.getpeercert())))
 
 
 def names_in(certificate: Mapping[str, Any] | None) -> Iterator[str]:
-    """Common names and subject alternative names of a verified certificate, as `getpeercert` gives it."""
+    """Common names and subject alternative names of a verified certificate, in the form of `getpeercert`."""
     for relative_name in (certificate or {}).get("subject", ()):
         yield from (value for kind, value in relative_name if kind == "commonName")
     for _kind, value in (certificate or {}).get("subjectAltName", ()):
@@ -198,7 +242,7 @@ def names_in(certificate: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def describe(error: OSError) -> str:
-    """Why a handshake failed, in words."""
+    """The reason of a failed handshake in words."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not accepted: {error.verify_message}"

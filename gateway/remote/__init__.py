@@ -1,1 +1,1 @@
-"""Other systems: send to them, query them, fetch from them. One file for each kind."""
+"""Remote systems: sending to them, querying them, fetching from them. One file for each kind."""

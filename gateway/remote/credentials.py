@@ -1,7 +1,7 @@
-"""What we show a system over HTTP so that it knows who we are: the value of Authorization.
+"""Credentials for a system over HTTP: the value of the Authorization header.
 
-Passwords, tokens that somebody gave us, and access tokens that we ask an authorization server for (RFC 6749 §4.4, RFC
-7523). No secret is in any text that is made here.
+Passwords, given tokens, and access tokens requested from an authorization server (RFC 6749 §4.4, RFC 7523). No error
+text contains a secret.
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ import msgspec
 
 from gateway.config import is_loopback
 from gateway.config.destinations import DicomwebDestination, PeerDestination
+from gateway.dicom.json import NOT_JSON
 from gateway.errors import ConfigurationError
 from gateway.remote.destination import DestinationUnavailable
 
 if TYPE_CHECKING:
     import aiohttp
+    from joserfc.jwk import RSAKey
 
-_LONGEST: Final = 16 << 10
+_MAX_SECRET_BYTES: Final = 16 << 10
 """Bytes of a file with a secret, and of an access token."""
-_LARGEST: Final = 64 << 10
-"""Bytes of an answer with a token."""
+_MAX_ANSWER_BYTES: Final = 64 << 10
+"""Bytes of a token response."""
 _MARGIN: Final = 60.0
-"""Seconds before its end from which on a token is replaced, or a tenth of its time where that is less."""
+"""Seconds before its expiry at which a token is replaced, or a tenth of its lifetime where that is less."""
 _LIFETIME: Final = 300.0
-"""Seconds that a token is taken to last which does not say so."""
+"""Seconds of lifetime assumed for a token that states none."""
 _FETCH: Final = 20.0
-"""Seconds for an answer with a token."""
+"""Seconds for a token response."""
 _ASSERTED: Final = 3600
-"""Seconds that an assertion to Google is good for; it takes no more."""
+"""Seconds of validity of an assertion; Google allows no more."""
 _GOOGLE: Final = "https://www.googleapis.com/auth/cloud-healthcare"
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class Credentials(Protocol):
     async def header(self, session: aiohttp.ClientSession, context: ssl.SSLContext) -> str:
-        """The value of Authorization; empty: none. Raises ConfigurationError and DestinationUnavailable."""
+        """The value of Authorization; empty for none. Raises ConfigurationError, DestinationUnavailable."""
 
     def rejected(self, header: str) -> bool:
-        """These were not taken. Whether it is worth trying with those that `header` gives now."""
+        """Handle a 401 to `header`. Returns whether to retry with the header that `header()` now gives."""
 
 
 def credentials_of(
@@ -67,6 +69,17 @@ def credentials_of(
     return _Fixed("")
 
 
+def check_credentials(name: str, section: DicomwebDestination | PeerDestination) -> None:
+    """Raise ConfigurationError when a secret file is empty, or is not the key of a service account. Blocks."""
+    place = f"destinations.{name}"
+    if section.token_file:
+        _read_secret(f"{place}.token_file", section.token_file)
+    if section.client_secret_file:
+        _read_secret(f"{place}.client_secret_file", section.client_secret_file)
+    if section.key_file:
+        _ServiceAccount(place, section, time.time).key()
+
+
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -83,7 +96,7 @@ class _Fixed:
 
 
 class _File:
-    """A token in a file, which somebody replaces."""
+    """A token in a file that another program replaces."""
 
     def __init__(self, place: str, file: str) -> None:
         self._place, self._file = place, file
@@ -96,14 +109,14 @@ class _File:
 
 
 class Grant(Protocol):
-    """How one asks an authorization server for an access token."""
+    """A way of requesting an access token from an authorization server."""
 
     async def request(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-        """Its address, what the form says, further headers. Raises ConfigurationError."""
+        """The URL, form fields and further headers of the request. Raises ConfigurationError."""
 
 
 class _Granted:
-    """An access token that we have asked for, kept until shortly before its end."""
+    """A requested access token, cached until shortly before its expiry."""
 
     def __init__(self, place: str, grant: Grant, clock: Callable[[], float]) -> None:
         self._place = place
@@ -111,17 +124,17 @@ class _Granted:
         self._clock = clock
         self._token = ""
         self._good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._requesting = asyncio.Lock()
 
     async def header(self, session: aiohttp.ClientSession, context: ssl.SSLContext) -> str:
-        async with self._asking:  # Whoever waited finds the token that the one before has got.
+        async with self._requesting:  # A waiting task finds the token that the previous one has obtained.
             if not self._token or self._clock() >= self._good_until:
                 self._token, seconds = await self._ask(session, context)
                 self._good_until = self._clock() + seconds - min(_MARGIN, seconds / 10)
         return f"Bearer {self._token}"
 
     def rejected(self, header: str) -> bool:
-        if header == f"Bearer {self._token}":  # Others may have got a new one meanwhile.
+        if header == f"Bearer {self._token}":  # Another task may have replaced the token meanwhile.
             self._token = ""
         return True
 
@@ -144,20 +157,20 @@ class _Granted:
                 data = bytearray()
                 async for piece in answer.content.iter_any():
                     data += piece
-                    if len(data) > _LARGEST:
+                    if len(data) > _MAX_ANSWER_BYTES:
                         answer.close()
-                        raise DestinationUnavailable(f"{where}: it answers more than {_LARGEST} bytes")
+                        raise DestinationUnavailable(f"{where}: it answers more than {_MAX_ANSWER_BYTES} bytes")
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:
             raise DestinationUnavailable(f"{where}: {error or 'no answer in time'}") from None
         try:
-            said = msgspec.json.decode(bytes(data), type=dict[str, Any])
-        except msgspec.DecodeError:
-            said = {}
-        token, seconds = said.get("access_token"), said.get("expires_in", _LIFETIME)
+            fields = msgspec.json.decode(bytes(data), type=dict[str, Any])
+        except NOT_JSON:
+            fields = {}
+        token, seconds = fields.get("access_token"), fields.get("expires_in", _LIFETIME)
         if status != 200 or not isinstance(token, str) or not _is_token(token):
-            # RFC 6749 §5.2. What it says of the error is all that is shown: an answer may hold what nobody shall read.
-            why = " ".join(str(said[key])[:200] for key in ("error", "error_description") if key in said)
+            # RFC 6749 §5.2. Only the error fields are shown: the rest of the response may hold secrets.
+            why = " ".join(str(fields[key])[:200] for key in ("error", "error_description") if key in fields)
             raise DestinationUnavailable(f"{where}: it answers {status}{': ' + why if why else ''}")
         try:
             return token, max(float(seconds), 1.0)
@@ -166,7 +179,7 @@ class _Granted:
 
 
 class _ClientCredentials:
-    """RFC 6749 §4.4, the client's password as §2.3.1 has it."""
+    """Client credentials (RFC 6749 §4.4), with the client's password as in §2.3.1."""
 
     def __init__(self, place: str, section: DicomwebDestination | PeerDestination) -> None:
         self._place, self._section = place, section
@@ -183,7 +196,7 @@ class _ClientCredentials:
 
 
 class _ServiceAccount:
-    """RFC 7523 §2.1 as Google wants it: an assertion that the service account's key has signed."""
+    """A service account of Google (RFC 7523 §2.1): an assertion signed with the key of the account."""
 
     def __init__(self, place: str, section: DicomwebDestination | PeerDestination, clock: Callable[[], float]) -> None:
         self._place, self._section, self._clock = place, section, clock
@@ -191,8 +204,8 @@ class _ServiceAccount:
     async def request(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
         return await asyncio.to_thread(self._asserted)
 
-    def _asserted(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-        from joserfc import jwt
+    def key(self) -> tuple[dict[str, Any], str, str, RSAKey]:
+        """The content of the key file: all of it, the account's name, the token URL, the key. Blocks."""
         from joserfc.errors import JoseError
         from joserfc.jwk import RSAKey
 
@@ -201,7 +214,7 @@ class _ServiceAccount:
             account = msgspec.json.decode(_read_secret(place, self._section.key_file), type=dict[str, Any])
             email, url, pem = (str(account[name]) for name in ("client_email", "token_uri", "private_key"))
             key = RSAKey.import_key(pem)
-        except (msgspec.DecodeError, KeyError, JoseError, ValueError, TypeError):
+        except (*NOT_JSON, KeyError, JoseError, ValueError, TypeError):
             raise ConfigurationError(
                 f"{place} {self._section.key_file}: not a key of a service account: JSON with client_email, token_uri "
                 "and an RSA private_key"
@@ -209,6 +222,12 @@ class _ServiceAccount:
         address = urlsplit(url)
         if address.scheme != "https" and not is_loopback(address.hostname or ""):
             raise ConfigurationError(f"{place}: its token_uri {url} must be https")
+        return account, email, url, key
+
+    def _asserted(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+        from joserfc import jwt
+
+        account, email, url, key = self.key()
         now = int(self._clock())
         claims = {
             "iss": email,
@@ -224,19 +243,19 @@ class _ServiceAccount:
 
 
 def _is_token(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST and text.isascii() and text.isprintable() and " " not in text
+    return 0 < len(text) <= _MAX_SECRET_BYTES and text.isascii() and text.isprintable() and " " not in text
 
 
 def _read_secret(place: str, file: str) -> str:
-    """What a file holds, without the line end behind it. Blocks."""
+    """Read a secret from a file, without trailing white space. Blocks."""
     try:
         with Path(file).open("rb") as opened:
-            data = opened.read(_LONGEST + 1)
+            data = opened.read(_MAX_SECRET_BYTES + 1)
         text = data.decode().strip()
     except OSError as error:
         raise ConfigurationError(f"{place} {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{place} {file}: is not text") from None
-    if not text or len(data) > _LONGEST:
-        raise ConfigurationError(f"{place} {file}: {len(data)} bytes are no secret")
+    if not text or len(data) > _MAX_SECRET_BYTES:
+        raise ConfigurationError(f"{place} {file}: {len(data)} bytes cannot be a secret")
     return text

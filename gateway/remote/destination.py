@@ -1,4 +1,4 @@
-"""What every kind of destination can do, and what it answers. The kinds have a file each; `kinds.py` chooses."""
+"""The interface of every kind of destination, and its answers. Each kind has a file; `kinds.py` chooses."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from gateway.errors import DataSetError, GatewayError, NotFound, UnsupportedTransferSyntax
-from gateway.scu.sending import Instance
+from gateway.errors import DataSetError, GatewayError, NotFound, OutOfDescriptors, Overloaded, UnsupportedTransferSyntax
+from gateway.scu.transfer import Instance
 
 Named = tuple[str, str, str]
 """An instance by its Study, Series and SOP Instance UID."""
 
+AnswerOutcome = Literal["delivered", "again", "later", "refused"]
+"""`again`: a retry may succeed. `later`: not sent, for a shortage here that passes by itself. `refused`: never."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a destination says to one instance."""
+    """The answer of a destination for one instance."""
 
-    outcome: Literal["delivered", "again", "refused"]
-    """`again`: it may take it another time; `refused`: it never will."""
+    outcome: AnswerOutcome
     status: int | None
-    """DIMSE status, failure reason of STOW-RS, or HTTP status; None where there was none."""
+    """DIMSE status, failure reason of STOW-RS, or HTTP status; None for none."""
     detail: str
-    """In words, for a person."""
+    """The answer in words, for a user."""
     sent: int
-    """Bytes that went out."""
+    """Bytes sent."""
 
 
 class DestinationUnavailable(GatewayError):
-    """The destination as a whole: nobody answers, it rejects us, it wants us to come later. The text says which.
+    """The whole destination is unavailable: not reachable, refusing the gateway, or asking to retry later. The text
+    says which.
 
-    `retry_after` is in seconds, where it has said so.
+    `retry_after` is in seconds, where the destination stated it.
     """
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
@@ -40,24 +43,30 @@ class DestinationUnavailable(GatewayError):
 
 
 def matching(statuses: Collection[str]) -> re.Pattern[str]:
-    """Statuses as settings write them, four hexadecimal digits: `A7xx` stands for all that begin so."""
+    """A pattern of statuses as in the settings, four hexadecimal digits: `A7xx` matches all that begin with A7."""
     return re.compile("|".join(text.upper().replace("X", "[0-9A-F]") for text in statuses) or r"(?!)")
 
 
-def is_for_ever(error: Exception | None) -> bool:
-    """Whether an instance that cannot be made ready to be sent because of this never can be."""
-    return isinstance(error, UnsupportedTransferSyntax | DataSetError | NotFound)
+def outcome_of(error: Exception | None) -> AnswerOutcome:
+    """The outcome of an instance that cannot be prepared because of this error."""
+    if isinstance(error, OutOfDescriptors | Overloaded):
+        return "later"
+    return "refused" if isinstance(error, UnsupportedTransferSyntax | DataSetError | NotFound) else "again"
 
 
 class Destination(Protocol):
-    """One destination, with what it has open. Belongs to one event loop."""
+    """One destination with its open connections. Belongs to one event loop."""
 
     async def send(self, instance: Instance) -> Answer:
-        """Give it one instance. Many at once share its connections, in the order of the calls: who calls has looked at
-        priorities. Raises DestinationUnavailable."""
+        """Send one instance. Concurrent calls share the connections, in the order of the calls: priorities are the
+        caller's.
+
+        Raises: DestinationUnavailable.
+        """
 
     async def has(self, instances: Sequence[Named]) -> set[str]:
-        """The SOP Instance UIDs of those that it really has. Raises DestinationUnavailable and GatewayError."""
+        """The SOP Instance UIDs of the instances that the destination has. Raises DestinationUnavailable,
+        GatewayError."""
 
     async def close(self) -> None:
-        """Let go of every connection, once nothing is being sent."""
+        """Close every connection once nothing is being sent. When cancelled, abort the transfers and close."""

@@ -1,15 +1,14 @@
 """Destinations of kind `dicomweb`: instances to a server by STOW-RS (PS3.18 §10.5), several in one request.
 
-What waits is put into requests, as many at once as there may be connections. A request that fails as a whole is sent
-again in halves, down to the one instance whose fault it is; that one alone is told so. What an answer means is
-`stow_answer.py`'s.
+Waiting instances are sent in concurrent requests, at most one for each connection. A request that fails as a whole is
+split and sent again, down to the single instance that causes the failure, which alone fails. `stow_answer.py` reads the
+responses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -18,24 +17,26 @@ from typing import Final
 
 from gateway.config.destinations import DicomwebDestination
 from gateway.errors import GatewayError
+from gateway.http.multipart_writer import Multipart
 from gateway.remote import qido
-from gateway.remote.asked import Asked
 from gateway.remote.destination import Answer, DestinationUnavailable, Named, matching
 from gateway.remote.http import Body, HttpClient, Reply, RequestBroken, RequestUnanswered
-from gateway.remote.metering import Bandwidth, Metered
 from gateway.remote.outgoing_file import choosing, file_of, unreadable
+from gateway.remote.pending_send import PendingSend
+from gateway.remote.rate_limit import Bandwidth, RateLimited
 from gateway.remote.stow_answer import Stored, outcome, read_answer
-from gateway.scu.sending import Choose, Content, Instance
+from gateway.scu.transfer import Choose, Content, Instance
 
+_DICOM: Final = "application/dicom"
 _GATHER: Final = 0.005
-"""Seconds that the first of a batch waits for others."""
+"""Seconds that the first instance of a batch waits for others."""
 _HARMLESS: Final = "/studies?limit=1"
 _FAILURES: Final = frozenset({0x0000, 0x0110})
-"""Failure reasons that say nothing of why: Google's Healthcare API gives such to what it has already."""
+"""Failure reasons without information: Google's Healthcare API uses them for instances that it already has."""
 
 
 class DicomwebServer:
-    """A server by its url."""
+    """A DICOMweb server as a destination."""
 
     def __init__(self, name: str, section: DicomwebDestination) -> None:
         self._name = name
@@ -44,86 +45,85 @@ class DicomwebServer:
         self._choose = choosing(section.transfer_syntaxes)
         self._retried = matching(section.retried)
         self._bandwidth = Bandwidth(section.bandwidth)
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[PendingSend] = deque()
         self._requests: set[asyncio.Task[None]] = set()
 
     async def send(self, instance: Instance) -> Answer:
-        """As `Destination.send`."""
-        asked = Asked.of(Metered(instance, self._bandwidth))
-        self._waiting.append(asked)
+        """Send one instance; see `Destination.send`."""
+        pending = PendingSend.of(RateLimited(instance, self._bandwidth))
+        self._waiting.append(pending)
         if len(self._requests) < self._section.connections:
             task = asyncio.get_running_loop().create_task(self._work(), name=f"to-{self._name}")
             self._requests.add(task)
             task.add_done_callback(self._requests.discard)
-        return await asked.answer
+        return await pending.answer
 
     async def has(self, instances: Sequence[Named]) -> set[str]:
-        """By QIDO-RS, a series at a time."""
+        """Ask by QIDO-RS, a series at a time; see `Destination.has`."""
         return await qido.present(self._http, instances)
 
     async def close(self) -> None:
-        """Requests that are under way end; what waits is not sent."""
+        """Close after the running requests; waiting instances fail."""
         while self._waiting:
             self._waiting.popleft().fail(DestinationUnavailable("the destination is being closed"))
-        await asyncio.gather(*self._requests, return_exceptions=True)
-        await self._http.close()
+        try:
+            await asyncio.gather(*self._requests, return_exceptions=True)
+        finally:
+            await self._http.close()
 
     async def _work(self) -> None:
-        """Requests, one after another, as long as anything waits."""
+        """Send requests, one after another, while instances wait."""
         await asyncio.sleep(_GATHER)
         while self._waiting:
-            batch: list[Asked] = []
+            batch: list[PendingSend] = []
             while self._waiting and len(batch) < self._section.batch:
-                asked = self._waiting[0]
-                uid = asked.instance.sop_instance_uid
+                pending = self._waiting[0]
+                uid = pending.instance.sop_instance_uid
                 if any(other.instance.sop_instance_uid == uid for other in batch):
-                    break  # Its answer would be that of the other.
+                    break  # One response could not tell the two apart.
                 self._waiting.popleft()
-                if asked.wanted:
-                    batch.append(asked)
+                if pending.wanted:
+                    batch.append(pending)
             try:
                 await self._store(batch)
             except Exception as error:
-                for asked in batch:
-                    asked.fail(error)
+                for pending in batch:
+                    pending.fail(error)
                 if isinstance(error, DestinationUnavailable):
                     while self._waiting:
                         self._waiting.popleft().fail(error)
             except BaseException:
-                for asked in batch:
-                    asked.answer.cancel()
+                for pending in batch:
+                    pending.answer.cancel()
                 raise
 
-    async def _store(self, batch: Sequence[Asked]) -> None:
-        """Every one is told what became of it, unless this raises DestinationUnavailable."""
-        while batch := [asked for asked in batch if asked.wanted]:
+    async def _store(self, batch: Sequence[PendingSend]) -> None:
+        """Send a batch until every instance has its answer. Raises DestinationUnavailable."""
+        while batch := [pending for pending in batch if pending.wanted]:
             request = _Request(batch, self._choose, self._section.batch_size)
             try:
                 batch = await self._send(request)
             finally:
                 request.close()
 
-    async def _send(self, request: _Request) -> list[Asked]:
-        """One request; those that are to go in another one."""
+    async def _send(self, request: _Request) -> list[PendingSend]:
+        """Send one request; returns the instances that need another one."""
         await request.open(request.batch[0])
-        if not request.begun:  # The first cannot be read, and has been told so.
+        if not request.begun:  # The first instance could not be read, and has its answer.
             return request.batch[1:]
-        headers = {
-            **qido.ACCEPT,
-            "Content-Type": f'multipart/related; type="application/dicom"; boundary={request.name}',
-        }
+        headers = {**qido.ACCEPT, "Content-Type": request.multipart.content_type}
         try:
             reply = await self._http.request("POST", "/studies", body=request.body, headers=headers)
         except RequestBroken as error:
-            if request.guilty is not None:
-                return [asked for asked in request.batch if asked is not request.guilty]
+            if request.culprit is not None:
+                return [pending for pending in request.batch if pending is not request.culprit]
             await self._http.check(_HARMLESS)
             answer = Answer("again", None, str(error), 0)
-            if isinstance(error, RequestUnanswered):  # To ask again and again would take hours.
+            if isinstance(error, RequestUnanswered):  # Splitting would take hours.
                 return request.rest_after(answer)
             return await self._halve(request, answer)
         if reply.status in (200, 202, 409):
-            await self._settle(request, reply)
+            await self._resolve(request, reply)
             return request.rest
         if reply.status >= 500:
             await self._http.check(_HARMLESS)
@@ -131,9 +131,9 @@ class DicomwebServer:
         never = 400 <= reply.status < 500 and reply.status != 408
         return await self._halve(request, Answer("refused" if never else "again", reply.status, detail, 0))
 
-    async def _halve(self, request: _Request, answer: Answer) -> list[Asked]:
-        """A request failed as a whole: each half of it alone; the only one of a request is told `answer`."""
-        begun = [asked for asked in request.begun if asked.wanted]
+    async def _halve(self, request: _Request, answer: Answer) -> list[PendingSend]:
+        """Split a request that failed as a whole into halves; a single instance gets `answer`."""
+        begun = [pending for pending in request.begun if pending.wanted]
         request.close()
         if len(begun) == 1:
             return request.rest_after(answer)
@@ -143,17 +143,17 @@ class DicomwebServer:
             await self._store(begun[middle:])
         return request.rest
 
-    async def _settle(self, request: _Request, reply: Reply) -> None:
-        """The server has answered for each instance, or for all."""
+    async def _resolve(self, request: _Request, reply: Reply) -> None:
+        """Resolve the instances of an answered request."""
         stored = read_answer(reply.headers.get("Content-Type", ""), reply.body)
-        for asked in request.begun:
-            uid, sent = asked.instance.sop_instance_uid, asked.instance.sent
+        for pending in request.begun:
+            uid, sent = pending.instance.sop_instance_uid, pending.instance.sent
             answer = outcome(stored, uid, self._retried, sent)
-            # That it says 200 is not enough: so do pages where one is to log in.
+            # A 200 alone proves nothing: login pages answer 200 as well.
             unclear = answer is None or (answer.outcome != "delivered" and answer.status in _FAILURES)
             if unclear and await self._is_there(uid):
                 answer = Answer("delivered", reply.status, "it is there", sent)
-            asked.tell(answer or self._unnamed(reply, stored, sent))
+            pending.resolve(answer or self._unnamed(reply, stored, sent))
 
     def _unnamed(self, reply: Reply, stored: Stored, sent: int) -> Answer:
         refused = reply.status == 409 and not stored.named
@@ -164,47 +164,46 @@ class DicomwebServer:
         try:
             return await qido.has_one(self._http, uid)
         except GatewayError:
-            return False  # It may be there; sent again, it will say so.
+            return False  # If the server has it, the next attempt shows that.
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One multipart body (PS3.18 §8.6.1.2), and what has been put into it so far."""
+    """One multipart body (PS3.18 §8.6.1.2), with the instances written to it so far."""
 
-    batch: list[Asked]
+    batch: list[PendingSend]
     choose: Choose
-    most: int
-    """Bytes after which no further one is begun."""
-    name: str = field(default_factory=lambda: secrets.token_hex(16))
-    """The boundary."""
-    begun: list[Asked] = field(default_factory=list)
-    """Those that went into it."""
-    guilty: Asked | None = None
-    """The one that could not be read to its end."""
-    _open: dict[Asked, Content] = field(default_factory=dict)
+    max_bytes: int
+    """Bytes after which no further instance is begun."""
+    multipart: Multipart = field(default_factory=lambda: Multipart(_DICOM))
+    begun: list[PendingSend] = field(default_factory=list)
+    """The instances written to the body."""
+    culprit: PendingSend | None = None
+    """The instance whose reading failed midway."""
+    _open: dict[PendingSend, Content] = field(default_factory=dict)
 
     @property
     def body(self) -> Body:
         return Body(self._pieces)
 
     @property
-    def rest(self) -> list[Asked]:
-        """Those that are to go in another request."""
-        return [asked for asked in self.batch if asked not in self.begun]
+    def rest(self) -> list[PendingSend]:
+        """The instances that need another request."""
+        return [pending for pending in self.batch if pending not in self.begun]
 
-    def rest_after(self, answer: Answer) -> list[Asked]:
-        """Tell all that were begun the same."""
-        for asked in self.begun:
-            asked.tell(dataclasses.replace(answer, sent=asked.instance.sent))
+    def rest_after(self, answer: Answer) -> list[PendingSend]:
+        """Resolve every instance that was begun with one answer; returns the others."""
+        for pending in self.begun:
+            pending.resolve(dataclasses.replace(answer, sent=pending.instance.sent))
         return self.rest
 
-    async def open(self, asked: Asked) -> None:
-        """Whatever is wrong with an instance shows here, in almost all cases, and takes no other with it."""
+    async def open(self, pending: PendingSend) -> None:
+        """Prepare an instance. Almost every fault of an instance shows here, where it fails no other."""
         try:
-            self._open[asked] = await asked.instance.prepare(self.choose)
-            self.begun.append(asked)
+            self._open[pending] = await pending.instance.prepare(self.choose)
+            self.begun.append(pending)
         except Exception as error:
-            asked.tell(unreadable(error))
+            pending.resolve(unreadable(error))
 
     def close(self) -> None:
         for content in self._open.values():
@@ -212,28 +211,28 @@ class _Request:
         self._open.clear()
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        self.begun = [asked for asked in self.begun if asked in self._open]  # It may be made a second time.
+        self.begun = [pending for pending in self.begun if pending in self._open]  # The body may be produced twice.
         total = 0
-        for asked in self.batch:
-            if total > self.most or not asked.wanted:
+        for pending in self.batch:
+            if total > self.max_bytes or not pending.wanted:
                 continue
-            if asked not in self._open:
-                await self.open(asked)
-                if asked not in self._open:
+            if pending not in self._open:
+                await self.open(pending)
+                if pending not in self._open:
                     continue
-            content = self._open[asked]
-            asked.instance.sent = 0
+            content = self._open[pending]
+            pending.instance.sent = 0
             try:
-                yield f"--{self.name}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-                async with aclosing(file_of(asked.instance, content)) as pieces:
+                yield self.multipart.head(_DICOM)
+                async with aclosing(file_of(pending.instance, content)) as pieces:
                     async for piece in pieces:
                         total += len(piece)
                         yield piece
-                yield b"\r\n"
+                yield Multipart.END
             except Exception as error:
-                self.guilty = asked
-                asked.tell(unreadable(error, asked.instance.sent))
+                self.culprit = pending
+                pending.resolve(unreadable(error, pending.instance.sent))
                 raise
             finally:
-                self._open.pop(asked).close()
-        yield f"--{self.name}--\r\n".encode()
+                self._open.pop(pending).close()
+        yield self.multipart.close()

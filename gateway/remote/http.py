@@ -1,24 +1,22 @@
-"""Requests to a system that we send to over HTTP: its address, TLS and credentials, and how long it may take.
+"""HTTP requests to a remote system: its URL, TLS, credentials and timeouts.
 
-An answer is given as it came, whatever its status; what it means is for the kind of destination to say. Redirects are
-not followed: they would take patients' data and our credentials where nobody has said that they may go.
+A response is returned whatever its status; the kind of destination interprets it. Redirects are not followed: they
+would send patient data and credentials to a host that nobody configured.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.net.tls import Stamp, describe, load_chain, stamp
+from gateway.net.tls import PemFiles, client_context, describe
 from gateway.remote.credentials import credentials_of
 from gateway.remote.destination import DestinationUnavailable
 
@@ -27,29 +25,29 @@ if TYPE_CHECKING:
 
 _CONNECT: Final = 30.0
 """Seconds to connect, TLS included."""
-_LARGEST: Final = 4 << 20
-"""Bytes of an answer that are read."""
+_MAX_ANSWER_BYTES: Final = 4 << 20
+"""Bytes of a response."""
 _KEPT: Final = 4.0
-"""Seconds for which an idle connection is kept; most servers keep them for longer, and none loses a race so."""
+"""Seconds that an idle connection stays open: less than on most servers, so that none closes it during a request."""
 _SHOWN: Final = 200
-"""Characters of an answer that go into a text for people."""
+"""Characters of a response that an error text quotes."""
 _LATER: Final = frozenset({429, 503, 507})
 _OURS: Final = frozenset({401, 403, 404, 405, 406, 407, 421})
-"""Statuses that say that we are not let in, or are at the wrong address: nothing sent there fares better."""
+"""Statuses of missing access or a wrong URL: every further request would fail the same way."""
 _MISSING: Final = frozenset({404, 405})
 
 
 class RequestBroken(GatewayError):
-    """The connection ended in the middle of a request. The text says how."""
+    """The connection ended during a request. The text says how."""
 
 
 class RequestUnanswered(RequestBroken):
-    """Nothing came for too long."""
+    """No response arrived in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered."""
+    """One response."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,19 +55,19 @@ class Reply:
 
     @property
     def words(self) -> str:
-        """The beginning of it, for people."""
+        """The beginning of the response, for a user."""
         text = " ".join(self.body[: 4 * _SHOWN].decode("utf-8", "replace").split())
         text = "".join(character for character in text if character.isprintable())[:_SHOWN]
         return f"it answers {self.status}" + (f": {text}" if text and not text.startswith("<") else "")
 
 
 class Body:
-    """What is sent, made while it is sent; it can be made again where a request has to be repeated."""
+    """A request body produced while it is sent; it can be produced again for a repeated request."""
 
     def __init__(self, make: Callable[[], AsyncGenerator[bytes, None]]) -> None:
         self._make = make
         self.error: Exception | None = None
-        """What kept it from being made to its end."""
+        """The error that ended the production of the body."""
 
     @asynccontextmanager
     async def open(self, clock: _Clock) -> AsyncIterator[AsyncGenerator[bytes, None]]:
@@ -80,7 +78,7 @@ class Body:
         finally:
             try:
                 await pieces.aclose()
-            except RuntimeError:  # It is being read: who reads it has been cancelled and ends it.
+            except RuntimeError:  # Being read: the cancelled reader will end it.
                 await over.wait()
 
     async def _pieces(self, clock: _Clock, over: asyncio.Event) -> AsyncGenerator[bytes, None]:
@@ -102,7 +100,7 @@ class Body:
 
 
 class _Clock:
-    """Ends a request once the other side has done nothing for so many seconds; while it is our turn it stands still."""
+    """Ends a request once the server has been silent for a time; stopped while the gateway has to act."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -130,7 +128,7 @@ class _Clock:
 
 
 class HttpClient:
-    """One system over HTTP. Connections are kept for a while; `close` lets go of them."""
+    """One system over HTTP. Connections stay open for a while; `close` closes them."""
 
     def __init__(self, name: str, section: DicomwebDestination | PeerDestination) -> None:
         self.name = name
@@ -147,13 +145,13 @@ class HttpClient:
         headers: Mapping[str, str],
         missing: bool = False,
     ) -> Reply:
-        """Ask at `path` behind the url. Where it does not know us, once more with new credentials, if there are any.
+        """Send one request at `path` below the URL; a 401 is retried once with new credentials, if there are any.
 
-        Raises DestinationUnavailable where nobody is there, it does not let us in, or says that it can do nothing for
-        now, and RequestBroken.
+        Raises: DestinationUnavailable when the system cannot be reached, refuses access, or asks to retry later;
+        RequestBroken.
         """
-        shown, reply = await self._once(method, path, body, headers)
-        if reply.status == 401 and self._credentials.rejected(shown):
+        authorization, reply = await self._once(method, path, body, headers)
+        if reply.status == 401 and self._credentials.rejected(authorization):
             _, reply = await self._once(method, path, body, headers)
         if reply.status in _LATER:
             raise DestinationUnavailable(f"{self.name}: {reply.words}", _retry_after(reply))
@@ -161,15 +159,15 @@ class HttpClient:
             raise DestinationUnavailable(f"{self.name}: {reply.words}; look at its url and auth")
         if 300 <= reply.status < 400:
             raise DestinationUnavailable(
-                f"{self.name}: {reply.words}: it sends us to {reply.headers.get('Location', '')[:_SHOWN]!r}, "
-                "where we do not go; set its url to where it really is"
+                f"{self.name}: {reply.words}: it redirects to {reply.headers.get('Location', '')[:_SHOWN]!r}, "
+                "which is not followed; set its url to the final address"
             )
         return reply
 
     async def check(self, path: str) -> None:
-        """Whether it is well, after a request that failed: the fault may be that of what was sent.
+        """Test the system after a failed request, whose content may have been the cause.
 
-        Raises DestinationUnavailable where it answers nothing sensible to a harmless one either.
+        Raises: DestinationUnavailable when a harmless request fails as well.
         """
         try:
             reply = await self.request("GET", path, headers={"Accept": "*/*"}, missing=True)
@@ -185,7 +183,7 @@ class HttpClient:
     async def _once(
         self, method: str, path: str, body: Body | bytes | None, headers: Mapping[str, str]
     ) -> tuple[str, Reply]:
-        """The Authorization that was shown, and what came of it."""
+        """Send one request; returns the Authorization used, and the response."""
         import aiohttp
 
         try:
@@ -211,7 +209,7 @@ class HttpClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise DestinationUnavailable(f"{self.name}: no connection: {_reason(error)}") from None
         except TimeoutError:
-            raise RequestUnanswered(f"{self.name}: nothing came for {self._section.timeout:g} s") from None
+            raise RequestUnanswered(f"{self.name}: no answer for {self._section.timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RequestBroken(f"{self.name}: the connection broke: {_reason(error)}") from None
 
@@ -230,33 +228,19 @@ class HttpClient:
             read = bytearray()
             async for piece in response.content.iter_any():
                 read += piece
-                if len(read) > _LARGEST:
+                if len(read) > _MAX_ANSWER_BYTES:
                     response.close()
-                    raise RequestBroken(f"{self.name}: it answers more than {_LARGEST} bytes")
+                    raise RequestBroken(f"{self.name}: it answers more than {_MAX_ANSWER_BYTES} bytes")
             return Reply(response.status, dict(response.headers), bytes(read))
 
 
 def tls_context(name: str, section: DicomwebDestination | PeerDestination) -> ssl.SSLContext:
-    """How its certificate is checked and ours shown. Raises ConfigurationError. Blocks where files are new."""
-    files = (section.ca, section.certificate, section.key)
-    return _made_context(name, *files, tuple(stamp(Path(file)) if file else None for file in files))
-
-
-@functools.lru_cache(maxsize=16)
-def _made_context(name: str, ca: str, certificate: str, key: str, _stamps: tuple[Stamp, ...]) -> ssl.SSLContext:
-    """Made again when a file has changed. Blocks. Raises ConfigurationError."""
-    try:
-        context = ssl.create_default_context(cafile=ca or None)
-    except OSError as error:
-        raise ConfigurationError(f"destinations.{name}.ca {ca}: {error.strerror or error}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        load_chain(context, certificate, key, f"destinations.{name}")
-    return context
+    """The TLS context of a section. Blocks when files are new. Raises ConfigurationError."""
+    return client_context(PemFiles.of_section(f"destinations.{name}", section.certificate, section.key, section.ca))
 
 
 def _retry_after(reply: Reply) -> float | None:
-    """Seconds; a date is as good as nothing, for its clock is not ours (RFC 9110 §10.2.3)."""
+    """The Retry-After in seconds; None for a date, which depends on another clock (RFC 9110 §10.2.3)."""
     text = reply.headers.get("Retry-After", "").strip()
     return float(text) if text.isascii() and text.isdecimal() and len(text) < 8 else None
 

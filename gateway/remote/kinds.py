@@ -1,4 +1,4 @@
-"""Which kind of destination is which class."""
+"""The class of each kind of destination."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from gateway.config import Settings
 from gateway.config.destinations import Destination as Section
 from gateway.config.destinations import DicomDestination, DicomwebDestination, FolderDestination, PeerDestination
 from gateway.errors import ConfigurationError
+from gateway.remote.credentials import check_credentials
 from gateway.remote.destination import Destination, DestinationUnavailable
 from gateway.remote.dicom import DicomNode
 from gateway.remote.dicomweb import DicomwebServer
@@ -18,18 +19,19 @@ from gateway.remote.template import Template
 
 
 def examine_destination(name: str, section: Section) -> None:
-    """What only its kind can judge, files included. Raises ConfigurationError. Blocks."""
+    """Check what only the kind of the destination can check, files included. Blocks. Raises ConfigurationError."""
     match section:
         case FolderDestination():
             Template.parse(f"destinations.{name}.name", section.name)
         case DicomwebDestination() | PeerDestination():
             tls_context(name, section)
+            check_credentials(name, section)
 
 
 def open_destination(name: str, section: Section, settings: Callable[[], Settings]) -> Destination:
-    """The destination of a section of the settings; nothing is connected yet. Belongs to the running event loop.
+    """Open the destination of a settings section, without connecting yet. Belongs to the running event loop.
 
-    Raises DestinationUnavailable for what only its kind can tell to be wrong in the section.
+    Raises: DestinationUnavailable for a fault of the section that only its kind can find.
     """
     match section:
         case DicomDestination():

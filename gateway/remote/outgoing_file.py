@@ -1,4 +1,4 @@
-"""An instance on its way as a file: File Meta Information and the data set, in a form that is taken there."""
+"""An instance as an outgoing file: File Meta Information and the data set, in an accepted transfer syntax."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from gateway.dicom import uids
 from gateway.dicom.part10 import file_header
 from gateway.errors import UnsupportedTransferSyntax
 from gateway.imaging.transcode import forms
-from gateway.remote.destination import Answer, is_for_ever
-from gateway.scu.sending import Choose, Content, Instance
+from gateway.remote.destination import Answer, outcome_of
+from gateway.scu.transfer import Choose, Content, Instance
 
 
 def choosing(transfer_syntaxes: Collection[str]) -> Choose:
-    """As it lies there, or where only some are taken the best of those that it can be made into."""
+    """A chooser of the stored transfer syntax or, where only some are accepted, the best that it can be transcoded
+    to."""
 
     def choose(stored: str) -> str:
         if not transfer_syntaxes:
@@ -22,7 +23,7 @@ def choosing(transfer_syntaxes: Collection[str]) -> Choose:
         found = forms(stored, transfer_syntaxes)
         if not found:
             raise UnsupportedTransferSyntax(
-                f"{uids.name_of(stored)} is none of transfer_syntaxes, nor can it be made into one without loss"
+                f"{uids.name_of(stored)} is none of transfer_syntaxes, nor can it be transcoded to one without loss"
             )
         return found[0]
 
@@ -30,7 +31,7 @@ def choosing(transfer_syntaxes: Collection[str]) -> Choose:
 
 
 async def file_of(instance: Instance, content: Content) -> AsyncGenerator[bytes, None]:
-    """The bytes of the file."""
+    """Yield the bytes of the file."""
     yield file_header(
         sop_class_uid=instance.sop_class_uid,
         sop_instance_uid=instance.sop_instance_uid,
@@ -42,6 +43,6 @@ async def file_of(instance: Instance, content: Content) -> AsyncGenerator[bytes,
 
 
 def unreadable(error: Exception, sent: int = 0) -> Answer:
-    """The answer where an instance cannot be given to anybody, now or ever."""
+    """The answer for an instance that cannot be read or prepared."""
     detail = str(error) if isinstance(error, UnsupportedTransferSyntax) else f"cannot be read: {error}"
-    return Answer("refused" if is_for_ever(error) else "again", None, detail, sent)
+    return Answer(outcome_of(error), None, detail, sent)

@@ -1,4 +1,4 @@
-"""Whether a DICOMweb server has instances: by QIDO-RS (PS3.18 §10.6), a series at a time, a page at a time."""
+"""Queries of a DICOMweb server for instances, by QIDO-RS (PS3.18 §10.6), a series and a page at a time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.dicom.json import NOT_JSON
 from gateway.errors import GatewayError
 from gateway.remote.destination import Named
 from gateway.remote.http import HttpClient, Reply
 
 ACCEPT: Final = {"Accept": "application/dicom+json"}
 _UID: Final = re.compile(r"[0-9A-Za-z]+(\.[0-9A-Za-z]+)*")
-"""What can stand in an address as it is; no server has anything else."""
+"""Text that needs no escaping in a URL; no server has other UIDs."""
 _PAGE: Final = 500
-"""Results of one request. Servers may give fewer (§8.3.4.4)."""
-_MOST: Final = 2000
-"""Pages of a series: a server that gives one result a time, or the same for ever."""
+"""Results per request. Servers may return fewer (§8.3.4.4)."""
+_MAX_PAGES: Final = 2000
+"""Pages of one series: bounds a server that returns one result at a time, or the same for ever."""
 
 
 async def present(http: HttpClient, instances: Sequence[Named], base: str = "") -> set[str]:
-    """The SOP Instance UIDs of those that it has. Raises as `HttpClient.request`, and GatewayError."""
+    """The SOP Instance UIDs of the instances that the server has. Raises like `HttpClient.request`, and
+    GatewayError."""
     found: set[str] = set()
     by_series: dict[tuple[str, str], set[str]] = {}
     for study, series, sop in instances:
@@ -31,7 +33,7 @@ async def present(http: HttpClient, instances: Sequence[Named], base: str = "") 
     for (study, series), wanted in by_series.items():
         path = f"{base}/studies/{study}/series/{series}/instances"
         missing, offset = set(wanted), 0
-        for _ in range(_MOST):
+        for _ in range(_MAX_PAGES):
             uids = await _page(http, f"{path}?includefield=00080018&limit={_PAGE}&offset={offset}")
             found |= missing & uids
             missing -= uids
@@ -42,7 +44,7 @@ async def present(http: HttpClient, instances: Sequence[Named], base: str = "") 
 
 
 async def has_one(http: HttpClient, uid: str) -> bool:
-    """Whether it has an instance, whatever its series."""
+    """Whether the server has an instance, in any series."""
     return bool(_UID.fullmatch(uid)) and uid in await _page(
         http, f"/instances?SOPInstanceUID={uid}&includefield=00080018&limit=2"
     )
@@ -53,7 +55,7 @@ async def _page(http: HttpClient, path: str) -> frozenset[str]:
     if reply.status in (204, 404):
         return frozenset()
     if reply.status != 200:
-        raise GatewayError(f"{http.name}: {reply.words}, asked for what it has")
+        raise GatewayError(f"{http.name}: {reply.words} to a search for instances")
     return frozenset(_uids(http, reply))
 
 
@@ -61,5 +63,5 @@ def _uids(http: HttpClient, reply: Reply) -> list[str]:
     try:
         rows = msgspec.json.decode(reply.body or b"[]", type=list[dict[str, Any]])
         return [str(row["00080018"]["Value"][0]) for row in rows]
-    except (msgspec.DecodeError, KeyError, IndexError, TypeError):
-        raise GatewayError(f"{http.name}: its answer to a search is no list of instances") from None
+    except (*NOT_JSON, KeyError, IndexError, TypeError):
+        raise GatewayError(f"{http.name}: its answer to a search is not a list of instances") from None

@@ -1,6 +1,6 @@
-"""What a server says about the instances of a STOW-RS request (PS3.18 §10.5.3, Annex I), and what that means for each.
+"""Responses of STOW-RS (PS3.18 §10.5.3, Annex I), and the outcome of each instance in them.
 
-Pure: an answer in, outcomes out. Sending is `dicomweb.py`'s.
+Pure: a response in, outcomes out. `dicomweb.py` sends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.dicom.xml import from_xml
+from gateway.dicom.json import NOT_JSON
+from gateway.dicom.xml_reader import from_xml
 from gateway.dimse import status
 from gateway.errors import DataSetError
 from gateway.remote.destination import Answer
@@ -25,46 +26,46 @@ _WARNING: Final = "00081196"
 _REASON: Final = "00081197"
 _COMMENT: Final = "00000902"
 _ALREADY_THERE: Final = frozenset({status.DUPLICATE_SOP_INSTANCE, 0xB00E})
-"""Of the standard, and of Azure's DICOM service (45070): it has an instance with these UIDs."""
+"""Reasons, of the standard and of Azure's DICOM service (45070), for UIDs that the server already has."""
 _WORDS: Final = {0xB00E: "an instance with these UIDs is there already", 0xB00F: "another request is storing it now"}
 _SHOWN: Final = 200
 
 
 @dataclass(slots=True)
 class Stored:
-    """What an answer says, by SOP Instance UID."""
+    """A parsed response, by SOP Instance UID."""
 
-    taken: dict[str, int] = field(default_factory=dict)
-    """Warning reason; 0: none."""
+    accepted: dict[str, int] = field(default_factory=dict)
+    """Warning reason of each stored instance; 0 for none."""
     failed: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """Failure reason, and what it says beside it."""
+    """Failure reason of each failed instance, with the server's comment."""
     named: bool = False
-    """It is an answer that names instances at all."""
+    """Whether the response names instances at all."""
 
 
 def read_answer(content_type: str, body: bytes) -> Stored:
-    """From JSON or XML (PS3.19 A.1). What cannot be read names nothing."""
+    """Parse a response in JSON or XML (PS3.19 A.1). An unreadable response names nothing."""
     stored = Stored()
     try:
         model: Any = from_xml(body) if "xml" in content_type.lower() else msgspec.json.decode(body or b"{}")
-    except (DataSetError, msgspec.DecodeError):
+    except (DataSetError, *NOT_JSON):
         return stored
-    if isinstance(model, list) and model:  # Some wrap it, as results of a search are.
+    if isinstance(model, list) and model:  # Some servers wrap it in an array, like search results.
         model = model[0]
     for item in _items(model, _REFERENCED):
-        stored.taken[str(_value(item, _SOP) or "")] = _number(item, _WARNING)
+        stored.accepted[str(_value(item, _SOP) or "")] = _number(item, _WARNING)
     for item in _items(model, _FAILED):
         uid = str(_value(item, _SOP) or "")
         stored.failed[uid] = (_number(item, _REASON), str(_value(item, _COMMENT) or "")[:_SHOWN])
-        stored.taken.pop(uid, None)
-    stored.named = bool(stored.taken or stored.failed or _items(model, _OTHER_FAILURES))
+        stored.accepted.pop(uid, None)
+    stored.named = bool(stored.accepted or stored.failed or _items(model, _OTHER_FAILURES))
     return stored
 
 
 def outcome(stored: Stored, uid: str, retried: re.Pattern[str], sent: int) -> Answer | None:
-    """What became of one instance. None where the answer does not say, or says no more than that it failed."""
-    if uid in stored.taken:
-        warning = stored.taken[uid]
+    """The answer for one instance. None when the response does not name it, or gives no reason of a failure."""
+    if uid in stored.accepted:
+        warning = stored.accepted[uid]
         return Answer("delivered", warning, status.describe(warning) if warning else "stored", sent)
     if uid not in stored.failed:
         return None

@@ -1,1 +1,1 @@
-"""Which instance goes where: rules, and why one matches or not. Pure: no I/O, no database."""
+"""Routing: rules decide which instance goes where, and say why one matches or not. Pure: no I/O, no database."""

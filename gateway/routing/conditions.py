@@ -1,6 +1,6 @@
-"""The conditions of a rule, made ready: each holds for an instance or says in words why not.
+"""The conditions of a rule, compiled: each holds for an instance, or says in words why not.
 
-Regular expressions are RE2's, whose time is linear in the value: rules are ours, values are anybody's.
+Regular expressions are RE2's, whose time is linear in the value: the rules are ours, the values are not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.routing.hours import Hours
 
 _DAYS: Final[tuple[str, ...]] = get_args(Day)
 _QUIET: Final = re2.Options()
-_QUIET.log_errors = False  # we say it ourselves
+_QUIET.log_errors = False  # the error is raised instead
 _SHOWN: Final = 60
 """Characters of a value that an explanation shows."""
 _NUMERIC: Final = frozenset(NUMBERS) | {"IS", "DS"}
@@ -32,12 +32,12 @@ _NUMERIC: Final = frozenset(NUMBERS) | {"IS", "DS"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What rules look at: where an instance came from, and its attributes (those of `Router.wanted` suffice)."""
+    """The inputs of rules: the origin of an instance, and its attributes (those of `Router.wanted` suffice)."""
 
     calling_aet: str
     called_aet: str
     peer: str
-    """Address of the host."""
+    """Address of the peer's host."""
     via: str
     received_at: float
     """Seconds since 1970."""
@@ -49,11 +49,11 @@ class Condition(Protocol):
         """Whether the instance passes."""
 
     def why_not(self, facts: Facts) -> str:
-        """In words, where it does not hold."""
+        """The reason, in words, why the condition does not hold."""
 
 
 class OneOf:
-    """A fact is one of some texts, which may have wild cards."""
+    """Holds when a fact is one of some texts, which may have wild cards."""
 
     def __init__(self, what: str, fact: Callable[[Facts], str], texts: Sequence[str]) -> None:
         self._what, self._fact, self._texts = what, fact, texts
@@ -74,7 +74,7 @@ class FromNetwork:
         for peer in peers:
             network = as_network(peer)
             if network is None:
-                raise ConfigurationError(f"{place}: {peer!r} is no address and no network such as 10.1.0.0/16")
+                raise ConfigurationError(f"{place}: {peer!r} is neither an address nor a network such as 10.1.0.0/16")
             self._networks.append(network)
 
     def holds(self, facts: Facts) -> bool:
@@ -112,7 +112,7 @@ class OnDays:
 
 
 class OfAttribute:
-    """All that an AttributeTest names holds for one of the attribute's values."""
+    """Holds when one value of the attribute passes every test of an AttributeTest."""
 
     def __init__(self, place: str, test: AttributeTest) -> None:
         try:
@@ -123,7 +123,7 @@ class OfAttribute:
         self._checks = list(_checks(place, test))
         if not self._checks and test.present is None:
             raise ConfigurationError(
-                f"{place}: say what is tested: equals, one_of, like, matches, at_least, at_most or present"
+                f"{place}: set at least one test: equals, one_of, like, matches, at_least, at_most or present"
             )
 
     def holds(self, facts: Facts) -> bool:
@@ -135,15 +135,15 @@ class OfAttribute:
         return f"{self.path} {found}, and {'must not be' if self._test.inverted else 'must be'} {self._words()}"
 
     def _passes(self, data_set: DataSet) -> bool:
-        there = False
+        present = False
         for attribute in self.path.attributes(data_set):
             values = _values(attribute)
-            there = there or bool(values)
+            present = present or bool(values)
             if self._checks and any(all(check(attribute.vr, value) for check in self._checks) for value in values):
                 return self._test.present is not False
         if self._checks:
             return False
-        return there is self._test.present
+        return present is self._test.present
 
     def _words(self) -> str:
         test = self._test
@@ -160,7 +160,7 @@ class OfAttribute:
 
 
 Check = Callable[[str, str], bool]
-"""Given a VR and a value of it, whether the value passes."""
+"""Whether a value of a VR passes."""
 
 
 def _checks(place: str, test: AttributeTest) -> Iterator[Check]:
@@ -177,7 +177,7 @@ def _checks(place: str, test: AttributeTest) -> Iterator[Check]:
             expression: Any = re2.compile(test.matches, _QUIET)
         except re2.error as error:
             raise ConfigurationError(
-                f"{place}.matches: {test.matches!r} is no regular expression of RE2's: {_text_of(error)}"
+                f"{place}.matches: {test.matches!r} is not a regular expression of RE2: {_text_of(error)}"
             ) from None
         yield lambda vr, value: expression.fullmatch(value) is not None
     if test.at_least is not None:
@@ -192,7 +192,7 @@ def _equal(text: str) -> Check:
 
 
 def _bound(place: str, text: str, sign: int) -> Check:
-    """Numbers compare as such; dates and times as far as the bound is written."""
+    """A bound. Numbers compare as numbers; dates and times up to the length of the bound."""
     bound = text.strip()
     number = _number(bound)
     if not bound:
@@ -216,7 +216,7 @@ def _number(text: str) -> float | None:
 
 
 def _values(attribute: Attribute) -> list[str]:
-    """Those that are not empty, as text. Of binary values and sequences only that they are there."""
+    """The non-empty values as text; for binary values and sequences only their size."""
     if attribute.vr == "SQ":
         return [f"{len(attribute.values)} items"] if attribute.values else []
     if attribute.vr in BINARY:

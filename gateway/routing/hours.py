@@ -1,4 +1,4 @@
-"""Times of day, as settings write them: `07:00-19:00`, `22:00-06:00` over midnight; by the clock of this machine."""
+"""Times of day as in the settings: `07:00-19:00`, `22:00-06:00` over midnight; by the clock of this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _DAY: Final = 24 * 60
 
 
 class Hours:
-    """Spans of the day; none of them is the whole day. ConfigurationError, with `place`, for what is no span."""
+    """Spans of the day; no span means the whole day. Raises ConfigurationError, with `place`, for an invalid span."""
 
     def __init__(self, spans: Iterable[str], place: str) -> None:
         self._spans = [_minutes(span, place) for span in spans]
 
     def include(self, at: float) -> bool:
-        """Whether the moment, in seconds since 1970, is within one of them."""
+        """Whether a time, in seconds since 1970, is within a span."""
         if not self._spans:
             return True
         moment = datetime.fromtimestamp(at)
@@ -30,7 +30,7 @@ class Hours:
         )
 
     def next(self, at: float) -> float:
-        """The first moment from `at` on that is within one of them."""
+        """The first time, from `at` on, that is within a span."""
         if self.include(at):
             return at
         moment = datetime.fromtimestamp(at)
@@ -42,8 +42,8 @@ class Hours:
 def _minutes(span: str, place: str) -> tuple[int, int]:
     found = _SPAN.fullmatch(span.strip())
     if found is None:
-        raise ConfigurationError(f"{place}: {span!r} is no span of hours; write it like 07:00-19:00")
+        raise ConfigurationError(f"{place}: {span!r} is not a span of hours; write it like 07:00-19:00")
     start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
     if start == end or end > _DAY:
-        raise ConfigurationError(f"{place}: {span!r} is no time at all, or ends after 24:00")
+        raise ConfigurationError(f"{place}: {span!r} is empty, or ends after 24:00")
     return start, end

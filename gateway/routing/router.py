@@ -1,4 +1,4 @@
-"""The rules of one configuration, made ready: which of them apply to an instance, and why the others do not."""
+"""The rules of one configuration, compiled: which of them apply to an instance, and why the others do not."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gateway.routing.conditions import Condition, DuringHours, Facts, FromNetwor
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one rule."""
+    """The result of one rule."""
 
     rule: str
     matches: bool
-    looked_at: bool
-    """False where a rule before it was the last."""
+    evaluated: bool
+    """False after a matching rule with `last`."""
     reasons: tuple[str, ...]
-    """Why it does not match: every condition that does not hold."""
+    """Every condition that does not hold."""
 
 
-class _Ready:
+class _CompiledRule:
     """One rule with its conditions, the cheap ones first."""
 
     def __init__(self, name: str, rule: Rule) -> None:
@@ -48,32 +48,32 @@ class _Ready:
 
 
 class Router:
-    """Raises ConfigurationError, with the place, for a rule that makes no sense."""
+    """Applies rules to instances. Raises ConfigurationError, with the place, for an invalid rule."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rules = [_Ready(name, rule) for name, rule in rules.items()]
+        self._rules = [_CompiledRule(name, rule) for name, rule in rules.items()]
         self.wanted: frozenset[int] = frozenset(
-            tag for ready in self._rules for test in ready.tests for tag in test.path.steps[0].tags()
+            tag for compiled in self._rules for test in compiled.tests for tag in test.path.steps[0].tags()
         )
-        """The attributes that have to be read of an instance."""
+        """The attributes that must be read from an instance."""
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     def route(self, facts: Facts) -> Iterator[tuple[str, Rule]]:
-        """The rules that apply, in their order."""
-        for ready in self._rules:
-            if ready.matches(facts):
-                yield ready.name, ready.rule
-                if ready.rule.last:
+        """Yield the rules that apply, in order."""
+        for compiled in self._rules:
+            if compiled.matches(facts):
+                yield compiled.name, compiled.rule
+                if compiled.rule.last:
                     return
 
     def explain(self, facts: Facts) -> list[Verdict]:
-        """What becomes of every rule, and why."""
+        """Explain every rule: whether it matches, and why not."""
         verdicts: list[Verdict] = []
         over = False
-        for ready in self._rules:
-            reasons = tuple(each.why_not(facts) for each in ready.conditions if not each.holds(facts))
-            verdicts.append(Verdict(ready.name, not over and not reasons, not over, reasons))
-            over = over or (not reasons and ready.rule.last)
+        for compiled in self._rules:
+            reasons = tuple(each.why_not(facts) for each in compiled.conditions if not each.holds(facts))
+            verdicts.append(Verdict(compiled.name, not over and not reasons, not over, reasons))
+            over = over or (not reasons and compiled.rule.last)
         return verdicts

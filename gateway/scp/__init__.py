@@ -1,1 +1,1 @@
-"""PS3.4 service classes that we provide."""
+"""The service classes of PS3.4 that the gateway provides as SCP."""

@@ -1,20 +1,23 @@
 """Storage commitment on associations that peers open (PS3.4 Annex J): their requests, and reports about ours.
 
-Whether we commit is decided in `archive/commitment.py`; here that becomes statuses and N-EVENT-REPORT.
+`workflow/commitment.py` decides whether the gateway commits; this module turns the decision into statuses and
+N-EVENT-REPORT.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from gateway.dicom.decode import decode_data_set
 from gateway.dimse import commitment, messages, status
-from gateway.dimse.command import Command
+from gateway.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
 from gateway.errors import DataSetError, GatewayError
 from gateway.net.session import Session
 from gateway.scp.context import Context
 from gateway.scp.operation import Operation
+from gateway.scp.service_class import ServiceClass
 from gateway.scu.commitment import MAX_REPORT, Report, send_report
 from gateway.ul.negotiation import PresentationContext
 
@@ -24,7 +27,7 @@ SOP_CLASS = commitment.SOP_CLASS
 
 
 class Commit(Operation):
-    """One N-ACTION-RQ: answered once the request is durable, reported on at once if the association stays."""
+    """One N-ACTION-RQ: it is answered once the request is durable; the report follows if the association stays open."""
 
     max_identifier = MAX_REPORT
 
@@ -38,15 +41,15 @@ class Commit(Operation):
                 decode_data_set(identifier, self.presentation.transfer_syntax)
             )
         except DataSetError as error:
-            log.warning("%s: a request of storage commitment cannot be read: %s", self.session, error)
-            answer = messages.n_response(self.command, status.INVALID_ARGUMENT_VALUE, error_comment=str(error)[:64])
+            log.warning("%s: a request for storage commitment cannot be read: %s", self.session, error)
+            answer = messages.n_response(self.command, status.INVALID_ARGUMENT_VALUE, error_comment=str(error))
             self.respond(answer)
             return
-        commitments, session = self.context.commitments, self.session
+        commitments, session = self.context.use_cases.commitments, self.session
         number = await commitments.open(transaction_uid, references, session.calling_aet, session.called_aet)
-        log.info("%s asks to commit %d instances, transaction %s", session, len(references), transaction_uid)
+        log.info("%s requests commitment of %d instances, transaction %s", session, len(references), transaction_uid)
         self.respond(messages.n_response(self.command))
-        # What follows belongs to no request any more, so the end of the association does not cancel it.
+        # The report is no part of the request: the end of the association must not cancel it.
         self.context.own(_report(self.context, session, self.presentation, number))
 
     def _objection(self) -> int | None:
@@ -60,30 +63,39 @@ class Commit(Operation):
 
 
 async def _report(context: Context, session: Session, presentation: PresentationContext, number: int) -> None:
-    """Tell the outcome on the association of the request. What does not succeed is left to the job."""
-    commitments, settings = context.commitments, context.settings()
+    """Report the outcome on the association of the request. If that fails, the job reports it later."""
+    commitments, settings = context.use_cases.commitments, context.settings()
     try:
         outcome = await commitments.outcome(number)
         if outcome is None:
-            return  # A destination is still to answer.
+            return  # A destination has not answered yet.
         if settings.commitment.report == "same" and session.established:
             timeout = session.response_timeout
             await send_report(session, presentation, outcome, session.called_aet, timeout=timeout)
-            log.info("%s: told the outcome of transaction %s", session, outcome.transaction_uid)
+            log.info("%s: reported the outcome of transaction %s", session, outcome.transaction_uid)
             await commitments.reported(number)
             return
     except GatewayError as error:
-        log.info("%s: not told on this association: %s", session, error)
+        log.info("%s: the outcome cannot be reported on this association: %s", session, error)
     except Exception:
-        log.exception("%s: commitment %d", session, number)
+        log.exception("%s: the report of commitment %d failed", session, number)
     await commitments.not_reported(number)
 
 
 def receive_report(context: Context, session: Session, presentation: PresentationContext, command: Command) -> Report:
-    """Receives N-EVENT-REPORT-RQ about a request of ours."""
+    """Make the receiver of an N-EVENT-REPORT-RQ about a request of ours."""
     tasks: set[asyncio.Task[None]] = context.tasks
 
-    async def take(outcome: commitment.Outcome) -> int:
-        return await context.commitments.take(outcome, session.calling_aet)
+    async def record(outcome: commitment.Outcome) -> int:
+        return await context.use_cases.commitments.record(outcome, session.calling_aet)
 
-    return Report(session, presentation, command, take, tasks)
+    return Report(session, presentation, command, record, tasks)
+
+
+SERVICE: Final = ServiceClass(
+    "commit",
+    "Storage Commitment, push model",
+    (SOP_CLASS,),
+    {N_ACTION_RQ: Commit, N_EVENT_REPORT_RQ: receive_report},
+    requestor_may_be_scp=True,  # to report the outcome of a request of ours
+)

@@ -1,7 +1,7 @@
-"""The DICOM Conformance Statement (PS3.2), made from the tables that the code goes by.
+"""The DICOM Conformance Statement (PS3.2), generated from the tables that the code uses.
 
-`python -m gateway.scp.conformance >deploy/CONFORMANCE.md` writes it anew; a test compares the two. What is said here in
-words is what no table holds; what a table holds must not be said here again.
+`python -m gateway.scp.conformance >deploy/CONFORMANCE.md` writes the document; a test compares both. The prose here has
+only what is in no table; facts of a table must not be repeated here.
 """
 
 from __future__ import annotations
@@ -15,52 +15,20 @@ from types import ModuleType
 import pydicom
 
 from gateway.access.tokens import ALGORITHMS
-from gateway.archive import ingest
-from gateway.config import SERVICES, Dicom, Service, Settings
+from gateway.config import SERVICES, Dicom, Settings
 from gateway.dicom import charset, uids
 from gateway.dimse import status
+from gateway.dimse.command import Command
 from gateway.net.tls import SUITES_1_2
-from gateway.scp import (
-    admission,
-    commitment,
-    mpps,
-    operation,
-    query,
-    retrieve,
-    retrieve_keys,
-    services,
-    storage,
-    suboperations,
-    verification,
-    worklist,
-)
+from gateway.scp import commitment, services, storage
+from gateway.scp.service_class import Registry, ServiceClass
+from gateway.scp.services import REGISTRY
 from gateway.scu import find, get, move
 from gateway.scu import mpps as mpps_scu
 from gateway.scu.node import PLAIN_SYNTAXES
 from gateway.ul.association import Limits
 from gateway.ul.items import APPLICATION_CONTEXT_NAME
 
-_WORDS: dict[Service, tuple[str, str]] = {
-    "echo": ("Verification", "C-ECHO"),
-    "store": ("Storage", "C-STORE"),
-    "find": ("Query", "C-FIND"),
-    "move": ("Retrieve", "C-MOVE"),
-    "get": ("Retrieve", "C-GET"),
-    "commit": ("Storage Commitment, push model", "N-ACTION, N-EVENT-REPORT"),
-    "worklist": ("Modality Worklist", "C-FIND"),
-    "mpps": ("Modality Performed Procedure Step", "N-CREATE, N-SET"),
-}
-_MODULES: dict[Service, tuple[ModuleType, ...]] = {
-    "echo": (verification,),
-    "store": (storage, ingest),
-    "find": (operation, query),
-    "move": (operation, retrieve, retrieve_keys, suboperations),
-    "get": (operation, retrieve, retrieve_keys, suboperations),
-    "commit": (operation, commitment),
-    "worklist": (operation, worklist),
-    "mpps": (operation, mpps),
-}
-"""The files that name the statuses which a service answers."""
 _ASKED: dict[str, str] = {
     uids.VERIFICATION: "`echo`",
     find.PATIENT_ROOT: "`find`",
@@ -73,14 +41,14 @@ _ASKED: dict[str, str] = {
     commitment.SOP_CLASS: "`commit`, and reports of our own commitments",
     mpps_scu.SOP_CLASS: "forwarding of performed procedure steps",
 }
-"""What we are SCU of besides storage, and when."""
+"""The SOP classes of which the gateway is SCU, besides storage, and the occasion."""
 
 
-def statement(settings: Settings | None = None) -> str:
-    """The whole document, Markdown, for these settings (the defaults where none are given)."""
+def statement(settings: Settings | None = None, registry: Registry = REGISTRY) -> str:
+    """The whole document as Markdown, for these settings (by default, the default settings)."""
     settings = settings or Settings()
     parts = [_overview, _introduction, _networking, _acceptance, _initiation, _interfaces, _configuration, _rest]
-    return "\n".join(line for part in parts for line in part(settings)) + "\n"
+    return "\n".join(line for part in parts for line in part(settings, registry)) + "\n"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -92,41 +60,50 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
     yield ""
 
 
-def _by_service(settings: Settings) -> dict[Service, list[str]]:
-    """The SOP classes on offer, in the order of the services, by name."""
-    offered = services.Offer(settings.dicom).contexts
-    found: dict[Service, list[str]] = {service: [] for service in SERVICES}
-    for uid in sorted(offered, key=uids.name_of):
-        found[admission.service_of(uid)].append(uid)
-    return {service: classes for service, classes in found.items() if classes}
+def _by_service(settings: Settings, registry: Registry) -> dict[ServiceClass, list[str]]:
+    """The accepted SOP classes by service class, in the order of the services; SOP classes by name."""
+    offered = services.Offer(settings.dicom, registry).contexts
+    found: dict[ServiceClass, list[str]] = {}
+    for service in sorted(registry.services, key=lambda each: SERVICES.index(each.permission)):
+        found[service] = sorted((uid for uid in service.sop_classes if uid in offered), key=uids.name_of)
+    return found
 
 
-def _overview(settings: Settings) -> Iterator[str]:
+def _messages(service: ServiceClass) -> str:
+    """The names of the requests of a service class, without their common ending."""
+    return ", ".join([Command(field).name.removesuffix("-RQ") for field in service.commands])
+
+
+def _preferred(offer: services.Offer) -> str:
+    return ", ".join(map(uids.name_of, offer.preferred)) or "none"
+
+
+def _overview(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "# DICOM Conformance Statement"
     yield ""
     yield "Made by `python -m gateway.scp.conformance` from the tables of the program; in the form of PS3.2."
     yield ""
     yield "## 1 Overview"
     yield ""
-    yield "DICOM Gateway takes in composite instances from modalities and other systems, keeps them, and answers"
-    yield "queries and retrievals over DIMSE and DICOMweb. It asks the same services of others. This statement is"
-    yield "about DIMSE."
+    yield "DICOM Gateway receives composite instances from modalities and other systems, stores them, and answers"
+    yield "queries and retrievals over DIMSE and DICOMweb. It uses the same services of other systems. This statement"
+    yield "is about DIMSE."
     yield ""
-    offered = _by_service(settings)
+    offered = _by_service(settings, registry)
     yield from _table(
         ("network service", "messages", "SOP classes", "user (SCU)", "provider (SCP)"),
         (
-            (*_WORDS[service], f"{len(classes)}", _yes(_is_scu(service, classes)), "yes")
+            (service.title, _messages(service), f"{len(classes)}", _yes(_is_scu(service, classes)), "yes")
             for service, classes in offered.items()
         ),
     )
 
 
-def _is_scu(service: Service, classes: Iterable[str]) -> bool:
-    return service == "store" or any(uid in _ASKED for uid in classes)
+def _is_scu(service: ServiceClass, classes: Iterable[str]) -> bool:
+    return service is storage.SERVICE or any(uid in _ASKED for uid in classes)
 
 
-def _introduction(settings: Settings) -> Iterator[str]:
+def _introduction(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "## 3 Introduction"
     yield ""
     yield "For integrators who connect a system to the gateway. Terms are those of the standard. Conformance does not"
@@ -135,7 +112,7 @@ def _introduction(settings: Settings) -> Iterator[str]:
     yield ""
 
 
-def _networking(settings: Settings) -> Iterator[str]:
+def _networking(settings: Settings, registry: Registry) -> Iterator[str]:
     dicom = settings.dicom
     yield "## 4 Networking"
     yield ""
@@ -148,13 +125,12 @@ def _networking(settings: Settings) -> Iterator[str]:
     yield ""
     yield "#### 4.2.1 SOP classes"
     yield ""
-    for service, classes in _by_service(settings).items():
-        name, messages = _WORDS[service]
-        yield f"{name} ({messages}); permission `{service}`:"
+    for service, classes in _by_service(settings, registry).items():
+        yield f"{service.title} ({_messages(service)}); permission `{service.permission}`:"
         yield ""
         yield from _table(
             ("SOP class", "UID", "SCU", "SCP"),
-            ((uids.name_of(uid), uid, _yes(service == "store" or uid in _ASKED), "yes") for uid in classes),
+            ((uids.name_of(uid), uid, _yes(service is storage.SERVICE or uid in _ASKED), "yes") for uid in classes),
         )
     yield "#### 4.2.2 Association policies"
     yield ""
@@ -171,13 +147,13 @@ def _networking(settings: Settings) -> Iterator[str]:
             ("asynchronous operations performed", f"up to {dicom.max_operations}, where negotiated"),
             ("ARTIM", f"{dicom.artim_timeout:g} s (`dicom.artim_timeout`)"),
             ("idle time until A-ABORT", f"{dicom.idle_timeout:g} s (`dicom.idle_timeout`, of a modality too)"),
-            ("answer to an association request of ours", f"{dicom.association_timeout:g} s, of a modality too"),
-            ("answer to a message of ours", f"{dicom.response_timeout:g} s, of a modality too"),
+            ("wait for the answer to our association requests", f"{dicom.association_timeout:g} s, of a modality too"),
+            ("wait for the answer to our messages", f"{dicom.response_timeout:g} s, of a modality too"),
         ),
     )
 
 
-def _acceptance(settings: Settings) -> Iterator[str]:
+def _acceptance(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "#### 4.2.3 Association acceptance"
     yield ""
     yield "Known callers are the modalities of the configuration: by calling AE title, address, and certificate. The"
@@ -186,26 +162,28 @@ def _acceptance(settings: Settings) -> Iterator[str]:
     yield from _table(
         ("when", "A-ASSOCIATE-RJ"),
         (
-            ("the application context is another", "1, 1, 2"),
-            ("the caller is not known, or calls from elsewhere, or shows another certificate", "1, 1, 3"),
+            ("the application context is not that of DICOM", "1, 1, 2"),
+            ("the caller is unknown, or calls from another address or with another certificate", "1, 1, 3"),
             ("the called AE title is not ours", "1, 1, 7"),
             ("the user identity that is required is missing or wrong", "1, 1, 1"),
-            ("the protocol version is another", "1, 2, 2"),
-            ("the gateway stops, or could not find out who calls", "2, 3, 1"),
-            ("as many associations are open as there may be", "2, 3, 2"),
+            ("the protocol version is not supported", "1, 2, 2"),
+            ("the gateway is stopping, or could not look up the caller", "2, 3, 1"),
+            ("the limit of open associations is reached", "2, 3, 2"),
         ),
     )
-    yield "A context whose service the caller may not ask for is rejected (user-rejection); a request for it on a"
-    yield f"context that stands for another reason is answered {status.describe(status.NOT_AUTHORIZED)}. Of the"
-    yield "transfer syntaxes proposed for a context, the first that we accept is taken: the proposer's order decides."
+    yield "A context whose service the caller may not request is rejected (user-rejection); a request for it on a"
+    yield f"context accepted for another reason is answered {status.describe(status.NOT_AUTHORIZED)}."
     yield ""
-    offer = services.Offer(settings.dicom)
+    offer = services.Offer(settings.dicom, registry)
+    yield "For a context, the first proposed transfer syntax that we accept is chosen. If that is one of the following,"
+    yield f"the first of these that is proposed is chosen (`dicom.preferred_transfer_syntaxes`): {_preferred(offer)}."
+    yield ""
     sets: dict[frozenset[str], list[str]] = {}
-    for service, classes in _by_service(settings).items():
+    for service, classes in _by_service(settings, registry).items():
         for uid in classes:
             names = sets.setdefault(frozenset(offer.contexts[uid]), [])
-            if service not in names:
-                names.append(service)
+            if service.permission not in names:
+                names.append(service.permission)
     for syntaxes, names in sets.items():
         yield f"Transfer syntaxes accepted for {', '.join(names)}:"
         yield ""
@@ -216,31 +194,40 @@ def _acceptance(settings: Settings) -> Iterator[str]:
     unknown = "accepted" if settings.dicom.accept_unknown_sop_classes else "not accepted"
     yield f"SOP classes that PS3.6 does not name are {unknown} for storage (`dicom.accept_unknown_sop_classes`)."
     yield ""
-    yield "Roles (PS3.7 D.3.3.4): the caller may be SCP of the storage SOP classes, to be sent what it asks for by"
-    commitments = [uids.name_of(uid) for uid in sorted(services.AS_SCU) if uid not in uids.STORAGE_CLASSES]
-    yield f"C-GET, and of {', '.join(commitments)}, to report what became of a request of ours."
+    yield "Roles (PS3.7 D.3.3.4): the caller may be SCP of the storage SOP classes, to receive what it requests by"
+    commitments = [uids.name_of(uid) for uid in sorted(registry.as_scu) if uid not in uids.STORAGE_CLASSES]
+    yield f"C-GET, and of {', '.join(commitments)}, to report the outcome of a request of ours."
     yield ""
     yield "SOP class extended negotiation (PS3.4 C.5):"
     yield ""
     yield from _table(
         ("SOP class", "service class application information accepted"),
-        ((uids.name_of(uid), value.hex(" ")) for uid, value in sorted(services.EXTENSIONS.items())),
+        ((uids.name_of(uid), value.hex(" ")) for uid, value in sorted(registry.extensions.items())),
     )
     yield "#### 4.2.4 Statuses of our responses"
     yield ""
-    yield "By the errors that a service can meet; any may also be answered"
+    yield "Each service answers the statuses listed for it. Any service may also answer"
     general = (status.NOT_AUTHORIZED, status.UNRECOGNIZED_OPERATION)
     yield f"{', '.join(map(status.describe, general))}."
     yield ""
-    for service in _by_service(settings):
-        named = {code for module in _MODULES[service] for code in _statuses(module)}
+    for service in _by_service(settings, registry):
+        named = {code for module in _modules(service) for code in _statuses(module)}
         found = sorted({status.SUCCESS, *named} - set(general))
         words = (status.describe(code).partition(" ") for code in found)
-        yield from _table((_WORDS[service][1], "meaning"), ((code, meaning) for code, _, meaning in words))
+        yield from _table((_messages(service), "meaning"), ((code, meaning) for code, _, meaning in words))
+
+
+def _modules(service: ServiceClass) -> set[ModuleType]:
+    """The modules that name the statuses of a service class: those of its receivers, and its `more_statuses`."""
+    found = set(service.more_statuses)
+    for receive in service.commands.values():
+        bases = receive.__mro__ if isinstance(receive, type) else (receive,)
+        found |= {sys.modules[base.__module__] for base in bases if base.__module__.startswith(__package__)}
+    return found
 
 
 def _statuses(module: ModuleType) -> Iterator[int]:
-    """The statuses that a service's source names."""
+    """The statuses named in the source of a module."""
     for name in re.findall(r"\bstatus\.([A-Z][A-Z_]+)\b", inspect.getsource(module)):
         value = getattr(status, name)
         if isinstance(value, int):
@@ -248,34 +235,34 @@ def _statuses(module: ModuleType) -> Iterator[int]:
     yield from (value for name, value in vars(module).items() if name.startswith("STATUS_"))
 
 
-def _initiation(settings: Settings) -> Iterator[str]:
+def _initiation(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "#### 4.2.5 Association initiation"
     yield ""
-    yield "Opened on demand, released when its work is done. The calling AE title is `dicom.aet`, or the modality's"
-    yield "`our_aet`. For messages whose data sets we make ourselves we propose:"
+    yield "An association is opened on demand, and released when its work is done. The calling AE title is `dicom.aet`,"
+    yield "or the modality's `our_aet`. For messages whose data sets the gateway creates, it proposes:"
     yield ""
     yield from _table(
         ("transfer syntax", "UID"),
         ((uids.transfer_syntax(uid).name, uid) for uid in PLAIN_SYNTAXES),
     )
-    yield from _table(("SOP class that we ask for", "when"), ((uids.name_of(u), when) for u, when in _ASKED.items()))
-    yield "For storage we propose the SOP classes of what is to be sent, each in the transfer syntax in which it is"
-    yield "kept; where it can be decoded, in Explicit and Implicit VR Little Endian too."
+    yield from _table(("SOP class requested", "when"), ((uids.name_of(u), when) for u, when in _ASKED.items()))
+    yield "For storage it proposes the SOP classes of the instances to send, each in the transfer syntax in which they"
+    yield "are stored; if they can be decoded, in Explicit and Implicit VR Little Endian too."
     yield ""
 
 
-def _interfaces(settings: Settings) -> Iterator[str]:
+def _interfaces(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "### 4.3 Network interfaces"
     yield ""
     yield "TCP/IP, IPv4 and IPv6, by the operating system. Host names of modalities are resolved at each use."
     yield ""
 
 
-def _configuration(settings: Settings) -> Iterator[str]:
+def _configuration(settings: Settings, registry: Registry) -> Iterator[str]:
     dicom = settings.dicom
     yield "### 4.4 Configuration"
     yield ""
-    yield "A remote AE is a modality of the configuration: AE title, host, port, what it may ask for, TLS, timeouts."
+    yield "A remote AE is a modality of the configuration: AE title, host, port, permissions, TLS, timeouts."
     yield ""
     default = Dicom()
     yield from _table(
@@ -283,21 +270,21 @@ def _configuration(settings: Settings) -> Iterator[str]:
         (
             ("local AE title (`dicom.aet`)", f"`{dicom.aet}`"),
             ("address (`dicom.host`)", f"`{dicom.host}`"),
-            ("port (`dicom.port`)", f"{dicom.port}"),
+            ("port (`dicom.port`)", "none" if dicom.plain_port is None else f"{dicom.plain_port}"),
             ("port for TLS (`dicom.tls_port`)", "none" if dicom.tls_port is None else f"{dicom.tls_port}"),
-            ("services of callers that are none of the modalities", ", ".join(default.any_caller_may)),
+            ("services for callers that are not modalities", ", ".join(default.any_caller_may)),
         ),
     )
 
 
-def _rest(settings: Settings) -> Iterator[str]:
+def _rest(settings: Settings, registry: Registry) -> Iterator[str]:
     yield "## 5 Media interchange"
     yield ""
-    yield "None. PS3.10 files can be imported and exported one by one."
+    yield "None. PS3.10 files can be imported and exported singly."
     yield ""
     yield "## 6 Character sets"
     yield ""
-    yield "Data sets are kept byte for byte. For the index, queries and DICOMweb, text is decoded from:"
+    yield "Data sets are stored byte for byte. For the index, queries and DICOMweb, text is decoded from:"
     yield ""
     numbered = [f"ISO_IR {number} / ISO 2022 IR {number}" for number in sorted(charset._BY_NUMBER)]
     yield f"{', '.join(('default repertoire', *numbered, *sorted(charset._BY_NAME)))}."
@@ -311,9 +298,9 @@ def _rest(settings: Settings) -> Iterator[str]:
     yield "and bound to the calling AE title."
     yield ""
     yield "User identity negotiation (PS3.7 D.3.3.7), acceptor: types 1 (name), 2 (name and passcode) and 5 (JSON Web"
-    yield f"Token, signed by {', '.join(ALGORITHMS)}), checked where configured; a positive response is sent when asked"
-    yield "for, with no content. Kerberos and SAML are not understood. Requestor: types 1, 2 and 5 where configured for"
-    yield "a modality, with a positive response requested, and required where configured."
+    yield f"Token, signed by {', '.join(ALGORITHMS)}), checked if configured; a positive response is sent if requested,"
+    yield "with no content. Kerberos and SAML are not supported. Requestor: types 1, 2 and 5 as configured for a"
+    yield "modality; a positive response is requested, and required if configured."
     yield ""
     yield "## 8 Annexes"
     yield ""

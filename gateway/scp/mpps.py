@@ -1,4 +1,4 @@
-"""N-CREATE and N-SET of modality performed procedure steps (PS3.4 F.7). What they do is `archive/performed.py`'s."""
+"""N-CREATE and N-SET of modality performed procedure steps (PS3.4 F.7); `workflow/performed_steps.py` stores them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import logging
 import uuid
 from typing import Final
 
-from gateway.archive.performed import StepRefused
 from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import DataSet
 from gateway.dimse import messages, status
-from gateway.dimse.command import N_CREATE_RQ
+from gateway.dimse.command import N_CREATE_RQ, N_SET_RQ
 from gateway.errors import DataSetError
 from gateway.scp.operation import Operation
+from gateway.scp.service_class import ServiceClass
 from gateway.scu import mpps
+from gateway.workflow.performed_steps import StepRefused
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class PerformedStep(Operation):
             await self._perform(creates, uid, identifier)
         except StepRefused as error:
             log.warning("%s: %s of step %s refused: %s", self.session, command.name, uid, error)
-            answer = messages.n_response(command, error.status, error_comment=str(error)[:64])
+            answer = messages.n_response(command, error.status, error_comment=str(error))
             answer.error_id = error.error_id
             self.respond(answer)
 
@@ -45,12 +46,12 @@ class PerformedStep(Operation):
         if creates and not uid:
             uid = f"2.25.{uuid.uuid4().int}"  # "the SCP shall assign" (PS3.7 §10.1.5.1.4)
         if not uids.is_uid(uid):
-            raise StepRefused("the SOP instance UID is none", status.INVALID_SOP_INSTANCE)
+            raise StepRefused("the SOP Instance UID is not a UID", status.INVALID_SOP_INSTANCE)
         try:
             data_set: DataSet = decode_data_set(identifier, self.presentation.transfer_syntax)
         except DataSetError as error:
             raise StepRefused(str(error), status.PROCESSING_FAILURE) from None
-        steps, session = self.context.steps, self.session
+        steps, session = self.context.use_cases.steps, self.session
         if creates:
             await steps.create(uid, data_set, session.calling_aet, session.called_aet)
         else:
@@ -59,3 +60,11 @@ class PerformedStep(Operation):
         answer = messages.n_response(self.command)
         answer.affected_sop_instance_uid = uid
         self.respond(answer)
+
+
+SERVICE: Final = ServiceClass(
+    "mpps",
+    "Modality Performed Procedure Step",
+    (SOP_CLASS,),
+    {N_CREATE_RQ: PerformedStep, N_SET_RQ: PerformedStep},
+)

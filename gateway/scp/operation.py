@@ -1,6 +1,6 @@
-"""A request with a small data set whose answer takes time: collect the identifier, then perform as a task.
+"""The base of requests with a small data set whose answer takes time: collect the identifier, then perform as a task.
 
-C-FIND, C-MOVE, C-GET, N-ACTION and the like derive from it. What they do is in files of their own.
+C-FIND, C-MOVE, C-GET, N-ACTION, N-CREATE and N-SET derive from it, each in its own file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import GatewayError
 from gateway.net.buffers import Block
+from gateway.net.receiver import Receiver
 from gateway.net.session import Session
 from gateway.scp.context import Context
 from gateway.ul.negotiation import PresentationContext
@@ -22,14 +23,14 @@ MAX_IDENTIFIER = 1 << 20
 """Bytes of an identifier or other small data set, at most."""
 
 
-class Operation:
-    """One request. `perform` answers it, finally with `respond`; `cancelled` is set by C-CANCEL.
+class Operation(Receiver):
+    """One request. `perform` answers it, finally with `respond`; a C-CANCEL sets `cancelled`.
 
-    When the association ends first, the task of `perform` is cancelled.
+    If the association ends first, the task of `perform` is cancelled.
     """
 
     max_identifier = MAX_IDENTIFIER
-    """Bytes of its data set, at most."""
+    """Bytes of the data set, at most."""
 
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         self.context = context
@@ -42,7 +43,7 @@ class Operation:
         self._task: asyncio.Task[None] | None = None
 
     async def perform(self, identifier: bytes) -> None:
-        """Do it, given the data set as it came (in the transfer syntax of `presentation`)."""
+        """Perform the request, given its data set as received (in the transfer syntax of `presentation`)."""
         raise NotImplementedError
 
     def respond(self, response: Command, data_set: bytes = b"") -> None:
@@ -51,19 +52,16 @@ class Operation:
         self.session.respond(self.presentation.id, response.encode(), [data_set] if data_set else ())
 
     def send_pending(self, response: Command, data_set: bytes = b"") -> None:
-        """Send one response of several; `await self.session.drain()` between them."""
+        """Send a pending response; `await self.session.drain()` between them."""
         self.session.send(self.presentation.id, response.encode(), [data_set] if data_set else ())
 
-    # The receiver's side (`net.session.Receiver`).
+    # The methods of `net.session.Receiver`.
 
     def write(self, data: memoryview, block: Block) -> None:
         if len(self._identifier) + len(data) > self.max_identifier:
             self._too_long = True
         else:
             self._identifier += data
-
-    def flush(self) -> None:
-        pass
 
     def end(self) -> None:
         if self._too_long:
@@ -85,7 +83,7 @@ class Operation:
             await self.perform(bytes(self._identifier))
         except GatewayError as error:
             log.warning("%s: %s failed: %s", self.session, self.command.name, error)
-            self.respond(messages.response(self.command, status.PROCESSING_FAILURE, str(error)[:64]))
+            self.respond(messages.response(self.command, status.PROCESSING_FAILURE, str(error)))
         except Exception:
             log.exception("%s: %s failed", self.session, self.command.name)
             self.respond(messages.response(self.command, status.PROCESSING_FAILURE, "internal error"))

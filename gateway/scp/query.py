@@ -1,7 +1,7 @@
-"""C-FIND of the Query/Retrieve service class (PS3.4 §C.4.1): identifiers in, matches out, one response each.
+"""C-FIND of the Query/Retrieve service class (PS3.4 §C.4.1): an identifier is answered with one response per match.
 
-What an identifier may hold and which status answers it are decided here; finding is `archive/query.py`'s. Worklists
-are queried with C-FIND too, and are not here.
+This module checks identifiers and chooses the statuses; `retrieve/query.py` finds the matches. Worklists, which are
+queried with C-FIND too, are in `worklist.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import logging
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from gateway.archive.query import Finder, TooManyInstances
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.dictionary import implicit_vr
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
+from gateway.dicom.levels import BY_CODE, CODES, LEVELS, QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, Level
 from gateway.dimse import messages, status
-from gateway.dimse.command import Command
+from gateway.dimse.command import C_FIND_RQ, Command
 from gateway.errors import BadRequest, DatabaseError, DataSetError, StorageError
 from gateway.index import attributes as tags
-from gateway.index.attributes import Level
 from gateway.index.compare import is_universal, requested
+from gateway.index.zones import says_times
 from gateway.net.session import Session
+from gateway.retrieve.query import QueryExecution, TooManyInstances
 from gateway.scp.context import Context
 from gateway.scp.operation import Operation
+from gateway.scp.service_class import UNCOMPRESSED_OR_DEFLATED, ServiceClass
 from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
@@ -32,25 +34,17 @@ PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_STUDY_ONLY_FIND: Final = "1.2.840.10008.5.1.4.1.2.3.1"
 
-MODELS: Final[dict[str, tuple[str, ...]]] = {
-    PATIENT_ROOT_FIND: ("PATIENT", "STUDY", "SERIES", "IMAGE"),
-    STUDY_ROOT_FIND: ("STUDY", "SERIES", "IMAGE"),
-    PATIENT_STUDY_ONLY_FIND: ("PATIENT", "STUDY"),
+MODELS: Final[dict[str, tuple[Level, ...]]] = {
+    PATIENT_ROOT_FIND: LEVELS,
+    STUDY_ROOT_FIND: LEVELS[1:],
+    PATIENT_STUDY_ONLY_FIND: LEVELS[:2],
 }
-"""The levels of each information model, from its root down (§C.6). The last model is retired, and still asked for."""
+"""The levels of each information model, from its root down (§C.6). The last model is retired, but still requested."""
 
-_LEVELS: Final[dict[str, Level]] = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
-UNIQUE_KEYS: Final = {
-    "PATIENT": tags.PATIENT_ID,
-    "STUDY": tags.STUDY_INSTANCE_UID,
-    "SERIES": tags.SERIES_INSTANCE_UID,
-    "IMAGE": tags.SOP_INSTANCE_UID,
-}
-QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 _NO_KEYS: Final = frozenset(
     {tags.SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, tags.RETRIEVE_AE_TITLE, tags.INSTANCE_AVAILABILITY}
 )
-"""Attributes of an identifier that are about the query or its answer, not about what is searched for."""
+"""Attributes of an identifier that describe the query or its answer, and are not keys."""
 _ONLINE: Final = Attribute("CS", ["ONLINE"])
 
 EXTENSIONS: Final = bytes((1, 1, 1, 0, 0, 0, 0))
@@ -59,7 +53,7 @@ conversion, empty value matching, multiple value matching (§C.5.1.1, Table C.5-
 
 
 class Extensions(NamedTuple):
-    """What SOP Class Extended Negotiation has agreed on for one query SOP class (§C.5.1.1)."""
+    """The extensions negotiated for one query SOP class by SOP Class Extended Negotiation (§C.5.1.1)."""
 
     relational: bool = False
     combined_date_time: bool = False
@@ -67,12 +61,12 @@ class Extensions(NamedTuple):
 
     @classmethod
     def of(cls, information: bytes) -> Extensions:
-        """From the service-class-application-information that we answered with; b'' where there was none."""
+        """Parse the service-class-application-information of our answer; b'' if there was none."""
         return cls(*[flag == 1 for flag in information[:3].ljust(3, b"\0")])
 
 
 class IdentifierError(BadRequest):
-    """The identifier of a request is not what its SOP class wants: carries the status and the offending elements."""
+    """The identifier of a request does not match its SOP class; the error has the status and the offending elements."""
 
     def __init__(self, code: int, comment: str, *offending: int) -> None:
         super().__init__(comment)
@@ -80,38 +74,45 @@ class IdentifierError(BadRequest):
         self.offending = list(offending)
 
 
-def read_level(sop_class_uid: str, identifier: DataSet, relational: bool) -> str:
-    """The Query/Retrieve Level of an identifier, its keys checked against the information model.
+def read_level(sop_class_uid: str, identifier: DataSet, relational: bool, *, lenient: bool = False) -> Level:
+    """The Query/Retrieve Level of an identifier; its keys are checked against the information model.
 
-    Raises IdentifierError (A900) where the level is missing or not of this model, and, unless queries may be
-    relational, where a level above has no single value in its unique key (§C.4.1.2.2.1). `*` is not a value of a UID,
-    and UIDs have no wild cards (§C.2.2.2.4); for all of them there is the empty key.
+    With `lenient`, queries are relational, and a missing level is the lowest one whose unique key is present, which is
+    the level that identifies an answer.
+
+    Raises IdentifierError (A900) when the level is missing or not in this model; when a UID has a wild card, which UIDs
+    do not have (§C.2.2.2.4: an empty key matches all of them); and, unless queries may be relational, when a level
+    above has no single value in its unique key (§C.4.1.2.2.1).
     """
     levels = MODELS[sop_class_uid]
-    given = identifier.get(QUERY_RETRIEVE_LEVEL)
-    level = given.text.strip().upper() if given is not None else ""
+    level_key = identifier.get(QUERY_RETRIEVE_LEVEL)
+    code = level_key.text.strip().upper() if level_key is not None else ""
     mismatch = status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-    if not level:
+    level = BY_CODE.get(code)
+    if not code and lenient:
+        level = next((name for name in reversed(levels) if UNIQUE_KEYS[name] in identifier), None)
+    if not code and level is None:
         raise IdentifierError(mismatch, "Query/Retrieve Level is missing", QUERY_RETRIEVE_LEVEL)
-    if level not in levels:
-        raise IdentifierError(mismatch, f"no level {level[:16]!r} here: {' '.join(levels)}", QUERY_RETRIEVE_LEVEL)
+    if level is None or level not in levels:
+        known = " ".join([CODES[each] for each in levels])
+        raise IdentifierError(mismatch, f"level {code[:16]!r} is none of {known}", QUERY_RETRIEVE_LEVEL)
     for name in levels[: levels.index(level) + 1]:
         tag = UNIQUE_KEYS[name]
         if tag in identifier and tag != tags.PATIENT_ID and set(identifier[tag].text) & {"*", "?"}:
-            raise IdentifierError(mismatch, f"{_place(tag)}: there are no wild cards for UIDs", tag)
-    if relational:
+            raise IdentifierError(mismatch, f"{_place(tag)}: a UID has no wild cards", tag)
+    if relational or lenient:
         return level
     for above in levels[: levels.index(level)]:
         tag = UNIQUE_KEYS[above]
         key = identifier.get(tag)
         values = [str(value) for value in key.values] if key is not None else []
         if len(values) != 1 or not values[0].strip() or set(values[0]) & {"*", "?"}:
-            raise IdentifierError(mismatch, f"{_place(tag)} needs one value at level {level}", tag)
+            raise IdentifierError(mismatch, f"{_place(tag)} needs one value at level {CODES[level]}", tag)
     return level
 
 
 def _single(key: Attribute | None) -> str | None:
-    """The one value of a UID key."""
+    """The single value of a UID key; None if it has another number of values."""
     return None if key is None or len(key.values) != 1 or is_universal(key) else str(key.values[0])
 
 
@@ -127,7 +128,7 @@ class Find(Operation):
         self._extensions = Extensions.of(session.extensions.get(presentation.abstract_syntax, b""))
 
     async def perform(self, identifier: bytes) -> None:
-        """Every match as a pending response, then the final one (§C.4.1.3)."""
+        """Send every match as a pending response, then the final response (§C.4.1.3)."""
         try:
             await self._find(decode_data_set(identifier, self.presentation.transfer_syntax))
         except IdentifierError as error:
@@ -144,26 +145,32 @@ class Find(Operation):
         if self.command.affected_sop_class_uid != self.presentation.abstract_syntax:
             comment = "the SOP class is not that of the presentation context"
             raise IdentifierError(status.SOP_CLASS_NOT_SUPPORTED, comment)
-        level = read_level(self.presentation.abstract_syntax, identifier, self._extensions.relational)
+        settings = self.context.settings()
+        level = read_level(
+            self.presentation.abstract_syntax,
+            identifier,
+            self._extensions.relational,
+            lenient=settings.dicom.lenient_identifiers,
+        )
         keys = {tag: key for tag, key in identifier.items() if tag not in _NO_KEYS}
-        if tags.TIMEZONE_OFFSET in keys:  # says how the query's times are meant; not matched (§C.2.2.2.1)
+        asks_zone = tags.TIMEZONE_OFFSET in keys
+        if asks_zone or level != "patient":  # the time zone of the query's times; it is not matched (§C.2.2.2.1)
             keys[tags.TIMEZONE_OFFSET] = Attribute("SH", [])
         unique = UNIQUE_KEYS[level]
         keys.setdefault(unique, Attribute(implicit_vr(unique), []))
-        settings = self.context.settings()
-        finder = Finder(
-            self.context.database,
-            self.context.store,
-            _LEVELS[level],
+        finder = QueryExecution(
+            self.context.use_cases.database,
+            self.context.use_cases.store,
+            level,
             keys,
             most_read=settings.query.max_instances_read,
-            study_uid=_single(keys.get(tags.STUDY_INSTANCE_UID)) if level != "PATIENT" else None,
+            study_uid=_single(keys.get(tags.STUDY_INSTANCE_UID)) if level != "patient" else None,
             fuzzy=self._extensions.fuzzy_names,
             combined=self._extensions.combined_date_time,
         )
         charset = identifier.get(tags.SPECIFIC_CHARACTER_SET, Attribute("CS", []))
         always = {
-            QUERY_RETRIEVE_LEVEL: Attribute("CS", [level]),
+            QUERY_RETRIEVE_LEVEL: Attribute("CS", [CODES[level]]),
             tags.RETRIEVE_AE_TITLE: Attribute("AE", [self._our_title(settings.dicom.aet, settings.dicom.aets)]),
             tags.INSTANCE_AVAILABILITY: _ONLINE,
         }
@@ -176,25 +183,29 @@ class Find(Operation):
                     if self.cancelled.is_set():
                         break
                     answer = {tag: requested(key, found.get(tag)) for tag, key in keys.items()} | always
+                    if not asks_zone and not (tags.TIMEZONE_OFFSET in found and says_times(answer)):
+                        answer.pop(tags.TIMEZONE_OFFSET, None)  # only in answers with times (C.4.1.1.3.2)
                     self.send_pending(pending, self._encode(answer, charset.text))
                     count += 1
-                    if not await self._taken():
+                    if not await self._delivered():
                         return
                 if self.cancelled.is_set():
-                    log.info("%s: a query at level %s was cancelled after %d matches", self.session, level, count)
+                    log.info(
+                        "%s: a query at level %s was cancelled after %d matches", self.session, CODES[level], count
+                    )
                     self.respond(messages.c_find_response(self.command, status.CANCEL))
                     return
-        log.info("%s: a query at level %s found %d", self.session, level, count)
+        log.info("%s: a query at level %s found %d matches", self.session, CODES[level], count)
         self.respond(messages.c_find_response(self.command, status.SUCCESS))
 
-    async def _taken(self) -> bool:
-        """Whether the peer has taken most of the answers; an association whose peer takes none is aborted."""
+    async def _delivered(self) -> bool:
+        """Whether the peer has received most of the answers; if it receives none, the association is aborted."""
         timeout = self.session.response_timeout
         try:
             async with asyncio.timeout(timeout or None):
                 await self.session.drain()
         except TimeoutError:
-            self.session.abort(detail=f"it has taken no answers for {timeout:g} s")
+            self.session.abort(detail=f"the peer has received no answers for {timeout:g} s")
             return False
         return True
 
@@ -202,14 +213,21 @@ class Find(Operation):
         return encode_data_set(answer, self.presentation.transfer_syntax, prefer=charset.partition("\\")[0].strip())
 
     def _our_title(self, aet: str, aets: tuple[str, ...]) -> str:
-        """The title to retrieve from: the one that was called, where it is ours."""
+        """The AE title to retrieve from: the called one if it is ours, otherwise `aet`."""
         return self.session.called_aet if self.session.called_aet in aets else aet
 
     def _fail(self, code: int, comment: str, offending: list[int] | None = None) -> None:
         log.warning("%s: a query is answered %s: %s", self.session, status.describe(code), comment)
-        response = messages.c_find_response(self.command, code, comment[:64])
+        response = messages.c_find_response(self.command, code, comment)
         response.offending_element = offending or None
         self.respond(response)
 
 
-__all__ = ["EXTENSIONS", "MODELS", "UNIQUE_KEYS", "Extensions", "Find", "IdentifierError", "read_level"]
+SERVICE: Final = ServiceClass(
+    "find",
+    "Query",
+    tuple(MODELS),
+    {C_FIND_RQ: Find},
+    transfer_syntaxes=UNCOMPRESSED_OR_DEFLATED,
+    extended=EXTENSIONS,
+)

@@ -1,6 +1,6 @@
-"""C-STORE (PS3.4 Annex B): accept or refuse, hand the data set on, answer when it is safe.
+"""C-STORE (PS3.4 Annex B): a data set is refused, or passed to `ingest/` and answered once it is committed.
 
-What makes an instance safe is `archive/ingest.py`. Here its errors become statuses (PS3.4 Table B.2-1).
+The errors of `ingest/` become statuses here (PS3.4 Table B.2-1).
 """
 
 from __future__ import annotations
@@ -8,38 +8,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Final
 
-from gateway.archive.ingest import Ingest, Taken
-from gateway.archive.keeping import KeeperLost
-from gateway.archive.reception import Reception
 from gateway.dicom import uids
 from gateway.dimse import messages, status
-from gateway.dimse.command import Command
-from gateway.errors import DatabaseError, InstanceRefused, OutOfSpace, StorageFailed
+from gateway.dimse.command import C_STORE_RQ, Command
+from gateway.errors import DatabaseError, InstanceRefused, OutOfDescriptors, OutOfSpace, StorageFailed
 from gateway.index.store import Origin
+from gateway.ingest import outcome
+from gateway.ingest.committer import CommitterUnavailable
+from gateway.ingest.instance_writer import InstanceWriter
+from gateway.ingest.outcome import StoreResult
 from gateway.net.buffers import Block
+from gateway.net.receiver import Receiver
 from gateway.net.session import Session
+from gateway.scp.context import Context
+from gateway.scp.service_class import ServiceClass
 from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
 
-"""Components with leading zeros are wrong (PS3.5 §9.1) and everywhere; refusing them would lose images."""
-_COMMENT = 64
-"""Characters of an Error Comment (LO)."""
 
+class Store(Receiver):
+    """The receiver of one C-STORE-RQ. A refused request is read to its end all the same, and then answered."""
 
-class Store:
-    """Receives one C-STORE-RQ. One that is refused is read to its end all the same, then answered."""
-
-    def __init__(self, ingest: Ingest, session: Session, context: PresentationContext, command: Command) -> None:
-        self._ingest = ingest
+    def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
+        self._ingest = context.use_cases.ingest
         self._session = session
-        self._context = context
+        self._context = presentation
         self._command = command
-        self._reception: Reception | None = None
+        self._writer: InstanceWriter | None = None
         self._received = 0
         instance = command.affected_sop_instance_uid or ""
-        self._refusal: tuple[int, str] | None = _objection(context, command, instance)
+        self._refusal: tuple[int, str] | None = _objection(presentation, command, instance)
         if self._refusal is None:
             origin = Origin(
                 calling_aet=session.calling_aet,
@@ -49,9 +50,9 @@ class Store:
                 via="dimse",
             )
             try:
-                self._reception = ingest.begin(
-                    transfer_syntax_uid=context.transfer_syntax,
-                    sop_class_uid=context.abstract_syntax,
+                self._writer = self._ingest.begin(
+                    transfer_syntax_uid=presentation.transfer_syntax,
+                    sop_class_uid=presentation.abstract_syntax,
                     sop_instance_uid=instance,
                     origin=origin,
                 )
@@ -61,54 +62,62 @@ class Store:
     def write(self, data: memoryview, block: Block) -> None:
         self._received += len(data)
         self._session.bytes += len(data)
-        if self._reception is not None:
-            self._reception.write(data, block)
+        if self._writer is not None:
+            self._writer.write(data, block)
 
     def flush(self) -> None:
-        if self._reception is not None:
-            self._reception.flush()
+        if self._writer is not None:
+            self._writer.flush()
 
     def end(self) -> None:
-        if self._reception is not None:
-            self._ingest.end(self._reception).add_done_callback(self._answer)
+        if self._writer is not None:
+            self._writer.commit().add_done_callback(self._answer)
         else:
             assert self._refusal is not None
             self._respond(*self._refusal)
 
     def lost(self) -> None:
-        if self._reception is not None:
-            self._ingest.abandon(self._reception)
+        if self._writer is not None:
+            self._writer.abandon()
 
-    def _answer(self, task: asyncio.Task[Taken]) -> None:
+    def _answer(self, task: asyncio.Task[StoreResult]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
-            self._session.instances += 1
-            self._respond(status.SUCCESS, "")
+            taken = task.result()
+            self._session.note_stored(taken.record.parents.study_instance_uid)
+            code = status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING if taken.lacking else status.SUCCESS
+            self._respond(code, taken.lacking)
         else:
             self._respond(*self._status_of(error))
 
     def _status_of(self, error: BaseException) -> tuple[int, str]:
-        """The one place where a domain error becomes a C-STORE status."""
+        """The C-STORE status and comment for an error of the domain; all errors are mapped here."""
         match error:
             case InstanceRefused():
                 code = error.status
-            case OutOfSpace() | StorageFailed() | KeeperLost() | DatabaseError():
+            case OutOfSpace() | OutOfDescriptors() | StorageFailed() | CommitterUnavailable() | DatabaseError():
                 code = status.OUT_OF_RESOURCES
             case _:
                 code = status.PROCESSING_FAILURE
+        reason = str(error)
         if code == status.PROCESSING_FAILURE:
             log.error("%s: an instance could not be stored", self._session, exc_info=error)
         else:
-            log.warning("%s: an instance is answered %04X: %s", self._session, code, error)
-        return code, str(error)
+            about = {"instance": self._command.affected_sop_instance_uid, "status": f"{code:04X}"}
+            log.warning(
+                "%s: an instance is answered %04X: %s", self._session, code, reason, extra={"log_fields": about}
+            )
+        return code, reason
 
     def _respond(self, code: int, comment: str) -> None:
-        response = messages.c_store_response(self._command, code, comment[:_COMMENT] or None)
+        # An instance stored with a warning has been counted as stored.
+        self._session.refused += status.category(code) is status.Category.FAILURE
+        response = messages.c_store_response(self._command, code, comment or None)
         self._session.respond(self._context.id, response.encode())
 
 
 def _objection(context: PresentationContext, command: Command, instance: str) -> tuple[int, str] | None:
-    """What is wrong with the command itself (PS3.7 §9.1.1.1.9): status and comment, or None."""
+    """The status and comment for an invalid command (PS3.7 §9.1.1.1.9); None if it is valid."""
     if not command.has_data_set:
         return status.MISSING_ATTRIBUTE, "a C-STORE request needs a data set"
     if command.affected_sop_class_uid != context.abstract_syntax:
@@ -116,3 +125,15 @@ def _objection(context: PresentationContext, command: Command, instance: str) ->
     if not uids.is_uid(instance):
         return status.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID"
     return None
+
+
+SERVICE: Final = ServiceClass(
+    "store",
+    "Storage",
+    tuple(uids.STORAGE_CLASSES),
+    {C_STORE_RQ: Store},
+    transfer_syntaxes=None,
+    requestor_may_be_scp=True,  # to receive what it requests by C-GET
+    takes_unregistered=True,
+    more_statuses=(outcome,),
+)

@@ -1,1 +1,2 @@
-"""Services that we ask of others (PS3.4): verification, storage, query, retrieve."""
+"""The service class user: verification, storage, query, retrieve, commitment and MPPS requests to other nodes
+(PS3.4)."""

@@ -1,6 +1,6 @@
-"""Storage commitment over associations of ours (PS3.4 Annex J): asking for it, and telling what came of it.
+"""Storage commitment over associations that the gateway opens (PS3.4 Annex J): requests, and reports of their outcome.
 
-Whom to ask and what to tell is the caller's; the data sets are `dimse/commitment.py`'s.
+The caller chooses the node and the instances; `dimse/commitment.py` has the data sets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from gateway.dimse.commitment import Outcome, Reference
 from gateway.errors import AssociationRefused, DataSetError, GatewayError
 from gateway.net.buffers import Block
 from gateway.net.exchange import Exchange
-from gateway.net.receiver import Receiver, Unserved
+from gateway.net.receiver import Receiver
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.requestor import Requestor
 from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 from gateway.ul.items import RoleSelection
@@ -27,14 +28,14 @@ log = logging.getLogger(__name__)
 
 _CONTEXT = (commitment.SOP_CLASS, PLAIN_SYNTAXES)
 MAX_REPORT = 4 << 20
-"""Bytes of one request or report, at most: some 30 000 instances fit."""
+"""Bytes of one request or report; some 30 000 instances fit."""
 
 Take = Callable[[Outcome], Awaitable[int]]
-"""Takes a report that has come; the status to answer it with, once it is safe."""
+"""Stores a received report; returns the status to answer, once the report is committed."""
 
 
 class CommitmentFailed(GatewayError):
-    """The peer answered a request or a report with a failure. `status` is its."""
+    """The peer answered a request or a report with the failure `status`."""
 
     def __init__(self, detail: str, code: int) -> None:
         super().__init__(detail)
@@ -44,15 +45,15 @@ class CommitmentFailed(GatewayError):
 async def request_commitment(
     node: Node, transaction_uid: str, references: Sequence[Reference], *, wait: float = 0.0, take: Take | None = None
 ) -> Outcome | None:
-    """Ask for the commitment of instances, and wait some seconds for the report on the same association.
+    """Request the commitment of instances, and wait `wait` seconds for the report on the same association.
 
-    None where none came: it will come on an association that the peer opens. `take` is given a report before it is
+    Returns None without a report: the peer will open an association for it. `take` stores a report before it is
     answered. Raises CommitmentFailed, AssociationRefused, AssociationLost.
     """
     arrived: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def hand_over(outcome: Outcome) -> int:
+    async def receive(outcome: Outcome) -> int:
         answer = status.SUCCESS if take is None else await take(outcome)
         if outcome.transaction_uid == transaction_uid and not arrived.done():
             arrived.set_result(outcome)
@@ -60,8 +61,8 @@ async def request_commitment(
 
     def handler(requestor: Requestor, context: PresentationContext, command: Command) -> Receiver:
         if command.command_field == N_EVENT_REPORT_RQ and context.abstract_syntax == commitment.SOP_CLASS:
-            return Report(requestor, context, command, hand_over, tasks)
-        return Unserved(requestor, context, command)
+            return Report(requestor, context, command, receive, tasks)
+        return RefusedRequest(requestor, context, command)
 
     async with associate(node, [_CONTEXT], handler=handler) as association:
         context = association.context_for(commitment.SOP_CLASS)
@@ -79,17 +80,17 @@ async def request_commitment(
 
 
 async def report_commitment(node: Node, outcome: Outcome, retrieve_aet: str = "") -> None:
-    """Tell who asked what came of it, on an association of ours in which we are the SCP (J.3.3, PS3.7 D.3.3.4).
+    """Report an outcome to its requester on an association in which the gateway is the SCP (J.3.3, PS3.7 D.3.3.4).
 
     Raises CommitmentFailed, AssociationRefused, AssociationLost.
     """
     role = RoleSelection(commitment.SOP_CLASS, scu=False, scp=True)
     async with associate(node, [_CONTEXT], roles=[role]) as association:
-        # Peers that know no role selection take the report all the same.
+        # Peers that do not know role selection accept the report all the same.
         for context in association.contexts.values():
             await send_report(association, context, outcome, retrieve_aet, timeout=node.response_timeout)
             return
-        raise AssociationRefused(f"{node} takes no reports of storage commitment", 1, 1, 1)
+        raise AssociationRefused(f"{node} accepts no reports of storage commitment", 1, 1, 1)
 
 
 async def send_report(
@@ -100,7 +101,7 @@ async def send_report(
     *,
     timeout: float = 60.0,
 ) -> None:
-    """N-EVENT-REPORT on an association, whoever opened it. Raises CommitmentFailed, AssociationLost."""
+    """Send an N-EVENT-REPORT on an association of either side. Raises CommitmentFailed, AssociationLost."""
     command = messages.n_event_report_request(
         association.next_message_id(), commitment.SOP_CLASS, commitment.SOP_INSTANCE, outcome.event_type_id
     )
@@ -110,8 +111,8 @@ async def send_report(
         raise _failure("the peer", "the report", response.status, response.error_comment)
 
 
-class Report:
-    """Receives one N-EVENT-REPORT, on an association of either side, and answers it once `take` has it."""
+class Report(Receiver):
+    """Receives one N-EVENT-REPORT, on an association of either side, and answers once `take` has stored the report."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class Report:
         take: Take,
         tasks: set[asyncio.Task[None]],
     ) -> None:
-        """`tasks` is where the work goes on; its owner awaits what is in it."""
+        """`tasks` collects the running work; its owner awaits the tasks."""
         self._exchange = exchange
         self._context = context
         self._command = command
@@ -135,12 +136,6 @@ class Report:
             self._too_long = True
         else:
             self._data += data
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
 
     def end(self) -> None:
         task = asyncio.get_running_loop().create_task(self._work())
@@ -163,10 +158,10 @@ class Report:
         except DataSetError as error:
             return status.INVALID_ARGUMENT_VALUE, str(error)[:64]
         except GatewayError as error:
-            log.warning("a report of storage commitment could not be taken: %s", error)
+            log.warning("a report of storage commitment was not accepted: %s", error)
             return status.PROCESSING_FAILURE, str(error)[:64]
         except Exception:
-            log.exception("a report of storage commitment could not be taken")
+            log.exception("a report of storage commitment was not accepted")
             return status.PROCESSING_FAILURE, "internal error"
 
 

@@ -1,4 +1,4 @@
-"""C-ECHO as a client (PS3.4 Annex A)."""
+"""C-ECHO as an SCU (PS3.4 Annex A)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 
 
 async def echo(node: Node) -> int:
-    """Open an association, ask, release it. The status of the answer; AssociationLost, AssociationRefused."""
+    """Send a C-ECHO over an association of its own; returns the status. Raises AssociationLost, AssociationRefused."""
     async with associate(node, [(uids.VERIFICATION, PLAIN_SYNTAXES)]) as association:
         return await association.echo()

@@ -1,6 +1,6 @@
-"""C-FIND as a client (PS3.4 C.4.1, K.4.1): an identifier out, matches in, one after another.
+"""C-FIND as an SCU (PS3.4 C.4.1, K.4.1): sends an identifier, yields each match as it arrives.
 
-Here: the models and their levels. What the keys mean to a person is the caller's.
+Models and levels live here; the caller knows what the keys mean to a user.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dicom.json import encode_data_set as encode_json
+from gateway.dicom.levels import CODES, QUERY_RETRIEVE_LEVEL, Level
 from gateway.dimse import messages, status
 from gateway.dimse.status import Category
 from gateway.errors import RequestFailed
@@ -21,24 +22,21 @@ from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 WORKLIST = "1.2.840.10008.5.1.4.31"
-QUERY_LEVEL = 0x00080052
-LEVELS = {"patient": "PATIENT", "study": "STUDY", "series": "SERIES", "instance": "IMAGE", "image": "IMAGE"}
-"""What people call a level, and its value of Query/Retrieve Level (0008,0052)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One match as it came."""
+    """One match as received."""
 
     data_set: bytes
     transfer_syntax_uid: str
 
     def attributes(self) -> DataSet:
-        """Decoded. Raises DataSetError."""
+        """The match, decoded. Raises DataSetError."""
         return decode_data_set(self.data_set, self.transfer_syntax_uid)
 
     def json(self) -> bytes:
-        """As an object of the DICOM JSON Model, values of any length in it. Raises DataSetError."""
+        """The match as an object of the DICOM JSON Model, with values of any length inline. Raises DataSetError."""
         data = self.data_set
         return encode_json(
             lambda offset, length: data[offset : offset + length],
@@ -50,13 +48,13 @@ class Match:
         )
 
 
-def identifier(level: str, keys: DataSet) -> DataSet:
-    """`keys` with their Query/Retrieve Level; `level` is one of LEVELS, or empty for a worklist."""
-    return {**keys, QUERY_LEVEL: Attribute("CS", [LEVELS[level]])} if level else dict(keys)
+def identifier(level: Level | None, keys: DataSet) -> DataSet:
+    """Add the Query/Retrieve Level to `keys`; None for a worklist, which has no level."""
+    return {**keys, QUERY_RETRIEVE_LEVEL: Attribute("CS", [CODES[level]])} if level else dict(keys)
 
 
 async def find(node: Node, wanted: DataSet, *, model: str = STUDY_ROOT) -> AsyncGenerator[Match, None]:
-    """Ask a node over an association of its own; as `find_on`. Close it (`contextlib.aclosing`) to stop early."""
+    """Query a node over an association of its own, like `find_on`. Close (`contextlib.aclosing`) to stop early."""
     async with (
         associate(node, [(model, PLAIN_SYNTAXES)]) as association,
         aclosing(find_on(association, wanted, model=model)) as matches,
@@ -66,10 +64,10 @@ async def find(node: Node, wanted: DataSet, *, model: str = STUDY_ROOT) -> Async
 
 
 async def find_on(association: Requestor, wanted: DataSet, *, model: str = STUDY_ROOT) -> AsyncGenerator[Match, None]:
-    """Ask over an association that has a context for `model`: each match as it comes.
+    """Query over an association that has a context for `model`; yields each match as it arrives.
 
-    Raises RequestFailed when the peer answers with a failure, AssociationLost, AssociationRefused for a model that it
-    did not accept. Closed early, the peer is asked to cancel.
+    Closing early sends a C-CANCEL. Raises: RequestFailed when the peer answers with a failure; AssociationLost;
+    AssociationRefused for a model that the peer did not accept.
     """
     context = association.context_for(model)
     request = messages.c_find_request(association.next_message_id(), model)
@@ -85,6 +83,6 @@ async def find_on(association: Requestor, wanted: DataSet, *, model: str = STUDY
 
 
 def failure(association: Requestor, what: str, code: int, comment: str) -> RequestFailed:
-    """What a peer answered, for people."""
+    """Describe the failure that a peer answered with."""
     text = f"{association.call.called_aet} answers {what} with {status.describe(code)}"
     return RequestFailed(f"{text}: {comment}" if comment else text, code)

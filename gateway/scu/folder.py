@@ -1,12 +1,13 @@
-"""A sink that writes what is fetched into a folder: one DICOM file an instance, named by its SOP Instance UID.
+"""A sink that writes fetched instances into a folder: one DICOM file each, named by its SOP Instance UID.
 
-A file is there whole, or not at all. It is not what the archive does: nothing is synced or indexed.
+A file appears whole or not at all. Unlike in the archive, nothing is synced or indexed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -15,13 +16,14 @@ from gateway.dicom import part10, uids
 from gateway.dimse import status
 from gateway.errors import InstanceRefused
 from gateway.net.buffers import Block
+from gateway.storage.naming import private
 
 _WRITE_AT = 256 * 1024
 _THREADS = 4
 
 
 class FolderSink:
-    """Writes into `folder`, which is made when needed. An instance of the same UID is replaced. Close it in the end."""
+    """Writes into `folder`, creating it if necessary; replaces an instance of the same UID. Close after use."""
 
     def __init__(self, folder: Path, source_aet: str = "") -> None:
         self.folder = folder
@@ -43,12 +45,12 @@ class FolderSink:
         return _File(self, self.folder / f"{sop_instance_uid}.dcm", header, self._threads)
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for the writes under way."""
         self._threads.shutdown()
 
 
 class _File:
-    """One file on its way. Its chunks are written in order by one thread at a time."""
+    """One file being written. Its chunks are written in order, by one thread at a time."""
 
     def __init__(self, sink: FolderSink, path: Path, header: bytes, threads: ThreadPoolExecutor) -> None:
         self._sink = sink
@@ -66,7 +68,7 @@ class _File:
     def write(self, data: memoryview, block: Block) -> None:
         if self._error is not None:
             return
-        block.hold()
+        block.retain()
         self._blocks.append(block)
         self._views.append(data)
         self._pending += len(data)
@@ -77,7 +79,7 @@ class _File:
         if self._writing is None and self._views:
             self._writing = asyncio.ensure_future(self._write_all())
 
-    async def end(self) -> None:
+    async def commit(self) -> None:
         while self._views or self._writing is not None:
             self.flush()
             assert self._writing is not None
@@ -95,7 +97,7 @@ class _File:
     def abandon(self) -> None:
         self._abandoned = True
         if self._writing is None:
-            self._let_go()
+            self._release_blocks()
             self._remove()
 
     async def _write_all(self) -> None:
@@ -109,17 +111,17 @@ class _File:
                     self._error = error
                 finally:
                     for block in blocks:
-                        block.drop()
+                        block.release()
         finally:
             self._writing = None
             if self._error is not None or self._abandoned:
-                self._let_go()
+                self._release_blocks()
             if self._abandoned:
                 self._remove()
 
     def _append(self, views: list[bytes | memoryview]) -> None:
         if self._file is None:
-            self._file = self._part.open("wb")
+            self._file = os.fdopen(private(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
         self._file.writelines(views)
 
     def _finish(self) -> None:
@@ -127,10 +129,10 @@ class _File:
         self._file.close()
         self._part.replace(self._path)
 
-    def _let_go(self) -> None:
+    def _release_blocks(self) -> None:
         blocks, self._blocks, self._views = self._blocks, [], []
         for block in blocks:
-            block.drop()
+            block.release()
 
     def _remove(self) -> None:
         if self._file is not None:

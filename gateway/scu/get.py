@@ -1,7 +1,7 @@
-"""C-GET as a client (PS3.4 C.4.3): instances come back over the association on which they are asked for.
+"""C-GET as an SCU (PS3.4 C.4.3): instances arrive over the association that requests them.
 
-Where they go is a `Sink`'s: a folder (`folder.py`), the archive, or whatever takes bytes. Which status a sink's error
-is answered with is decided here.
+A `Sink` stores them: a folder (`folder.py`), the archive, or anything that accepts bytes. The C-STORE status for a
+sink's error is chosen here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Protocol
 
 from gateway.dicom import uids
 from gateway.dicom.encode import Attribute, DataSet
+from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_STORE_RQ, Command
 from gateway.errors import AssociationRefused, DatabaseError, DataSetError, InstanceRefused, RequestFailed, StorageError
 from gateway.net.buffers import Block, BlockPool
-from gateway.net.receiver import Receiver, Unserved
+from gateway.net.receiver import Receiver
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.requestor import Requestor
 from gateway.scu import find
 from gateway.scu.move import Progress, retrieve_on
@@ -30,8 +32,6 @@ from gateway.ul.negotiation import PresentationContext
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.3"
 _SOP_CLASS = 0x00080016
-_HIERARCHY = {"patient": 0x00100020, "study": 0x0020000D, "series": 0x0020000E, "instance": 0x00080018}
-"""Levels from above, and their unique keys."""
 _NONE = Attribute("UI")
 _BLOCKS = 8
 _RARE = re.compile(
@@ -40,38 +40,39 @@ _RARE = re.compile(
     "Coherence|Perimetry|Thickness"
 )
 COMMON_CLASSES = tuple(sorted(uids.STORAGE_CLASSES, key=lambda uid: bool(_RARE.search(uids.STORAGE_CLASSES[uid]))))
-"""Storage SOP classes to propose where it is not known which ones will come; the first 127 of them fit."""
+"""Storage SOP classes, the common ones first, to propose when the classes are unknown; the first 127 fit."""
 COMPRESSED = tuple(s.uid for s in uids.TRANSFER_SYNTAXES.values() if s.encapsulated and not s.retired)
 
 
 class Incoming(Protocol):
-    """One instance that comes. Nothing here blocks or awaits."""
+    """One instance being received. No method blocks or awaits."""
 
-    def write(self, data: memoryview, block: Block) -> None:
-        """Bytes of the data set. They are valid during the call, and for as long as `block` is held."""
+    def write(self, data: memoryview, block: Block, /) -> None:
+        """Append bytes of the data set. They are valid during the call, and for as long as `block` is retained."""
 
     def flush(self) -> None:
-        """Let go of what is held as soon as may be."""
+        """Write what is retained as soon as possible, to release its blocks."""
 
-    def end(self) -> Awaitable[object]:
-        """It is whole. Done when it is safe where it goes, or raises a GatewayError, or OSError."""
+    def commit(self) -> Awaitable[object]:
+        """Commit the complete instance. The result is ready once it is safe. Raises GatewayError, OSError."""
 
     def abandon(self) -> None:
-        """The rest of it will not come."""
+        """Discard the instance: the rest of it will not arrive."""
 
 
 class Sink(Protocol):
-    """Takes instances."""
+    """Stores received instances."""
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Incoming:
-        """An instance comes, claimed to be this one; the UIDs are whatever the peer sent. Raises as `Incoming.end`."""
+        """Open an instance under the UIDs that the peer claims, unchecked. Raises like `Incoming.commit`."""
 
 
 def storage_contexts(classes: Iterable[str], compressed: Sequence[str] = COMPRESSED) -> list[tuple[str, Sequence[str]]]:
-    """What to propose in order to receive instances of these classes, at most 127 contexts.
+    """The presentation contexts to propose for receiving instances of these classes, at most 127.
 
-    A context for the uncompressed syntaxes of each class, and as far as there is room one for each compressed one: the
-    peer chooses one syntax in a context, and shall be able to send what it holds as it holds it.
+    Each class has one context for the uncompressed syntaxes and, while contexts remain, one for each compressed syntax:
+    the peer accepts one syntax of a context, and should be able to send each instance in the syntax that it is stored
+    in.
     """
     wanted = list(dict.fromkeys(classes))[: MAX_CONTEXTS - 1]
     contexts: list[tuple[str, Sequence[str]]] = [(uid, PLAIN_SYNTAXES) for uid in wanted]
@@ -92,11 +93,11 @@ async def get(
     classes: Iterable[str] = COMMON_CLASSES,
     blocks: BlockPool | None = None,
 ) -> AsyncGenerator[Progress, None]:
-    """Fetch what `wanted` identifies: its progress, the final one last. Everything that a peer was told to be stored
+    """Fetch what `wanted` identifies; yields progress, the final one last. An instance that the peer counts as stored
     is safe in the sink.
 
-    `classes` are the storage SOP classes that may come (127 at most); a peer leaves out others, and counts them as
-    failed. Errors as of `move_on`. Closed early, the peer is asked to cancel.
+    `classes` are the storage SOP classes to propose (127 at most); a peer omits others and counts them as failed.
+    Closing early sends a C-CANCEL. Raises like `move_on`.
     """
     offered = list(dict.fromkeys(classes))[: MAX_CONTEXTS - 1]
     contexts = [(model, PLAIN_SYNTAXES), *storage_contexts(offered)]
@@ -104,7 +105,7 @@ async def get(
 
     def handle(on: Requestor, context: PresentationContext, command: Command) -> Receiver:
         if command.command_field != C_STORE_RQ or context.abstract_syntax == model:
-            return Unserved(on, context, command)
+            return RefusedRequest(on, context, command)
         return _Store(on, context, command, sink, ending)
 
     ending: set[asyncio.Future[object]] = set()
@@ -120,40 +121,40 @@ async def get(
         await asyncio.gather(*ending, return_exceptions=True)
 
 
-async def fetch(node: Node, level: str, keys: DataSet, sink: Sink) -> AsyncGenerator[Progress, None]:
-    """`get` at one of `find.LEVELS`, knowing what comes: the node is asked for the SOP classes first.
+async def fetch(node: Node, level: Level, keys: DataSet, sink: Sink) -> AsyncGenerator[Progress, None]:
+    """Fetch at a level like `get`, after a C-FIND for the SOP classes to propose.
 
-    `keys` hold the unique keys down to `level` (PS3.4 C.4.3.1.3). Where the node does not say which classes, the
-    common ones are proposed.
+    `keys` hold the unique keys down to `level` (PS3.4 C.4.3.1.3). The common classes are proposed if the node names
+    none.
     """
     wanted = find.identifier(level, keys)
     try:
-        classes = await classes_of(node, "instance" if level == "image" else level, keys)
+        classes = await classes_of(node, level, keys)
     except (RequestFailed, AssociationRefused, DataSetError):
-        classes = []  # It may give although it does not find; what is really wrong will be heard below.
+        classes = []  # A node may retrieve although it does not query; a real failure shows up below.
     model = PATIENT_ROOT if level == "patient" else STUDY_ROOT
     async with aclosing(get(node, wanted, sink, model=model, classes=classes or COMMON_CLASSES)) as responses:
         async for progress in responses:
             yield progress
 
 
-async def classes_of(node: Node, level: str, keys: DataSet) -> list[str]:
-    """The SOP classes of what `keys` identify, the most frequent first, asked by C-FIND down the hierarchy.
+async def classes_of(node: Node, level: Level, keys: DataSet) -> list[str]:
+    """The SOP classes of what `keys` identify, most frequent first, found by C-FIND down the hierarchy.
 
-    One level after the other, because few nodes answer relational queries (PS3.4 C.4.1.1.3.2). Errors as of `find`.
+    One level after another, because few nodes support relational queries (PS3.4 C.4.1.1.3.2). Raises like `find`.
     """
     model = find.PATIENT_ROOT if level == "patient" else find.STUDY_ROOT
-    unique = {tag: attribute for tag, attribute in keys.items() if tag in _HIERARCHY.values() and attribute.values}
-    below = list(_HIERARCHY)[list(_HIERARCHY).index(level) + 1 :] or [level]
+    unique = {tag: attribute for tag, attribute in keys.items() if tag in UNIQUE_KEYS.values() and attribute.values}
+    below = LEVELS[LEVELS.index(level) + 1 :] or (level,)
     counts: Counter[str] = Counter()
     async with associate(node, [(model, PLAIN_SYNTAXES)]) as association:
         above = _each(unique)
         for each in below:
-            tag, found = _HIERARCHY[each], list[DataSet]()
+            tag, found = UNIQUE_KEYS[each], list[DataSet]()
             wanted = {tag: Attribute("UI")} | ({_SOP_CLASS: Attribute("UI")} if each == "instance" else {})
             for parent in above:
-                asked = find.identifier(each, {**wanted, **parent})
-                async with aclosing(find.find_on(association, asked, model=model)) as matches:
+                identifier = find.identifier(each, {**wanted, **parent})
+                async with aclosing(find.find_on(association, identifier, model=model)) as matches:
                     async for match in matches:
                         attributes = match.attributes()
                         if each == "instance":
@@ -165,15 +166,15 @@ async def classes_of(node: Node, level: str, keys: DataSet) -> list[str]:
 
 
 def _each(keys: DataSet) -> list[DataSet]:
-    """Lists of UIDs taken apart: what may be listed for a retrieval may not be so for every query."""
+    """Split lists of UIDs into single ones: a list that is legal in a retrieval may not be so in a query."""
     each: list[DataSet] = [{}]
     for tag, attribute in keys.items():
         each = [{**one, tag: Attribute(attribute.vr, [value])} for one in each for value in attribute.values]
     return each
 
 
-class _Store:
-    """Receives one C-STORE-RQ of the peer. One that is refused is read to its end all the same, then answered."""
+class _Store(Receiver):
+    """Receives one C-STORE-RQ of the peer. A refused one is read to its end as well, then answered."""
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class _Store:
         if self._incoming is None:
             self._respond(self._error)
         else:
-            task = asyncio.ensure_future(self._incoming.end())
+            task = asyncio.ensure_future(self._incoming.commit())
             self._ending.add(task)
             task.add_done_callback(self._ended)
 

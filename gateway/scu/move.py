@@ -1,4 +1,4 @@
-"""C-MOVE as a client (PS3.4 C.4.2): instances go from the node to a third one, and we hear how it goes."""
+"""C-MOVE as an SCU (PS3.4 C.4.2): a node sends instances to a third one and reports its progress."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gateway.ul.negotiation import PresentationContext
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.2"
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.2"
 _SILENCE = 10
-"""How many times its response timeout a peer may keep silent: it need not tell how its sub-operations go."""
+"""Response timeouts for which a peer may be silent: it need not report the progress of its sub-operations."""
 _FAILED_UIDS = 0x00080058
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a C-MOVE or C-GET stands (PS3.4 C.4.2.1.6 ff.). Numbers that the peer does not tell are 0."""
+    """The progress of a C-MOVE or C-GET (PS3.4 C.4.2.1.6 ff.). Numbers that the peer does not report are 0."""
 
     status: int
     remaining: int
@@ -35,7 +35,7 @@ class Progress:
     warning: int
     comment: str = ""
     failed_uids: tuple[str, ...] = ()
-    """SOP Instance UIDs that failed, in the final one, where the peer names them."""
+    """SOP Instance UIDs that failed, in the final response, where the peer names them."""
 
     @property
     def is_final(self) -> bool:
@@ -43,7 +43,7 @@ class Progress:
 
     @property
     def is_success(self) -> bool:
-        """It is over, and nothing was left behind."""
+        """Whether the retrieval is over and nothing failed."""
         return status.category(self.status) in (Category.SUCCESS, Category.WARNING) and not self.failed
 
     @property
@@ -54,7 +54,7 @@ class Progress:
 async def move(
     node: Node, wanted: DataSet, destination: str, *, model: str = STUDY_ROOT
 ) -> AsyncGenerator[Progress, None]:
-    """Ask a node over an association of its own; as `move_on`."""
+    """Have a node send instances, over an association of its own; like `move_on`."""
     async with (
         associate(node, [(model, PLAIN_SYNTAXES)]) as association,
         aclosing(move_on(association, wanted, destination, model=model)) as responses,
@@ -66,10 +66,10 @@ async def move(
 async def move_on(
     association: Requestor, wanted: DataSet, destination: str, *, model: str = STUDY_ROOT
 ) -> AsyncGenerator[Progress, None]:
-    """Have what `wanted` identifies sent to the AE title `destination`: its progress, the final one last.
+    """Have what `wanted` identifies sent to the AE title `destination`; yields progress, the final one last.
 
-    A failure is told in the final one, never raised. AssociationLost; AssociationRefused for a model that was not
-    accepted. Closed early, the peer is asked to cancel.
+    A failure is reported in the final progress, never raised. Closing early sends a C-CANCEL. Raises: AssociationLost;
+    AssociationRefused for a model that the peer did not accept.
     """
     context = association.context_for(model)
     request = messages.c_move_request(association.next_message_id(), model, destination)
@@ -81,7 +81,7 @@ async def move_on(
 async def retrieve_on(
     association: Requestor, context: PresentationContext, request: Command, wanted: DataSet
 ) -> AsyncGenerator[Progress, None]:
-    """What C-MOVE and C-GET have in common."""
+    """The request and responses that C-MOVE and C-GET have in common."""
     data_set = encode_data_set(wanted, context.transfer_syntax)
     timeout = association.call.response_timeout * _SILENCE
     async with aclosing(association.requests(context, request, [data_set], timeout=timeout)) as responses:
@@ -108,5 +108,5 @@ def _failed_uids(data_set: bytes | None, transfer_syntax_uid: str) -> tuple[str,
     try:
         attribute = decode_data_set(data_set, transfer_syntax_uid).get(_FAILED_UIDS)
     except DataSetError:
-        return ()  # The numbers say it all the same.
+        return ()  # The numbers of sub-operations suffice.
     return tuple(map(str, attribute.values)) if attribute is not None else ()

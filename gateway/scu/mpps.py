@@ -1,4 +1,4 @@
-"""Modality performed procedure steps as a client (PS3.4 F.7): N-CREATE and N-SET."""
+"""Modality Performed Procedure Step as an SCU (PS3.4 F.7): N-CREATE and N-SET."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ SOP_CLASS: Final = "1.2.840.10008.3.1.2.3.3"
 
 
 async def create_step(node: Node, uid: str, attributes: DataSet) -> tuple[int, str]:
-    """N-CREATE under a SOP instance UID; status and error comment. Raises AssociationRefused, AssociationLost."""
+    """Create a step under a SOP Instance UID; returns status and error comment. Raises AssociationRefused,
+    AssociationLost."""
     async with associate(node, [(SOP_CLASS, PLAIN_SYNTAXES)]) as association:
         context = association.context_for(SOP_CLASS)
         command = messages.n_create_request(association.next_message_id(), SOP_CLASS, uid)
@@ -23,7 +24,7 @@ async def create_step(node: Node, uid: str, attributes: DataSet) -> tuple[int, s
 
 
 async def set_step(node: Node, uid: str, attributes: DataSet) -> tuple[int, str]:
-    """N-SET of a step; status and error comment. Raises AssociationRefused, AssociationLost."""
+    """Send N-SET of a step; returns status and error comment. Raises AssociationRefused, AssociationLost."""
     async with associate(node, [(SOP_CLASS, PLAIN_SYNTAXES)]) as association:
         context = association.context_for(SOP_CLASS)
         command = messages.n_set_request(association.next_message_id(), SOP_CLASS, uid)

@@ -1,7 +1,7 @@
-"""Whom we call and how: a modality of the settings by its name, or `AET@HOST:PORT`.
+"""Nodes that the gateway calls: a modality of the settings by its name, or `AET@HOST:PORT`.
 
-Here: addresses, timeouts, TLS, and an association with errors that name the node. What is asked of it is in the files
-beside this one.
+Addresses, timeouts, TLS, and an association whose errors name the node live here; the requests are in the files beside
+this one.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from gateway.config import Modality, Settings
 from gateway.dicom import uids
 from gateway.errors import AssociationLost, ConfigurationError
 from gateway.net.buffers import BlockPool
-from gateway.net.receiver import Unserved
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.requestor import Call, Handler, Requestor
 from gateway.net.tls import ClientTls, client_tls, describe
 from gateway.ul.items import RoleSelection, UserIdentity
 
 PLAIN_SYNTAXES = (uids.EXPLICIT_VR_LITTLE_ENDIAN.uid, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid)
-"""What is proposed for messages whose data sets we make ourselves."""
-_LONGEST_IDENTITY = 16 << 10
-"""Bytes of a token: more than any issuer makes, and the field's length has 16 bits."""
+"""Proposed for messages whose data sets the gateway encodes itself."""
+_MAX_IDENTITY_BYTES = 16 << 10
+"""Bytes of an identity token: more than any issuer makes, and the length field has 16 bits."""
 _ADDRESS = re.compile(r"(?P<aet>[^@\\]{1,16})@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """A DICOM node that we can call."""
+    """A DICOM node that the gateway can call."""
 
     aet: str
     host: str
     port: int
     calling_aet: str = "GATEWAY"
     name: str = ""
-    """Of the modality; empty for a bare address."""
+    """Name of the modality; empty for a bare address."""
     association_timeout: float = 30.0
-    """Seconds to connect, to be accepted or rejected, to be released."""
+    """Seconds to connect, to negotiate, and to release."""
     response_timeout: float = 60.0
     """Seconds until the next response to a request."""
     max_length: int = 256 * 1024
-    """Of a PDU that we want to receive, bytes."""
+    """Maximum length of a received PDU, bytes."""
     tls: ClientTls | None = dataclasses.field(default=None, repr=False)
     identity: UserIdentity | None = dataclasses.field(default=None, repr=False)
-    """Who we say to be (PS3.7 D.3.3.7)."""
+    """The user identity to present (PS3.7 D.3.3.7)."""
     identity_confirmed: bool = False
-    """No association without its word that it has checked that."""
+    """Whether the association is refused unless the node confirms that it has checked the identity."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -80,7 +80,7 @@ class Node:
 
 
 def node_of(settings: Settings, name: str, modality: Modality) -> Node:
-    """How to call a modality. ConfigurationError where it cannot be called. May block."""
+    """The node of a modality. May block. Raises ConfigurationError when the modality cannot be called."""
     if not modality.port:
         raise ConfigurationError(
             f"modalities.{name}: it has no port, so it cannot be called; set modalities.{name}.port"
@@ -102,15 +102,15 @@ def node_of(settings: Settings, name: str, modality: Modality) -> Node:
 
 
 def identity_of(name: str, modality: Modality) -> UserIdentity | None:
-    """The user that we say to be to a modality. ConfigurationError where its token cannot be read. May block."""
+    """The user identity to present to a modality. May block. Raises ConfigurationError when its token is unreadable."""
     if modality.identity_token_file:
         try:
             token = Path(modality.identity_token_file).read_bytes().strip()
         except OSError as error:
             where = f"modalities.{name}.identity_token_file {modality.identity_token_file}"
             raise ConfigurationError(f"{where}: {error.strerror}") from None
-        if not 0 < len(token) <= _LONGEST_IDENTITY:
-            raise ConfigurationError(f"modalities.{name}.identity_token_file: {len(token)} bytes are no token")
+        if not 0 < len(token) <= _MAX_IDENTITY_BYTES:
+            raise ConfigurationError(f"modalities.{name}.identity_token_file: {len(token)} bytes cannot be a token")
         return UserIdentity(5, token, response_requested=True)
     if not modality.identity_name:
         return None
@@ -119,10 +119,7 @@ def identity_of(name: str, modality: Modality) -> UserIdentity | None:
 
 
 def find_node(settings: Settings, text: str) -> Node:
-    """The node that a person means: the name of a modality, or `AET@HOST:PORT`. Raises ConfigurationError.
-
-    May block.
-    """
+    """The node named by a user: the name of a modality, or `AET@HOST:PORT`. May block. Raises ConfigurationError."""
     modality = settings.modalities.get(text)
     if modality is not None:
         return node_of(settings, text, modality)
@@ -150,17 +147,19 @@ async def associate(
     max_operations: int = 1,
     roles: Sequence[RoleSelection] = (),
     blocks: BlockPool | None = None,
-    handler: Handler = Unserved,
+    handler: Handler = RefusedRequest,
 ) -> AsyncIterator[Requestor]:
-    """An association with a node, released on the way out, aborted when the body raised.
+    """An association with a node, released at exit, aborted when the body raised.
 
-    Raises AssociationLost (also where nobody is there) and AssociationRefused, with texts that name the node.
+    Raises AssociationLost (also when the node cannot be reached) and AssociationRefused, with texts that name the node.
     """
     call = node.call(contexts, max_operations=max_operations, roles=roles)
     try:
         requestor = await Requestor.open(call, blocks or BlockPool(8), handler)
     except OSError as error:
-        raise AssociationLost(f"{node}: no connection: {_reason(error)}") from None
+        plain = node.tls is not None and isinstance(error, ConnectionResetError)
+        hint = "; does it expect TLS there?" if plain else ""
+        raise AssociationLost(f"{node}: no connection: {_reason(error)}{hint}") from None
     try:
         if node.identity_confirmed and not requestor.identity_confirmed:
             raise AssociationLost(f"{node} does not confirm our user identity, as identity_confirmed asks for")

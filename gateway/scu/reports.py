@@ -1,6 +1,6 @@
-"""Reports of storage commitment on associations that the peer opens, for who asks without being a gateway.
+"""Reports of storage commitment on associations that the peer opens, for a command that runs without a gateway.
 
-A listener that takes N-EVENT-REPORT and nothing else. Within a gateway they come in by `scp/commitment.py`.
+The listener accepts N-EVENT-REPORT and nothing else. A gateway receives reports in `scp/commitment.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from gateway.dimse.command import N_EVENT_REPORT_RQ, Command
 from gateway.errors import ConfigurationError
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import BlockPool
-from gateway.net.receiver import Receiver, Unserved
+from gateway.net.receiver import Receiver
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.session import Refusal, Session
 from gateway.scu.commitment import Report, Take
 from gateway.scu.node import PLAIN_SYNTAXES
@@ -27,8 +28,8 @@ from gateway.ul.pdu import AssociateAC, AssociateRQ
 
 _OFFER = {commitment.SOP_CLASS: PLAIN_SYNTAXES, uids.VERIFICATION: PLAIN_SYNTAXES}
 _AS_SCU = frozenset({commitment.SOP_CLASS})
-_MOST = 16
-"""Associations at once."""
+_MAX_ASSOCIATIONS = 16
+"""Concurrent associations."""
 
 
 class _Services:
@@ -54,18 +55,21 @@ class _Services:
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         if command.command_field == N_EVENT_REPORT_RQ and context.abstract_syntax == commitment.SOP_CLASS:
             return Report(session, context, command, self._take, self.tasks)
-        return Unserved(session, context, command)
+        return RefusedRequest(session, context, command)
 
 
 @asynccontextmanager
 async def taking_reports(host: str, port: int, take: Take) -> AsyncIterator[tuple[str, int]]:
-    """Listen while inside; the address. ConfigurationError where the port cannot be had."""
+    """Listen for reports inside the context; yields the address. Raises ConfigurationError when the port is not
+    free."""
     try:
         socket = listen(host, port)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     services = _Services(take)
-    acceptor = Acceptor(socket, services, BlockPool(8), limits=Limits(), max_connections=_MOST, max_operations=1)
+    acceptor = Acceptor(
+        socket, services, BlockPool(8), limits=Limits(), max_connections=_MAX_ASSOCIATIONS, max_operations=1
+    )
     acceptor.start()
     try:
         yield acceptor.address

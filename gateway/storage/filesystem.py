@@ -1,46 +1,52 @@
-"""Instances as files: reading them, and the folders they stand in.
+"""Instances as files: reading them, and the folders of the store.
 
-How a new one gets here durably is `incoming.py`. Everything blocks; call it in a thread.
+How a new one is stored durably is in `incoming.py`. Everything blocks; call it in a thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
-from gateway.errors import NoSuchObject, StorageError
-from gateway.storage.layout import Layout, is_key
+from gateway.errors import NoSuchObject, OutOfDescriptors, StorageError
+from gateway.storage.disk import Disk, sync_folder
+from gateway.storage.failures import NO_DESCRIPTORS
+from gateway.storage.layout import LOWER_LENGTH, UPPER_LENGTH, Layout, is_key, is_part_of_key
 
-_BEGINNING = 16 << 10
-"""Bytes of an object that is expected: nearly every header fits."""
-
-
-def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_PREFETCH_BYTES = 16 << 10
+"""Prefetched bytes of an object: nearly every header fits."""
 
 
 class FileObject:
-    """An open file. Unlinking its name does not take it from its readers."""
+    """An open file. Its readers can go on after its name is unlinked."""
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._descriptor).st_size
+    def __init__(self, disk: Disk, path: str) -> None:
+        self._disk = disk
+        self._descriptor = disk.open(path, os.O_RDONLY)
+        self.size = disk.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         try:
-            return os.pread(self._descriptor, length, offset)
+            return self._disk.read(self._descriptor, length, offset)
         except OSError as error:
             raise StorageError(f"cannot read a stored object: {error}") from error
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._disk.close(self._descriptor)
             self._descriptor = -1
+
+
+def open_object(disk: Disk, path: str, key: str) -> FileObject:
+    """Open the file of an object. Raises: NoSuchObject when there is none; OutOfDescriptors; StorageError."""
+    try:
+        return FileObject(disk, path)
+    except FileNotFoundError:
+        raise NoSuchObject(f"no object {key}") from None
+    except OSError as error:
+        kind = OutOfDescriptors if error.errno in NO_DESCRIPTORS else StorageError
+        raise kind(f"cannot open object {key}: {error}") from error
 
 
 class FileStore:
@@ -48,69 +54,157 @@ class FileStore:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._disk = layout.disk
 
     def open(self, key: str) -> FileObject:
-        try:
-            return FileObject(self._layout.stored(key))
-        except FileNotFoundError:
-            raise NoSuchObject(f"no object {key}") from None
-        except OSError as error:
-            raise StorageError(f"cannot open object {key}: {error}") from error
+        return open_object(self._disk, self._layout.stored(key), key)
 
-    def expect(self, key: str) -> None:
+    def prefetch(self, key: str) -> None:
         try:
-            descriptor = os.open(self._layout.stored(key), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._disk.open(self._layout.stored(key), os.O_RDONLY)
         except OSError:
-            return  # who opens it will hear of it
+            return  # Opening the object for reading will report the error.
         try:
-            os.posix_fadvise(descriptor, 0, _BEGINNING, os.POSIX_FADV_WILLNEED)
+            self._disk.prefetch(descriptor, _PREFETCH_BYTES)
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     def place(self, path: str, key: str) -> str:
         """Give the file at `path` its second name, in the store; returns the folder, which is not synced yet.
 
-        A name that is there already is this very key, placed before a crash: keys are never used twice.
+        An existing name is that of the same file, placed before a crash: keys are never used twice.
         """
         target = self._layout.stored(key)
         folder = self.folder(key)
         try:
-            os.link(path, target)
+            self._disk.link(path, target)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            os.link(path, target)
+            self._disk.makedirs(folder)
+            self._disk.link(path, target)
         except FileExistsError:
             pass
         return folder
 
     def folder(self, key: str) -> str:
-        """Where its name in the store stands, or will stand."""
+        """The folder of the object's name in the store, whether the name exists or not."""
         return self._layout.stored(key)[: -len(key) - 1]
 
+    def prepare(self) -> None:
+        """Make missing folders of the store, durably.
+
+        Raises: OSError; StorageError where the folders are not on one file system.
+        """
+        layout, disk = self._layout, self._disk
+        folders = [str(path) for path in (layout.store, layout.incoming, layout.rejected)]
+        for path in (str(layout.base), *folders):
+            disk.makedirs(path, 0o750)
+        for path in (str(layout.base), str(layout.base.absolute().parent)):
+            sync_folder(disk, path)
+        if len({disk.stat(path).st_dev for path in folders}) > 1:
+            raise StorageError(
+                f"store, incoming and rejected in {layout.base} must be on one file system, "
+                "because instances are linked from one to the other"
+            )
+
+    def where(self, key: str) -> str:
+        """The place of an object in words, for people."""
+        return self._layout.stored(key)
+
+    def is_there(self) -> bool:
+        """Whether the store exists at all."""
+        return self._layout.store.is_dir()
+
+    def is_empty(self) -> bool:
+        """Whether the store has never held an object. Raises: OSError."""
+        return not self._disk.listdir(str(self._layout.store))
+
+    def exists(self, key: str) -> bool:
+        """Whether the object has its name in the store. Raises: OSError."""
+        try:
+            self._disk.stat(self._layout.stored(key))
+        except FileNotFoundError:
+            return False
+        return True
+
     def written_at(self, key: str) -> float:
-        """When the object got its last byte, seconds since 1970. Blocks. Raises OSError."""
-        return os.stat(self._layout.stored(key)).st_mtime_ns / 1e9
+        """The time of the object's last write, seconds since 1970. Blocks. Raises: OSError."""
+        return self._disk.stat(self._layout.stored(key)).st_mtime_ns / 1e9
 
     def remove(self, key: str) -> None:
-        """Take an object's name away; readers that have it open keep it. Nothing happens when it is gone."""
+        """Unlink an object; readers that have it open go on reading. Idempotent.
+
+        After a power cut the name may be back, unless its `folder` was synced.
+        """
         try:
-            os.unlink(self._layout.stored(key))
+            self._disk.unlink(self._layout.stored(key))
         except FileNotFoundError:
             pass
 
     def sync(self, folders: set[str]) -> None:
-        """Make the names in these folders durable, and the folders' own names above them."""
-        above: set[str] = {os.path.dirname(folder) for folder in folders}
-        for folder in (*folders, *above, str(self._layout.store)):
-            sync_folder(folder)
+        """Make the names in these folders durable, and the names of the folders themselves.
 
-    def keys(self) -> Iterator[str]:
-        """Every key in the store, oldest first."""
-        for upper in sorted(os.listdir(self._layout.store)):
-            for lower in sorted(os.listdir(self._layout.store / upper)):
-                yield from sorted(filter(is_key, os.listdir(self._layout.store / upper / lower)))
+        A folder that does not exist holds no names.
+        """
+        above: set[str] = {os.path.dirname(folder) for folder in folders}
+        for folder in (*sorted(folders), *sorted(above), str(self._layout.store)):
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(self._disk, folder)
+
+    def keys(self, strays: list[str] | None = None) -> Iterator[str]:
+        """Every key in the store, oldest first. Paths of foreign files are added to `strays` and skipped."""
+        for folder in self._folders(strays, newest_first=False):
+            yield from self._keys_in(folder, strays)
+
+    def newest_keys(self) -> Iterator[str]:
+        """Keys of the store, newest first. A key is made some moments before its object arrives."""
+        for folder in self._folders(None, newest_first=True):
+            yield from reversed(self._keys_in(folder, None))
+
+    def last_changed(self, count: int) -> list[str]:
+        """Up to `count` keys, newest first, of the folder changed last: clocks may once have been ahead."""
+        upper = self._changed_last(str(self._layout.store))
+        lower = upper and self._changed_last(upper)
+        return self._keys_in(lower, None)[: -count - 1 : -1] if lower else []
+
+    def _folders(self, strays: list[str] | None, *, newest_first: bool) -> Iterator[str]:
+        """The folders that hold objects, by name."""
+        for upper in self._named(str(self._layout.store), UPPER_LENGTH, strays, newest_first):
+            yield from self._named(upper, LOWER_LENGTH, strays, newest_first)
+
+    def _named(self, folder: str, length: int, strays: list[str] | None, newest_first: bool) -> list[str]:
+        folders = []
+        with self._disk.scandir(folder) as entries:
+            for entry in entries:
+                if is_part_of_key(entry.name, length) and entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif strays is not None:
+                    strays.append(entry.path)
+        return sorted(folders, reverse=newest_first)
+
+    def _keys_in(self, folder: str, strays: list[str] | None) -> list[str]:
+        keys = []
+        with self._disk.scandir(folder) as entries:
+            for entry in entries:
+                if (
+                    is_key(entry.name)
+                    and self._layout.stored(entry.name) == entry.path
+                    and entry.is_file(follow_symlinks=False)
+                ):
+                    keys.append(entry.name)
+                elif strays is not None:
+                    strays.append(entry.path)
+        return sorted(keys)
+
+    def free_files(self) -> int | None:
+        """Files that an ordinary user may still create in the store's file system; None where they are not counted."""
+        return self._disk.free_files(str(self._layout.base))
 
     def free_bytes(self) -> int:
-        """Bytes that an ordinary user may still write in the file system of the store."""
-        status = os.statvfs(self._layout.base)
-        return status.f_bavail * status.f_frsize
+        """Bytes that an ordinary user may still write in the store's file system."""
+        return self._disk.free_bytes(str(self._layout.base))
+
+    def _changed_last(self, folder: str) -> str:
+        """The subfolder with the newest time of change; '' if there is none."""
+        with self._disk.scandir(folder) as entries:
+            times = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return max(times, default=(0, ""))[1]

@@ -5,16 +5,17 @@ A data folder holds:
     database.sqlite            the index, with its -wal and -shm
     write.lock                 writers of the database queue on it
     store/<5>/<2>/<key>        instances; the folders are the leading characters of the key, which is a time
-    incoming/<worker>/<key>    instances on their way in; `<worker>/lock` says that the worker lives
-    rejected/<key>.dcm, .json  what could not be read, with the reason
-    ohif/                      the OHIF viewer, where it is installed; see gateway/web/ohif/release.py
-    backup.json                in a backup alone: that it is whole, and what it holds
+    incoming/<worker>/<key>    instances being received; `<worker>/lock` is locked while the worker lives
+    rejected/<key>.dcm, .json  unreadable objects, with the reason
+    unindexed/<key>.dcm        complete instances left by a crash that the index did not have
+    ohif/                      the OHIF viewer, where it is installed; see gateway/web/viewer/release.py
+    backup.json                in a backup only: marks it as complete, and lists its contents
     (files without a name)     frames that wait to be sent
 
-Keys are ULIDs: 48 bits of milliseconds, when the key was made, and 80 of chance, 26 characters of Crockford's base 32.
-They are ours; no string of a peer's ever gets here. What is written together lies together: a folder of the store
-covers 33 seconds of keys, so that one fsync of it serves everything of that time, and none grows past what a file
-system likes.
+Keys are ULIDs: 48 bits of milliseconds, when the key was made, and 80 random bits; 26 characters of Crockford's base
+32. They are ours; no string of a peer is ever part of a path. Instances written together lie together: a folder of
+the store covers 33 seconds of keys, so that one fsync of it serves all of that time, and no folder grows past what a
+file system handles well.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ import os
 from pathlib import Path
 
 from gateway.errors import StorageError
+from gateway.storage.disk import LOCAL, Disk
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DIGITS = frozenset(_ALPHABET)
 KEY_LENGTH = 26
+UPPER_LENGTH, LOWER_LENGTH = 5, 2
+"""Characters of a key that name its two folders: the outer one covers 9 hours, the inner one 33 seconds."""
 
 
 def new_key(milliseconds: int) -> str:
-    """A fresh key for something that arrived at `milliseconds` since 1970."""
+    """A new key for an object that arrived at `milliseconds` since 1970."""
     number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(os.urandom(10), "big")
     digits = []
     for _ in range(KEY_LENGTH):
@@ -40,36 +44,53 @@ def new_key(milliseconds: int) -> str:
 
 
 def is_key(text: str) -> bool:
-    return len(text) == KEY_LENGTH and _DIGITS.issuperset(text)
+    return is_part_of_key(text, KEY_LENGTH)
+
+
+def is_part_of_key(text: str, length: int) -> bool:
+    """Whether the text could be `length` characters of a key, as the names of the store's folders are."""
+    return len(text) == length and _DIGITS.issuperset(text)
 
 
 class Layout:
-    """Paths below one data folder. `base` may be relative; nothing here touches the disk."""
+    """Paths below one data folder, and the disk of its store. The class itself does no I/O."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, disk: Disk = LOCAL) -> None:
+        """`base` may be relative."""
         self.base = base
+        self.disk = disk
         self.database = base / "database.sqlite"
+        self.rebuilding = base / "database.sqlite.rebuilding"
         self.write_lock = base / "write.lock"
+        self.reserve = base / "reserve"
         self.store = base / "store"
         self.incoming = base / "incoming"
         self.rejected = base / "rejected"
+        self.unindexed = base / "unindexed"
         self.spool = base
         self.ohif = base / "ohif"
         self.manifest = base / "backup.json"
         self._store = str(self.store)
 
     def stored(self, key: str) -> str:
-        """Where the object `key` stands. Raises StorageError for what is not a key."""
+        """The path of the object `key`. Raises: StorageError for a string that is not a key."""
         if not is_key(key):
             raise StorageError(f"{key!r} is not a storage key")
-        return f"{self._store}/{key[:5]}/{key[5:7]}/{key}"
+        lower = UPPER_LENGTH + LOWER_LENGTH
+        return f"{self._store}/{key[:UPPER_LENGTH]}/{key[UPPER_LENGTH:lower]}/{key}"
 
     def worker(self, name: str) -> Path:
         """The incoming folder of a worker."""
         return self.incoming / name
 
     def rejected_files(self, key: str) -> tuple[Path, Path]:
-        """The object that was refused, and the note that says why."""
+        """The paths of a rejected object, and of the note with the reason."""
         if not is_key(key):
             raise StorageError(f"{key!r} is not a storage key")
         return self.rejected / f"{key}.dcm", self.rejected / f"{key}.json"
+
+    def unindexed_file(self, key: str) -> Path:
+        """The path of an instance left by a crash that the index did not have."""
+        if not is_key(key):
+            raise StorageError(f"{key!r} is not a storage key")
+        return self.unindexed / f"{key}.dcm"

@@ -1,4 +1,4 @@
-"""A store in memory: the double for tests of what stands above storage."""
+"""A store in memory: the test double for the layers above storage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MemoryObject:
 
 
 class MemoryStore:
-    """Keeps objects as bytes; `put` replaces."""
+    """Holds objects as bytes; `put` replaces."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
@@ -38,5 +38,8 @@ class MemoryStore:
         except KeyError:
             raise NoSuchObject(f"no object {key}") from None
 
-    def expect(self, key: str) -> None:
+    def prefetch(self, key: str) -> None:
         pass
+
+    def free_bytes(self) -> int:
+        return 1 << 40

@@ -1,7 +1,7 @@
-"""Files without a name, for what is too large for memory and not yet an instance.
+"""Files without a name, for data too large for memory that are not an instance yet.
 
-They stand in the incoming folder of a worker, so on the disk that is watched, and are gone once they are closed or the
-process has ended. Everything blocks.
+They lie in the incoming folder of a worker, hence on the disk that is watched, and vanish when they are closed or the
+process ends. Everything blocks.
 """
 
 from __future__ import annotations
@@ -12,37 +12,32 @@ from collections.abc import Sequence
 from typing import IO
 
 from gateway.errors import StorageError
-from gateway.storage.arena import Buffer
-from gateway.storage.incoming import IOV_MAX, storage_error
+from gateway.processes.arena import Buffer
+from gateway.storage.disk import Disk, write_all
+from gateway.storage.failures import storage_error
 
 
 class Scratch:
-    """One such file: bytes are added at its end and read anywhere."""
+    """A file without a name: bytes are appended and read anywhere."""
 
-    def __init__(self, path: str) -> None:
-        """`path` is free, and will be again. Raises OutOfSpace or StorageError."""
+    def __init__(self, disk: Disk, path: str) -> None:
+        """`path` must not exist, and is free again afterwards. Raises: OutOfSpace; StorageError."""
+        self._disk = disk
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.unlink(path)
+            self._descriptor = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            disk.unlink(path)
         except OSError as error:
             raise storage_error(error, "making a temporary file") from error
         self.size = 0
         self._lock = threading.Lock()
-        """A call that nobody waits for any more must not meet a descriptor that is closed, or somebody else's."""
+        """A call whose caller has been cancelled must not use a closed descriptor, or that of another file."""
 
     def append(self, views: Sequence[Buffer]) -> None:
-        """Raises OutOfSpace or StorageError."""
+        """Write `views` at the end. Raises: OutOfSpace; StorageError."""
         with self._lock:
             self._check()
             try:
-                for start in range(0, len(views), IOV_MAX):
-                    part = views[start : start + IOV_MAX]
-                    written = os.writev(self._descriptor, part)
-                    if written < sum(map(len, part)):  # a full disk says so only at the next try
-                        rest = memoryview(b"".join(part))[written:]
-                        while rest:
-                            rest = rest[os.write(self._descriptor, rest) :]
-                    self.size += sum(map(len, part))
+                self.size += write_all(self._disk, self._descriptor, views)
             except OSError as error:
                 raise storage_error(error, "writing a temporary file") from error
 
@@ -50,32 +45,30 @@ class Scratch:
         with self._lock:
             self._check()
             try:
-                return os.pread(self._descriptor, length, offset)
+                return self._disk.read(self._descriptor, length, offset)
             except OSError as error:
                 raise StorageError(f"cannot read a temporary file: {error}") from error
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Remove all bytes."""
         with self._lock:
             self._check()
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            self._disk.truncate(self._descriptor, 0)
+            self._disk.rewind(self._descriptor)
             self.size = 0
 
     def file(self) -> IO[bytes]:
-        """A file object from its beginning, to be closed by itself. Nothing may be added meanwhile."""
+        """A file object of the whole file, to be closed separately. Nothing may be appended meanwhile."""
         with self._lock:
             self._check()
-            file = os.fdopen(os.dup(self._descriptor), "rb")
-        file.seek(0)
-        return file
+            return self._disk.reader(self._descriptor)
 
     def close(self) -> None:
         with self._lock:
             if self._descriptor >= 0:
-                os.close(self._descriptor)
+                self._disk.close(self._descriptor)
                 self._descriptor = -1
 
     def _check(self) -> None:
         if self._descriptor < 0:
-            raise StorageError("a temporary file is closed already")
+            raise StorageError("the temporary file is closed already")

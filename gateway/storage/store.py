@@ -1,7 +1,7 @@
-"""The interface of a store: what reads an object by its key.
+"""The interface of a store: reading an object by its key.
 
 Writing is not here: how an instance is written durably is the driver's own (`filesystem.py`), in the order that
-`archive/ingest.py` asks for.
+`ingest/ingest.py` asks for.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ class StoredObject(Protocol):
         """Bytes of the whole object."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`, fewer only at the end. Blocks. Raises StorageError."""
+        """Read up to `length` bytes from `offset`; fewer only at the end. Blocks. Raises: StorageError."""
 
     def close(self) -> None:
-        """Let go of it. Closing twice is allowed."""
+        """Close the object. Idempotent."""
 
 
-class Store(Protocol):
-    """Objects by key."""
+class ObjectSource(Protocol):
+    """Opens objects by their keys."""
 
     def open(self, key: str) -> StoredObject:
-        """Open an object for reading. Blocks. Raises NoSuchObject when it is not (or no longer) there."""
+        """Open an object for reading. Blocks. Raises: NoSuchObject when it does not exist (any more)."""
 
-    def expect(self, key: str) -> None:
-        """The beginning of an object will be read soon: have it fetched meanwhile. Raises nothing."""
+
+class Store(ObjectSource, Protocol):
+    """Objects by key."""
+
+    def prefetch(self, key: str) -> None:
+        """Prefetch the beginning of an object that will be read soon. Raises nothing."""
+
+    def free_bytes(self) -> int:
+        """Bytes of free space."""

@@ -1,12 +1,12 @@
 """One association, either side of it: bytes and `now` in; events, bytes and a deadline out.
 
-Here: the stream of bytes taken apart into PDUs, P-DATA without copying, and what a user of the upper layer may ask for.
+Here: the byte stream split into PDUs, P-DATA without copying, and the service primitives of the upper layer.
 Not here: what a PDU does in which state (`states`, `machine`), sockets, clocks, messages (`gateway.dimse`).
 
-The shell around it feeds `receive`, writes what `data_to_send` gives, calls `timeout` once `deadline` has come and
-`eof` when the connection goes, and closes the connection when `close_transport` is true. A violation by the peer never
-raises: A-ABORT is queued, and Aborted reported. A method that makes no sense in the present state raises RuntimeError,
-or AssociationLost where the association is over.
+The caller feeds `receive`, writes what `data_to_send` returns, calls `timeout` at `deadline` and `eof` when the
+connection ends, and closes the connection when `close_transport` is true. A violation by the peer never raises: A-ABORT
+is queued, and Aborted reported. A method that makes no sense in the present state raises RuntimeError, or
+AssociationLost where the association is over.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ _BOTH_HEADERS = struct.Struct(">BxLLBB")
 """The header of a P-DATA-TF and that of its first PDV, twelve bytes."""
 
 _TLS_HANDSHAKE = 0x16
-"""First byte of a TLS connection (RFC 8446 §5.1): an A-ABORT would say nothing to who began that."""
+"""First byte of a TLS connection (RFC 8446 §5.1): an A-ABORT would mean nothing to its sender."""
 
-_SMALL = 2048  # up to here, copying data behind its header costs less than a buffer of its own to write
+_SMALL_BYTES = 2048  # Up to here copying the data behind the header costs less than a second buffer to write.
 
 
 class Association(Machine):
-    """The upper layer of one association. Make one by `acceptor` or `requestor`."""
+    """The upper layer of one association. Construct with `acceptor` or `requestor`."""
 
     def __init__(self, limits: Limits, *, requestor: bool) -> None:
         super().__init__(limits, requestor=requestor)
-        self._head = bytearray()  # the beginning of a header whose rest has not come yet
+        self._head = bytearray()  # the beginning of a header whose rest has not arrived
         self._pdu_left = 0  # of the current P-DATA-TF, behind the current PDV
         self._pdv_left = 0  # of the data of the current PDV
         self._pdv: tuple[int, bool, bool] = (0, False, False)
         self._body = bytearray()  # of any other PDU
         self._body_left = 0
         self._body_kind = 0
-        self._skip = 0  # bytes of a PDU that nobody looks into
+        self._skip = 0  # bytes of a PDU that is ignored
         self._respond_at_once = False  # our half of a release collision, once the other half has come
 
     @classmethod
@@ -65,18 +65,18 @@ class Association(Machine):
     def requestor(cls, limits: Limits | None = None) -> Association:
         return cls(limits or Limits(), requestor=True)
 
-    # What the transport tells
+    # What the transport reports
 
     def connected(self, now: float) -> None:
-        """The transport connection stands. Requestor: after `request`; queues A-ASSOCIATE-RQ."""
+        """Start on an open transport connection. A requestor calls it after `request`; A-ASSOCIATE-RQ is queued."""
         self._heard = now
         self._fire(Evt.Evt2 if self.is_requestor else Evt.Evt5, now)
 
     def receive(self, data: memoryview | bytes | bytearray, now: float) -> list[Event]:
-        """Take bytes as they came, in any slicing. Fragments of P-DATA are slices of `data` itself.
+        """Parse received bytes, cut at any place. P-DATA fragments are slices of `data` itself.
 
-        The same bytes give the same events however they are cut, apart from how DataFragments are sliced. Nothing
-        is kept but headers, and PDUs other than P-DATA as far as they have come.
+        Equal bytes give equal events however they are cut, apart from how DataFragments are sliced. Nothing
+        is retained but headers, and incomplete PDUs other than P-DATA.
         """
         events: list[Event] = []
         self._events = events
@@ -120,7 +120,7 @@ class Association(Machine):
         return events
 
     def eof(self, now: float) -> list[Event]:
-        """The transport connection is closed, by the peer or by an error."""
+        """End the association: the transport connection is closed, by the peer or by an error."""
         self._events = []
         if self.state is not State.Sta1:
             self._fire(Evt.Evt17, now)
@@ -128,7 +128,7 @@ class Association(Machine):
         return self._events
 
     def timeout(self, now: float) -> list[Event]:
-        """Call once `deadline` has come; before it, nothing happens."""
+        """Handle an expired `deadline`; nothing happens before it."""
         self._events = []
         deadline = self.deadline
         if deadline is None or now < deadline:
@@ -140,7 +140,7 @@ class Association(Machine):
             waited = f"no answer to our {'request' if self.state is State.Sta5 else 'release'}"
             self._abort(Aborted(0, 0, by_peer=False, detail=f"{waited} in {self.limits.response_timeout:g} s"), now)
         elif self._spoke:
-            # Sending is a sign of life too, but it is not told the time.
+            # Sending is a sign of life too, but `send_data` is not given the time.
             self._spoke = False
             self._heard = now
         else:
@@ -149,19 +149,19 @@ class Association(Machine):
         return self._events
 
     def data_to_send(self) -> list[bytes | memoryview]:
-        """What is to be written, in order; it is handed out once."""
+        """Bytes to write, in order; each is returned once."""
         out = self._out
         self._out = []
         return out
 
-    # What the user asks for
+    # Service primitives
 
     def request(self, request: AssociateRQ, now: float) -> None:
         """A-ASSOCIATE request (Sta1 to Sta4): connect, then call `connected`. Our limit replaces its `max_length`."""
         self._fire(Evt.Evt1, now, request)
 
     def accept(self, answer: AssociateAC, now: float) -> None:
-        """A-ASSOCIATE response, accepted. Our limit replaces its `max_length`; the request's titles go back."""
+        """A-ASSOCIATE response, accepted. Our limit replaces its `max_length`; the request's titles are returned."""
         self._fire(Evt.Evt7, now, answer)
 
     def reject(self, result: int, source: int, reason: int, now: float) -> None:
@@ -169,9 +169,9 @@ class Association(Machine):
         self._fire(Evt.Evt8, now, AssociateRJ(result, source, reason))
 
     def send_data(self, context_id: int, is_command: bool, data: bytes | memoryview, last: bool) -> None:
-        """P-DATA request: queue `data`, cut to the peer's maximum length. Large data are not copied: leave them alone.
+        """P-DATA request: queue `data`, cut to the peer's maximum length. Long data are not copied and must not change.
 
-        RuntimeError for a context that was not accepted, AssociationLost where the association is over.
+        Raises: RuntimeError for a context that was not accepted; AssociationLost where the association is over.
         """
         if self.state is not State.Sta6:
             self._check(Evt.Evt9)
@@ -182,7 +182,7 @@ class Association(Machine):
         control = (1 if is_command else 0) | (2 if last else 0)
         if size <= chunk:
             header = _BOTH_HEADERS.pack(4, size + 6, size + 2, context_id, control)
-            if size <= _SMALL:
+            if size <= _SMALL_BYTES:
                 out.append(header + data)
             else:
                 out.append(header)
@@ -199,7 +199,7 @@ class Association(Machine):
         out.append(view[at:])
 
     def release(self, now: float) -> None:
-        """A-RELEASE request. Released follows, or ReleaseRequested first where both sides ask at once."""
+        """A-RELEASE request. Released follows, or ReleaseRequested first if both sides release at once."""
         self._fire(Evt.Evt11, now)
 
     def respond_release(self, now: float) -> None:
@@ -210,18 +210,18 @@ class Association(Machine):
             self._fire(Evt.Evt14, now)
 
     def abort(self, now: float, source: int = 0, reason: int = 0, detail: str = "") -> None:
-        """A-ABORT request; nothing where the association is over already. No event follows."""
+        """A-ABORT request; does nothing once the association is over. No event follows."""
         if self.state is State.Sta1 or self.state is State.Sta13:
             return
         why = Aborted(source, reason, by_peer=False, detail=detail or "we aborted the association")
         if self.state is State.Sta2:
-            # No association to abort yet: the table has nothing here, and ARTIM would only close the connection.
+            # There is no association yet: the table has no entry, and ARTIM would only close the connection.
             self._fire(Evt.Evt18, now, Closed(why.detail))
         else:
             self._abort(why, now)
         self._events = []
 
-    # The stream of bytes, off the common path
+    # The byte stream, off the common path
 
     def _abort(self, why: Aborted, now: float) -> None:
         self._fire(Evt.Evt15, now, why)
@@ -275,9 +275,9 @@ class Association(Machine):
             return
         event = _RECEIVED.get(kind)
         if event is None and kind == _TLS_HANDSHAKE and self.state is State.Sta2:
-            self._fire(Evt.Evt18, now, Closed("it speaks TLS, and this is the port for plain DICOM"))
+            self._fire(Evt.Evt18, now, Closed("the peer speaks TLS on the port for plain DICOM"))
         elif event is None:
-            self._violation(f"PDU type {kind:02X}H is unknown", UNRECOGNIZED_PDU, now)
+            self._violation(pdu.describe_unknown(header), UNRECOGNIZED_PDU, now)
         elif TABLE[event, self.state][0] in WITHOUT_BODY:
             self._unexpected(kind, now)
             self._skip = length
@@ -289,7 +289,7 @@ class Association(Machine):
             self._body_left = length
 
     def _may_be(self, kind: int, length: int) -> bool:
-        """Whether a PDU may have this length; asked of P-DATA-TF where it is too short for a PDV, or too long."""
+        """Whether a PDU may have this length; called for P-DATA-TF only if too short for a PDV, or too long."""
         if kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC):
             return 0 < length <= self.limits.max_associate_length
         return length == 4 and kind != pdu.P_DATA_TF
@@ -331,7 +331,7 @@ class Association(Machine):
 
     def _violation(self, detail: str, reason: int, now: float) -> None:
         self._refuse(Evt.Evt19, detail, reason, now)
-        self._deaf = True  # there is no telling where the next PDU begins
+        self._deaf = True  # the start of the next PDU is unknown
 
     def _refuse(self, event: Evt, detail: str, reason: int, now: float) -> None:
         action = TABLE[event, self.state][0]
@@ -339,4 +339,4 @@ class Association(Machine):
         source, reason = (0, 0) if action is Action.AA_1 else (2, reason)
         self._fire(event, now, Aborted(source, reason, by_peer=False, detail=detail))
         if action is Action.AA_7:
-            self._deaf = True  # said once; a peer that goes on talking is cut off by ARTIM
+            self._deaf = True  # A-ABORT is sent once; a peer that goes on sending is cut off by ARTIM.

@@ -1,9 +1,9 @@
-"""What an association reports: the indications and confirmations of PS3.8 §7.
+"""Events of an association: the indications and confirmations of PS3.8 §7, as plain values.
 
-Here: plain values. Not here: when they arise (`machine`, `association`).
+When each event arises is in `machine` and `association`.
 
 Exactly one of AssociateRejected, Released, Aborted and Closed ends an association, unless our own side ended it by
-`reject`, `respond_release` or `abort`: then nothing more is reported.
+`reject`, `respond_release` or `abort`: then no event follows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AssociateRequested:
 
 @dataclass(slots=True)
 class AssociateAccepted:
-    """A-ASSOCIATE confirmation, accepted: `Association.contexts` now says what may be sent."""
+    """A-ASSOCIATE confirmation, accepted: `Association.contexts` now holds the accepted contexts."""
 
     pdu: AssociateAC
 
@@ -31,7 +31,7 @@ class AssociateAccepted:
 class AssociateRejected:
     """A-ASSOCIATE confirmation, rejected: values of PS3.8 Table 9-21.
 
-    On the acceptor's side: the request was refused by the upper layer itself (its protocol version).
+    On the acceptor's side: the upper layer itself refused the request (its protocol version).
     """
 
     result: int
@@ -41,10 +41,10 @@ class AssociateRejected:
 
 @dataclass(slots=True)
 class DataFragment:
-    """P-DATA indication: a slice of the buffer that was received, perhaps only a part of a PDV.
+    """P-DATA indication: a slice of the received buffer, perhaps only a part of a PDV.
 
     `is_last` holds on the final slice of a PDV that is marked last (PS3.8 Annex E.2). `data` is valid for as long as
-    the buffer given to `receive` is left alone.
+    the buffer given to `receive` is not changed.
     """
 
     context_id: int
@@ -55,17 +55,17 @@ class DataFragment:
 
 @dataclass(slots=True)
 class ReleaseRequested:
-    """A-RELEASE indication: answer with `respond_release` once everything is answered."""
+    """A-RELEASE indication: answer with `respond_release` once every request is answered."""
 
 
 @dataclass(slots=True)
 class Released:
-    """A-RELEASE confirmation: the release that we asked for is done."""
+    """A-RELEASE confirmation: the release that we requested is done."""
 
 
 @dataclass(slots=True)
 class Aborted:
-    """A-ABORT or A-P-ABORT indication. `by_peer` is false where our upper layer aborted; `detail` says why."""
+    """A-ABORT or A-P-ABORT indication. `by_peer` is false where our upper layer aborted; `detail` gives the reason."""
 
     source: int
     reason: int
@@ -75,7 +75,7 @@ class Aborted:
 
 @dataclass(slots=True)
 class Closed:
-    """The transport connection went, or was given up, without A-ABORT or A-RELEASE."""
+    """The transport connection ended, or was closed by us, without A-ABORT or A-RELEASE."""
 
     detail: str = ""
 

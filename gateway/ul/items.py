@@ -1,10 +1,10 @@
 """Items and sub-items of A-ASSOCIATE-RQ and -AC: PS3.8 §9.3.2 and §9.3.3, PS3.7 Annex D.3.3.
 
-Here: what stands inside an association PDU and how it is written and read. Not here: the PDUs around it (`pdu`), what
-is agreed on (`negotiation`).
+Here: the contents of an association PDU, encoded and decoded. Not here: the PDUs around them (`pdu`), the choice of
+contexts (`negotiation`).
 
-Reading is as liberal as the standard asks: reserved bytes are not looked at, unknown items are skipped, UIDs and names
-may be padded with NUL or space. What cannot be read raises ProtocolError with reason 6, invalid PDU parameter value.
+Decoding is as liberal as the standard asks: reserved bytes are not tested, unknown items are skipped, UIDs and names
+may be padded with NUL or space. Unreadable items raise ProtocolError with reason 6, invalid PDU parameter value.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 MAX_CONTEXTS = 128
-"""Context identifiers are odd and fit in a byte, so 128 is all there can be (PS3.8 §9.3.2.2)."""
+"""Context identifiers are odd and fit in a byte, so 128 is the most there can be (PS3.8 §9.3.2.2)."""
 
 MIN_MAX_LENGTH = 64
-"""A maximum length under this, 0 apart, is refused: 12 bytes of header for a handful of data serve nobody."""
+"""A shorter maximum length, 0 apart, is refused: 12 bytes of header for a handful of data are of no use."""
 
 UNRECOGNIZED_PDU, UNEXPECTED_PDU, UNRECOGNIZED_PARAMETER = 1, 2, 4
 UNEXPECTED_PARAMETER, INVALID_PARAMETER = 5, 6
@@ -36,7 +36,7 @@ _U16 = struct.Struct(">H")
 
 @dataclass(slots=True)
 class ProposedContext:
-    """A presentation context as proposed (PS3.8 §9.3.2.2). `id` is odd, 1 to 255."""
+    """A proposed presentation context (PS3.8 §9.3.2.2). `id` is odd, 1 to 255."""
 
     id: int
     abstract_syntax: str
@@ -48,7 +48,7 @@ class ContextResult:
     """The answer to a proposed context (PS3.8 §9.3.3.2).
 
     `result` is of Table 9-18: 0 acceptance, 1 user-rejection, 2 no-reason (provider rejection), 3 abstract syntax not
-    supported, 4 transfer syntaxes not supported. `transfer_syntax` means something with 0 only.
+    supported, 4 transfer syntaxes not supported. `transfer_syntax` is significant with 0 only.
     """
 
     id: int
@@ -111,8 +111,8 @@ class UserIdentity:
 class UserInformation:
     """The User Information item (PS3.8 §9.3.2.3 and Annex D; PS3.7 D.3.3).
 
-    `max_length` is the longest variable field of a P-DATA-TF PDU, in bytes, that the sender of this wants to receive;
-    0 means that it set no limit. `identity_response` is the server-response of an accept, None where absent.
+    `max_length` is the longest variable field of a P-DATA-TF PDU, in bytes, that the sender of the item can receive;
+    0 means no limit. `identity_response` is the server-response of an accept, None where absent.
     """
 
     max_length: int = 0
@@ -146,7 +146,7 @@ class UserInformation:
         return _item(0x50, b"".join(parts))
 
     def decode(self, data: bytes) -> None:
-        """Take in the sub-items of one User Information item, without its header."""
+        """Decode the sub-items of one User Information item, without its header, into this object."""
         for kind, value, version in _items(data, "user information"):
             if kind == 0x51:
                 self.max_length = _max_length(value)
@@ -189,7 +189,7 @@ def encode_result(context: ContextResult) -> bytes:
 
 @dataclass(slots=True)
 class AssociateItems:
-    """The variable items of an association PDU, read. Which of the two context lists is filled depends on the PDU."""
+    """The decoded variable items of an association PDU; a request fills `proposed`, an accept `results`."""
 
     application_context: str = ""
     proposed: list[ProposedContext] = field(default_factory=list)
@@ -198,18 +198,18 @@ class AssociateItems:
 
 
 def decode_items(data: bytes) -> AssociateItems:
-    """Read the variable items of an A-ASSOCIATE-RQ or -AC.
+    """Decode the variable items of an A-ASSOCIATE-RQ or -AC. A missing item leaves its default.
 
-    Raises ProtocolError (reason 6) for an item that runs past its container or lacks a field, an even or repeated
-    context identifier, or more than 128 contexts. A missing item leaves its default.
+    Raises: ProtocolError (reason 6) for an item that runs past its container or lacks a field; for an even or repeated
+    context identifier; for more than 128 contexts.
     """
-    found = AssociateItems()
+    items = AssociateItems()
     seen: set[int] = set()
     for kind, value, _ in _items(data, "association PDU"):
         if kind == 0x10:
-            found.application_context = text(value)
+            items.application_context = text(value)
         elif kind == 0x50:
-            found.user_information.decode(value)
+            items.user_information.decode(value)
         elif kind in (0x20, 0x21):
             if len(value) < 4:
                 raise _short("presentation context")
@@ -217,17 +217,17 @@ def decode_items(data: bytes) -> AssociateItems:
             if not identifier & 1:
                 raise _invalid(f"presentation context identifier {identifier} is not odd")
             if identifier in seen:
-                raise _invalid(f"presentation context identifier {identifier} stands twice")
+                raise _invalid(f"presentation context identifier {identifier} occurs twice")
             seen.add(identifier)
             if kind == 0x20:
-                found.proposed.append(_decode_proposed(identifier, value[4:]))
+                items.proposed.append(_decode_proposed(identifier, value[4:]))
             else:
-                found.results.append(_decode_result(identifier, value[2], value[4:]))
-    return found
+                items.results.append(_decode_result(identifier, value[2], value[4:]))
+    return items
 
 
 def text(value: bytes) -> str:
-    """A UID, AE title or name without its padding; what is not printable ASCII comes out escaped, fit for a log."""
+    """A UID, AE title or name without its padding; characters that are not printable ASCII are escaped for logs."""
     stripped = value.strip(b" \0")
     decoded = stripped.decode("ascii", "backslashreplace")
     return decoded if decoded.isprintable() else decoded.encode("unicode_escape").decode("ascii")
@@ -272,7 +272,7 @@ def _decode_identity(value: bytes) -> UserIdentity:
     if len(value) < 2:
         raise _short("user identity")
     primary, at = _take(value, 2, "user identity")
-    # Some requestors end the sub-item after the primary field when there is no passcode.
+    # Some requestors end the sub-item after the primary field if there is no passcode.
     secondary = _take(value, at, "user identity")[0] if at < len(value) else b""
     return UserIdentity(value[0], primary, secondary, value[1] == 1)
 
@@ -309,7 +309,7 @@ def _items(data: bytes, container: str) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _take(data: bytes, at: int, name: str) -> tuple[bytes, int]:
-    """A field counted in two bytes, and the offset behind it."""
+    """A field with a two-byte length, and the offset behind it."""
     if at + 2 > len(data):
         raise _short(name)
     end = at + 2 + int(_U16.unpack_from(data, at)[0])

@@ -1,7 +1,7 @@
-"""The state machine of one association at work: PS3.8 §9.2, actions, timers, and what is waiting to be sent.
+"""The state machine of one association at run time: PS3.8 §9.2, actions, timers, and queued output.
 
-Here: what each action of Tables 9-6 to 9-9 does. Not here: which one is due (`states`), how bytes become PDUs and what
-a user may ask for (`association`, which builds on this class).
+Here: what each action of Tables 9-6 to 9-9 does. Not here: which action is due (`states`), how bytes become PDUs and
+the service primitives (`association`, which derives from this class).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Limits:
     """Bounds of one association. Lengths are bytes, times seconds.
 
     `max_length_received` is what we advertise; 0 would set no limit. `idle_timeout` counts from the last byte received
-    (or message sent) while nothing is left to answer; 0 turns it off. `response_timeout` is how long a requestor waits
-    for A-ASSOCIATE-AC, and either side for A-RELEASE-RP. `max_associate_length` bounds the body of A-ASSOCIATE-RQ
+    (or message sent) while no request is unanswered; 0 turns it off. `response_timeout` bounds a requestor's wait
+    for A-ASSOCIATE-AC, and either side's for A-RELEASE-RP. `max_associate_length` bounds the body of A-ASSOCIATE-RQ
     and -AC.
     """
 
@@ -49,7 +49,7 @@ class Limits:
     max_associate_length: int = 262144
 
 
-_UNLIMITED = 1 << 24  # what we send at most in one PDU to a peer that set no limit
+_UNLIMITED = 1 << 24  # our longest PDU to a peer that set no limit
 
 
 class Machine:
@@ -60,15 +60,15 @@ class Machine:
         self.is_requestor = requestor
         self.state = State.Sta1
         self.operations = 0
-        """Messages received whole and not yet answered; kept by the caller. While not 0, silence is no offence."""
+        """Complete messages received and not yet answered; counted by the caller. Unless 0, silence is no offence."""
         self.contexts: dict[int, PresentationContext] = {}
         self.peer_max_length = 0
         self.requested: AssociateRQ | None = None
         self.accepted: AssociateAC | None = None
         self.close_transport = False
-        """True when the connection is to be closed now, once what is queued is written."""
+        """Whether to close the connection now, after writing what is queued."""
         self.ended = ""
-        """Why the association is over; empty while it is not."""
+        """The reason why the association is over; empty while it is not."""
         self._receive_limit = 0xFFFFFFFF
         self._chunk = _UNLIMITED
         self._events: list[Event] = []
@@ -76,19 +76,19 @@ class Machine:
         self._timer: float | None = None
         self._heard = 0.0
         self._spoke = False
-        self._delivering = False  # P-DATA is handed on in this state
+        self._delivering = False  # whether P-DATA is passed on in this state
         self._deaf = False  # the rest of the stream is dropped
 
     @property
     def deadline(self) -> float | None:
-        """When `timeout` is due, on the clock of `now`; None while nothing is waited for."""
+        """When `timeout` is due, on the clock of `now`; None while no timer runs."""
         if self.state is State.Sta6:
             idle = self.limits.idle_timeout
             return self._heard + idle if idle and not self.operations else None
         return self._timer
 
     def _fire(self, event: Evt, now: float, payload: Any = None) -> None:
-        """Do what the table says. RuntimeError where it says nothing, AssociationLost where all is over."""
+        """Run the table's action. Raises: RuntimeError if there is none; AssociationLost if the association is over."""
         before = self.state
         self._check(event)
         action, following = TABLE[event, before]
@@ -175,7 +175,7 @@ class Machine:
     # Data transfer, Table 9-7; release, Table 9-8
 
     def _nothing(self, _: object, now: float) -> None:
-        """P-DATA both ways and AA-6: the stream of bytes sees to it."""
+        """Do nothing: P-DATA both ways and AA-6 are handled with the byte stream."""
 
     def _ar_1(self, _: None, now: float) -> None:
         self._out.append(ReleaseRQ().encode())
@@ -203,7 +203,7 @@ class Machine:
     def _ar_10(self, _: object, now: float) -> None:
         self._events.append(Released())
 
-    # Abort, Table 9-9. The payload is what was received, or the event that says why.
+    # Abort, Table 9-9. The payload is the received PDU, or the event that gives the reason.
 
     def _aa_1(self, why: Aborted, now: float) -> None:
         self._out.append(Abort(why.source, why.reason).encode())

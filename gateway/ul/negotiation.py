@@ -1,11 +1,10 @@
-"""What two AEs agree on: presentation contexts, roles, asynchronous operations. Pure functions.
+"""Negotiation of presentation contexts, roles and asynchronous operations between two AEs. Pure functions.
 
-Here: PS3.8 §7.1.1 and PS3.7 D.3.3, given what was proposed and what we take. Not here: which AEs and SOP classes we
-take (the caller's settings), nor the wire (`items`, `pdu`).
+Here: PS3.8 §7.1.1 and PS3.7 D.3.3, given a proposal and what we accept. Not here: which AEs and SOP classes we
+accept (the caller's settings), nor the wire format (`items`, `pdu`).
 
-Transfer syntax: the acceptor is free to take any one that was proposed. DCMTK's storescp and pynetdicom go by the
-acceptor's order; here the proposer's order decides, as the sender knows in which form its data lie, unless the caller
-hands in `prefer`.
+Transfer syntax: the acceptor is free to choose any that was proposed. The proposer's order decides unless the
+caller passes `prefer`.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ _REASONS: Final[dict[tuple[int, int], str]] = {
 }
 
 Prefer = Callable[[str, list[str]], str]
-"""Given an abstract syntax and those proposed transfer syntaxes that we take (one at least, in the proposer's order):
-the one to use."""
+"""Chooses a transfer syntax, given an abstract syntax and the proposed transfer syntaxes that we accept (at least one,
+in the proposer's order)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +80,9 @@ def negotiate(
 ) -> list[ContextResult]:
     """Answer every proposed context, in the order proposed.
 
-    `acceptable` gives the transfer syntaxes taken for each abstract syntax; `on_unknown` is asked for those that are
-    not in it, and says None to refuse. `as_scu` and `not_as_scp` are the abstract syntaxes that we would be SCU of,
-    and would not be SCP of. A context whose proposed roles leave nothing for us to be is a user-rejection, as in
+    `acceptable` gives the accepted transfer syntaxes for each abstract syntax; `on_unknown` is called for any other
+    abstract syntax, and returns None to refuse. `as_scu` and `not_as_scp` are the abstract syntaxes that we would be
+    SCU of, and would not be SCP of. A context whose proposed roles leave none for us is a user-rejection, as in
     pynetdicom.
     """
     roles = _granted(request.user_information.roles, as_scu, not_as_scp)
@@ -97,7 +96,7 @@ def answer_roles(
     as_scu: Collection[str] = frozenset(),
     not_as_scp: Collection[str] = frozenset(),
 ) -> list[RoleSelection]:
-    """The role selection sub-items of an accept (PS3.7 D.3.3.4): one for each proposed whose context was accepted.
+    """The role selection sub-items of an accept (PS3.7 D.3.3.4): one for each proposal whose context was accepted.
 
     "Shall not return the value 1 if the Association-requestor has not proposed the role."
     """
@@ -110,10 +109,10 @@ def answer_roles(
 def answer_operations(
     proposed: AsynchronousOperations | None, invoked: int, performed: int
 ) -> AsynchronousOperations | None:
-    """The window to answer with (PS3.7 D.3.3.3): the smaller of what is proposed and our limits; 0 is no limit.
+    """The window to answer with (PS3.7 D.3.3.3): the smaller of the proposal and our limits; 0 is no limit.
 
     `invoked` bounds the operations that the requestor may have outstanding with us, `performed` ours with it. None
-    where nothing was proposed: then one of each, and no sub-item.
+    if nothing was proposed: then one of each applies, and no sub-item is sent.
     """
     if proposed is None:
         return None
@@ -125,8 +124,8 @@ def answer_extended(
 ) -> list[ExtendedNegotiation]:
     """The SOP class extended negotiation of an accept, for service classes whose every byte is a flag (PS3.4 §C.5).
 
-    As many bytes as were offered, or as `supported` has: 1 where both say 1. Nothing for a class that is not in
-    `supported` or none of whose contexts was accepted.
+    The answer has as many bytes as were offered, or as `supported` has: 1 where both have 1. A class that is not in
+    `supported`, or none of whose contexts was accepted, gets no answer.
     """
     accepted_ids = {result.id for result in results if result.result == ACCEPTANCE}
     accepted = {context.abstract_syntax for context in request.contexts if context.id in accepted_ids}
@@ -140,7 +139,7 @@ def answer_extended(
 
 
 def refusal(request: AssociateRQ) -> Rejection | None:
-    """Why any acceptor has to refuse this request; its protocol version is seen to by the state machine."""
+    """The rejection that any acceptor owes this request, or None. The state machine checks the protocol version."""
     return None if request.application_context == APPLICATION_CONTEXT_NAME else APPLICATION_CONTEXT_NOT_SUPPORTED
 
 
@@ -151,20 +150,20 @@ def describe_rejection(result: int, source: int, reason: int) -> str:
 
 
 def accepted_contexts(request: AssociateRQ, answer: AssociateAC, *, requestor: bool) -> dict[int, PresentationContext]:
-    """The contexts that both sides may use, by identifier, with the roles of the side that asks.
+    """The contexts that both sides may use, by identifier, with the roles of our side.
 
-    Answers to what was not proposed are left out, be it the identifier or the transfer syntax.
+    Answers with an identifier or a transfer syntax that was not proposed are left out.
     """
     proposed = {context.id: context for context in request.contexts}
-    asked = {role.sop_class_uid: role for role in request.user_information.roles}
-    given = {role.sop_class_uid: role for role in answer.user_information.roles}
+    proposed_roles = {role.sop_class_uid: role for role in request.user_information.roles}
+    granted_roles = {role.sop_class_uid: role for role in answer.user_information.roles}
     contexts = {}
     for result in answer.contexts:
         context = proposed.get(result.id)
         if context is None or result.result != ACCEPTANCE or result.transfer_syntax not in context.transfer_syntaxes:
             continue
         scu, scp = True, False
-        wanted, granted = asked.get(context.abstract_syntax), given.get(context.abstract_syntax)
+        wanted, granted = proposed_roles.get(context.abstract_syntax), granted_roles.get(context.abstract_syntax)
         if wanted is not None and granted is not None:
             scu, scp = wanted.scu and granted.scu, wanted.scp and granted.scp
         if not requestor:
@@ -184,7 +183,7 @@ def _answer(
     not_as_scp: Collection[str],
 ) -> ContextResult:
     uid = proposed.abstract_syntax
-    # What stands in a refusal is "not significant"; some peers want to see a transfer syntax all the same.
+    # The transfer syntax of a refusal is "not significant"; some peers expect one all the same.
     answer = ContextResult(
         proposed.id,
         ABSTRACT_SYNTAX_NOT_SUPPORTED,

@@ -1,7 +1,7 @@
-"""The seven PDUs of PS3.8 §9.3, written and read.
+"""The seven PDUs of PS3.8 §9.3, encoded and decoded.
 
 Here: the fixed fields of each PDU. Not here: the items inside (`items`), which PDU may come when (`states`), and the
-stream of bytes that they come from (`association`, which takes P-DATA-TF apart by itself, without this module: the
+byte stream (`association`, which parses P-DATA-TF by itself, without this module: the
 `PData` here is for tests, tools, and reading a PDU that is whole).
 
 `encode` gives the whole PDU; `decode` takes the *body*, behind the six bytes of type and length. It raises
@@ -35,6 +35,9 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABO
 PDU_HEADER = struct.Struct(">BxL")
 PDV_HEADER = struct.Struct(">LBB")
 
+_OTHER_PROTOCOLS = {b"HTTP/": "HTTP", b"SSH-": "SSH", b"220": "SMTP or FTP", b"\x15\x03": "TLS"}
+"""Other protocols by the first bytes of their answer; TLS answers with an alert (RFC 8446 §6)."""
+
 _FIXED = 68  # protocol version, two reserved bytes, two titles, 32 reserved bytes
 
 
@@ -42,7 +45,7 @@ _FIXED = 68  # protocol version, two reserved bytes, two titles, 32 reserved byt
 class AssociateRQ:
     """A-ASSOCIATE-RQ (PS3.8 §9.3.2). AE titles are without their padding.
 
-    `titles` are bytes 11 to 74 as they were received, for the accept has to send them back; empty when it is ours.
+    `titles` are bytes 11 to 74 as received, since the accept returns them; empty in a request of ours.
     """
 
     called_aet: str
@@ -62,8 +65,8 @@ class AssociateRQ:
     @classmethod
     def decode(cls, body: bytes) -> AssociateRQ:
         version, titles, called, calling = _decode_fixed(body, "A-ASSOCIATE-RQ")
-        found = decode_items(body[_FIXED:])
-        return cls(called, calling, found.proposed, found.user_information, found.application_context, version, titles)
+        items = decode_items(body[_FIXED:])
+        return cls(called, calling, items.proposed, items.user_information, items.application_context, version, titles)
 
 
 @dataclass(slots=True)
@@ -91,8 +94,8 @@ class AssociateAC:
     @classmethod
     def decode(cls, body: bytes) -> AssociateAC:
         version, titles, called, calling = _decode_fixed(body, "A-ASSOCIATE-AC")
-        found = decode_items(body[_FIXED:])
-        return cls(called, calling, found.results, found.user_information, found.application_context, version, titles)
+        items = decode_items(body[_FIXED:])
+        return cls(called, calling, items.results, items.user_information, items.application_context, version, titles)
 
 
 @dataclass(slots=True)
@@ -206,11 +209,18 @@ _DECODERS: dict[int, Callable[[bytes], PDU]] = {
 
 
 def decode(kind: int, body: bytes) -> PDU:
-    """The PDU of type `kind` from its body. ProtocolError where it cannot be read, reason 1 for an unknown type."""
+    """Decode the PDU of type `kind` from its body. Raises: ProtocolError; reason 1 for an unknown type."""
     decoder = _DECODERS.get(kind)
     if decoder is None:
-        raise ProtocolError(f"PDU type {kind:02X}H is unknown", reason=UNRECOGNIZED_PDU)
+        raise ProtocolError(describe_unknown(bytes([kind])), reason=UNRECOGNIZED_PDU)
     return decoder(body)
+
+
+def describe_unknown(header: bytes | memoryview) -> str:
+    """An unknown PDU in words, by its first bytes: the protocol that they belong to, if it is a known one."""
+    first = bytes(header)
+    protocol = next((name for start, name in _OTHER_PROTOCOLS.items() if first.startswith(start)), "")
+    return f"the peer speaks {protocol}, not DICOM" if protocol else f"PDU type {first[0]:02X}H is unknown"
 
 
 def _associate(kind: int, version: int, titles: bytes, items: list[bytes], user: UserInformation) -> bytes:

@@ -1,6 +1,6 @@
 """The state machine of the upper layer: PS3.8 §9.2, as data.
 
-Here: states, events, actions, and the one dict that says which event does what in which state (Table 9-10). Not
+Here: states, events, actions, and the one dict that gives the action of each event in each state (Table 9-10). Not
 here: what an action does (`machine`). A combination that the table leaves empty cannot come from a peer; a method of
 ours that would cause one raises.
 """
@@ -86,9 +86,9 @@ class Action(Enum):
 
 
 Next = State | tuple[State, State]
-"""Where an action leads: one state, or the first of two if the action says yes, the second if it says no.
+"""The next state of an action: one state, or a pair of which the action's answer chooses, yes first.
 
-AE-6 asks whether the request is acceptable to the service-provider, AR-8 whether we are the association-requestor.
+AE-6 answers whether the request is acceptable to the service-provider, AR-8 whether we are the association-requestor.
 """
 
 # fmt: off
@@ -238,7 +238,7 @@ TABLE: dict[tuple[Evt, State], tuple[Action, Next]] = {
 # fmt: on
 
 DELIVERING = frozenset(state for (_, state), (action, _) in TABLE.items() if action in (Action.DT_2, Action.AR_6))
-"""States in which received P-DATA is handed on."""
+"""States in which received P-DATA is passed on."""
 
 WITHOUT_BODY = frozenset((Action.AA_1, Action.AA_6, Action.AA_7, Action.AA_8))
-"""Actions that do not look into the PDU that caused them."""
+"""Actions that ignore the contents of the PDU that caused them."""

@@ -1,1 +1,1 @@
-"""HTTP: DICOMweb, management, pages."""
+"""The HTTP edge: DICOMweb, management, pages."""

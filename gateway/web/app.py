@@ -1,55 +1,48 @@
-"""The HTTP application: middlewares, routes and what lives as long as they do, put together.
+"""The HTTP application: assembles middlewares, routes and the objects that they share.
 
-`create_app` is all that the composition root needs; `listener.py` puts the result on a socket. What is answered where
-is in `routes.py`.
+The composition root needs only `create_app`; `listener.py` serves the result on a socket. `routes.py` has the routes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.access.users import Authenticator
-from gateway.archive.anonymizing import Anonymizing
-from gateway.archive.deliveries.control import Deliveries
-from gateway.archive.metadata import MetadataCache
-from gateway.archive.performed import PerformedSteps
-from gateway.archive.pictures import Pictures
-from gateway.archive.pixels import PixelPlaces
-from gateway.archive.remove import Removal
-from gateway.archive.retrieve import Retrieval
-from gateway.archive.worklist import Worklists
-from gateway.imaging.cache import FrameCache
-from gateway.storage.layout import Layout
 from gateway.web import middlewares
+from gateway.web.connections import CONNECTIONS, Connections, count_requests
 from gateway.web.context import CONTEXT, Context
-from gateway.web.dicomweb.frames import PLACES
+from gateway.web.dicomweb.frames import FRAME_INDEX
 from gateway.web.dicomweb.metadata import METADATA
-from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
-from gateway.web.ohif.viewer import VIEWER, Viewer
-from gateway.web.receiving import TURNS, Turns
+from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
+from gateway.web.measures import MEASURES, Measures
+from gateway.web.pages.environment import ENVIRONMENT, make_environment
+from gateway.web.pages.errors import errors_as_pages
+from gateway.web.pages.live import close_live, run_live
+from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
+from gateway.web.rest.asked import JOB_DESK
 from gateway.web.rest.changing import ANONYMIZING
 from gateway.web.rest.deliveries import DELIVERIES
+from gateway.web.rest.dimse import RETRIEVE_JOBS, STORE_JOBS
+from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.mpps import STEPS
+from gateway.web.rest.peers import HTTP_STORE_JOBS
+from gateway.web.rest.queries import KEPT_QUERIES
 from gateway.web.rest.removal import REMOVAL
+from gateway.web.rest.resources import FINDER
 from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
-from gateway.web.ui.environment import ENVIRONMENT, make_environment
-from gateway.web.ui.live import close_live, run_live
+from gateway.web.viewer.viewer import VIEWER, Viewer
 
 
 class _Unread(logging.Filter):
-    """What aiohttp logs of requests that are no HTTP, in a line: their bytes may name patients."""
+    """Shortens aiohttp's log of invalid HTTP requests to a line: their bytes may name patients."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            record.msg = f"{record.msg}: it cannot be read ({type(error).__name__}) and is answered {error.code}"
+            record.msg = f"{record.msg}: invalid HTTP ({type(error).__name__}), answered {error.code}"
             record.levelno, record.levelname = logging.WARNING, "WARNING"
             record.exc_info = None
         return True
@@ -59,9 +52,9 @@ log = logging.getLogger(__name__)
 log.addFilter(_Unread())
 
 _SERVER = {
-    "access_log": None,  # it would write PatientName= into the log
-    "handler_cancellation": True,  # or handlers outlive their clients
-    "keepalive_timeout": 30.0,  # also the only limit on how long headers may take
+    "access_log": None,  # would write PatientName= to the log
+    "handler_cancellation": True,  # otherwise handlers outlive their clients
+    "keepalive_timeout": 30.0,  # also the only limit on the time for headers
     "logger": log,
     "max_field_size": 16384,
     "max_headers": 128,
@@ -70,10 +63,12 @@ _SERVER = {
 
 
 def create_app(context: Context) -> web.Application:
-    """The application. It brings its server settings along, so any runner will do."""
+    """Build the application. It includes its server settings, so any runner will do."""
     app = web.Application(
         middlewares=[
+            count_requests,
             middlewares.as_seen_by_client,
+            errors_as_pages,
             middlewares.answer_errors,
             middlewares.check_host,
             middlewares.authenticate,
@@ -81,39 +76,34 @@ def create_app(context: Context) -> web.Application:
         handler_args=_SERVER,
     )
     app[CONTEXT] = context
+    app[CONNECTIONS] = Connections()
     prefix = context.settings().http.prefix
-    app[WORKLISTS] = Worklists(context.database, context.settings)
-    app[REMOVAL] = Removal(context.ingest)
-    app[TURNS] = Turns(context.settings().dicomweb.uploads)
-    app[STEPS] = PerformedSteps(context.database, context.settings, wake=context.wake)
-    app[DELIVERIES] = Deliveries(context.database, context.settings, wake=context.wake)
+    app[UPLOADS] = upload_slots(context.settings().dicomweb.uploads)
+    app[SMALL_BODIES] = small_slots()
+    use_cases = context.use_cases
+    app[middlewares.AUTHENTICATOR] = use_cases.authenticator
+    app[ANONYMIZING] = use_cases.anonymizing
+    app[DELIVERIES] = use_cases.deliveries
+    app[DIRECTORY] = use_cases.directory
+    app[HTTP_STORE_JOBS] = use_cases.http_store_jobs
+    app[JOB_DESK] = use_cases.job_desk
+    app[KEPT_QUERIES] = use_cases.kept_queries
+    app[FINDER] = use_cases.finder
+    app[METADATA] = use_cases.metadata
+    app[RENDERER] = use_cases.renderer
+    app[FRAME_INDEX] = use_cases.frame_index
+    app[REMOVAL] = use_cases.removal
+    app[RETRIEVAL] = use_cases.retrieval
+    app[RETRIEVE_JOBS] = use_cases.retrieve_jobs
+    app[STORE_JOBS] = use_cases.store_jobs
+    app[STEPS] = use_cases.steps
+    app[WORKLISTS] = use_cases.worklists
+    app[MEASURES] = Measures(context, app[DELIVERIES])
     app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()
     app[middlewares.OPEN_TO_ALL] = OPEN | {prefix + path for path in OPEN}
     app.on_response_prepare.append(middlewares.add_headers)
-    app.cleanup_ctx.append(_threads)
     app.cleanup_ctx.append(run_live)
     app.on_shutdown.append(close_live)
     add_routes(app, prefix)
     return app
-
-
-async def _threads(app: web.Application) -> AsyncIterator[None]:
-    """Threads for reading files, decoding, encoding and rendering, and checking passwords."""
-    context = app[CONTEXT]
-    settings = context.settings()
-    readers = ThreadPoolExecutor(settings.http.read_threads, thread_name_prefix="read")
-    painters = ThreadPoolExecutor(settings.imaging.threads, thread_name_prefix="picture")
-    authenticator = app[middlewares.AUTHENTICATOR] = Authenticator()
-    folder = Layout(Path(settings.storage.path)).spool
-    retrieval = app[RETRIEVAL] = Retrieval(
-        context.database, context.store, readers, painters, folder, workers=context.workers
-    )
-    app[ANONYMIZING] = Anonymizing(context.database, retrieval, context.ingest)
-    app[PICTURES] = Pictures(context.database, context.store, painters, FrameCache(settings.imaging.cache_memory))
-    app[PLACES] = PixelPlaces()
-    app[METADATA] = MetadataCache(context.database, retrieval, lambda: context.settings().http.metadata_cache)
-    yield
-    authenticator.close()
-    for threads in (readers, painters):
-        threads.shutdown(wait=False, cancel_futures=True)

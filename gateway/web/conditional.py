@@ -1,19 +1,19 @@
-"""Entity tags and byte ranges (RFC 9110 §8.8.3, §13, §14): answers that say "you have it", and parts of answers.
+"""Entity tags and byte ranges (RFC 9110 §8.8.3, §13, §14): answers 304, and partial answers.
 
-A handler that knows of what its answer is made before it makes it:
+A handler that knows everything that its answer depends on before producing it:
 
     tag = entity_tag(located.key, media_type, …)        # everything that the bytes depend on
     if (answer := unchanged(request, tag)) is not None:
         return answer                                   # 304
     response = web.StreamResponse(headers={**validators(tag), …})
 
-and, where the length is known too and one part of it can be had:
+and, where the length is known and a part can be produced:
 
     part = wanted_range(request, length, tag)           # None: all of it
     if part is not None:
         part.describe(response, length)                 # 206 with Content-Range
 
-Making and sending the bytes is the handler's.
+The handler produces and sends the bytes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from gateway.errors import GatewayError
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*\Z")
 _CACHING: Final = "private, no-cache"
-"""The client may keep it for itself and asks each time whether it still holds, which is when who asks is checked."""
+"""A private cache may store the answer and revalidates it each time, which also checks the user again."""
 
 
 class RangeNotSatisfiable(GatewayError):
-    """The range begins past the end (416). `length`: bytes that there are."""
+    """The range begins beyond the `length` bytes of the resource (416)."""
 
     def __init__(self, length: int) -> None:
-        super().__init__(f"there are {length} bytes; the range begins past them")
+        super().__init__(f"the range begins beyond the {length} bytes of the resource")
         self.length = length
 
 
@@ -47,27 +47,27 @@ class ByteRange(NamedTuple):
     stop: int
 
     def describe(self, response: web.StreamResponse, length: int) -> None:
-        """Make `response` the 206 that has this part of `length` bytes."""
+        """Turn `response` into the 206 for this part of `length` bytes."""
         response.set_status(206)
         response.headers["Content-Range"] = f"bytes {self.start}-{self.stop - 1}/{length}"
         response.content_length = self.stop - self.start
 
 
 def entity_tag(*parts: object) -> str:
-    """A strong tag, quoted, of everything that the bytes of an answer depend on: storage keys, media type, host, …"""
+    """A strong, quoted tag of everything that the bytes of an answer depend on: storage keys, media type, host, …"""
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
 def validators(tag: str) -> dict[str, str]:
-    """The headers of an answer that has a tag: the tag, and that it may be kept and asked about.
+    """The headers of an answer with a tag: the tag, and how to cache it.
 
-    Every answer to the same URL may differ with what the client takes.
+    Answers to one URL may vary with the Accept header.
     """
     return {"ETag": tag, "Cache-Control": _CACHING, "Vary": "Accept"}
 
 
 def unchanged(request: web.Request, tag: str) -> web.Response | None:
-    """The answer 304 where the client has this very answer already (If-None-Match), otherwise None."""
+    """The answer 304 if the client has this very answer (If-None-Match), otherwise None."""
     known = ",".join(request.headers.getall("If-None-Match", []))
     # "A recipient MUST use the weak comparison function" (RFC 9110 §13.1.2).
     if known.strip() == "*" or tag in _TAG.findall(known):
@@ -76,13 +76,13 @@ def unchanged(request: web.Request, tag: str) -> web.Response | None:
 
 
 def wanted_range(request: web.Request, length: int, tag: str) -> ByteRange | None:
-    """The one range that a GET asks for of an answer of `length` bytes; None where all of it is to be sent.
+    """The single range of a GET within `length` bytes; None to send all of them.
 
-    That is also the answer to several ranges, to other units, to what cannot be read, and to an If-Range of another
-    version (RFC 9110 §14.2, §13.1.5). Raises RangeNotSatisfiable.
+    All is also the answer to several ranges, other units, invalid syntax, and an If-Range of another version (RFC 9110
+    §14.2, §13.1.5). Raises RangeNotSatisfiable.
     """
     match = _RANGE.match(request.headers.get("Range", ""))
-    # A date in If-Range never matches: we send none.
+    # A date in If-Range never matches: no Last-Modified is ever sent.
     if match is None or request.method != "GET" or request.headers.get("If-Range", tag) != tag:
         return None
     first, last = match.groups()

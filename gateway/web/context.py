@@ -1,6 +1,6 @@
-"""What the HTTP side is given by the composition root, and where a request finds it.
+"""The objects that the composition root passes to the HTTP side, and where a request finds them.
 
-No behaviour here: only the shape of what `server.py` hands to `create_app`.
+No behaviour here: only the structure that `server.py` passes to `create_app`.
 """
 
 from __future__ import annotations
@@ -14,41 +14,56 @@ from aiohttp import web
 from gateway import telemetry
 
 if TYPE_CHECKING:
-    from gateway.archive.ingest import Ingest
     from gateway.config import Settings
     from gateway.database.database import Database
     from gateway.net.session import AssociationStatus
-    from gateway.storage.store import Store
+    from gateway.use_cases import UseCases
 
 
 class Feed(Protocol):
-    """Tells when the change log has grown."""
+    """Announces new entries of the change log."""
 
     async def wait_change(self, after_seq: int, timeout: float) -> int:
-        """The newest sequence number, as soon as it is above `after_seq`, or what it is after `timeout` seconds."""
+        """Wait for a sequence number above `after_seq`, at most `timeout` seconds; returns the newest number."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """SOP classes and transfer syntaxes accepted over DICOM by the current settings; none without a DICOM port."""
+
+    transfer_syntaxes: Callable[[], list[str]] = list
+    """UIDs of those in which instances are taken."""
+    sop_classes: Callable[[], list[str]] = list
+    """UIDs of the storage SOP classes."""
+    conformance: Callable[[], str] = str
+    """The DICOM Conformance Statement, Markdown. Blocks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything that handlers need."""
 
-    settings: Callable[[], Settings]
-    """The snapshot of now."""
-    database: Database
-    store: Store
-    ingest: Ingest
+    use_cases: UseCases
     feed: Feed
     associations: Callable[[], Sequence[AssociationStatus]]
     readiness: Callable[[], tuple[bool, list[str]]]
-    """Whether the gateway can do its work, and in words what is in the way."""
-    ports: Callable[[], tuple[int, int]]
-    """The DICOM and the HTTP port listened on (the settings may say 0)."""
+    """Whether the gateway can do its work, and the reasons if not."""
+    ports: tuple[int, int]
+    """The DICOM and HTTP ports in use (the settings may say 0)."""
     intake: Callable[[], tuple[float, float]] = telemetry.intake
-    """Data set bytes and instances that have been taken in."""
-    workers: int = 1
-    """Processes that this gateway is made of."""
-    wake: Callable[[], None] = lambda: None
-    """Tells the runner of jobs that there is something to do."""
+    """Data set bytes and instances received so far."""
+    accepted: Accepted = Accepted()
+
+    @property
+    def settings(self) -> Callable[[], Settings]:
+        """The current settings."""
+        return self.use_cases.settings
+
+    @property
+    def database(self) -> Database:
+        return self.use_cases.database
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+USER = web.RequestKey("user", str)
+"""The name of the authenticated user of a request."""

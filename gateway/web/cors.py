@@ -1,7 +1,7 @@
-"""Pages of other origins that may use us (the Fetch standard, CORS protocol): `http.cors_origins`.
+"""CORS (the Fetch standard): pages of other origins that may use the gateway, listed in `http.cors_origins`.
 
-Origins are compared as they stand, each with its scheme and port; there is no wild card. Whether a request may come in
-at all is decided in `middlewares.py`; here are the headers of answers, and the answer to a preflight.
+Origins are compared literally, with scheme and port; there is no wild card. `middlewares.py` decides whether to accept
+a request; the headers of answers, and the answer to a preflight, are here.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _EXPOSED_HEADERS: Final = ", ".join(
     )
 )
 _MAX_AGE: Final = 600
-"""Seconds for which a browser need not ask again."""
+"""Seconds for which a browser may cache a preflight."""
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Whether a browser asks on behalf of a page, without its credentials, what that page may do."""
+    """Whether a browser asks, on behalf of a page and without credentials, what that page may do."""
     headers = request.headers
     return request.method == "OPTIONS" and "Origin" in headers and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers
 
 
 def preflight_answer(request: web.Request) -> web.Response:
-    """What may be done with the resource of the path: every method that it has. 404 where there is none."""
+    """The answer to a preflight: every method of the resource. 404 if there is none."""
     match = request.match_info
     error = match.http_exception
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -75,9 +75,9 @@ def preflight_answer(request: web.Request) -> web.Response:
 def add_cors_headers(
     request: web.BaseRequest, response: web.StreamResponse, origins: Sequence[str], *, users: bool
 ) -> None:
-    """Let a page of one of `origins` read the answer; with `users`, also one to a request with its credentials.
+    """Let a page of one of `origins` read the answer; with `users`, also one to a request with credentials.
 
-    Without any origins nothing is said. With some, every answer varies, so that no cache gives one origin's to another.
+    Without origins no header is added. With any, every answer varies by Origin, so that no cache mixes them up.
     """
     if not origins:
         return

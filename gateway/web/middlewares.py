@@ -1,13 +1,13 @@
-"""What happens to every request before and after its handler.
+"""Middlewares: the steps before and after every handler.
 
-From the outside in: believe proxies of ours, measure and turn errors into answers, check Host and Origin, answer
-preflights, authenticate. Decisions about names, proxies and passwords are in `access/`, the texts of errors in
-`errors.py`, URLs in `routes.py`.
+From outside to inside: trust proxies, measure and turn errors into answers, check Host and Origin, answer preflights,
+authenticate. `access/` decides about names, proxies and passwords; `errors.py` has the error answers, `routes.py` URLs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -20,9 +20,11 @@ from gateway.access.users import Authenticator, TooManyFailures
 from gateway.config import Http
 from gateway.errors import GatewayError
 from gateway.telemetry import HTTP_SECONDS
-from gateway.web.context import CONTEXT
+from gateway.web.connections import recognize
+from gateway.web.context import CONTEXT, USER
 from gateway.web.cors import add_cors_headers, is_preflight, preflight_answer
 from gateway.web.errors import domain_answer, error_answer
+from gateway.web.security import EVERY_ANSWER
 from gateway.web.urls import PREFIX
 
 log = logging.getLogger(__name__)
@@ -30,27 +32,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 OPEN_TO_ALL: web.AppKey[frozenset[str]] = web.AppKey("open_to_all", frozenset)
-"""Paths that are answered to anybody under any name: what an orchestrator asks."""
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+"""Paths answered to anybody under any host name, for orchestrators."""
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """On every answer, streamed ones too. Patient data is not for caches unless a handler says otherwise."""
+    """Add headers to every answer, streamed ones too. Caches must not store patient data unless a handler allows it."""
     response.headers["Server"] = "dicom-gateway"
     http = request.app[CONTEXT].settings().http
     add_cors_headers(request, response, http.cors_origins, users=bool(http.users))
-    for name, value in _HEADERS.items():
+    for name, value in EVERY_ANSWER.items():
         response.headers.setdefault(name, value)
     ours = isinstance(response, web.FileResponse)
     response.headers.setdefault("Cache-Control", "no-cache" if ours else "no-store")
@@ -58,7 +48,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 @web.middleware
 async def as_seen_by_client(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request the scheme, host and client address that proxies of ours tell of it."""
+    """Give the request the scheme, host and client address that trusted proxies state."""
     http = request.app[CONTEXT].settings().http
     if not http.trusted_proxies or not is_trusted(request.remote or "", http.trusted_proxies):
         return await handler(request)
@@ -76,16 +66,16 @@ def _as_seen(request: web.Request, http: Http) -> web.Request:
     else:
         names = ("For", "Proto", "Host", "Prefix")
         seen = seen_by_x_forwarded(peer, trusted, *[header(f"X-Forwarded-{name}") for name in names])
-    told = request.clone(
+    forwarded = request.clone(
         scheme=seen.scheme or request.scheme, host=seen.host or request.headers.get("Host", ""), remote=seen.client
     )
-    told[PREFIX] = seen.prefix
-    return told
+    forwarded[PREFIX] = seen.prefix
+    return forwarded
 
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Measure the request; make an answer of every exception. An answer that has begun is cut off instead."""
+    """Measure the request, and answer every exception. An answer that has begun is aborted instead."""
     started = time.perf_counter()
     code = "cancelled"
     try:
@@ -113,14 +103,16 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
         return answer
     except (ConnectionError, asyncio.CancelledError):
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # no file here has such a name
+            return error_answer(request, 404)
         log.exception("%s %s failed", request.method, request.path)
         return error_answer(request, 500)
 
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse names that are not ours (421) and pages that are not ours (403)."""
+    """Reject foreign host names (421) and pages of foreign origins (403)."""
     if request.path in request.app[OPEN_TO_ALL]:
         return await handler(request)
     http = request.app[CONTEXT].settings().http
@@ -131,22 +123,34 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
             request, 421, f"this gateway is not known as {authority!r}; add the name to http.hosts if it should be"
         )
     origin = request.headers.get("Origin")
-    if origin is not None and origin not in http.cors_origins and not is_our_origin(origin, authority, configured):
-        return error_answer(
-            request,
-            403,
-            f"requests from pages of {origin!r} are not taken; add it to http.cors_origins if they should be",
-        )
+    if not (
+        origin is None
+        or origin in http.cors_origins
+        or is_our_origin(origin, authority, configured, scheme=request.scheme)
+    ):
+        return error_answer(request, 403, _foreign(origin))
     if is_preflight(request):
         return preflight_answer(request)
     return await handler(request)
 
 
+def _foreign(origin: str) -> str:
+    if origin == "null":
+        return (
+            "the request comes from a page without an origin (a file, a sandboxed frame, a page with "
+            "Referrer-Policy: no-referrer); such pages could be anybody's and are always rejected"
+        )
+    return f"requests from pages of {origin!r} are rejected; add it to http.cors_origins if they should not be"
+
+
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """With users configured, let only them in (HTTP basic authentication)."""
+    """Require a configured user, if there are any (HTTP basic authentication)."""
     users = request.app[CONTEXT].settings().http.users
-    if not users or request.path in request.app[OPEN_TO_ALL]:
+    if request.path in request.app[OPEN_TO_ALL]:
+        return await handler(request)
+    if not users:
+        recognize(request)
         return await handler(request)
     header = request.headers.get("Authorization")
     try:
@@ -156,4 +160,6 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if name is None:
         challenge = {"WWW-Authenticate": 'Basic realm="DICOM gateway", charset="UTF-8"'}
         return error_answer(request, 401, headers=challenge)
+    recognize(request)
+    request[USER] = name
     return await handler(request)

@@ -1,15 +1,21 @@
-"""`/openapi.json`: the routes as an OpenAPI 3.1 document, for people's tools. What it says is `description.py`'s."""
+"""`/openapi.json`: the routes as an OpenAPI 3.1 document.
+
+Its content is declared beside each handler, see `route.py`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from gateway import __version__
 from gateway.web.context import CONTEXT
-from gateway.web.description import MEDIA_TYPES, PATH_PARAMETERS, QUERY_PARAMETERS, Operation, operations
 from gateway.web.rest.answers import json_answer
+from gateway.web.route import FLAG, SERVED, Parameter, Route
 from gateway.web.urls import root_url
 
 _ERROR: Final = {
@@ -26,26 +32,26 @@ _ERROR: Final = {
     },
     "required": ["HttpStatus", "Message"],
 }
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_FAILURE: Final = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
 
 
 async def document(request: web.Request) -> web.Response:
-    """This description of everything that can be asked, as an OpenAPI document."""
+    """The description of all resources, as an OpenAPI document."""
     with_users = bool(request.app[CONTEXT].settings().http.users)
     return json_answer(describe(request.app, root_url(request), with_users=with_users))
 
 
 def describe(app: web.Application, server: str, *, with_users: bool = False) -> dict[str, Any]:
-    """The document of an application that is reached at `server`."""
+    """The document of an application at the URL `server`."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations(app):
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    for route in app[SERVED]:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     components: dict[str, Any] = {
         "schemas": {"Error": _ERROR},
         "responses": {
             "Error": {
-                "description": "What went wrong, in the form that Orthanc has for it",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                "description": "The error, in the format of Orthanc",
+                **_FAILURE,
             }
         },
     }
@@ -67,45 +73,61 @@ def describe(app: web.Application, server: str, *, with_users: bool = False) -> 
     return made
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
-    described = [(name, "path", PATH_PARAMETERS.get(name, "")) for name in operation.parameters]
-    described += [(name, "query", text) for name, text in QUERY_PARAMETERS.get(operation.handler, {}).items()]
-    media_types = MEDIA_TYPES.get(operation.handler, ("application/json",))
-    success = {"description": "Success", "content": {kind: {} for kind in media_types}}
+def _operation(route: Route) -> dict[str, Any]:
+    summary, details = route.words
     made: dict[str, Any] = {
-        "operationId": f"{operation.method.lower()} {operation.path}",
-        "summary": operation.summary,
-        "tags": [_area(operation)],
-        "parameters": [_parameter(*each) for each in described],
-        "responses": {
-            **({"2XX": success} if media_types else {"302": {"description": "Where it is"}}),
-            "default": {"$ref": "#/components/responses/Error"},
-        },
+        "operationId": f"{route.method.lower()} {route.path}",
+        "summary": summary,
+        "tags": [route.area],
+        "parameters": [
+            *(_parameter(replace(each, required=True), "path") for each in route.parameters),
+            *(_parameter(each, "query") for each in route.query),
+        ],
+        "responses": {**_success(route), **_failures(route)},
     }
-    if operation.details:
-        made["description"] = operation.details
-    if operation.method in _WITH_BODY:
-        made["requestBody"] = {"content": {"*/*": {}}}
+    if details:
+        made["description"] = details
+    if route.body:
+        made["requestBody"] = {"content": {kind: {} for kind in route.body}}
     return made
 
 
-def _parameter(name: str, place: str, text: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if name.startswith("{"):
-        schema = {"type": "object", "additionalProperties": schema}  # each of its members is a parameter
+def _success(route: Route) -> dict[str, Any]:
+    if route.leads_on:
+        return {"3XX": {"description": "The location"}}
+    success: dict[str, Any] = {"description": "Success"}
+    if route.answers:
+        success["content"] = {kind: {} for kind in route.answers}
+    return {"2XX": success}
+
+
+def _failures(route: Route) -> dict[str, Any]:
+    error = {"$ref": "#/components/responses/Error"}
     return {
-        "name": name.strip("{}"),
-        "in": place,
-        "description": text,
-        "required": place == "path",
-        "schema": schema,
+        **{str(code): {**_FAILURE, "description": HTTPStatus(code).phrase} for code in route.errors},
+        "default": error,
     }
 
 
-def _area(operation: Operation) -> str:
-    module = operation.handler.partition(".")[0]
-    if module == "health":
-        return "Health"
-    if "dicom-web" in operation.path.split("/") or "wado" in operation.path.split("/"):
-        return "DICOMweb"
-    return "Pages" if {"ui", "ohif", ""} & set(operation.path.split("/")[1:3]) else "Management"
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "name": parameter.name,
+        "in": place,
+        "description": parameter.about,
+        "required": parameter.required,
+        "schema": parameter.schema,
+    }
+    if parameter.schema is FLAG:
+        made["allowEmptyValue"] = True
+    if not parameter.any_name and parameter.example and place == "query":
+        made["example"] = _value(parameter)
+    return made
+
+
+def _value(parameter: Parameter) -> Any:
+    """The example as a value of its type."""
+    kind = parameter.schema["type"]
+    return parameter.example if kind == "string" else msgspec.json.decode(parameter.example)
+
+
+ROUTES = (Route("GET", "/openapi.json", document),)

@@ -1,7 +1,7 @@
 """Sending an answer of any size in bounded memory, to clients of any speed.
 
-Here live the begin and end of a streamed answer, the minimum rate, and what happens when something fails after the
-status line has gone: the connection is cut, so that no client takes half an answer for a whole one.
+The begin and end of a streamed answer, the minimum rate, and the handling of a failure after the status line are here:
+the connection is aborted, so that no client takes half an answer for a whole one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from gateway.errors import GatewayError
 from gateway.web.context import CONTEXT
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _TICKS = 6
 
 
 class RateGuard:
-    """Lets go of a client that takes less than `min_rate` bytes a second for a whole window while we wait for it."""
+    """Aborts the connection of a client that is slower than `min_rate` bytes a second for a whole window."""
 
     def __init__(self, transport: asyncio.WriteTransport, min_rate: int, window: float = WINDOW) -> None:
         self._transport = transport
@@ -33,7 +34,7 @@ class RateGuard:
         self._taken = [-int(self._wanted)] * _TICKS
         self.sent = 0
         self.waiting = False
-        """Whether a write is pending; only then is the client the one who is slow."""
+        """Whether a write is pending; only then can the client be at fault."""
         self.expired = False
         self._timer = self._loop.call_later(self._interval, self._tick)
 
@@ -56,9 +57,9 @@ class RateGuard:
 async def stream(
     request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
 ) -> web.StreamResponse:
-    """Send `chunks` as the body; HEAD gets the header alone. Closes `chunks` whatever happens.
+    """Send `chunks` as the body; HEAD gets the header alone. Closes `chunks` in any case.
 
-    An error while the first chunk is made comes out of here, so that it can still become a proper answer.
+    An error before the first chunk is raised, so that it can still become an error answer.
     """
     async with aclosing(chunks) as source:
         first = await anext(source, b"")
@@ -69,21 +70,28 @@ async def stream(
         guard = RateGuard(transport, request.app[CONTEXT].settings().http.min_rate)
         try:
             await _write(response, guard, first)
-            first = b""  # or it stays for as long as the client takes for all the others
+            first = b""  # Frees the chunk, which a slow client would otherwise hold to the end.
             async for chunk in source:
                 await _write(response, guard, chunk)
             await response.write_eof()
         except Exception as error:
             transport.abort()
             if not guard.expired and not isinstance(error, ConnectionError):
-                log.exception("%s %s: cut off after %d bytes", request.method, request.path, guard.sent)
-        except asyncio.CancelledError:  # the client has gone, or we are stopping
+                known = isinstance(error, (GatewayError, OSError))
+                text = "%s %s: cut off after %d bytes: %s"
+                log.error(text, request.method, request.path, guard.sent, error, exc_info=not known)
+        except asyncio.CancelledError:  # the client is gone, or the gateway is stopping
             transport.abort()
             raise
         finally:
             guard.close()
             if guard.expired:
-                log.warning("%s %s: let go of %s: it takes too slowly", request.method, request.path, request.remote)
+                log.warning(
+                    "%s %s: closed, since %s reads too slowly",
+                    request.method,
+                    request.path,
+                    request.remote,
+                )
     return response
 
 

@@ -1,35 +1,59 @@
-"""URLs to resources of ours, by the names that `routes.py` gives them. No URL is spelled out here.
+"""URLs of the gateway's resources, by the names that `routes.py` assigns. No URL is spelled out here.
 
-They are what the client can follow: under the scheme, host and path that it used, which proxies in front of us may have
-changed on the way (`middlewares.as_seen_by_client`).
+They use the scheme, host and path of the client's request, which proxies may have changed
+(`middlewares.as_seen_by_client`).
 """
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from aiohttp import web
 
+PATIENT: Final = "patient."
+"""Prefix of the names of resources that repeat others for one patient alone."""
 PREFIX = web.RequestKey("prefix", str)
-"""Where a request keeps the path under which a proxy shows us."""
+"""The path under which a proxy serves the gateway, of a request."""
 
 
 def url_template(request: web.Request, name: str) -> str:
     """The absolute URL of a named resource as a format string with its path parameters: `…/studies/{study}`.
 
-    Host has been checked, and braces cannot be in it.
+    The Host was checked, and cannot contain braces.
     """
     return f"{root_url(request)}{request.app.router[name].canonical}"
 
 
+class ObjectUrl(NamedTuple):
+    """The URL of an object, as format strings of its UIDs: for unique ones, and for those that patients share."""
+
+    plain: str
+    of_patient: str
+    """URL in the patient's own DICOMweb root: `…/patients/{patient}/studies/{study}`."""
+
+    def of(self, patient: str, **parts: str | int) -> str:
+        """The URL; `patient` is the public id of the patient if another has a study of the same UID, else ''."""
+        return (self.of_patient if patient else self.plain).format(patient=patient, **parts)
+
+
+def object_url(request: web.Request, name: str) -> ObjectUrl:
+    """The URL of a named resource. A request in a patient's root gets URLs in that root."""
+    of_patient = url_template(request, PATIENT + name)
+    patient = request.match_info.get("patient")
+    plain = url_template(request, name) if patient is None else of_patient.replace("{patient}", patient)
+    return ObjectUrl(plain, of_patient)
+
+
 def root_url(request: web.Request) -> str:
-    """Where the paths of the router begin."""
+    """The URL before the paths of the router."""
     return f"{request.scheme}://{request.host}{request.get(PREFIX, '')}"
 
 
 def path_template(request: web.Request, name: str) -> str:
-    """The same without scheme and host, for pages of ours."""
+    """The path of a named resource as a format string, without scheme and host, for the gateway's pages."""
     return f"{request.get(PREFIX, '')}{request.app.router[name].canonical}"
 
 
 def path_to(request: web.Request, name: str, **parts: str) -> str:
-    """The path of a named resource, its parameters quoted as they must be."""
+    """The path of a named resource, with quoted parameters."""
     return f"{request.get(PREFIX, '')}{request.app.router[name].url_for(**parts)}"

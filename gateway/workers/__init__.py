@@ -1,1 +1,1 @@
-"""Several processes that are one gateway: a parent that binds the sockets, and workers that do everything else."""
+"""Several processes that form one gateway: a parent that binds the sockets, and workers that do everything else."""

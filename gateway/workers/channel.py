@@ -1,6 +1,6 @@
-"""What the parent and a worker say to each other: JSON, a line a message, over a pair of sockets.
+"""The channel between the parent and a worker: JSON messages, one per line, over a socket pair.
 
-The end of the channel is the end of the other side.
+The channel ends when the other side ends.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 
 from gateway.config import Settings
 
-_LONGEST = 64 << 20
+_MAX_MESSAGE_BYTES = 64 << 20
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker, first: who it is, and the descriptors that it has been given."""
+    """First message to a worker: its number, settings and inherited descriptors."""
 
     number: int
     count: int
@@ -25,49 +25,53 @@ class Begin(msgspec.Struct, tag=True):
     snapshot: int
     settings: Settings
     board: int
-    dicom: int
+    dicom: int | None
     tls: int | None
     web: int
     failures: list[str]
 
 
 class Use(msgspec.Struct, tag=True):
-    """To a worker: the settings from now on."""
+    """Message to a worker: new settings."""
 
     snapshot: int
     settings: Settings
 
 
 class Stop(msgspec.Struct, tag=True):
-    """To a worker: drain, and end."""
+    """Message to a worker: drain, and end."""
 
 
 class Listening(msgspec.Struct, tag=True):
-    """From a worker: it serves."""
+    """Message from a worker: it listens."""
 
 
 class Unfit(msgspec.Struct, tag=True):
-    """From a worker: it cannot start, or cannot use a snapshot, and why."""
+    """Message from a worker: the reason why it cannot start, or cannot use a snapshot."""
 
     why: str
     snapshot: int
 
 
 class Failed(msgspec.Struct, tag=True):
-    """Either way: nothing can be vouched for any more."""
+    """Either way: the store failed, and nothing may be acknowledged any more."""
 
     why: str
 
 
 class Jobs(msgspec.Struct, tag=True):
-    """Either way, in the end to the worker that does them: there is one more."""
+    """Either way, and finally to the worker that does them: a job was added."""
 
 
-Message = Begin | Use | Stop | Listening | Unfit | Failed | Jobs
+class Systems(msgspec.Struct, tag=True):
+    """Either way, in the end to all other workers: another system was added, changed or removed over REST."""
+
+
+Message = Begin | Use | Stop | Listening | Unfit | Failed | Jobs | Systems
 
 
 class Channel:
-    """One end."""
+    """One end of the channel."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -75,15 +79,15 @@ class Channel:
 
     @classmethod
     async def open(cls, end: socket.socket) -> Channel:
-        return cls(*await asyncio.open_unix_connection(sock=end, limit=_LONGEST))
+        return cls(*await asyncio.open_unix_connection(sock=end, limit=_MAX_MESSAGE_BYTES))
 
     def send(self, message: Message) -> None:
-        """Say it; to nobody where the other side has ended."""
+        """Send a message; dropped when the other side has ended."""
         if not self._writer.is_closing():
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What the other side says, until it ends."""
+        """Yield the messages of the other side, until it ends."""
         decoder = msgspec.json.Decoder(Message)
         try:
             while line := await self._reader.readline():

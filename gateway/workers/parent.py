@@ -1,16 +1,17 @@
-"""The parent of several workers: it binds the sockets, starts the workers and starts again those that die, hands on new
-settings, and lets all drain in the end. It serves nothing itself.
+"""The parent of several workers: binds the sockets, starts workers and restarts those that die, distributes new
+settings, and drains all at the end. The parent serves nothing itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
 import socket
-import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,29 +20,33 @@ import msgspec
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import server
-from gateway.archive.spawning import Deaths, command, ending
 from gateway.config import Settings
+from gateway.current_settings import AT_START, announce, keep_current, stamp_of, warn_of_unusable_folders
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.sharing import board
-from gateway.sharing.process import prepare_process
-from gateway.sharing.sockets import listen_dicom, listen_web, web_url
+from gateway.examination import examine
+from gateway.processes import board
+from gateway.processes.metrics_folder import MetricsFolder
+from gateway.processes.process import prepare_process
+from gateway.processes.sockets import bind, web_url
+from gateway.processes.spawning import command, ending
+from gateway.supervision import Deaths, lasting
 from gateway.telemetry import METRICS_FOLDER, setup_logging
-from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Unfit, Use
+from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use
 from gateway.workers.sizing import share
 
 log = logging.getLogger(__name__)
 
 _GRACE = 15.0
-"""Seconds beyond `dicom.drain_timeout` for answers under way, then SIGKILL."""
+"""Seconds beyond `dicom.drain_timeout` for running requests, then SIGKILL."""
 
 
 def as_started(first: Settings, now: Settings) -> Settings:
-    """The settings of now, but for what only a new start of the whole gateway takes.
+    """The current settings, except those that only a restart of the whole gateway changes, which stay as in `first`.
 
-    A worker that is started later must open the data folder that the others have, and speak as they do.
+    A worker that is restarted must open the same data folder as the others, and listen as they do.
     """
     replace = msgspec.structs.replace
-    for name in server.AT_START:
+    for name in AT_START:
         section, _, field = name.partition(".")
         kept = {field: getattr(getattr(first, section), field)}
         now = replace(now, **{section: replace(getattr(now, section), **kept)})
@@ -51,7 +56,7 @@ def as_started(first: Settings, now: Settings) -> Settings:
 
 
 class Worker:
-    """One of the places in the group, and the process that fills it now."""
+    """One place in the group, and its current process."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -63,36 +68,33 @@ class Worker:
 
 
 class Parent:
-    """Belongs to one event loop. `start`, `use` any number of times, `stop`."""
+    """Runs the workers: `start`, `use` any number of times, `stop`. Belongs to one event loop."""
 
     def __init__(self, settings: Settings, count: int) -> None:
         """Binds the sockets. Raises ConfigurationError."""
         prepare_process()
         self.settings = self._first = settings
-        self.sockets = listen_dicom(settings)
-        try:
-            self.web = listen_web(settings)
-        except ConfigurationError:
-            for each in self.sockets:
-                if each is not None:
-                    each.close()
-            raise
+        self.sockets = bind(settings)
         self.workers = [Worker(number) for number in range(1, count + 1)]
         self._board_descriptor = board.make(count)
-        self._board = board.Board(self._board_descriptor)
-        self._metrics = tempfile.TemporaryDirectory(prefix="dicom-gateway-metrics-", ignore_cleanup_errors=True)
+        self._board = board.Scoreboard(self._board_descriptor)
+        self._metrics = MetricsFolder()
         self._snapshot = 1
         self._failures: list[str] = []
         self._stopping = False
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Returns when all listen. Raises ConfigurationError or GatewayError with what the first cannot do.
+        """Start all workers; returns when all listen.
 
-        The first one alone opens the data folder, migrates and recovers; then come the others.
+        The first worker opens the data folder alone, migrates and recovers it; then the others start. Raises:
+        ConfigurationError or GatewayError with the reason of the first that cannot start.
         """
         for some in (self.workers[:1], self.workers[1:]):
-            self._keepers += [asyncio.create_task(self._keep(worker)) for worker in some]
+            self._keepers += [
+                asyncio.create_task(lasting(f"watching worker {worker.number}", functools.partial(self._keep, worker)))
+                for worker in some
+            ]
             await asyncio.gather(*(self._first_start(worker) for worker in some))
 
     async def _first_start(self, worker: Worker) -> None:
@@ -105,9 +107,9 @@ class Parent:
             raise kind(worker.unfit.why if worker.unfit else f"worker {worker.number} did not start; see the log")
 
     async def use(self, settings: Settings) -> None:
-        """Hand a checked snapshot on to all. Raises ConfigurationError, with nothing changed."""
-        ready = await asyncio.to_thread(server.examine, settings)
-        server.announce(self.settings, settings, ready)
+        """Send a checked snapshot to all workers. Raises ConfigurationError, with nothing changed."""
+        ready = await asyncio.to_thread(examine, settings)
+        announce(self.settings, settings, ready)
         self.settings, self._snapshot = settings, self._snapshot + 1
         setup_logging(settings.log.level, settings.log.format)
         part = self._part()
@@ -116,11 +118,11 @@ class Parent:
                 worker.channel.send(Use(self._snapshot, part))
 
     def _part(self) -> Settings:
-        """For each worker, now."""
+        """The current settings with each worker's share of the limits."""
         return share(as_started(self._first, self.settings), len(self.workers))
 
     async def stop(self) -> None:
-        """Let all drain and end, and close everything."""
+        """Drain and end all workers, and close everything."""
         self._stopping = True
         for worker in self.workers:
             if worker.channel is not None:
@@ -130,38 +132,40 @@ class Parent:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for each in (*self.sockets, self.web):
-            if each is not None:
-                each.close()
+        self.sockets.close()
         self._board.close()
-        self._metrics.cleanup()
+        self._metrics.close()
 
     async def _keep(self, worker: Worker) -> None:
-        """Have a process in this place, until we stop, or it cannot start in the beginning."""
+        """Run a process in one place, restarting it until the parent stops, unless the first start fails."""
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began, first = loop.time(), not worker.listening.is_set() and not worker.deaths.count
-            code = await self._live(worker)
+            try:
+                how = ending(await self._live(worker))
+            except OSError as error:
+                how = f"cannot be started: {error.strerror}"
+                if first:
+                    log.error("worker %d %s", worker.number, how)
             if self._stopping or (first and not worker.listening.is_set()):
                 return
             pause = worker.deaths.after(loop.time() - began)
             why = f": {worker.unfit.why}" if worker.unfit is not None else ""
-            log.error("worker %d %s%s; it is started again in %.1f s", worker.number, ending(code), why, pause)
+            log.error("worker %d %s%s; it is started again in %.1f s", worker.number, how, why, pause)
             await asyncio.sleep(pause)
 
     async def _live(self, worker: Worker) -> int:
-        """One process, from start to end. Its exit code, negative where a signal ended it."""
+        """Run one process to its end; returns its exit code, negative for a signal."""
         ours, theirs = socket.socketpair()
-        sockets = self.sockets
-        descriptors = [theirs.fileno(), self._board_descriptor, sockets.plain.fileno(), self.web.fileno()]
-        if sockets.tls is not None:
-            descriptors.append(sockets.tls.fileno())
+        plain, tls = (each.fileno() if each is not None else None for each in self.sockets[:2])
+        descriptors = [theirs.fileno(), self._board_descriptor]
+        descriptors += [each.fileno() for each in self.sockets if each is not None]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command("gateway.workers.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
-                env={**os.environ, METRICS_FOLDER: self._metrics.name},
+                env={**os.environ, METRICS_FOLDER: self._metrics.path},
             )
         except BaseException:
             ours.close()
@@ -178,15 +182,17 @@ class Parent:
                 snapshot=self._snapshot,
                 settings=self._part(),
                 board=self._board_descriptor,
-                dicom=sockets.plain.fileno(),
-                tls=sockets.tls.fileno() if sockets.tls is not None else None,
-                web=self.web.fileno(),
+                dicom=plain,
+                tls=tls,
+                web=self.sockets.web.fileno(),
                 failures=self._failures,
             )
         )
         if self._stopping:
             channel.send(Stop())
-        hearing = asyncio.create_task(self._hear(worker, channel))
+        hearing = asyncio.create_task(
+            lasting(f"hearing worker {worker.number}", functools.partial(self._hear, worker, channel))
+        )
         try:
             return await process.wait()
         finally:
@@ -198,7 +204,7 @@ class Parent:
             worker.channel = None
             await channel.close()
             self._board.clear(worker.number - 1)
-            mark_process_dead(process.pid, self._metrics.name)  # type: ignore[no-untyped-call]
+            mark_process_dead(process.pid, self._metrics.path)  # type: ignore[no-untyped-call]
 
     async def _hear(self, worker: Worker, channel: Channel) -> None:
         async for message in channel.messages():
@@ -209,19 +215,23 @@ class Parent:
                 case Unfit():
                     worker.unfit = message
                     if worker.listening.is_set() and message.snapshot == self._snapshot:
-                        log.error("worker %d goes on with the settings before: %s", worker.number, message.why)
+                        log.error("worker %d continues with the previous settings: %s", worker.number, message.why)
                 case Failed():
                     self._fail(f"worker {worker.number}: {message.why}", worker)
                 case Jobs():
                     if (first := self.workers[0].channel) is not None:
                         first.send(message)
+                case Systems():
+                    for other in self.workers:
+                        if other is not worker and other.channel is not None:
+                            other.channel.send(message)
                 case _:
                     pass
 
     def _fail(self, why: str, of: Worker) -> None:
-        """One disk is under all of them, so none may vouch for it; those that are started later neither."""
+        """Report a failure of the store to every other worker, and to those started later: all share one disk."""
         if why.removeprefix(f"worker {of.number}: ") in self._failures:
-            return  # One that we have told it.
+            return  # already reported by the parent
         self._failures.append(why)
         for worker in self.workers:
             if worker is not of and worker.channel is not None:
@@ -234,32 +244,32 @@ async def serve(
     *,
     config_file: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    on_listening: Callable[[tuple[str, int], tuple[str, int] | None, str], None] = lambda dicom, tls, web: None,
+    on_listening: server.OnListening = lambda dicom, tls, web: None,
 ) -> int:
-    """As `server.serve`, in so many processes."""
+    """Serve like `server.serve`, in `count` processes."""
     loop = asyncio.get_running_loop()
-    stop, asked = asyncio.Event(), asyncio.Event()
-    read = await server.stamp_of(config_file)
-    await asyncio.to_thread(server.examine, settings)
+    stop, reload_requested = asyncio.Event(), asyncio.Event()
+    read, began = await stamp_of(config_file), time.monotonic()
+    await asyncio.to_thread(examine, settings)
     parent = Parent(settings, count)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     keeper: asyncio.Task[None] | None = None
     try:
         await parent.start()
-        keeper = loop.create_task(server.keep_current(parent, config_file, overrides, asked, read))
-        plain, tls = parent.sockets
-        on_listening(
-            plain.getsockname()[:2],
-            tls.getsockname()[:2] if tls is not None else None,
-            web_url(settings.http, parent.web.getsockname()[1]),
-        )
+        await warn_of_unusable_folders(settings)
+        keeper = loop.create_task(keep_current(parent, config_file, overrides, reload_requested, read))
+        plain, tls = (each.getsockname()[:2] if each is not None else None for each in parent.sockets[:2])
+        url = web_url(settings.http, parent.sockets.web.getsockname()[1])
+        server.log_start(settings, plain, tls, url, count)
+        on_listening(plain, tls, url)
         await stop.wait()
     finally:
         if keeper is not None:
             keeper.cancel()
         await parent.stop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+    server.log_stop(began)
     return 0

@@ -1,10 +1,8 @@
-"""How many workers, and what each may have of what the settings allow all of them together. Pure but for a look at
-the machine."""
+"""The number of workers, and each worker's share of the limits. Pure except for reading the machine's CPUs."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import msgspec
@@ -12,15 +10,15 @@ import msgspec
 from gateway.config import Settings
 from gateway.net.buffers import BLOCK_SIZE
 
-_MOST = 8
-"""Workers that are started where nobody says how many: the one writer of the database is what limits more."""
+_MAX_WORKERS = 8
+"""Workers by default: beyond that the single writer of the database is the limit."""
 _CPUS_EACH = 2
-"""A worker that is busy keeps its loop, and its threads that write, sync, compress and decode, on about two."""
+"""A busy worker uses about two CPUs, for its loop and for threads that write, sync, compress and decode."""
 
 
 def cpus() -> int:
-    """CPUs that we may use: of the affinity mask, and of the quota of our control group (version 2)."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPUs available to this process: by affinity mask, and by the quota of the control group (version 2)."""
+    usable = len(os.sched_getaffinity(0))
     try:
         group = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].split("\n")[0]
         quota, period = (Path("/sys/fs/cgroup") / group / "cpu.max").read_text().split()
@@ -32,15 +30,13 @@ def cpus() -> int:
 
 
 def number_of_workers(settings: Settings) -> int:
-    """As the settings say, or as the machine gives: one up to three CPUs, where a second would only take turns with
-    the first and cost its memory. One where there is no Linux."""
-    if sys.platform != "linux":
-        return 1
-    return settings.server.workers or max(1, min(_MOST, cpus() // _CPUS_EACH))
+    """The configured number of workers, or one up to three CPUs, where a second would only take turns with the first
+    and cost its memory."""
+    return settings.server.workers or max(1, min(_MAX_WORKERS, cpus() // _CPUS_EACH))
 
 
 def share(settings: Settings, workers: int) -> Settings:
-    """The settings for one of so many workers. Limits on associations are not divided: all count together."""
+    """The settings of one of several workers. Limits on associations are not divided: they count over all workers."""
 
     def part(number: int, least: int = 1) -> int:
         return max(least, number // workers)

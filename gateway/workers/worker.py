@@ -1,6 +1,6 @@
-"""One worker: a gateway on sockets that it has been given, which lives no longer than its parent.
+"""One worker: a gateway on inherited sockets, which dies with its parent.
 
-Everything that it serves is `gateway/server.py`; here are its beginning, what the parent tells it, and its end.
+`gateway/server.py` has the gateway; its start, the messages of the parent, and its end are here.
 """
 
 from __future__ import annotations
@@ -17,27 +17,44 @@ import uvloop
 
 from gateway import server
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.sharing.board import Board
-from gateway.sharing.group import Group
+from gateway.processes.board import Scoreboard
+from gateway.processes.group import Group
+from gateway.processes.sockets import Sockets
+from gateway.storage.failures import NO_DESCRIPTORS
+from gateway.supervision import lasting
 from gateway.telemetry import setup_logging
-from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Unfit, Use
+from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use
 
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _WAKE_EVERY = 0.02
-"""Seconds between two words to the parent that there are jobs."""
+"""Seconds between two messages to the parent about new jobs."""
 
 
 def main() -> None:
-    """Run with the descriptor of the channel as the only argument."""
+    """Run a worker. The only argument is the descriptor of the channel."""
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # of the terminal, to the whole group: the parent decides
-    sys.exit(uvloop.run(_run(socket.socket(fileno=int(sys.argv[1])))))
+        signal.signal(number, signal.SIG_IGN)  # the terminal signals the whole group: the parent decides
+    try:
+        sys.exit(uvloop.run(_run(socket.socket(fileno=int(sys.argv[1])))))
+    except Exception as error:
+        if not _lacks_descriptors(error):
+            raise
+        sys.exit("a worker cannot run: the limit on open files is reached; raise it")
+
+
+def _lacks_descriptors(error: BaseException | None) -> bool:
+    """Whether a lack of descriptors is behind an error; uvloop raises others while it closes a loop that met one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
+            return True
+        error = error.__context__
+    return False
 
 
 def die_with(parent: int) -> None:
-    """From now on the kernel kills us when our parent dies; it may have died already."""
+    """Have the kernel kill this process when its parent dies; exit at once if that has happened already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -52,46 +69,51 @@ async def _run(end: socket.socket) -> int:
     settings = begin.settings
     setup_logging(settings.log.level, settings.log.format, worker=begin.number)
     loop = asyncio.get_running_loop()
-    telling: list[asyncio.TimerHandle] = []
+    pending: list[asyncio.TimerHandle] = []
 
-    def tell_jobs() -> None:
-        if not telling:
-            telling.append(loop.call_later(_WAKE_EVERY, told))
+    def report_job() -> None:
+        if not pending:
+            pending.append(loop.call_later(_WAKE_EVERY, send_jobs))
 
-    def told() -> None:
-        telling.clear()
+    def send_jobs() -> None:
+        pending.clear()
         channel.send(Jobs())
 
     group = Group(
         number=begin.number,
         count=begin.count,
-        board=Board(begin.board, begin.number - 1),
-        dicom=socket.socket(fileno=begin.dicom),
-        tls=socket.socket(fileno=begin.tls) if begin.tls is not None else None,
-        web=socket.socket(fileno=begin.web),
+        board=Scoreboard(begin.board, begin.number - 1),
+        sockets=Sockets(
+            socket.socket(fileno=begin.dicom) if begin.dicom is not None else None,
+            socket.socket(fileno=begin.tls) if begin.tls is not None else None,
+            socket.socket(fileno=begin.web),
+        ),
         failures=begin.failures,
-        tell_failure=lambda why: channel.send(Failed(why)),
-        tell_jobs=tell_jobs,
+        report_failure=lambda why: channel.send(Failed(why)),
+        report_job=report_job,
+        report_systems=lambda: channel.send(Systems()),
     )
     try:
         async with server.running(settings, group) as gateway:
             stop = asyncio.Event()
             loop.add_signal_handler(signal.SIGTERM, stop.set)
-            reporting = loop.create_task(group.keep_reporting())
+            reporting = loop.create_task(lasting("reporting to the other workers", group.report_forever))
 
             async def listen() -> None:
                 async for message in messages:
                     if isinstance(message, Use):
                         await _use(gateway, channel, message)
                     elif isinstance(message, Failed):
-                        gateway.folder.health.fail(message.why)
+                        gateway.health.fail(message.why)
                     elif isinstance(message, Jobs):
-                        group.wake_jobs()
+                        gateway.jobs_added.set()
+                    elif isinstance(message, Systems):
+                        await gateway.refresh_systems()
                     elif isinstance(message, Stop):
                         stop.set()
-                os._exit(1)  # Our parent has gone: another gateway may be on its way, and nobody would stop us.
+                os._exit(1)  # The parent died: another gateway may be starting, and this worker could not be stopped.
 
-            listening = loop.create_task(listen())
+            listening = loop.create_task(lasting("hearing the parent", listen))
             channel.send(Listening())
             await stop.wait()
         for task in (reporting, listening):

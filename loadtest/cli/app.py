@@ -1,4 +1,4 @@
-"""The command as a whole. Exit codes: 0 all went well, 1 something failed, is missing or differs, 2 used wrongly."""
+"""The whole command. Exit codes: 0 all went well, 1 something failed, is missing or differs, 2 wrong use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app.command("sink")(sink.command)
 
 
 def main() -> None:
-    """Run the command line; every error on purpose becomes one line on standard error, never a traceback."""
+    """Run the command line; every expected error becomes one line on standard error, never a traceback."""
     try:
         app()
     except ConfigurationError as error:

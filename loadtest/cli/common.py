@@ -1,4 +1,4 @@
-"""What the commands share: options, output, running on the loop."""
+"""Parts shared by the commands: options, output, running on the loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a report there: one page that stands alone.", dir_okay=False),
+    typer.Option("--html", metavar="FILE", help="Write a report to this file: one page of HTML.", dir_okay=False),
 ]
 SizeOption = Annotated[
     str, typer.Option(help="Pixels of an instance (8KB, 512KB, 1GB), or ct, mr, pet, cr, dx, mg, us, us-cine, xa.")
@@ -28,12 +28,10 @@ SizeOption = Annotated[
 
 CaOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE", help="PEM file with the authorities that are trusted, for TLS and https.", exists=True
-    ),
+    typer.Option(metavar="FILE", help="PEM file with the trusted authorities, for TLS and https.", exists=True),
 ]
 CertificateOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="PEM file with the certificate that we show.", exists=True)
+    Path | None, typer.Option(metavar="FILE", help="PEM file with our certificate.", exists=True)
 ]
 KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file with its key.", exists=True)]
 
@@ -57,19 +55,20 @@ def web_of(url: str | None, option: str) -> Web | None:
 
 
 def trust_of(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """None where nothing is said."""
+    """The TLS context of the options; None without any."""
+    from gateway.errors import ConfigurationError
     from loadtest.target import trust
 
     if not any((authorities, certificate, key)):
         return None
     try:
         return trust(authorities, certificate, key)
-    except OSError as error:
+    except ConfigurationError as error:
         raise typer.BadParameter(f"the files for TLS cannot be used: {error}", param_hint="--tls-ca") from None
 
 
 def listed(text: str, known: Collection[str], option: str) -> list[str]:
-    """Names with commas, each of them known, none twice."""
+    """Names separated by commas, each of them known, none twice."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := [name for name in names if name not in known]:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(known)}", param_hint=option)

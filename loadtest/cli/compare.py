@@ -1,4 +1,4 @@
-"""`compare`: servers side by side on this machine."""
+"""`compare`: compares servers on this machine."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ _PEERS = "gateway,orthanc,orthanc-tuned,storescp,storescp-tuned,dcmqrscp-tuned,p
 def command(
     rows: Annotated[
         str,
-        typer.Option(help="What is measured, with commas: names of rows, or table, quick, memory, all. See --list."),
+        typer.Option(help="Rows to measure, separated by commas: names, or table, quick, memory, all. See --list."),
     ] = "table",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each server gets each work.")] = 3,
-    scale: Annotated[float, typer.Option(min=0.0001, help="Multiplies how much is done in one run.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each row for each server.")] = 3,
+    scale: Annotated[float, typer.Option(min=0.0001, help="Multiplies the amount of work of a run.")] = 1.0,
     peers: Annotated[
-        str, typer.Option(help="Servers to start, with commas; the sink shows what the sender itself can do.")
+        str, typer.Option(help="Servers to start, separated by commas; the sink shows what the sender itself can do.")
     ] = _PEERS,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where the servers keep their data meanwhile: the disk that is measured.", file_okay=False),
+        typer.Option(help="Folder for the servers' data, on the disk to measure.", file_okay=False),
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="List the rows and the servers instead.")] = False,
     html: common.HtmlOption = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the goals there, as a table in Markdown.", dir_okay=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a table of the goals to this file, as Markdown.", dir_okay=False),
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a plot of the ratios there.", dir_okay=False)
+        Path | None, typer.Option(metavar="FILE", help="Write a plot of the ratios to this file.", dir_okay=False)
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Give the gateway and others the same work in turn; print figures, ratios, and goals held or missed.
+    """Give the gateway and other servers the same work in turn; print figures, ratios, and goals held or missed.
 
-    "-tuned" is a server as it is installed but with TCP_NODELAY=1 (for DCMTK's clients: on both sides).
+    "-tuned" is an installed server with TCP_NODELAY=1 added (for DCMTK's clients: on both sides).
     """
     from loadtest.compare import rounds as turns
     from loadtest.compare.rows import GROUPS, ROWS

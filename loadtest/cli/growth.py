@@ -1,4 +1,4 @@
-"""`growth`: whether a server is as fast when it is full as when it is empty."""
+"""`growth`: measures a server as it fills."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from loadtest.cli import common
 
 def command(
     steps: Annotated[
-        str, typer.Option(help="Instances that it holds where it is measured, with commas, rising.")
+        str, typer.Option(help="Numbers of instances at which to measure, separated by commas, rising.")
     ] = "0,200000,1000000",
     server: Annotated[str, typer.Option(help="Server to start: gateway, orthanc, orthanc-tuned.")] = "gateway",
-    count: Annotated[int, typer.Option(min=8, help="Instances that are stored to measure it.")] = 4000,
+    count: Annotated[int, typer.Option(min=8, help="Instances stored for one measurement.")] = 4000,
     folder: Annotated[
-        Path | None, typer.Option(help="Where the server keeps its data meanwhile: the disk.", file_okay=False)
+        Path | None, typer.Option(help="Folder for the server's data, on the disk to measure.", file_okay=False)
     ] = None,
     html: common.HtmlOption = None,
     as_json: common.JsonOption = False,
@@ -61,5 +61,5 @@ def _steps(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() for part in parts) or sorted(set(map(int, parts))) != [
         *map(int, parts)
     ]:
-        raise typer.BadParameter("rising numbers with commas: 0,200000,1000000", param_hint="--steps")
+        raise typer.BadParameter("rising numbers separated by commas: 0,200000,1000000", param_hint="--steps")
     return [int(part) for part in parts]

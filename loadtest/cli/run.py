@@ -1,4 +1,4 @@
-"""`run`: a scenario against a server."""
+"""`run`: runs a scenario against a server."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="SCENARIO", help="One that `scenarios` lists, or a TOML file.")],
+    name: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario of `scenarios`, or a TOML file.")],
     to: Annotated[str | None, typer.Option(metavar="AET@HOST:PORT", help="DICOM node.")] = None,
     web: Annotated[
         str | None, typer.Option(metavar="URL", help="DICOMweb service: http://user:password@HOST:8042/dicom-web.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="Start this server for it, on this machine: gateway, orthanc, sink, …")
+        str | None, typer.Option(help="Start this server on this machine: gateway, orthanc, sink, …")
     ] = None,
-    calling: Annotated[str, typer.Option("--aet", help="AE title that we call ourselves.")] = "LOADTEST",
+    calling: Annotated[str, typer.Option("--aet", help="Our AE title.")] = "LOADTEST",
     move_to: Annotated[
         str | None,
-        typer.Option(metavar="AET[:PORT]", help="Destination of C-MOVE; with a port we listen there for it."),
+        typer.Option(metavar="AET[:PORT]", help="Destination of C-MOVE; with a port, this program listens there."),
     ] = None,
     duration: Annotated[str | None, typer.Option(help="Instead of the scenario's: 90, 15min, 4h.")] = None,
     scale: Annotated[
         float, typer.Option(min=0.0001, help="Multiplies counts, rates and numbers of connections.")
     ] = 1.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a connection or an answer.")] = 60.0,
-    verify: Annotated[bool, typer.Option(help="Then ask the server for all that it has acknowledged.")] = True,
-    ceiling: Annotated[bool, typer.Option(help="First measure what the generator itself can do.")] = True,
+    verify: Annotated[bool, typer.Option(help="Afterwards, ask the server for all that it acknowledged.")] = True,
+    ceiling: Annotated[bool, typer.Option(help="First, measure what the generator itself can do.")] = True,
     existing: Annotated[
-        int, typer.Option(min=0, help="Look up so many studies that the server has, for those who read.")
+        int, typer.Option(min=0, help="Number of the server's existing studies to use for reading.")
     ] = 0,
     pid: Annotated[
-        int | None, typer.Option(help="Watch this process; by default whoever listens there, if on this machine.")
+        int | None, typer.Option(help="Watch this process; by default the one that listens there, if on this machine.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory that the server is allowed (400MB), for the report.")
+        str | None, typer.Option(metavar="SIZE", help="Memory budget of the server (400MB), for the report.")
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Call the DICOM node over TLS.")] = False,
     tls_ca: common.CaOption = None,
@@ -54,7 +54,7 @@ def command(
     html: common.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Run a scenario, show how it goes, and report. Ctrl-C ends it early."""
+    """Run a scenario with live progress, and report. Ctrl-C ends it early."""
     from loadtest import live, peers, run
     from loadtest.cli import show
     from loadtest.existing import studies_of
@@ -65,7 +65,7 @@ def command(
     with contextlib.ExitStack() as stack:
         if start is not None:
             if to or web:
-                raise typer.BadParameter("a server that is started needs no --to and no --web", param_hint="--start")
+                raise typer.BadParameter("--start excludes --to and --web", param_hint="--start")
             (start,) = common.listed(start, peers.PEERS, "--start")
             target = _started(start, stack, options, calling, timeout)
         else:
@@ -88,7 +88,7 @@ def _target(
     from loadtest.target import Target, parse_node
 
     if not to and not web:
-        raise typer.BadParameter("name a server: --to AET@HOST:PORT, --web URL, or have one started: --start gateway")
+        raise typer.BadParameter("name a server: --to AET@HOST:PORT, --web URL, or start one: --start gateway")
     try:
         aet, host, port = parse_node(to) if to else ("", "", 0)
     except ValueError as error:
@@ -102,7 +102,7 @@ def _target(
 
 
 def _started(name: str, stack: contextlib.ExitStack, options: Options, calling: str, timeout: float) -> Target:
-    """A server of our own, in a folder that is deleted afterwards; it may send to us."""
+    """Start a server in a folder that is deleted afterwards; returns it as a target that may send to us."""
     from loadtest import peers
     from loadtest.target import Target, Web
 

@@ -1,4 +1,4 @@
-"""`scenarios`: what comes along, a sentence each."""
+"""`scenarios`: lists the scenarios that are included."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loadtest.cli import common
 
 
 def command(
-    show: Annotated[str, typer.Argument(metavar="[NAME]", help="Print this one, as a beginning for your own.")] = "",
+    show: Annotated[str, typer.Argument(metavar="[NAME]", help="Print this one, as a start for your own.")] = "",
     as_json: common.JsonOption = False,
 ) -> None:
     """List the scenarios that `run` knows by name, or print one."""

@@ -1,4 +1,4 @@
-"""Puts a result out as it was asked for, and ends the command with the exit code that it deserves."""
+"""The output of a result, and the exit code of the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loadtest.run import Result
 
 
 def result(result: Result, html: Path | None, *, as_json: bool) -> None:
-    """Raises typer.Exit(1) where anything failed, is missing or differs."""
+    """Print or write a result. Raises typer.Exit(1) when anything failed, is missing or differs."""
     from loadtest.report import html as pages
     from loadtest.report import text
 

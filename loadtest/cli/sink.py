@@ -1,4 +1,4 @@
-"""`sink`: the server that answers at once, on its own, to learn what a network gives."""
+"""`sink`: a server that answers at once, to measure what the network allows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from loadtest.cli import common
 
 def command(
     host: Annotated[str, typer.Argument()] = "127.0.0.1",
-    port: Annotated[int, typer.Argument(min=0, max=65535, help="Of DICOM; 0 for any.")] = 11112,
-    web_port: Annotated[int, typer.Option(min=0, max=65535, help="Of DICOMweb; 0 for any.")] = 8080,
+    port: Annotated[int, typer.Argument(min=0, max=65535, help="DICOM port; 0 for any.")] = 11112,
+    web_port: Annotated[int, typer.Option(min=0, max=65535, help="DICOMweb port; 0 for any.")] = 8080,
 ) -> None:
-    """Accept everything, answer at once, keep nothing, until Ctrl-C."""
+    """Accept everything, answer at once, store nothing, until Ctrl-C."""
     from loadtest import run, sink
 
     run.open_files_to_the_limit()

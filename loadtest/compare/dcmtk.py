@@ -1,6 +1,6 @@
-"""DCMTK's clients as they are installed, as the load: what most devices and workstations amount to.
+"""DCMTK's unmodified clients as the load, which most devices and workstations resemble.
 
-Each is timed from its start to its end. It is tuned (TCP_NODELAY=1) when the server is, and left as it is otherwise.
+Each is timed from start to end, and tuned (TCP_NODELAY=1) if the server is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIMEOUT = 300.0
 
 
 def write_files(folder: Path, preset: Preset, count: int) -> None:
-    """Replace what is in the folder by `count` new instances as files."""
+    """Replace the content of a folder by `count` new instances as files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, instance in enumerate(Synthetic(preset, count).feed(0, 1)):
@@ -37,7 +37,7 @@ def write_files(folder: Path, preset: Preset, count: int) -> None:
 
 
 def storescu(peer: peers.Peer, folder: Path) -> Measured:
-    """Send the files in the folder over one association. Seconds."""
+    """Send the files of a folder over one association. Seconds."""
     return _timed(peer, "storescu", ["--scan-directories"], [str(folder)])
 
 
@@ -59,13 +59,13 @@ def movescu(peer: peers.Peer, study: str, destination: str) -> Measured:
 
 
 def getscu(peer: peers.Peer, study: str, count: int, folder: Path) -> Measured:
-    """Fetch a study of `count` instances into the folder, which is emptied before. Seconds."""
+    """Fetch a study of `count` instances into a folder, which is emptied before. Seconds."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     measured = _timed(peer, "getscu", ["-S", "-od", str(folder), *_keys(study)], [])
-    came = sum(1 for _ in folder.iterdir())
-    if not measured.trouble and came < count:
-        return Measured(measured.value, f"getscu: {came} of {count} instances came")
+    received = sum(1 for _ in folder.iterdir())
+    if not measured.trouble and received < count:
+        return Measured(measured.value, f"getscu: {received} of {count} instances arrived")
     return measured
 
 
@@ -86,10 +86,10 @@ def _timed(peer: peers.Peer, name: str, options: Sequence[str], rest: Sequence[s
             stderr=subprocess.PIPE,
             timeout=_TIMEOUT,
         )
-        code, said = done.returncode, done.stderr.decode(errors="replace").strip().splitlines()
+        code, lines = done.returncode, done.stderr.decode(errors="replace").strip().splitlines()
     except subprocess.TimeoutExpired:
-        code, said = -1, [f"not done in {_TIMEOUT:g} s"]
+        code, lines = -1, [f"not done in {_TIMEOUT:g} s"]
     seconds = time.perf_counter() - began
-    if code == 0 and not any(line.startswith("E: ") for line in said):
+    if code == 0 and not any(line.startswith("E: ") for line in lines):
         return Measured(seconds)
-    return Measured(seconds, f"{name}: {said[-1] if said else f'exit code {code}'}")
+    return Measured(seconds, f"{name}: {lines[-1] if lines else f'exit code {code}'}")

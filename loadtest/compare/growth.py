@@ -1,7 +1,7 @@
-"""How a server fares as it fills: the same four kinds of work once it holds so many instances, step by step.
+"""Growth: the same four kinds of work once a server holds a number of instances, step by step.
 
-It is filled as it is in life, by C-STORE, with small instances in studies of several series: what a step costs is the
-index and the folders, not pixels. Rates of other work, and other servers beside this one, are in `rows.py`.
+It is filled as in practice, by C-STORE, with small instances in studies of several series: a step costs the index and
+the folders, not pixels. `rows.py` measures other work, and compares servers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DATA: Final = {
     "cr": Data(size="64B", series=1, instances=2),
     "us": Data(size="64B", series=1, instances=18),
 }
-"""What fills it: of each patient a study, 80 instances on average, 2.5 series."""
+"""The data of a fill: each patient has one study, of 80 instances and 2.5 series on average."""
 _MEASURED: Final = {"study": Data(size="8KB", series=2, instances=25)}
 _FILL_AT_ONCE: Final = 16
 _KINDS: Final = {
@@ -41,23 +41,23 @@ _KINDS: Final = {
 }
 """Each kind of work with its unit; more is better."""
 _GOALS: Final = {"intake": Goal(0.9), "qido": Goal(0.5)}
-"""What must be left of the first step's figure at the last."""
+"""The share of the first step's figure that must be left at the last."""
 
 Progress = Callable[[int, int, str], None]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured once the server held so many instances."""
+    """The measurements at one number of instances."""
 
     planned: int
     instances: int
-    """That it really held before it was measured."""
+    """The number that it really held before the measurement."""
     filled_in: float
-    """Seconds since the step before."""
+    """Seconds since the previous step."""
     figures: dict[str, float]
-    """Kind of work to its figure; a kind in which anything failed is not there."""
+    """Kind of work to its figure, without kinds in which anything failed."""
     memory: int
-    """Bytes resident after it."""
+    """Bytes resident afterwards."""
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         return _KINDS
 
     def share(self, kind: str, step: Step) -> float | None:
-        """What is left of the first step's figure; 1 is all of it."""
+        """The share of the first step's figure; 1 is all of it."""
         first, now = self.steps[0].figures.get(kind), step.figures.get(kind)
         return now / first if first and now is not None else None
 
@@ -92,7 +92,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def grow(peer: peers.Peer, steps: Sequence[int], count: int, progress: Progress = lambda *_: None) -> Growth:
-    """Fill the server to each of the steps in turn and measure there; `count` is how much one measurement does."""
+    """Fill the server to each step in turn and measure there; `count` is the amount of work of one measurement."""
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     clock = time.perf_counter()
     troubles: list[str] = []
@@ -106,13 +106,13 @@ def grow(peer: peers.Peer, steps: Sequence[int], count: int, progress: Progress 
         since = time.perf_counter()
         progress(held, steps[-1], f"filling to {planned:,}")
         while held < planned and not troubles:
-            # In portions, so that somebody who looks sees it grow.
+            # In portions, so that progress is visible.
             held += _instances(_fill(peer, min(planned - held, 20_000)), troubles)
             progress(held, steps[-1], f"filling to {planned:,}")
         filled_in = time.perf_counter() - since
         progress(held, steps[-1], f"measuring at {held:,}")
         before = held
-        os.sync()  # What filling has left to be written is not the measurement's burden.
+        os.sync()  # Pages left dirty by the fill must not slow the measurement.
         summary = _intake(peer, count, shelf.add)
         held += _instances(summary, troubles)
         figures = {} if trouble_of(summary) else {"intake": summary.instances_per_second}
@@ -142,7 +142,7 @@ def _intake(peer: peers.Peer, count: int, acknowledged: Callable[[Instance], Non
 
 
 def _read(peer: peers.Peer, shelf: Library, *, count: int, troubles: list[str]) -> dict[str, float]:
-    """The figures of those who read: studies of all steps, early and late ones."""
+    """The figures of reading: studies of all steps, early and late ones."""
     places: Sequence[Place] = shelf.all()
     work = {
         "qido": Work(do="qido", count=count, at_once=8),

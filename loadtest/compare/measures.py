@@ -1,7 +1,7 @@
-"""How one run of one row is done: a piece of work by our own generator, or a client of DCMTK's.
+"""The measurement of one run of a row: work of our own generator, or of a client of DCMTK.
 
-A measure is called with the stand, a server that runs, and how much is to be done; it answers with one figure.
-What memory a server takes is measured in `memory.py`.
+A measure is called with the stand, a running server, and the amount of work; it returns one figure. `memory.py`
+measures the memory of a server.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ _SINKS_OWN = Place("2.25.1", "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2")
 
 @dataclasses.dataclass
 class Stand:
-    """What the measures of a comparison share."""
+    """State shared by the measures of a comparison."""
 
     folder: Path
-    """For files that clients send and receive, on the disk that is measured."""
+    """Folder for files that clients send and receive, on the measured disk."""
     start: Callable[[str, str], contextlib.AbstractContextManager[peers.Peer]]
     """Starts a server by its name, in a folder of that name on the same disk."""
     destination: str = "SINK"
-    """Where a C-MOVE sends to."""
+    """Destination of a C-MOVE."""
     disk: Disk = dataclasses.field(default_factory=Disk)
     _studies: dict[tuple[int, str, int], list[Place]] = dataclasses.field(default_factory=dict)
 
     def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:
-        """A study of `count` instances that the server has; stored now, unless it was before and a `new` one is not
-        asked for. Raises Unprepared.
-        """
+        """A study of `count` instances on the server, stored now unless it exists and `new` is false. Raises
+        Unprepared."""
         if peer.name == SINK:
             return [_SINKS_OWN]
         key = (peer.pid, size, count)
@@ -68,7 +67,7 @@ def store_study(peer: peers.Peer, size: str, count: int) -> list[Place]:
     )
     summary = run_work(scenario, target_of(peer), acknowledged=shelf.add)
     if not summary.complete:
-        raise engine.Unprepared(f"{peer.name} did not take the study to be read: {trouble_of(summary)}")
+        raise engine.Unprepared(f"{peer.name} did not store the study to be read: {trouble_of(summary)}")
     return shelf.study()
 
 
@@ -79,7 +78,7 @@ def run_work(
     places: Sequence[Place] = (),
     acknowledged: Callable[[Instance], None] = lambda instance: None,
 ) -> Summary:
-    """A scenario of one piece of work, to its end."""
+    """Run a scenario of one piece of work to its end."""
     import uvloop
 
     (stats,) = uvloop.run(engine.run(scenario, target, places=places, acknowledged=acknowledged))
@@ -87,16 +86,16 @@ def run_work(
 
 
 def trouble_of(summary: Summary) -> str:
-    """What failed first; empty where nothing did."""
+    """The first failure; empty for none."""
     return "" if summary.complete else next(iter(summary.failures), "not everything was done")
 
 
 def intake(size: str, associations: int, *, window: int = 1) -> Measure:
-    """C-STORE by our own sender, new instances in each run. Instances a second."""
+    """C-STORE by our own sender, with new instances in each run. Instances a second."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="store", data=size, count=max(count, associations), at_once=associations, window=window)
-        stand.disk.rest(peer.folder)  # What others have left to be written is not this one's burden.
+        stand.disk.rest(peer.folder)  # Dirty pages of others must not slow this run.
         summary = run_work(Scenario(title="intake", about="", work=(work,)), target_of(peer))
         return Measured(summary.instances_per_second, trouble_of(summary))
 
@@ -104,7 +103,7 @@ def intake(size: str, associations: int, *, window: int = 1) -> Measure:
 
 
 def stow(size: str) -> Measure:
-    """One STOW-RS request with everything in it. Instances a second."""
+    """One STOW-RS request with all instances. Instances a second."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         work = Work(do="stow", data=size, count=1, batch=count)
@@ -116,7 +115,7 @@ def stow(size: str) -> Measure:
 
 
 def read(do: Kind, figure: str, *, size: str = "512KB", instances: int = 1, at_once: int = 1) -> Measure:
-    """A kind of reading, `count` times, of a study of so many instances. The figure is an attribute of Summary."""
+    """A kind of reading, `count` times, of a study of `instances` instances. The figure is an attribute of Summary."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         places = stand.study(peer, size, instances)
@@ -128,7 +127,7 @@ def read(do: Kind, figure: str, *, size: str = "512KB", instances: int = 1, at_o
 
 
 def search(studies: int, at_once: int) -> Measure:
-    """QIDO-RS for 25 studies, of a server that has at least so many. Answers a second."""
+    """QIDO-RS for 25 studies, on a server that has at least `studies`. Answers a second."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         for number in range(studies):
@@ -141,8 +140,8 @@ def search(studies: int, at_once: int) -> Measure:
 
 
 def metadata(*, cold: bool, instances: int) -> Measure:
-    """The metadata of a study: cold, of one that nobody has asked for and that is not in the page cache; or warm, of
-    one that was asked for before. Seconds for one answer, the median of `count` where it is warm.
+    """The metadata of a study: cold, never requested before and not in the page cache; or warm, requested before.
+    Seconds for one answer; the median of `count` if warm.
     """
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:

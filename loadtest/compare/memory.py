@@ -1,4 +1,4 @@
-"""What memory a server takes for work that is meant to take little: measured while it works, in megabytes."""
+"""The memory of a server for work that should need little: measured while it works, in megabytes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from loadtest.target import Target
 from loadtest.watch import Usage, Watch
 
 _RECEIVE_BUFFER = 16 << 10
-"""Bytes that the kernel takes for a slow reader."""
+"""Bytes of the kernel's buffer of a slow reader."""
 _SIP = 4 << 10
-"""Bytes that a slow reader takes at a time."""
+"""Bytes that a slow reader reads at a time."""
 _SLOW_FOR = 8.0
-"""Seconds for which they read."""
+"""Seconds for which slow readers read."""
 _RAMP = 0.002
-"""Seconds between two that begin: a thousand at once would overrun the backlog of some servers."""
+"""Seconds between the starts of two readers: a thousand at once would overrun the backlog of some servers."""
 
 
 class Allowed(NamedTuple):
-    """Megabytes that a server may take: in all, or more than it had before."""
+    """The memory budget of a server in megabytes: in all, or beyond what it had before."""
 
     megabytes: float
     growth: bool = False
 
     def figure(self, usage: Usage) -> float:
-        """What of the usage is compared with it, megabytes."""
+        """The part of the usage that the budget limits, in megabytes."""
         return (usage.memory_growth if self.growth else usage.memory_peak) / 1e6
 
     def measured(self, usage: Usage, trouble: str) -> Measured:
@@ -44,7 +44,7 @@ class Allowed(NamedTuple):
 
 
 def storing(size: str, associations: int, allowed: Allowed) -> Measure:
-    """C-STORE of `count` instances. Nothing may be refused."""
+    """C-STORE of `count` instances, none of which may be refused."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         at_once = min(associations, count)
@@ -66,7 +66,7 @@ def downloading(size: str, allowed: Allowed) -> Measure:
 
 
 def slow_readers(instances: int, allowed: Allowed) -> Measure:
-    """`count` clients at once that ask for a study of so many instances of 512 KB, and hardly read it."""
+    """`count` concurrent clients that request a study of `instances` instances of 512 KB, and hardly read it."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         import uvloop
@@ -88,14 +88,14 @@ def slow_readers(instances: int, allowed: Allowed) -> Measure:
 
 
 def rate_with_stock(stock: int) -> Measure:
-    """How much of its intake rate a server keeps once it holds `stock` instances: 1 is all of it."""
+    """The share of its intake rate that a server keeps once it holds `stock` instances: 1 is all of it."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         def fill(size: str, instances: int) -> Summary:
             work = Work(do="store", data=size, count=instances, at_once=8)
             return run_work(Scenario(title="growth", about="", work=(work,)), target_of(peer))
 
-        fill("8KB", count)  # Both rates are those of a server that is warm.
+        fill("8KB", count)  # Both rates are those of a warm server.
         before = fill("8KB", count)
         between = fill("64B", stock * count // 2000)
         after = fill("8KB", count)
@@ -117,7 +117,7 @@ def _watched(peer: peers.Peer, scenario: Scenario, places: list[Place], allowed:
 
 
 async def _read_slowly(target: Target, study: str) -> str:
-    """What went wrong, or nothing."""
+    """Read one answer slowly; returns the failure, or an empty text."""
     assert target.web is not None
     parts = urlsplit(target.web.url)
     loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Runs the rows: every server in turn, round after round.
+"""The rounds: every server in turn, for every row.
 
-Servers run side by side from beginning to end but are given work one at a time; what one has left to be written is
-written before the next begins (`disk.py`). The order rotates, so that nobody always comes after the same one.
+All servers run from beginning to end but get work one at a time; dirty pages of one are written before the next begins
+(`disk.py`). The order rotates, so that none always follows the same one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from loadtest.peers import PEERS, NotInstalled, Peer
 from loadtest.run import open_files_to_the_limit
 
 _WARM_UP = 8
-"""How much each server does, at most, before the first round of a row; not counted."""
+"""The amount of work of each server, at most, before the first round of a row; not counted."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,17 +35,17 @@ def compare(
     folder: Path,
     progress: Progress = lambda done, total, what: None,
 ) -> Comparison:
-    """Start the servers named, in folders below `folder`, and measure. What is not installed is left out and said.
+    """Start the named servers, in folders below `folder`, and measure. Missing software is skipped with a remark.
 
-    Raises NotStarted when a server that is installed does not come up.
+    Raises NotStarted when an installed server does not start.
     """
     open_files_to_the_limit()
     disk.spread(folder)
     disk.touch_memory()
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    remarks = [] if disk.is_durable(folder) else [f"{folder} lies in memory: syncing costs nothing there"]
+    remarks = [] if disk.is_durable(folder) else [f"{folder} is in memory: syncing costs nothing there"]
     if scale != 1:
-        remarks.append(f"everything is done {scale:g} times as often as the titles say")
+        remarks.append(f"the amount of work is {scale:g} times that of the titles")
     destinations: dict[str, int] = {}
 
     def start(name: str, place: str) -> contextlib.AbstractContextManager[Peer]:
@@ -53,7 +53,7 @@ def compare(
 
     with contextlib.ExitStack() as stack:
         progress(0, 1, "starting the servers")
-        # The sink comes first: it is where the others send what a C-MOVE asks for.
+        # The sink comes first: it is the destination of the other servers' C-MOVE.
         sink = stack.enter_context(start(SINK, SINK))
         destinations[sink.aet] = sink.port
         peers: dict[str, Peer] = {}
@@ -61,7 +61,7 @@ def compare(
             try:
                 if name == SINK:
                     peers[name] = sink
-                elif any(name in row.servers for row in rows):
+                elif any(row.is_for(name) for row in rows):
                     peers[name] = stack.enter_context(start(name, name))
             except NotInstalled as error:
                 remarks.append(f"left out: {error}")
@@ -92,18 +92,18 @@ def compare(
 
 
 def _behind(progress: Progress, done: int, total: int) -> Callable[[int, str], None]:
-    """Progress of a row that has so many runs before it."""
+    """The progress of a row, after the `done` runs of earlier rows."""
     return lambda more, what: progress(done + more, total, what)
 
 
 def _servers(row: Row, peers: dict[str, Peer]) -> list[Peer]:
-    return [peer for name, peer in peers.items() if name in row.servers]
+    return [peer for name, peer in peers.items() if row.is_for(name)]
 
 
 def _rounds(
     row: Row, peers: Sequence[Peer], rounds: int, scale: float, stand: Stand, progress: Callable[[int, str], None]
 ) -> dict[str, list[Measured]]:
-    """The runs of each server, round by round. Raises NotInstalled for a client that is missing."""
+    """The runs of each server, round by round. Raises NotInstalled for a missing client."""
     count = max(1, round(row.count * scale))
     runs: dict[str, list[Measured]] = {peer.name: [] for peer in peers}
     if row.warm_up:

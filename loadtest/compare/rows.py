@@ -1,7 +1,7 @@
-"""The rows of a comparison: which work, by which servers, and what the gateway should reach there.
+"""The rows of a comparison: the work, the servers, and the gateway's goals.
 
-The goals are the gateway's own, as ratios to a peer measured in the same round, for times differ between machines.
-They are reported, never asserted. How a row is measured is `measures.py`'s and `memory.py`'s.
+The goals are ratios to a peer measured in the same round, since times differ between machines. They are reported, never
+asserted. `measures.py` and `memory.py` measure.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 from loadtest.compare import measures, memory
 from loadtest.compare.measures import Measure
 from loadtest.compare.table import Goal
+from loadtest.peers import GATEWAY, GATEWAY_BEFORE
 
 _ORTHANC = ("orthanc", "orthanc-tuned")
 _STORESCP = ("storescp", "storescp-tuned")
@@ -19,13 +20,13 @@ _INTAKE = ("gateway", *_ORTHANC, *_STORESCP, "sink")
 _ARCHIVES = ("gateway", *_ORTHANC, *_DCMQRSCP)
 _WEB = ("gateway", *_ORTHANC)
 BUDGET = 400.0
-"""Megabytes that the gateway may take as it is configured by default: its receive blocks (`storage.buffer_memory`),
-what its reading threads hold, and the program itself."""
+"""Megabytes that the gateway may use in its default configuration: receive blocks (`storage.buffer_memory`), the memory
+of its reading threads, and the program itself."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """`count` is how much one run does, what that means is the measure's; `--scale` multiplies it."""
+    """One row. `count` is the amount of work of a run, interpreted by the measure; `--scale` multiplies it."""
 
     name: str
     title: str
@@ -36,10 +37,14 @@ class Row:
     goals: tuple[Goal, ...] = ()
     less_is_better: bool = False
     once: bool = False
-    """One round is enough, or would take too long more often."""
+    """One round is enough, or more would take too long."""
     warm_up: bool = True
     fresh: bool = False
-    """The server is started for each run anew: what it has done before would show in what is measured."""
+    """The server is restarted for each run, since earlier work would show in the figure."""
+
+    def is_for(self, server: str) -> bool:
+        """Whether a server can do this row; another release of the gateway counts as the gateway."""
+        return (GATEWAY if server == GATEWAY_BEFORE else server) in self.servers
 
 
 _ROWS = (
@@ -267,4 +272,4 @@ GROUPS = {
     "memory": ("swarm", "giants", "slow-readers", "big-study"),
     "all": tuple(ROWS),
 }
-"""Names for several rows: `table` is what the gateway is measured by, `quick` takes few minutes, `growth` many."""
+"""Groups of rows: `table` measures the gateway, `quick` takes few minutes, `growth` many."""

@@ -1,4 +1,4 @@
-"""What a comparison comes to: spreads over rounds, ratios round by round, goals held or missed. No measuring here."""
+"""The result of a comparison: spreads over rounds, ratios round by round, goals held or missed. Measures nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Verdict = Literal["held", "missed", "not measured"]
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One run of one server. A run in which anything failed counts for nothing."""
+    """One run of one server. A run with any failure is not counted."""
 
     value: float
     trouble: str = ""
-    """What failed first; empty where nothing did."""
+    """The first failure; empty for none."""
     usage: Usage | None = None
-    """What the server took meanwhile, where that is what is measured."""
+    """The resources used by the server, if measured."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -34,18 +34,18 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """None of nothing."""
+        """The spread of some values; None for no value."""
         found = list(values)
         return cls(statistics.median(found), min(found), max(found)) if found else None
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What the gateway should reach: so many times as good as a peer, or without a peer, a figure of its own."""
+    """A goal of the gateway: to be so many times as good as a peer, or, without a peer, an absolute figure."""
 
     value: float
     peer: str = ""
     at_least: bool = True
-    """For a figure of its own: more is better."""
+    """Whether more is better, for an absolute figure."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     peer: str
     value: Spread | None
-    """Over the runs in which nothing failed."""
+    """Spread over the runs without failures."""
     gateway_is: Spread | None
     """How many times better the gateway was in the same round; None for the gateway and the sink."""
     notes: list[str]
@@ -80,12 +80,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     scale: float
     cpus: int
     remarks: list[str]
-    """What a reader should know before believing the figures."""
+    """Reservations that a reader of the figures should know."""
     rows: list[RowResult]
 
     @property
     def complete(self) -> bool:
-        """Nothing failed in any run of any server."""
+        """Whether nothing failed in any run of any server."""
         return not any(run.trouble for row in self.rows for entry in row.entries for run in entry.runs)
 
 
@@ -132,7 +132,7 @@ def _verdict(goal: Goal, found: Mapping[str, Entry]) -> Verdict:
 
 
 def _ratio(ours: Sequence[Measured], theirs: Sequence[Measured], less_is_better: bool) -> Spread | None:
-    """Round by round, where neither failed."""
+    """The ratio round by round, where neither failed."""
     pairs = [
         (our.value, their.value)
         for our, their in zip(ours, theirs, strict=False)

@@ -1,7 +1,9 @@
-"""Servers to compare with, started on loopback in folders of their own. How programs are run is `process.py`'s."""
+"""Servers to compare with, started on loopback in folders of their own; `process.py` runs the programs."""
 
 from loadtest.peers.process import NotInstalled, NotStarted, environment, find, free_port, is_listening
 from loadtest.peers.servers import (
+    GATEWAY,
+    GATEWAY_BEFORE,
     PEERS,
     Peer,
     dcmqrscp,
@@ -14,6 +16,8 @@ from loadtest.peers.servers import (
 )
 
 __all__ = [
+    "GATEWAY",
+    "GATEWAY_BEFORE",
     "PEERS",
     "NotInstalled",
     "NotStarted",

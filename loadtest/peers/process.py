@@ -1,7 +1,6 @@
-"""Programs that are run for as long as a `with` lasts: found, started, waited for until they listen, killed.
+"""Programs run for as long as a `with` lasts: found, started, waited for until they listen, killed.
 
-`tuned` sets TCP_NODELAY=1 in the environment, which programs built on DCMTK obey; they leave Nagle's algorithm on
-otherwise.
+`tuned` sets TCP_NODELAY=1 in the environment, for programs built on DCMTK: without it they leave Nagle's algorithm on.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from typing import IO
 from gateway.errors import GatewayError
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""Where programs are looked for."""
+"""Folders searched for programs."""
 _PATIENCE = 20.0
-"""Seconds for a program to listen."""
+"""Seconds to wait until a program listens."""
 
 
 class NotInstalled(GatewayError):
-    """The program is not on this machine; the text says how to get it."""
+    """The program is not installed; the text says how to get it."""
 
 
 class NotStarted(GatewayError):
-    """The program ended, or did not listen in time; the text has the end of its log."""
+    """The program ended, or did not listen in time; the text has the last lines of its log."""
 
 
 def find(*names: str, package: str) -> str:
-    """The path of a program under one of its names. Raises NotInstalled."""
+    """Find the path of a program by one of its names. Raises NotInstalled."""
     for name in names:
         if (path := shutil.which(name, path=PATH)) is not None:
             return path
@@ -44,14 +43,15 @@ def find(*names: str, package: str) -> str:
 
 
 def environment(tuned: bool) -> dict[str, str]:
-    """For a program built on DCMTK, and for the gateway: no settings of the shell that we are in leak into it."""
+    """The environment of a program built on DCMTK, or of the gateway; no settings of the calling shell leak into it."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
     kept.pop("TCP_NODELAY", None)
+    kept["PYTHONSAFEPATH"] = "1"  # Another release's Python imports its own gateway, not that of the working directory.
     return {**kept, "TCP_NODELAY": "1"} if tuned else kept
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago, for programs that cannot choose their own."""
+    """Find a TCP port that was free a moment ago, for programs that cannot choose a port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -65,7 +65,7 @@ def is_listening(port: int) -> bool:
 
 @contextlib.contextmanager
 def listens(command: Sequence[str], ports: Sequence[int], log: Path, *, tuned: bool) -> Iterator[int]:
-    """A program that listens on ports that we chose for it. Gives its process id. Raises NotStarted."""
+    """Run a program that listens on ports chosen for it, and yield its process id. Raises NotStarted."""
     with _run(command, log, tuned=tuned, stdout=None) as process:
         deadline = time.monotonic() + _PATIENCE
         while process.poll() is None and not all(map(is_listening, ports)) and time.monotonic() < deadline:
@@ -76,10 +76,10 @@ def listens(command: Sequence[str], ports: Sequence[int], log: Path, *, tuned: b
 
 
 @contextlib.contextmanager
-def says(
+def announces(
     command: Sequence[str], patterns: Sequence[re.Pattern[str]], log: Path
 ) -> Iterator[tuple[int, list[re.Match[str]]]]:
-    """A program that says on standard output, a line for each pattern in turn, where it listens. Raises NotStarted."""
+    """Run a program that prints where it listens: one line for each pattern, in order. Raises NotStarted."""
     with _run(command, log, tuned=False, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         matches: list[re.Match[str]] = []
@@ -94,7 +94,7 @@ def says(
 
 
 def read_lines(pipe: IO[bytes] | IO[str], deadline: float) -> Iterator[str]:
-    """Lines of a pipe until its end or the deadline (of `time.monotonic`)."""
+    """Read the lines of a pipe until its end or the deadline (`time.monotonic`)."""
     kept = b""
     while (left := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left)[0]:
         data = os.read(pipe.fileno(), 65536)
@@ -106,7 +106,7 @@ def read_lines(pipe: IO[bytes] | IO[str], deadline: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _run(command: Sequence[str], log: Path, *, tuned: bool, stdout: int | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A program, killed on the way out, for nothing of it is kept."""
+    """Run a program, and kill it at the end: nothing that it stored is needed any more."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -115,13 +115,13 @@ def _run(command: Sequence[str], log: Path, *, tuned: bool, stdout: int | None) 
             stdin=subprocess.DEVNULL,
             stdout=output if stdout is None else stdout,
             stderr=output,
-            process_group=0,  # Ctrl-C is for us alone: what was stored is still asked for.
+            process_group=0,  # Ctrl-C must not reach the program: verification still queries it.
         )
     try:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # And what it has forked.
+            os.killpg(process.pid, signal.SIGKILL)  # With the processes that it has forked.
         process.wait()
         if process.stdout is not None:
             process.stdout.close()

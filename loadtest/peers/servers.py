@@ -1,7 +1,7 @@
-"""The servers: the gateway, Orthanc, DCMTK's storescp and dcmqrscp, pynetdicom's storescp, and our sink.
+"""The servers: the gateway, Orthanc, storescp and dcmqrscp of DCMTK, storescp of pynetdicom, and our sink.
 
-Each is a context manager on ports that are free, entered once it listens, killed when its `with` ends.
-`destinations` are AE titles with ports on this machine, to which a C-MOVE may send. Tests start their peers here too.
+Each is a context manager that starts a server on free ports, waits until it listens, and kills it at the end.
+`destinations` are AE titles with ports on this machine, to which a C-MOVE may send. Tests use these peers too.
 """
 
 from __future__ import annotations
@@ -10,48 +10,58 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from loadtest.peers.process import NotInstalled, find, free_port, listens, says
+from loadtest.peers.process import NotInstalled, announces, find, free_port, listens
 
 _ORTHANC_PLUGINS = tuple(Path(top) / "orthanc/plugins" for top in ("/usr/share", "/usr/lib", "/usr/local/share"))
 _DICOM_LINE = re.compile(r"^DICOM\s+(?P<aet>\S+)@(?P<host>\S+):(?P<port>\d+)\b")
+GATEWAY, GATEWAY_BEFORE = "gateway", "gateway-before"
+BEFORE = "LOADTEST_BEFORE"
+"""The environment variable with the path of the Python in which another release is installed."""
 _WEB_LINE = re.compile(r"^Web\s+(?P<base>https?://[^/\s]+)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a server listens."""
+    """A running server, and where it listens."""
 
     name: str
     aet: str
     port: int
     pid: int
     folder: Path
-    """Where it keeps what it receives."""
+    """The folder in which the server stores what it receives."""
     url: str = ""
-    """Where its HTTP service begins, if it has one."""
+    """Base URL of the HTTP service; empty without one."""
     tuned: bool = False
     host: str = "127.0.0.1"
 
     @property
     def dicomweb(self) -> str:
-        """Base URL of its DICOMweb service, if it has one."""
+        """Base URL of the DICOMweb service; empty without one."""
         return f"{self.url}/dicom-web" if self.url else ""
 
 
 Start = Callable[[Path, Mapping[str, int]], contextlib.AbstractContextManager[Peer]]
-"""Starts a server in a folder, with destinations."""
+"""A function that starts a server in a folder, with destinations."""
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, *arguments: str, destinations: Mapping[str, int] | None = None) -> Iterator[Peer]:
-    """The gateway of this environment, on defaults but for the folder and the ports."""
+def gateway(
+    folder: Path,
+    *arguments: str,
+    destinations: Mapping[str, int] | None = None,
+    name: str = GATEWAY,
+    python: str = sys.executable,
+) -> Iterator[Peer]:
+    """Run the gateway, of this environment or another `python`, with default settings except its folder and ports."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "gateway", "serve", "--data", str(folder / "data"), "--dicom-port", "0"]
+    command = [python, "-m", "gateway", "serve", "--data", str(folder / "data"), "--dicom-port", "0"]
     if destinations:
         file = folder / "gateway.toml"
         lines = ["[dicom]", "allow_any_caller = true", 'any_caller_may = ["echo", "store", "find", "move", "get"]']
@@ -60,15 +70,23 @@ def gateway(folder: Path, *arguments: str, destinations: Mapping[str, int] | Non
         file.write_text("\n".join(lines) + "\n")
         command += ["--config", str(file)]
     command += ["--http-port", "0", *arguments]
-    with says(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
-        yield Peer("gateway", dicom["aet"], int(dicom["port"]), pid, folder / "data", web["base"])
+    with announces(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
+        yield Peer(name, dicom["aet"], int(dicom["port"]), pid, folder / "data", web["base"])
+
+
+def gateway_before(folder: Path, destinations: Mapping[str, int]) -> contextlib.AbstractContextManager[Peer]:
+    """Run another release of the gateway: the one installed for the Python that LOADTEST_BEFORE names."""
+    python = os.environ.get(BEFORE, "")
+    if not python:
+        raise NotInstalled(f"there is no release to compare with: set {BEFORE} to the path of the Python that has one")
+    return gateway(folder, destinations=destinations, name=GATEWAY_BEFORE, python=python)
 
 
 @contextlib.contextmanager
 def sink(folder: Path) -> Iterator[Peer]:
-    """What answers at once and keeps nothing (`sink.py`)."""
+    """Run the sink, which answers at once and stores nothing (`sink.py`)."""
     command = [sys.executable, "-m", "loadtest", "sink", "127.0.0.1", "0", "--web-port", "0"]
-    with says(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
+    with announces(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
         yield Peer("sink", dicom["aet"], int(dicom["port"]), pid, folder, web["base"])
 
 
@@ -81,9 +99,9 @@ def orthanc(
     destinations: Mapping[str, int] | None = None,
     **settings: object,
 ) -> Iterator[Peer]:
-    """Orthanc with SQLite and synchronous storage, its other settings its own defaults; `settings` override them.
+    """Run Orthanc with SQLite and synchronous storage, otherwise with its defaults; `settings` override them.
 
-    It gives what it has to whoever asks, or nothing but storing could be measured.
+    Every caller may query and retrieve; otherwise only storing could be measured.
     """
     program = find("Orthanc", "orthanc", package="orthanc")
     plugins = [find_orthanc_dicomweb()] if dicomweb else []
@@ -115,7 +133,7 @@ def orthanc(
 
 @contextlib.contextmanager
 def storescp(folder: Path, *arguments: str, tuned: bool = False) -> Iterator[Peer]:
-    """DCMTK's storescp, one process for each association. It neither syncs nor indexes."""
+    """Run storescp of DCMTK, one process for each association. It neither syncs nor indexes."""
     program = find("storescp", package="dcmtk")
     output = folder / "received"
     output.mkdir(parents=True, exist_ok=True)
@@ -127,7 +145,7 @@ def storescp(folder: Path, *arguments: str, tuned: bool = False) -> Iterator[Pee
 
 @contextlib.contextmanager
 def dcmqrscp(folder: Path, *, tuned: bool = False, destinations: Mapping[str, int] | None = None) -> Iterator[Peer]:
-    """DCMTK's archive, which stores, finds, moves and gives; one index file for all, no syncing."""
+    """Run dcmqrscp of DCMTK: C-STORE, C-FIND, C-MOVE and C-GET, one index file for everything, no syncing."""
     program = find("dcmqrscp", package="dcmtk")
     archive = folder / "archive"
     archive.mkdir(parents=True, exist_ok=True)
@@ -146,7 +164,7 @@ def dcmqrscp(folder: Path, *, tuned: bool = False, destinations: Mapping[str, in
 
 @contextlib.contextmanager
 def pynetdicom(folder: Path) -> Iterator[Peer]:
-    """pynetdicom's storescp application: what a server written in Python is usually built on. It does not sync."""
+    """Run storescp of pynetdicom, on which servers written in Python are usually built. It does not sync."""
     if importlib.util.find_spec("pynetdicom") is None:
         raise NotInstalled("pynetdicom is not installed: pip install pynetdicom")
     output = folder / "received"
@@ -169,7 +187,8 @@ def pynetdicom(folder: Path) -> Iterator[Peer]:
 
 
 PEERS: dict[str, Start] = {
-    "gateway": lambda folder, to: gateway(folder, destinations=to),
+    GATEWAY: lambda folder, to: gateway(folder, destinations=to),
+    GATEWAY_BEFORE: gateway_before,
     "orthanc": lambda folder, to: orthanc(folder, destinations=to),
     "orthanc-tuned": lambda folder, to: orthanc(folder, tuned=True, destinations=to),
     "storescp": lambda folder, to: storescp(folder),
@@ -182,7 +201,7 @@ PEERS: dict[str, Start] = {
 
 
 def find_orthanc_dicomweb() -> str:
-    """The path of Orthanc's DICOMweb plugin. Raises NotInstalled."""
+    """Find the path of Orthanc's DICOMweb plugin. Raises NotInstalled."""
     for folder in _ORTHANC_PLUGINS:
         for path in folder.glob("libOrthancDicomWeb.so*"):
             return str(path)

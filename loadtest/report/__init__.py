@@ -1,1 +1,1 @@
-"""Results as people read them: `text.py` on a terminal, `html.py` as a page, `summary.py` for a document."""
+"""Reports for readers: `text.py` on a terminal, `html.py` as a page, `summary.py` for a document."""

@@ -1,6 +1,6 @@
-"""Results as one page that stands alone: no script, no font, no image from anywhere; to be opened, mailed and printed.
+"""A report as one self-contained page, to be opened, mailed and printed: no scripts, no fonts or images from elsewhere.
 
-The templates are in `templates/`, the plots `plot.py`'s. Everything that comes from a server is escaped.
+The templates are in `templates/`; `plot.py` draws the plots. All text from a server is escaped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ERRORS_SHOWN = 30
 
 
 def run_page(result: Result) -> str:
-    """One run."""
+    """The page of one run."""
     until = max((work.seconds for work in result.works), default=0.0)
     return _page(
         "run.html",
@@ -37,7 +37,7 @@ def run_page(result: Result) -> str:
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Servers side by side."""
+    """The page of a comparison of servers."""
     verdicts = [outcome.verdict for row in comparison.rows for outcome in row.outcomes]
     return _page(
         "comparison.html",
@@ -49,7 +49,7 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def growth_page(growth: Growth) -> str:
-    """One server as it fills."""
+    """The page of one server as it fills."""
     most = float(growth.steps[-1].instances or 1)
 
     def curve(kind: str) -> Markup:
@@ -85,12 +85,12 @@ def _page(template: str, **values: object) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """`0.42 ms`, `12.3 ms`, `1.50 s`: three digits."""
+    """A time in three digits: `0.42 ms`, `12.3 ms`, `1.50 s`."""
     return f"{text.number(seconds)} s" if seconds >= 1 else f"{text.number(seconds * 1000)} ms"
 
 
 def size(count: float) -> str:
-    """`512 kB`, `1.34 GB`; a kilobyte is a thousand bytes."""
+    """A number of bytes for readers, such as `512 kB` or `1.34 GB`; a kilobyte is a thousand bytes."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{text.number(count / factor)} {unit}"
@@ -98,7 +98,7 @@ def size(count: float) -> str:
 
 
 def _work(work: Summary, until: float) -> dict[str, object]:
-    """What the template shows of one piece of work."""
+    """The values for the template of one piece of work."""
     moments = work.timeline
     begins = [moment.begin + moment.seconds / 2 for moment in moments]
 
@@ -144,7 +144,7 @@ def _work(work: Summary, until: float) -> dict[str, object]:
 
 
 def _together(works: Sequence[Summary], until: float) -> dict[str, Markup] | None:
-    """Everything that was moved by all the work; None where a single one says it all."""
+    """The plots of all work together: instances and bytes over time; None if no bytes were moved."""
     if not any(work.bytes for work in works):
         return None
     count = max(len(work.timeline) for work in works)
@@ -153,7 +153,7 @@ def _together(works: Sequence[Summary], until: float) -> dict[str, Markup] | Non
     for work in works:
         for moment in work.timeline:
             at = min(count - 1, int((moment.begin + moment.seconds / 2) / width))
-            if work.kind not in ("find", "qido"):  # Matches are no instances.
+            if work.kind not in ("find", "qido"):  # Matches are not instances.
                 instances[at] += moment.instances / width
             moved[at] += moment.bytes / width / 1e6
 
@@ -224,7 +224,7 @@ def _totals(result: Result) -> dict[str, float]:
 
 
 def _errors(works: Sequence[Summary]) -> list[tuple[str, str, int, Markup]]:
-    """Work, kind, number, bar; the most frequent first."""
+    """The failures as rows of work, kind, number and bar, the most frequent first."""
     found = sorted(
         ((work.name, kind, count) for work in works for kind, count in work.failures.items()), key=lambda row: -row[2]
     )
@@ -236,7 +236,7 @@ def _errors(works: Sequence[Summary]) -> list[tuple[str, str, int, Markup]]:
 
 
 def _reached(row: RowResult, peer: str) -> Spread | None:
-    """What a goal is compared with."""
+    """The measured value that a goal is compared with."""
     for entry in row.entries:
         if entry.peer == (peer or GATEWAY):
             return entry.gateway_is if peer else entry.value

@@ -1,6 +1,6 @@
-"""Plots as SVG, drawn here so that a page needs nothing but itself. Colours are classes; the page's style has them.
+"""Plots as SVG, drawn here so that a page is self-contained. Colours are CSS classes, defined by the style of the page.
 
-A plot scales with its column. Its texts are few: the rest is said in HTML beside it.
+A plot scales with its column. It has little text; the HTML beside it has the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 Points = Sequence[tuple[float, float | None]]
-"""(x, y) in order; where y is None the line is broken."""
+"""Points (x, y) in order of x; y is None where the line is interrupted."""
 
 _WIDTH, _HEIGHT = 640, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 10, 26
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 class Band(NamedTuple):
-    """The area between two lines with the same x."""
+    """The area between two lines with equal x values."""
 
     lower: Points
     upper: Points
@@ -34,7 +34,7 @@ class Band(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """Ticks along the time axis, such as failures."""
+    """Ticks on the time axis, for example failures."""
 
     xs: Sequence[float]
     style: str
@@ -50,9 +50,9 @@ def lines(
     log: bool = False,
     across: Callable[[float], str] | None = None,
 ) -> Markup:
-    """Something over seconds, from 0 to `until`, or over what `across` writes. `limit` is a line of its own.
+    """Draw lines, bands and marks over seconds, from 0 to `until`, or over another unit that `across` formats.
 
-    `log` wants values above 0.
+    `limit` is drawn as a separate line. With `log`, values must be above 0.
     """
     values = [y for y in _values(what) if y is not None and (y > 0 or not log)]
     if limit is not None:
@@ -71,9 +71,9 @@ def lines(
     step = nice_step(span / _X_TICKS)
     for at in range(int(span / step + 1e-9) + 1):
         x = _x(at * step / span)
-        said = across(at * step) if across is not None else _clock(at * step, step)
+        label = across(at * step) if across is not None else _clock(at * step, step)
         anchor = "middle" if at * step < span * 0.98 else "end"
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{said}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{label}</text>')
     for each in what:
         if isinstance(each, Band):
             parts += _area(each, place, log)
@@ -89,7 +89,7 @@ def lines(
 
 
 def range_bar(low: float, middle: float, high: float, most: float, style: str) -> Markup:
-    """A bar from nothing to `middle`, with a whisker from `low` to `high`; `most` is the whole width."""
+    """Draw a bar from 0 to `middle`, with a whisker from `low` to `high`; `most` is the whole width."""
     shares = [max(0.0, min(1.0, value / most)) * 100 if most else 0.0 for value in (low, middle, high)]
     return Markup(
         '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
@@ -100,7 +100,7 @@ def range_bar(low: float, middle: float, high: float, most: float, style: str) -
 
 
 def nice_step(rough: float) -> float:
-    """The next number above of 1, 2, 5 times a power of ten."""
+    """The next number at or above `rough` that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
@@ -145,7 +145,7 @@ def _values(what: Sequence[Line | Band | Marks]) -> Iterable[float | None]:
 
 
 def _runs(points: Points, log: bool) -> list[list[tuple[float, float]]]:
-    """The unbroken stretches, each with a point at least."""
+    """The uninterrupted parts of a line, each with at least one point."""
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in points:
         if y is None or (log and y <= 0):
@@ -160,7 +160,7 @@ def _paths(line: Line, place: Callable[[float, float], str], log: bool) -> Itera
         path = "L".join(place(*point) for point in run)
         if len(run) > 1:
             yield f'<path class="{line.style}" d="M{path}"/>'
-        else:  # A line of no length, which round caps show as a dot.
+        else:  # A line without length: round caps make a dot of it.
             yield f'<path class="{line.style} dot" d="M{path}L{path}"/>'
 
 
@@ -172,7 +172,7 @@ def _area(band: Band, place: Callable[[float, float], str], log: bool) -> Iterab
 
 
 def _clock(seconds: float, step: float) -> str:
-    """A time on the axis: `0.5 s`, `30 s`, `5 min`, `2 h`, `1:30`."""
+    """A time for the axis, such as `0.5 s`, `30 s`, `5 min`, `2 h` or `1:30`."""
     if step < 1:
         return f"{seconds:.1f} s"
     if step < 30 and seconds < 120:

@@ -1,7 +1,7 @@
-"""A comparison in short, to be put into a document: each goal as a row of a Markdown table, and one plot of the ratios.
+"""The summary of a comparison, for a document: each goal as a row of a Markdown table, and one plot of the ratios.
 
-The plot is an SVG file that stands alone: its colours are in it, and do on white and on black. The page with everything
-is `html.py`'s.
+The plot is a self-contained SVG file, with colours that are legible on white and on black. `html.py` writes the whole
+page.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _WIDTH, _LEFT, _RIGHT, _STEP, _TOP = 860, 400, 120, 26, 56
 _COLOURS: dict[Verdict, str] = {"held": "#2a9d5c", "missed": "#d1495b", "not measured": "#999999"}
 _INK = "#808080"
 _TIMES = " \u00d7"
-_LEAST, _MOST = 0.1, 1000.0
-"""Ratios beyond these end at the edge of the plot; their figures are said."""
+_MIN_RATIO, _MAX_RATIO = 0.1, 1000.0
+"""Limits of the plot: a ratio beyond them is drawn at the edge, with its figure as text."""
 
 
 class Line(NamedTuple):
-    """One goal of one row, in words."""
+    """One goal of one row, as text."""
 
     work: str
     gateway: str
@@ -33,12 +33,12 @@ class Line(NamedTuple):
     goal: str
     verdict: Verdict
     ratio: Spread | None
-    """Against a peer."""
+    """How many times better the gateway was than the peer; None for a goal without a peer."""
     wanted: Goal
 
 
 def lines(comparison: Comparison) -> Iterator[Line]:
-    """All goals, in the order of the rows."""
+    """The lines of all goals, in the order of the rows."""
     for row in comparison.rows:
         entries = {entry.peer: entry for entry in row.entries}
         ours = entries.get(GATEWAY)
@@ -59,22 +59,22 @@ def lines(comparison: Comparison) -> Iterator[Line]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table of all goals, and below it how it was measured."""
+    """A table of all goals, followed by how they were measured."""
     rows = ["| work | gateway | compared with | gateway is | goal | |", "|---|---|---|---|---|---|"]
     for line in lines(comparison):
         peer = f"{line.peer} {line.theirs}".strip()
         cells = (line.work, line.gateway, peer, line.reached, line.goal, line.verdict)
         rows.append(f"| {' | '.join(cell.replace('|', '/').replace(' x', _TIMES) for cell in cells)} |")
     rounds = f"{comparison.rounds} round{'s' if comparison.rounds > 1 else ''}"
-    said = [f"Medians of {rounds} on {comparison.cpus} cores, the sender among them; {comparison.began[:10]}."]
-    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in comparison.remarks]
-    return "\n".join([*rows, "", *said]) + "\n"
+    notes = [f"Medians of {rounds} on {comparison.cpus} cores, the sender among them; {comparison.began[:10]}."]
+    notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in comparison.remarks]
+    return "\n".join([*rows, "", *notes]) + "\n"
 
 
 def svg(comparison: Comparison) -> str:
-    """How many times better the gateway was than a peer, a bar for each goal; a tick where the goal is. Logarithmic."""
-    shown = [line for line in lines(comparison) if line.peer]
-    height = _TOP + _STEP * len(shown) + 16
+    """A logarithmic plot of how many times better the gateway was than a peer: a bar and a tick for each goal."""
+    compared = [line for line in lines(comparison) if line.peer]
+    height = _TOP + _STEP * len(compared) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}" role="img" '
@@ -86,7 +86,7 @@ def svg(comparison: Comparison) -> str:
         parts.append(f'<text x="{x:.1f}" y="{_TOP - 14}" text-anchor="middle">{10.0**power:g}{_TIMES}</text>')
         dashes = "" if power == 0 else ' stroke-opacity="0.35"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 8}" y2="{height - 12}" stroke="{_INK}"{dashes}/>')
-    for at, line in enumerate(shown):
+    for at, line in enumerate(compared):
         parts += _bar(line, _TOP + _STEP * at)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -116,8 +116,8 @@ def _bar(line: Line, top: float) -> Iterator[str]:
 
 
 def _x(ratio: float) -> float:
-    span = math.log10(_MOST / _LEAST)
-    share = math.log10(min(max(ratio, _LEAST), _MOST) / _LEAST) / span
+    span = math.log10(_MAX_RATIO / _MIN_RATIO)
+    share = math.log10(min(max(ratio, _MIN_RATIO), _MAX_RATIO) / _MIN_RATIO) / span
     return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
 

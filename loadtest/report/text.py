@@ -1,4 +1,4 @@
-"""Results as text."""
+"""Reports as text, for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISSING_SHOWN = 10
 
 
 def run_text(result: Result) -> str:
-    """The end of one run, several lines."""
+    """The result of one run, as several lines."""
     lines = [f"{result.target}  {result.title}"]
     lines += _work_lines(result.works[0]) if len(result.works) == 1 else _table_lines(result.works)
     if result.usage is not None:
@@ -35,14 +35,14 @@ def run_text(result: Result) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or more where they stand before the point."""
+    """A number with three digits, or with more if they are before the decimal point."""
     if not value:
         return "0"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{2 if value >= 1 else 3}f}"
 
 
 def rendered(table: Table) -> list[str]:
-    """A table in lines as wide as it is; nothing is cut."""
+    """The lines of a table, as wide as the table is; nothing is truncated."""
     from rich.console import Console
 
     console = Console(width=240, color_system=None)
@@ -118,7 +118,7 @@ def _kinds(title: str, kinds: Mapping[str, int], before: str = "") -> list[str]:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """A table: each row, each server, medians over the rounds, how many times better the gateway was, and its goals."""
+    """A table of a comparison: for each row and server the median, how many times better the gateway was, the goal."""
     from rich import box
     from rich.table import Table
 
@@ -153,7 +153,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def goal_of(row: RowResult, peer: str) -> Outcome | None:
-    """The goal that is shown beside this server."""
+    """The goal shown in the row of this server, if there is one."""
     return next((each for each in row.outcomes if (each.goal.peer or GATEWAY) == peer), None)
 
 
@@ -168,7 +168,7 @@ def spread_of(spread: Spread | None) -> str:
 
 
 def growth_text(growth: Growth) -> str:
-    """A row for each step; below each figure's name, and what is left of the first."""
+    """A table of a fill: a row for each step, with each figure and its share of the first; units and goals below."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""The kinds of work, one connection of each: `worker` makes one. When operations begin is `pace.py`'s."""
+"""The kinds of work: `worker` makes one connection of a kind. `pace.py` decides when operations begin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READERS: dict[str, Callable[[Ground, Work], Worker]] = {
 
 
 def worker(ground: Ground, work: Work, source: Source | None, feed: Iterator[Instance]) -> Worker:
-    """One connection that does this work. `source` and `feed` are what it stores, where it does."""
+    """Make a connection that does this work. `source` and `feed` have the instances to store, if it stores."""
     if work.do in WRITES:
         assert source is not None
         if work.do == "stow":
@@ -39,5 +39,5 @@ def worker(ground: Ground, work: Work, source: Source | None, feed: Iterator[Ins
 
 
 def needs(work: Work) -> str:
-    """What kind of target it takes: `dicom` or `web`."""
+    """The service of the target that the work needs: `dicom` or `web`."""
     return "dicom" if work.do in DIMSE else "web"

@@ -1,4 +1,4 @@
-"""C-ECHO and C-FIND over an association that stays."""
+"""C-ECHO and C-FIND over one association that stays open."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.dictionary import KEYWORDS, implicit_vr
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
+from gateway.dicom.levels import CODES, QUERY_RETRIEVE_LEVEL, Level
 from gateway.dimse import messages
 from gateway.dimse.status import Category, category, describe
 from gateway.net.requestor import Requestor
@@ -18,9 +19,7 @@ from loadtest.work.base import Failed, Ground, filled
 
 PLAIN = (uids.EXPLICIT_VR_LITTLE_ENDIAN.uid, uids.IMPLICIT_VR_LITTLE_ENDIAN.uid)
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-"""Study Root Query/Retrieve Information Model: FIND; MOVE ends with 2, GET with 3."""
-_LEVELS = {"study": "STUDY", "series": "SERIES", "instance": "IMAGE"}
-_QUERY_LEVEL = 0x00080052
+"""Study Root Query/Retrieve Information Model - FIND; the UID of MOVE ends with 2, that of GET with 3."""
 _ONE_STUDY = {"StudyInstanceUID": "{study}", "PatientName": "", "PatientID": "", "StudyDate": "", "AccessionNumber": ""}
 
 
@@ -51,7 +50,7 @@ class Associated:
 
 
 class Echo(Associated):
-    """C-ECHO."""
+    """C-ECHO on one association."""
 
     async def do(self, stats: Stats, since: float) -> None:
         if (status := await self.association.echo()) != 0:
@@ -60,7 +59,7 @@ class Echo(Associated):
 
 
 class Find(Associated):
-    """C-FIND, in the Study Root model. Every match counts as an instance."""
+    """C-FIND in the Study Root model. Every match counts as an instance."""
 
     abstract_syntax = FIND
 
@@ -74,9 +73,9 @@ class Find(Associated):
         stats.done(since, len(matches), sum(map(len, matches)))
 
 
-def identifier(level: str, keys: Mapping[str, str]) -> DataSet:
-    """Keywords and their values as the identifier of a query. KeyError for a keyword that is none."""
-    found = {_QUERY_LEVEL: Attribute("CS", [_LEVELS[level]])}
+def identifier(level: Level, keys: Mapping[str, str]) -> DataSet:
+    """Build the identifier of a query from values by keyword. Raises KeyError for an unknown keyword."""
+    found = {QUERY_RETRIEVE_LEVEL: Attribute("CS", [CODES[level]])}
     for keyword, text in keys.items():
         tag = KEYWORDS[keyword]
         found[tag] = Attribute(implicit_vr(tag), [text] if text else [])
@@ -84,7 +83,7 @@ def identifier(level: str, keys: Mapping[str, str]) -> DataSet:
 
 
 async def find(association: Requestor, wanted: DataSet) -> list[bytes]:
-    """The matches as they came, in the transfer syntax of the context. Raises Failed."""
+    """Send a C-FIND, and return the encoded matches, in the transfer syntax of the context. Raises Failed."""
     context = association.context_for(FIND)
     request = messages.c_find_request(association.next_message_id(), FIND)
     data_set = encode_data_set(wanted, context.transfer_syntax)
@@ -99,8 +98,8 @@ async def find(association: Requestor, wanted: DataSet) -> list[bytes]:
     return matches
 
 
-async def found(association: Requestor, level: str, keys: Mapping[str, str]) -> list[dict[int, str]]:
-    """The matches of a query as text by tag; for small answers. Raises Failed, DataSetError."""
+async def found(association: Requestor, level: Level, keys: Mapping[str, str]) -> list[dict[int, str]]:
+    """Send a query with few matches, and return each match as text by tag. Raises Failed, DataSetError."""
     syntax = association.context_for(FIND).transfer_syntax
     return [
         {tag: str(attribute.values[0]) for tag, attribute in decode_data_set(match, syntax).items() if attribute.values}

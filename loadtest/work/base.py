@@ -1,4 +1,4 @@
-"""What all kinds of work have in common: the ground they stand on, and what they answer with."""
+"""The common parts of all kinds of work: what connections share, and the errors they raise."""
 
 from __future__ import annotations
 
@@ -17,59 +17,60 @@ from loadtest.stats import Stats
 from loadtest.target import Target
 
 TROUBLES = (GatewayError, OSError, TimeoutError, aiohttp.ClientError)
-"""What may go wrong with a connection, whoever's fault it is. After it the connection is opened anew."""
+"""Errors of a connection, whichever side caused them. After one of them, a new connection is opened."""
 _PATIENCE = 10.0
-"""Seconds that those who read wait for something that is there."""
+"""Seconds that reading work waits for the first instance in the server."""
 
 
 class Failed(Exception):
-    """The server answered that an operation failed; the text is one phrase for all of a kind. The connection stays."""
+    """The server answered that an operation failed; the text is one phrase per kind. The connection stays open."""
 
 
 class Exhausted(Exception):
-    """There is nothing left to be sent."""
+    """All instances have been sent."""
 
 
 @dataclasses.dataclass(slots=True)
 class Ground:
-    """What the connections of a run share."""
+    """The objects that all connections of a run share."""
 
     target: Target
     blocks: BlockPool
     library: Library
     acknowledged: Callable[[Instance], None]
-    """Called with each instance as soon as the server has said that it has it."""
+    """Called with each instance as soon as the server has acknowledged it."""
     received: Callable[[], int] = lambda: 0
-    """Bytes that C-MOVE has brought to us since it was last called."""
+    """Returns the bytes that arrived by C-MOVE since its previous call."""
 
 
 class Worker(Protocol):
-    """One connection."""
+    """One connection that does one kind of work."""
 
     async def open(self) -> int:
-        """Connect. How many operations may run at once on it. Raises what is in TROUBLES."""
+        """Connect, and return how many operations may run at once on the connection. Raises an error of TROUBLES."""
 
     async def do(self, stats: Stats, since: float) -> None:
-        """One operation that began, or should have, at `since`; counts itself when it goes well. Raises Failed,
-        Exhausted, and what is in TROUBLES, after which the connection is of no use.
+        """Do an operation that began, or should have begun, at `since`, and count it if it succeeds.
+
+        Raises: Failed; Exhausted; an error of TROUBLES, after which the connection is unusable.
         """
 
     async def close(self, broken: bool) -> None:
-        """Part from the peer as one should, or where it is broken, at once. Raises what is in TROUBLES."""
+        """Close the connection in order, or abort it if `broken`. Raises an error of TROUBLES."""
 
 
 async def something(library: Library) -> list[Place]:
-    """The instances of some study. Those who read wait a while for the first that write; then Failed."""
+    """The instances of a random study, after a wait of up to `_PATIENCE` for the first one. Raises Failed."""
     try:
         async with asyncio.timeout(_PATIENCE):
             await library.filled.wait()
     except TimeoutError:
-        raise Failed("nothing was there to be read") from None
+        raise Failed("the server had no instance to read") from None
     return library.study()
 
 
 async def filled(keys: Mapping[str, str], ground: Ground) -> Mapping[str, str]:
-    """The keys of a query, with a study for `{study}`."""
+    """The keys of a query, with a random study in place of `{study}`."""
     if not any("{study}" in text for text in keys.values()):
         return keys
     study = (await something(ground.library))[0].study
@@ -77,7 +78,7 @@ async def filled(keys: Mapping[str, str], ground: Ground) -> Mapping[str, str]:
 
 
 def describe(error: BaseException) -> str:
-    """One phrase for all failures of a kind."""
+    """The phrase that names the kind of a failure."""
     if isinstance(error, AssociationRefused):
         return f"association {str(error).partition(': ')[2] or error}"
     if isinstance(error, TimeoutError):

@@ -1,8 +1,8 @@
-"""GET over one HTTP/1.1 connection that stays, for bodies that are counted and thrown away.
+"""An HTTP client for GET over one HTTP/1.1 connection that stays open, for bodies that are counted and discarded.
 
-A general client spends more on a body than many servers do, and would be what is measured: here the kernel writes into
-one buffer, and whoever takes the body looks at it there. Uploads go by aiohttp (`web.py`). RFC 9112; no redirects, no
-compression, no pipelining.
+A general client spends more time on a body than many servers do, and would limit the measurement: here the kernel
+writes into one buffer, and the receiver of the body reads it there. Uploads use aiohttp (`web.py`). RFC 9112; no
+redirects, no compression, no pipelining.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from loadtest.target import Target
 
 _BUFFER = 256 << 10
-_MOST_HEAD = 64 << 10
+_MAX_HEAD_BYTES = 64 << 10
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ?([^\r\n]*)")
 
 
@@ -25,18 +25,18 @@ class Head(NamedTuple):
     status: int
     reason: str
     headers: dict[str, str]
-    """Names in lower case."""
+    """Values by name, in lower case."""
 
 
 class Body(Protocol):
-    """Takes a body as it comes."""
+    """A receiver of a body, piece by piece."""
 
     def write(self, buffer: bytearray, start: int, end: int) -> None:
-        """Bytes `start` to `end` of the buffer, valid during the call."""
+        """Receive bytes `start` to `end` of the buffer, which are valid during the call."""
 
 
 class Collected:
-    """A small body."""
+    """A receiver that collects a small body."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -46,7 +46,7 @@ class Collected:
 
 
 class Connection:
-    """Opened with the first request, and again when the server has closed it meanwhile. One request at a time."""
+    """A connection, opened with the first request, and again after the server closed it. One request at a time."""
 
     def __init__(self, target: Target) -> None:
         assert target.web is not None
@@ -62,9 +62,9 @@ class Connection:
         self._stream: _Stream | None = None
 
     async def get(self, path: str, accept: str, begin: Callable[[Head], Body]) -> Head:
-        """GET what lies below the service's URL. `begin` is called once the head has come and says who takes the body.
+        """GET a path below the service's URL. `begin` is called with the head, and returns the receiver of the body.
 
-        Raises OSError, TimeoutError where nothing comes for as long as the target's timeout.
+        Raises: OSError; TimeoutError when nothing arrives for as long as the target's timeout.
         """
         request = f"GET {self._path}{path} HTTP/1.1\r\n{self._lines}Accept: {accept}\r\n\r\n".encode()
         reused = self._stream is not None and self._stream.usable
@@ -77,7 +77,7 @@ class Connection:
         except BaseException:
             self.close()
             raise
-        # It was closed before it had heard of this request, most likely: RFC 9112 §9.3.1 lets us ask again.
+        # The server most likely closed the connection before it read this request: RFC 9112 §9.3.1 permits a retry.
         return await (await self._connected()).exchange(request, begin, self._timeout)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Connection:
 
 
 class _Stream(asyncio.BufferedProtocol):
-    """The bytes of responses, one after the other."""
+    """The protocol that parses responses, one after the other."""
 
     def __init__(self) -> None:
         self._buffer = bytearray(_BUFFER)
@@ -111,9 +111,9 @@ class _Stream(asyncio.BufferedProtocol):
         self._head: Head | None = None
         self._body: Body | None = None
         self._pending = bytearray()
-        """Of a head, or of the line before a chunk."""
+        """Incomplete bytes of a head, or of the line before a chunk."""
         self._left: int | None = None
-        """Bytes of the body, or of its chunk, that are still to come; None until the connection closes."""
+        """Remaining bytes of the body or of its chunk; None if the body ends when the connection closes."""
         self._chunked = False
         self._trailer = False
         self._heard = False
@@ -151,7 +151,7 @@ class _Stream(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         if self._done is None or self._done.done():
-            self.close()  # Nothing was asked for.
+            self.close()  # No request was sent.
             return
         try:
             self._received(0, nbytes)
@@ -168,9 +168,9 @@ class _Stream(asyncio.BufferedProtocol):
     def _received(self, at: int, end: int) -> None:
         while at < end and self._done is not None and not self._done.done():
             if self._head is None:
-                at = self._take_head(at, end)
+                at = self._parse_head(at, end)
             elif self._chunked and self._left == 0:
-                at = self._take_chunk_line(at, end)
+                at = self._parse_chunk_line(at, end)
             else:
                 until = end if self._left is None else min(end, at + self._left)
                 assert self._body is not None
@@ -181,13 +181,13 @@ class _Stream(asyncio.BufferedProtocol):
                         self._finish()
                 at = until
 
-    def _take_head(self, at: int, end: int) -> int:
+    def _parse_head(self, at: int, end: int) -> int:
         before = len(self._pending)
         self._pending += self._view[at:end]
         stop = self._pending.find(b"\r\n\r\n")
         if stop < 0:
-            if len(self._pending) > _MOST_HEAD:
-                raise OSError("the head of an answer has no end")
+            if len(self._pending) > _MAX_HEAD_BYTES:
+                raise OSError(f"the head of an answer is longer than {_MAX_HEAD_BYTES} bytes")
             return end
         head = _parse(bytes(self._pending[:stop]))
         self._pending.clear()
@@ -204,13 +204,13 @@ class _Stream(asyncio.BufferedProtocol):
             self._finish()
         return at
 
-    def _take_chunk_line(self, at: int, end: int) -> int:
-        """The line before a chunk, with the end of the one before it; behind the last one the trailer."""
+    def _parse_chunk_line(self, at: int, end: int) -> int:
+        """Parse the line before a chunk, with the line end of the previous chunk; after the last chunk, the trailer."""
         stop = self._buffer.find(b"\n", at, end)
         if stop < 0:
             self._pending += self._view[at:end]
-            if len(self._pending) > _MOST_HEAD:
-                raise OSError("a line between chunks has no end")
+            if len(self._pending) > _MAX_HEAD_BYTES:
+                raise OSError(f"a line between chunks is longer than {_MAX_HEAD_BYTES} bytes")
             return end
         line = bytes(self._pending + self._view[at:stop]).strip()
         self._pending.clear()

@@ -1,7 +1,4 @@
-"""QIDO-RS and WADO-RS (PS3.18 §10.6, §10.4), each connection one HTTP connection that stays.
-
-What comes is counted and thrown away.
-"""
+"""QIDO-RS and WADO-RS (PS3.18 §10.6, §10.4), over one HTTP connection that stays open; bodies are not kept."""
 
 from __future__ import annotations
 
@@ -36,17 +33,17 @@ class _Reader:
         self.connection.close()
 
     async def rows(self, path: str) -> tuple[int, int]:
-        """Objects and bytes of a JSON array; nothing at all has none. Raises Failed."""
+        """GET a JSON array, and return its number of objects and of bytes; both are 0 without a body. Raises Failed."""
         body = Collected()
         _check(await self.connection.get(path, _JSON, lambda head: body))
         try:
             return len(msgspec.json.decode(body.data, type=list[msgspec.Raw])) if body.data else 0, len(body.data)
         except msgspec.DecodeError:
-            raise Failed("the answer is no JSON array") from None
+            raise Failed("the answer is not a JSON array") from None
 
 
 class Qido(_Reader):
-    """QIDO-RS. Every match counts as an instance."""
+    """A query by QIDO-RS. Every match counts as an instance."""
 
     async def do(self, stats: Stats, since: float) -> None:
         keys = dict(await filled(self.work.keys, self.ground))
@@ -57,7 +54,7 @@ class Qido(_Reader):
 
 
 class _Retrieve(_Reader):
-    """WADO-RS."""
+    """A retrieval by WADO-RS."""
 
     async def do(self, stats: Stats, since: float) -> None:
         await self.retrieve(await something(self.ground.library), stats)
@@ -68,7 +65,7 @@ class _Retrieve(_Reader):
 
 
 class RetrieveStudy(_Retrieve):
-    """A whole study, as it was stored. Fewer instances than are known to be in it are a failure."""
+    """A whole study, as it was stored. The operation fails if instances known to be in the study are missing."""
 
     async def retrieve(self, study: list[Place], stats: Stats) -> None:
         known = len(study)
@@ -82,7 +79,7 @@ class RetrieveStudy(_Retrieve):
 
 
 class RetrieveMetadata(_Retrieve):
-    """The metadata of a study. Fewer instances than are known to be in it are a failure."""
+    """The metadata of a study. The operation fails if instances known to be in the study are missing."""
 
     async def retrieve(self, study: list[Place], stats: Stats) -> None:
         known = len(study)
@@ -93,7 +90,7 @@ class RetrieveMetadata(_Retrieve):
 
 
 class _RetrieveOne(_Retrieve):
-    """Something of one instance."""
+    """A resource of one instance."""
 
     async def retrieve(self, study: list[Place], stats: Stats) -> None:
         place = self.ground.library.instance(study)
@@ -104,12 +101,12 @@ class _RetrieveOne(_Retrieve):
         stats.moved(1, body.size)
 
     def of(self, place: Place) -> tuple[str, str]:
-        """The rest of the URL, and what is accepted."""
+        """The rest of the URL, and the Accept header."""
         raise NotImplementedError
 
 
 class RetrieveFrame(_RetrieveOne):
-    """One frame, as it was stored: the middle one, which is no easier to find than most."""
+    """The middle frame of an instance, as it was stored: it is as hard to find as most others."""
 
     def of(self, place: Place) -> tuple[str, str]:
         accept = f'multipart/related; type="application/octet-stream"{_AS_STORED}'
@@ -117,7 +114,7 @@ class RetrieveFrame(_RetrieveOne):
 
 
 class RetrieveRendered(_RetrieveOne):
-    """One instance as JPEG."""
+    """One instance rendered as JPEG."""
 
     def of(self, place: Place) -> tuple[str, str]:
         if not self.work.anew:
@@ -127,11 +124,11 @@ class RetrieveRendered(_RetrieveOne):
 
 
 _numbers = itertools.count()
-"""Of windows, so that no two are alike."""
+"""Numbers of windows, so that no two are equal."""
 
 
 class _Counted:
-    """A body of which only the size is of interest."""
+    """A receiver that counts the bytes of a body."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -141,16 +138,16 @@ class _Counted:
 
 
 class _Parts:
-    """Counts the parts of a multipart body, however it is cut, while it comes."""
+    """A receiver that counts the parts of a multipart body while it arrives, in pieces of any size."""
 
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
         self.boundary = b""
         self.count = 0
-        self._kept = b"\r\n"  # The first one may stand at the very beginning.
+        self._kept = b"\r\n"  # The first boundary may be at the very beginning.
 
     def begin(self, head: Head) -> Body:
-        """Where it is no multipart body that comes, there is no boundary, and no part either."""
+        """Choose the receiver of a body; a body that is not multipart has no boundary, and no parts."""
         if head.status == 200:
             self.boundary = _boundary(head)
         return self if self.boundary else _Counted()
@@ -158,7 +155,7 @@ class _Parts:
     def write(self, buffer: bytearray, start: int, end: int) -> None:
         boundary = self.boundary
         most = len(boundary) - 1
-        # Only what lies across two pieces can be in here: each half is shorter than the boundary.
+        # `across` can only match a boundary that spans two pieces: each half is shorter than the boundary.
         across = self._kept + bytes(buffer[start : min(end, start + most)])
         found = buffer.count(boundary, start, end) + across.count(boundary)
         self._kept = (self._kept + bytes(buffer[max(start, end - most) : end]))[-most:]
@@ -167,7 +164,7 @@ class _Parts:
 
 
 def _boundary(head: Head) -> bytes:
-    """As it stands in front of a part; nothing where there is none."""
+    """The boundary line in front of a part; empty if the body is not multipart."""
     for parameter in head.headers.get("content-type", "").split(";")[1:]:
         name, _, value = parameter.strip().partition("=")
         if name.lower() == "boundary":

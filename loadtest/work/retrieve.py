@@ -10,7 +10,8 @@ from gateway.dimse.command import C_STORE_RQ, Command
 from gateway.dimse.status import Category, category, describe
 from gateway.net.buffers import Block
 from gateway.net.exchange import Exchange
-from gateway.net.receiver import Receiver, Unserved
+from gateway.net.receiver import Receiver
+from gateway.net.refused_request import RefusedRequest
 from gateway.net.requestor import Requestor
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import PresentationContext
@@ -23,14 +24,14 @@ from loadtest.work.base import Failed, Ground, something
 MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _SILENCE = 10
-"""How many times its timeout a server may keep silent: it need not tell how its sub-operations go."""
+"""How many timeouts a server may send nothing: responses during the sub-operations are optional."""
 _LEVEL, _STUDY = 0x00080052, 0x0020000D
 
 
 class Move(Associated):
-    """C-MOVE to the AE title `move_to` of the target, over an association that stays.
+    """C-MOVE to the AE title `move_to` of the target, over an association that stays open.
 
-    How many instances went is what the server says; bytes are those that have reached us since, if we are that AE.
+    Instances are counted as the server reports them; bytes are those received here since, if `move_to` is our own AE.
     """
 
     abstract_syntax = MOVE
@@ -44,7 +45,7 @@ class Move(Associated):
 
 
 class Get:
-    """C-GET. Each operation is an association of its own: what may come has to be negotiated for each study."""
+    """C-GET. Each operation opens an association: the SOP Classes of each study have to be negotiated."""
 
     def __init__(self, ground: Ground, work: Work) -> None:
         self._ground = ground
@@ -64,7 +65,7 @@ class Get:
 
 
 class _Getting:
-    """An association on which the instances of a study may come back."""
+    """An association on which the peer may send the instances of a study."""
 
     def __init__(self, ground: Ground, study: list[Place], stats: Stats) -> None:
         classes = sorted({place.sop_class for place in study})
@@ -86,12 +87,12 @@ class _Getting:
 
     def _serve(self, on: Requestor, context: PresentationContext, command: Command) -> Receiver:
         if command.command_field != C_STORE_RQ or context.abstract_syntax == GET:
-            return Unserved(on, context, command)
+            return RefusedRequest(on, context, command)
         return Counted(on, context, command, self._stats)
 
 
-class Counted:
-    """Receives an instance, counts it, and says that it is stored."""
+class Counted(Receiver):
+    """A receiver that counts an instance, and answers that it is stored."""
 
     def __init__(self, on: Exchange, context: PresentationContext, command: Command, stats: Stats) -> None:
         self._on, self._context, self._command, self._stats = on, context, command, stats
@@ -104,15 +105,9 @@ class Counted:
         self._stats.moved(1, self._size)
         self._on.respond(self._context.id, messages.response(self._command, 0).encode())
 
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
 
 async def _retrieve(association: Requestor, request: Command, model: str, study: str) -> int:
-    """Ask for a study; how many instances the server says it has sent. Raises Failed where any was not."""
+    """Request a study, and return how many instances the server reports as sent. Raises Failed when one was not."""
     context = association.context_for(model)
     wanted: DataSet = {_LEVEL: Attribute("CS", ["STUDY"]), _STUDY: Attribute("UI", [study])}
     data_set = encode_data_set(wanted, context.transfer_syntax)

@@ -1,4 +1,4 @@
-"""C-STORE: an instance after the other on an association that stays, or an association for each study."""
+"""C-STORE: one instance after the other on an association that stays open, or an association for each study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtest.work.base import Exhausted, Failed, Ground
 
 
 class Store:
-    """One association. Up to `window` instances are on their way on it at once, where the peer grants that."""
+    """One association, with up to `window` instances on their way at once if the peer agrees."""
 
     def __init__(self, ground: Ground, source: Source, feed: Iterator[Instance], window: int) -> None:
         self._ground = ground
@@ -42,7 +42,7 @@ class Store:
 
 
 class StoreStudies:
-    """Each operation is an association with one study, as modalities send when an examination is over."""
+    """Whole studies: each operation is an association with one study, as modalities send after an examination."""
 
     def __init__(self, ground: Ground, source: Source, feed: Iterator[Instance]) -> None:
         self._ground = ground
@@ -62,7 +62,7 @@ class StoreStudies:
                 try:
                     await store(association, instance, self._ground, stats)
                 except Failed as error:
-                    failed = error  # A modality goes on with the next, and shows the study as incomplete.
+                    failed = error  # A modality continues with the next instance, and shows the study as incomplete.
                 else:
                     stats.moved(1, instance.size)
         if failed is not None:
@@ -74,7 +74,7 @@ class StoreStudies:
 
 
 async def store(association: Requestor, instance: Instance, ground: Ground, stats: Stats) -> None:
-    """One C-STORE, however long that takes as long as the server goes on taking it. Raises Failed."""
+    """Send one instance by C-STORE, for as long as the server continues to receive it. Raises Failed."""
     try:
         context = association.context_for(instance.sop_class_uid, instance.transfer_syntax_uid)
     except AssociationRefused:

@@ -1,4 +1,4 @@
-"""STOW-RS (PS3.18 §10.5), each connection one HTTP connection that stays."""
+"""STOW-RS (PS3.18 §10.5), over one HTTP connection that stays open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STORED, _FAILED = "00081199", "00081198"
 
 
 class Stow:
-    """STOW-RS: each operation is a request with `batch` instances."""
+    """Storing by STOW-RS: each operation is a request with `batch` instances."""
 
     def __init__(self, ground: Ground, work: Work, feed: Iterator[Instance]) -> None:
         assert ground.target.web is not None
@@ -66,10 +66,10 @@ class Stow:
             "Accept": "application/dicom+json",
         }
         async with self._session.post(self._url, data=body(), headers=headers) as answer:
-            said = await answer.read()
+            response = await answer.read()
             if answer.status not in (200, 202, 409):
                 raise Failed(f"HTTP {answer.status} {answer.reason}")
-        stored, failed = _outcome(said)
+        stored, failed = _outcome(response)
         for instance in instances:
             if instance.sop_instance_uid in stored:
                 stats.moved(1, instance.size)
@@ -90,7 +90,7 @@ def _file_header(instance: Instance) -> bytes:
 
 
 def _outcome(body: bytes) -> tuple[set[str], dict[str, int]]:
-    """SOP Instance UIDs that are stored, and those that are not with their Failure Reason."""
+    """The SOP Instance UIDs of stored instances, and the Failure Reason of the others by UID. Raises Failed."""
     try:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""DICOMweb for what is not measured, and for what both sides of it share: a general HTTP client, DICOM JSON."""
+"""A general HTTP client for DICOMweb, used by uploads and by requests that are not measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK = 256 << 10
 
 
 def http_session(target: Target, connections: int = 1) -> aiohttp.ClientSession:
-    """So many connections to the DICOMweb service. Close it."""
+    """A session of up to `connections` connections to the DICOMweb service; the caller closes it."""
     assert target.web is not None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=target.timeout, sock_read=target.timeout)
     web = target.web
@@ -28,7 +28,7 @@ def http_session(target: Target, connections: int = 1) -> aiohttp.ClientSession:
 
 
 async def get(session: aiohttp.ClientSession, url: str, accept: str, query: Mapping[str, str] = {}) -> bytes:
-    """The body of a GET; nothing where there is nothing. Raises Failed."""
+    """The body of a GET; empty for 204 No Content. Raises Failed."""
     async with session.get(url, params=query, headers={"Accept": accept}) as answer:
         if answer.status == 204:
             return b""
@@ -37,7 +37,7 @@ async def get(session: aiohttp.ClientSession, url: str, accept: str, query: Mapp
 
 
 def text(row: Mapping[str, Mapping[str, object]], tag: int) -> str:
-    """The first value of an attribute in the DICOM JSON model, "" where there is none."""
+    """The first value of an attribute in the DICOM JSON model; "" without one."""
     values = row.get(f"{tag:08X}", {}).get("Value")
     return str(values[0]) if isinstance(values, list) and values else ""
 

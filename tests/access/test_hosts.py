@@ -36,6 +36,11 @@ def test_host(authority: str, ours: bool):
     [
         ("http://localhost:8042", True),
         ("https://viewer.example.org", True),
+        ("http://viewer.example.org:443", True),
+        ("https://viewer.example.org:8443", False),
+        ("http://viewer.example.org", False),
+        ("https://other.example.org", False),
+        ("https://other.example.org:8042", False),
         ("http://localhost:3000", False),
         ("http://localhost", False),
         ("http://evil.example", False),
@@ -45,11 +50,21 @@ def test_host(authority: str, ours: bool):
         ("http://localhost:port", False),
     ],
 )
+@pytest.mark.case("a page of another port is a page of another origin, for configured names too")
 def test_origin(origin: str, ours: bool):
-    assert is_our_origin(origin, "localhost:8042", ["viewer.example.org"]) is ours
+    assert is_our_origin(origin, "localhost:8042", ["viewer.example.org:443", "other.example.org"]) is ours
+
+
+@pytest.mark.case("a page of another port is a page of another origin, for configured names too")
+def test_the_name_asked_with_another_port():
+    names = ["pacs.example.org"]
+    assert is_our_origin("http://pacs.example.org:8042", "pacs.example.org:8042", names)
+    assert not is_our_origin("http://pacs.example.org", "pacs.example.org:8042", names)
+    assert not is_our_origin("http://pacs.example.org:9000", "pacs.example.org:8042", names)
 
 
 def test_default_ports_are_the_schemes():
     assert is_our_origin("https://pacs.example.org", "pacs.example.org", [])
     assert is_our_origin("https://pacs.example.org", "pacs.example.org:443", [])
     assert not is_our_origin("http://pacs.example.org", "pacs.example.org:443", [])
+    assert not is_our_origin("http://pacs.example.org", "pacs.example.org", [], scheme="https")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, Key, OctKey, RSAKey
 
 from gateway import config
@@ -94,20 +94,22 @@ class TestRefused:
             (made(iss=None), "iss"),
             (made(sub=None), "names no user"),
             (made(sub="ann\nroot"), "names no user"),
-            (made(sub="bob"), "'bob', who is not among tokens.users"),
-            (made(STRANGER), "'stranger' that is none of tokens.keys"),
-            (made(STRANGER, header={"kid": "rsa"}), "'rsa' that is none of tokens.keys"),
-            (made(RSA, header={"kid": "ec"}), "'ec' that is none of tokens.keys"),
+            (made(sub="bob"), "'bob', a user that is not in tokens.users"),
+            (made(STRANGER), "'stranger' that is not in tokens.keys"),
+            (made(STRANGER, header={"kid": "rsa"}), "'rsa' that is not in tokens.keys"),
+            (made(RSA, header={"kid": "ec"}), "'ec' that is not in tokens.keys"),
             (unsigned({"alg": "none"}, CLAIMS), "signed with 'none'"),
-            (unsigned({"alg": "RS256", "kid": "rsa"}, CLAIMS), "none of tokens.keys"),
-            (unsigned({}, CLAIMS), "no signed|signed with 'None'"),
-            (unsigned({"alg": ["RS256"]}, CLAIMS), "no signed|signed with"),
-            (unsigned({"alg": "RS256", "kid": {"a": 1}}, CLAIMS), "none of tokens.keys|no signed"),
-            (b"", "no signed"),
-            (b"a.b.c", "no signed"),
-            (b"\xff.\xfe.\x00", "no signed"),
+            (unsigned({"alg": "RS256", "kid": "rsa"}, CLAIMS), "not in tokens.keys"),
+            (unsigned({}, CLAIMS), "not a signed|signed with 'None'"),
+            (unsigned({"alg": ["RS256"]}, CLAIMS), "not a signed|signed with"),
+            (unsigned({"alg": "RS256", "kid": {"a": 1}}, CLAIMS), "not in tokens.keys|not a signed"),
+            (b"", "not a signed"),
+            (b"a.b.c", "not a signed"),
+            (b"\xff.\xfe.\x00", "not a signed"),
             (b"x" * 20_000, "more than 16384"),
-            (made() + b"x", "none of tokens.keys|no signed"),
+            (made() + b"x", "not in tokens.keys|not a signed"),
+            (jws.serialize_compact({"alg": "RS256", "kid": "rsa"}, b'{"\x80":1}', RSA).encode(), "is not valid"),
+            (jws.serialize_compact({"alg": "RS256", "kid": "rsa"}, b"[" * 9000, RSA).encode(), "is not valid"),
         ],
     )
     async def test_with_the_reason(self, tokens: config.Tokens, token: bytes, why: str) -> None:

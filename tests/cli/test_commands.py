@@ -12,12 +12,16 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.data import get_testdata_file
+from typer.testing import CliRunner
 
 from gateway.access import passwords
-from tests.support.processes import ROOT, Gateway, free_port, wait_until
+from gateway.cli.main import app
+from tests.support.processes import ROOT, Gateway, free_port
+from tests.support.waiting import wait_until
 
 COMMANDS = ("serve", "status", "check-config", "hash-password", "import", "backup", "restore", "reindex")
 COMMANDS += ("echo", "send", "find", "move", "get", "commit", "install-ohif")
@@ -69,6 +73,12 @@ class TestHelp:
             assert command in text
         assert "--dicom-port" in run("serve", "--help").stdout
 
+    @pytest.mark.case("help texts show what stands in brackets")
+    def test_brackets_are_shown(self):
+        shown = " ".join(run("modify", "--help").stdout.split()) + " ".join(run("serve", "--help").stdout.split())
+        assert "[changes]" in shown
+        assert "[default: GATEWAY]" in shown
+
     def test_version(self):
         assert re.fullmatch(r"dicom-gateway \d+\.\d+\.\d+\n", run("--version").stdout)
 
@@ -90,13 +100,15 @@ class TestServe:
         assert "storescu -aec 'FLAG ONE'" in started.lines[0]
         assert started.stop() == 0
 
+    @pytest.mark.case("a reload says every mistake with its line")
     def test_sighup_reads_the_configuration_again(self, tmp_path: Path):
         file = tmp_path / "gateway.toml"
         file.write_text('[log]\nlevel = "info"\n')
         with Gateway(tmp_path / "data", "--config", str(file)) as started:
-            file.write_text("[dicom]\nmax_associations = 0\n")
+            file.write_text('[dicom]\nmax_associations = 0\ntls_prot = 1\n[tokens]\nkeys = "no.json"\n')
             started.signal(signal.SIGHUP)
-            wait_until(lambda: "dicom.max_associations" in started.log, 10, "a wrong one is not said")
+            said = (f"{file}:2: dicom.max_associations", f"{file}:3: dicom.tls_prot", f"{file}:5: tokens.keys no.json")
+            wait_until(lambda: all(text in started.log for text in said), 10, "not everything that is wrong is said")
             file.write_text("[dicom]\nmax_associations = 3\n")
             started.signal(signal.SIGHUP)
             wait_until(lambda: "read again" in started.log, 10, "a right one is not said")
@@ -111,12 +123,36 @@ class TestServe:
         [
             (("--config", "nowhere.toml"), "nowhere.toml"),
             (("--aet", "ABCDEFGHIJKLMNOPQ"), "dicom.aet"),
-            (("--host", "0.0.0.0"), "[modalities.NAME]"),
             (("--data", "/proc/no"), "storage.path"),
         ],
     )
     def test_used_wrongly(self, arguments: tuple[str, ...], words: str):
         assert words in one_line(run("serve", *arguments, "--dicom-port", "0", "--http-port", "0", code=2))
+
+    @pytest.mark.case("a wrong configuration is exit code 2 for every command")
+    def test_everything_that_is_wrong_is_said(self):
+        lines = run("serve", "--host", "0.0.0.0", "--dicom-port", "0", code=2).stderr.splitlines()
+        assert [word in line for word, line in zip(("[modalities.NAME]", "[[http.users]]"), lines, strict=True)] == [
+            True
+        ] * 2
+
+    @pytest.mark.case("a wrong configuration is exit code 2 for every command")
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("check-config",),
+            ("check-config", "-c"),
+            ("routes", "check"),
+            ("serve", "-c"),
+            ("routes", "explain", "x", "-c"),
+            ("echo", "x", "-c"),
+            ("import", ".", "-c"),
+            ("backup", "x", "-c"),
+        ],
+    )
+    def test_one_exit_code(self, tmp_path: Path, arguments: tuple[str, ...]):
+        (tmp_path / "wrong.toml").write_text("[dicom]\nprot = 1\n")
+        assert "wrong.toml:2: dicom.prot" in one_line(run(*arguments, str(tmp_path / "wrong.toml"), code=2))
 
     def test_unknown_flag(self):
         assert "--dicom-prot" in run("serve", "--dicom-prot", "1", code=2).stderr
@@ -141,6 +177,11 @@ class TestStatus:
 
     def test_nobody_there(self):
         assert "no answer" in one_line(run("status", "--url", f"http://127.0.0.1:{free_port()}", code=1))
+
+    @pytest.mark.case("status at a port that is not HTTP says so in a line")
+    def test_a_port_that_is_not_http(self, gateway: Gateway):
+        line = one_line(run("status", "--url", f"http://127.0.0.1:{gateway.port}", code=1))
+        assert "does not speak HTTP" in line
 
     def test_not_a_url(self):
         run("status", "--url", "gateway:8042", code=2)
@@ -168,13 +209,21 @@ class TestConfiguration:
     def test_wrong(self, tmp_path: Path):
         file = tmp_path / "gateway.toml"
         file.write_text("[dicom]\nprot = 104\n")
-        assert "prot" in one_line(run("check-config", str(file), code=1))
-        assert json.loads(run("check-config", str(file), "--json", code=1).stdout)["valid"] is False
+        assert "prot" in one_line(run("check-config", str(file), code=2))
+        assert json.loads(run("check-config", str(file), "--json", code=2).stdout)["valid"] is False
+
+    def test_one_file_is_named_once(self, tmp_path: Path):
+        one, other = str(tmp_path / "a.toml"), str(tmp_path / "b.toml")
+        Path(one).write_text('[dicom]\naet = "A"\n')
+        Path(other).write_text('[dicom]\naet = "B"\n')
+        assert "name one file" in run("check-config", one, "-c", other, code=2).stderr
+        done = run("check-config", one, GATEWAY_CONFIG=other)
+        assert 'aet = "A"' in done.stdout
 
     def test_a_password_in_clear_is_found(self, tmp_path: Path):
         file = tmp_path / "gateway.toml"
         file.write_text('[[http.users]]\nname = "ann"\npassword = "secret"\n')
-        line = one_line(run("check-config", str(file), code=1))
+        line = one_line(run("check-config", str(file), code=2))
         assert "ann" in line
         assert "hash-password" in line
 
@@ -195,7 +244,7 @@ class TestConfiguration:
     def test_what_only_the_rooms_can_see(self, tmp_path: Path, text: str, words: str):
         file = tmp_path / "gateway.toml"
         file.write_text(text)
-        assert words in one_line(run("check-config", str(file), code=1))
+        assert words in one_line(run("check-config", str(file), code=2))
 
     def test_hash_password(self):
         stored = run("hash-password", stdin="secret\n").stdout.strip()
@@ -211,9 +260,9 @@ class TestImport:
         (source / "notes.txt").write_text("not DICOM")
         with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
             archive.write(get_testdata_file("MR_small.dcm"), "deep/mr.dcm")
-        arguments = ("import", str(source), str(tmp_path / "more.zip"), "--data", str(tmp_path / "data"))
+        arguments = ("import", str(source), str(tmp_path / "more.zip"), "--create", "--data", str(tmp_path / "data"))
         answer = json.loads(run(*arguments, "--json").stdout)
-        assert answer == {"outcomes": {"stored": 2}, "skipped": 1, "refused": []}
+        assert answer == {"outcomes": {"stored": 2}, "skipped": 1, "refused": [], "incomplete": []}
         assert "2 same" in run(*arguments).stdout
 
     def test_beside_a_running_gateway(self, gateway: Gateway):
@@ -221,10 +270,24 @@ class TestImport:
         run("import", get_testdata_file("MR_small.dcm"), "--data", str(gateway.data))
         assert run("status", "--url", gateway.url).stdout != before
 
+    @pytest.mark.case("import makes no archive where none was asked for")
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("import", get_testdata_file("CT_small.dcm")),
+            ("get", "A@127.0.0.1:104", "StudyInstanceUID=1.2", "--archive"),
+            ("reindex",),
+            ("backup", "nowhere"),
+        ],
+    )
+    def test_a_folder_without_an_archive(self, tmp_path: Path, arguments: tuple[str, ...]):
+        assert "there is no " in one_line(run(*arguments, "--data", str(tmp_path / "mispelt"), code=2))
+        assert not (tmp_path / "mispelt").exists()
+
     def test_what_cannot_be_taken_in_is_named(self, tmp_path: Path):
         broken = tmp_path / "broken.dcm"
         broken.write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes()[:1000])
-        assert str(broken) in one_line(run("import", str(broken), "--data", str(tmp_path / "data"), code=1))
+        assert str(broken) in one_line(run("import", str(broken), "--create", "--data", str(tmp_path / "data"), code=1))
 
     def test_no_such_file(self, tmp_path: Path):
         line = one_line(run("import", str(tmp_path / "nowhere"), "--data", str(tmp_path / "data"), code=2))
@@ -263,9 +326,12 @@ class TestEcho:
         assert "connection refused" in one_line(run("echo", f"ANY@127.0.0.1:{free_port()}", code=1))
         assert time.monotonic() - began < 10
 
+    @pytest.mark.case("echo at a web port says what is there")
     def test_somebody_else_there(self, gateway: Gateway):
         http = gateway.url.rpartition(":")[2]
-        one_line(run("echo", f"ANY@127.0.0.1:{http}", "--timeout", "2", code=1))
+        assert "the peer speaks HTTP, not DICOM" in one_line(
+            run("echo", f"ANY@127.0.0.1:{http}", "--timeout", "2", code=1)
+        )
 
 
 class TestSendAndFind:
@@ -284,12 +350,13 @@ class TestSendAndFind:
         assert (report["sent"], report["failed"], report["skipped"]) == (1, 0, 1)
         assert report["instances"][0]["status"] == "0000"
 
+    @pytest.mark.case("send names a file that is cut short, and the place, and sends nothing of it")
     def test_what_is_not_stored_is_named(self, gateway: Gateway, tmp_path: Path):
         good = Path(get_testdata_file("CT_small.dcm")).read_bytes()
         (tmp_path / "cut.dcm").write_bytes(good[:1000])
         node = f"GATEWAY@127.0.0.1:{gateway.port}"
         done = run("send", node, str(tmp_path / "cut.dcm"), code=1)
-        assert "cut.dcm: C000H" in one_line(done)
+        assert "cut.dcm: cannot be read: cut short in (0010,1002) at offset 646: 6 of 72 bytes" in one_line(done)
         assert "0 instances stored, 1 failed" in done.stdout
 
     def test_nothing_to_send(self, gateway: Gateway, tmp_path: Path):
@@ -312,6 +379,13 @@ class TestSendAndFind:
         assert run("find", node, "PatientID=NOBODY", "--json").stdout == "[]\n"
         assert "0 matches" in run("find", node, "PatientID=NOBODY").stdout
 
+    @pytest.mark.case("get of nothing is exit code 1 and a word")
+    def test_nothing_to_get(self, gateway: Gateway, tmp_path: Path):
+        node = f"GATEWAY@127.0.0.1:{gateway.port}"
+        asked = ("get", node, "StudyInstanceUID=1.2.3.4", "--out", str(tmp_path / "out"))
+        assert "nothing there matches" in one_line(run(*asked, code=1))
+        assert json.loads(run(*asked, "--json", code=1).stdout)["completed"] == 0
+
     def test_a_key_that_is_none(self):
         assert "Nonsense" in run("find", "A@127.0.0.1:104", "Nonsense=1", code=2).stderr
 
@@ -320,3 +394,33 @@ class TestSendAndFind:
         assert "StudyInstanceUID" in run("move", node, "StudyDate=2026", "--to", "B", code=2).stderr
         assert "--out" in run("get", node, "StudyInstanceUID=1.2", code=2).stderr
         assert "--level" in run("get", node, "StudyInstanceUID=1.2", "--out", str(tmp_path), "-l", "x", code=2).stderr
+
+
+@pytest.mark.case("deliveries of a destination that is none are exit code 1 and a word")
+@pytest.mark.parametrize("action", ["list", "hold", "resend"])
+def test_a_destination_that_is_none(gateway: Gateway, action: str):
+    line = one_line(run("deliveries", action, "--destination", "typo", "--url", gateway.url, code=1))
+    assert "no destination is called 'typo'" in line
+
+
+@pytest.mark.case("item 9 A destination is held and released from the command line")
+def test_a_destination_is_held_and_released(tmp_path: Path):
+    kind = {"GATEWAY_DESTINATIONS__NAS__KIND": "folder", "GATEWAY_DESTINATIONS__NAS__PATH": str(tmp_path)}
+    with Gateway(tmp_path / "data", environment=kind) as gateway:
+
+        def here(*arguments: str) -> Any:
+            return CliRunner().invoke(app, ["destinations", *arguments])
+
+        def state() -> str:
+            (found,) = json.loads(here("--json", "--url", gateway.url).stdout)
+            return str(found["State"])
+
+        before = state()
+        assert here("hold", "nas", "--url", gateway.url).stdout == "hold: nas\n"
+        assert (before, state()) == ("Active", "Held")
+        assert here("release", "nas", "--url", gateway.url).stdout == "release: nas\n"
+        assert state() == "Active"
+        assert str(here("release", "nos", "--url", gateway.url).exception) == (
+            "no destination is called 'nos'; did you mean 'nas'?"
+        )
+        assert "after release" in here("--url", gateway.url, "release", "nas").stderr

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.archive.importing import import_paths
 from gateway.cli.main import app
 from gateway.config import Storage
 from gateway.dicom.part10 import file_header
+from gateway.ingest.file_import import import_paths
 from tests.support.datasets import CT, ct_header, encode
-from tests.test_mistakes import GOOD
+from tests.test_problems import GOOD
 
 RULES = GOOD + 'attributes = [{attribute = "Modality", equals = "CT"}]\n'
 
@@ -76,7 +76,7 @@ def test_what_other_rules_would_do(house: Path) -> None:
         ("1.0", "-", 2),
         ("1.1", "+", 1),
     ]
-    assert run(*asked, house / "a.toml") == "3 instances looked at; none would go otherwise\n"
+    assert run(*asked, house / "a.toml") == "3 instances examined; none would be delivered differently\n"
     assert run(*asked, house / "b.toml", "--since", "0m").startswith("0 instances")
 
 
@@ -91,4 +91,4 @@ def test_changes_are_shown_and_compared(house: Path) -> None:
         assert "PatientID: '1CT1' -> 'X'" in told
     replayed = run("routes", "replay", "-c", house / "c.toml", "-d", house / "data", "--new", house / "d.toml")
     assert replayed.count("to pacs with c ") == 2
-    assert "1 study would go otherwise" in replayed
+    assert "1 study would be delivered differently" in replayed

@@ -11,7 +11,7 @@ import pytest
 from gateway.config import Settings
 from gateway.errors import TruncatedDataSet
 from gateway.remote.destination import Answer, Destination
-from gateway.scu.sending import Choose, Content, Instance
+from gateway.scu.transfer import Choose, Content, Instance
 from tests.scu.test_store import CT, EXPLICIT
 from tests.scu.test_store import item as make_item
 from tests.support.datasets import encode, instance

@@ -31,8 +31,10 @@ class Desk:
         payload = options.pop("payload", {})
         return await self.run(lambda: table.add_job(kind, payload, now, **options))
 
-    async def claim(self, owner: str = "me", now: float = 100.0, most: int = 10, per_lane: int = 10) -> list[Job]:
-        return await self.run(lambda: table.claim_jobs(owner, now, 60.0, most, lambda lane: per_lane))
+    async def claim(
+        self, owner: str = "me", now: float = 100.0, most: int = 10, per_queue: int = 10, taken: int = 0
+    ) -> list[Job]:
+        return await self.run(lambda: table.claim_jobs(owner, now, 60.0, most, lambda queue: per_queue, taken=taken))
 
     async def ids(self, **options: Any) -> list[int]:
         return [job.id for job in await self.claim(**options)]
@@ -65,7 +67,7 @@ class JobsContract:
     async def test_many_who_claim_at_once_share_the_jobs(self, desk: Desk) -> None:
         numbers = [await desk.add() for _ in range(20)]
         async with asyncio.timeout(20):
-            shares = await asyncio.gather(*[desk.ids(owner=f"o{n}", most=3, per_lane=100) for n in range(10)])
+            shares = await asyncio.gather(*[desk.ids(owner=f"o{n}", most=3, per_queue=100) for n in range(10)])
         assert sorted(number for share in shares for number in share) == numbers
 
     async def test_what_is_not_due_waits(self, desk: Desk) -> None:
@@ -82,17 +84,31 @@ class JobsContract:
 
     async def test_a_lane_has_a_limit_over_all_owners(self, desk: Desk) -> None:
         for _ in range(5):
-            await desk.add(lane="slow")
-        other = await desk.add(lane="quick")
-        assert len(await desk.claim(per_lane=2)) == 3
-        assert await desk.claim("other", per_lane=2) == []
+            await desk.add(queue="slow")
+        other = await desk.add(queue="quick")
+        assert len(await desk.claim(per_queue=2)) == 3
+        assert await desk.claim("other", per_queue=2) == []
         assert (await table.get_job(desk.database, other)).state == "running"  # type: ignore[union-attr]
 
     async def test_lanes_share_what_can_be_claimed(self, desk: Desk) -> None:
         for _ in range(9):
-            await desk.add(lane="a")
-        await desk.add(lane="b")
-        assert {job.lane for job in await desk.claim(most=4)} == {"a", "b"}
+            await desk.add(queue="a")
+        await desk.add(queue="b")
+        assert {job.queue for job in await desk.claim(most=4)} == {"a", "b"}
+
+    @pytest.mark.case("broken 28 a destination that hangs holds up no other")
+    async def test_a_lane_has_slots_of_its_own_when_others_have_taken_all(self, desk: Desk) -> None:
+        for _ in range(20):
+            await desk.add(queue="hangs")
+        assert len(await desk.claim(most=12, per_queue=100)) == 12
+        assert await desk.claim(most=12, per_queue=100, taken=12) == []
+        for _ in range(9):
+            await desk.add(queue="healthy")
+        claimed = await desk.claim(most=12, per_queue=100, taken=12)
+        assert [job.queue for job in claimed] == ["healthy"] * 4
+        assert await desk.claim(most=12, per_queue=100, taken=16) == []
+        await desk.finish(claimed[0])
+        assert [job.queue for job in await desk.claim(most=12, per_queue=100, taken=15)] == ["healthy"]
 
     async def test_a_chain_is_done_in_order(self, desk: Desk) -> None:
         first, second = await desk.add(chain="c"), await desk.add(chain="c", priority=9)
@@ -117,7 +133,7 @@ class JobsContract:
         assert await table.next_moment(desk.database) == 160.0
         assert await desk.claim("other", now=159.0) == []
         (theirs,) = await desk.claim("other", now=160.0)
-        assert (theirs.attempts, theirs.error) == (2, "whoever worked on it has gone")
+        assert (theirs.attempts, theirs.error) == (2, "the process that worked on it has ended")
         assert not await desk.finish(mine)
         assert await desk.finish(theirs)
 
@@ -141,14 +157,14 @@ class JobsContract:
     async def test_hurried(self, desk: Desk) -> None:
         await desk.add(chain="c", due_at=900.0)
         await desk.add(chain="other", due_at=900.0)
-        await desk.run(lambda: table.hurry_jobs("c", 100.0))
+        await desk.run(lambda: table.expedite_jobs("c", 100.0))
         assert len(await desk.claim()) == 1
 
     async def test_hurried_while_it_runs(self, desk: Desk) -> None:
         """What it waited for came while it looked: it does not wait out its time."""
         await desk.add(chain="c")
         (job,) = await desk.claim()
-        await desk.run(lambda: table.hurry_jobs("c", 101.0))
+        await desk.run(lambda: table.expedite_jobs("c", 101.0))
         assert await desk.run(lambda: table.postpone_job(job, 900.0, "not there yet", counted=False))
         assert len(await desk.claim(now=101.0)) == 1
 
@@ -187,10 +203,10 @@ class JobsContract:
 
     async def test_settled_by_somebody_else(self, desk: Desk) -> None:
         number = await desk.add(due_at=200.0)
-        assert await desk.run(lambda: table.settle_job(number, 100.0))
+        assert await desk.run(lambda: table.complete_job(number, 100.0))
         assert await desk.state(number) == "done"
         assert await desk.claim(now=300.0) == []
-        assert not await desk.run(lambda: table.settle_job(number, 100.0))
+        assert not await desk.run(lambda: table.complete_job(number, 100.0))
 
     async def test_what_is_over_is_forgotten_later(self, desk: Desk) -> None:
         done, waiting = await desk.add(), await desk.add(due_at=1000.0)
@@ -217,26 +233,50 @@ class JobsContract:
         assert await desk.claim() == []
 
     async def test_a_held_lane_waits(self, desk: Desk) -> None:
-        await desk.add(lane="a")
-        other = await desk.add(lane="b")
-        await desk.run(lambda: table.hold_lane("a"))
+        await desk.add(queue="a")
+        other = await desk.add(queue="b")
+        await desk.run(lambda: table.hold_queue("a"))
         assert await desk.ids() == [other]
-        assert (await table.list_lanes(desk.database))["a"].held
-        await desk.run(lambda: table.release_lane("a"))
+        assert (await table.list_queues(desk.database))["a"].held
+        await desk.run(lambda: table.release_queue("a"))
         assert len(await desk.claim()) == 1
 
     async def test_a_closed_lane_is_tried_with_one_job_when_its_time_has_come(self, desk: Desk) -> None:
         for _ in range(3):
-            await desk.add(lane="a")
+            await desk.add(queue="a")
         for _ in range(2):  # at the same time: once
-            await desk.run(lambda: table.close_lane("a", 100.0, lambda n: 10.0 * n, "nobody answers"))
+            await desk.run(lambda: table.pause_queue("a", 100.0, lambda n: 10.0 * n, "nobody answers"))
         assert await desk.claim(now=109.0) == []
         assert len(await desk.claim(now=110.0)) == 1
-        await desk.run(lambda: table.close_lane("a", 111.0, lambda n: 10.0 * n, "nobody answers"))
-        lane = (await table.list_lanes(desk.database))["a"]
+        await desk.run(lambda: table.pause_queue("a", 111.0, lambda n: 10.0 * n, "nobody answers"))
+        lane = (await table.list_queues(desk.database))["a"]
         assert (lane.failures, lane.paused_until, lane.reason) == (2, 131.0, "nobody answers")
-        await desk.run(lambda: table.open_lane("a"))
+        await desk.run(lambda: table.resume_queue("a"))
         assert len(await desk.claim(now=112.0)) == 2
+
+    @pytest.mark.case("broken 18 a clock that was ahead pauses no destination for as long")
+    async def test_a_pause_by_a_clock_that_was_ahead_is_over(self, desk: Desk) -> None:
+        year = 365 * 86400.0
+        await desk.add(queue="down")
+        await desk.run(lambda: table.pause_queue("down", 100.0 + year, lambda n: 5.0, "no answer"))
+        (job,) = await desk.claim(now=100.0)
+        await desk.run(lambda: table.postpone_job(job, 100.0, "", counted=False))
+        await desk.run(lambda: table.pause_queue("down", 100.0, lambda n: 10.0 * n, "no answer"))
+        assert await desk.claim(now=119.0) == []
+        assert len(await desk.claim(now=120.0)) == 1
+
+    async def test_no_pause_is_longer_than_the_longest(self, desk: Desk) -> None:
+        """Whatever a server says in Retry-After."""
+        await desk.add(queue="down")
+        await desk.run(lambda: table.pause_queue("down", 100.0, lambda n: 1e9, "come again in thirty years"))
+        assert await desk.claim(now=99.0 + table.MAX_PAUSE_S) == []
+        assert len(await desk.claim(now=100.0 + table.MAX_PAUSE_S)) == 1
+
+    async def test_what_waits_beyond_the_longest_wait_is_due(self, desk: Desk) -> None:
+        ahead, later = await desk.add(due_at=5000.0), await desk.add(due_at=150.0)
+        assert await desk.run(lambda: table.pull_in_jobs(100.0, 60.0)) == 1
+        assert await desk.ids(now=100.0) == [ahead]
+        assert await desk.ids(now=150.0) == [later]
 
     async def test_what_is_not_due_holds_up_nothing_of_its_lane(self, desk: Desk) -> None:
         await desk.add(priority=1, due_at=500.0)
@@ -252,9 +292,9 @@ class JobsContract:
 
     async def test_lanes_are_counted(self, desk: Desk) -> None:
         for lane in ("to:a", "to:a", "to:b", "other"):
-            await desk.add(lane=lane)
+            await desk.add(queue=lane)
         await desk.claim(most=1)
-        counts = await table.count_lanes(desk.database, "to:")
+        counts = await table.count_queues(desk.database, "to:")
         assert sum(counts.values()) == 3
         assert counts["to:b", "waiting"] == 1
 

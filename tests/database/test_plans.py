@@ -5,6 +5,8 @@ Plans depend on the schema alone: nothing runs ANALYZE, so what is planned here 
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -14,21 +16,23 @@ from typing import Any
 
 import pytest
 
-from gateway.archive import queries as archive
-from gateway.archive.deliveries import queries as deliveries
 from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
+from gateway.dicom.levels import LEVELS, Level
 from gateway.events import queries as events
+from gateway.forwarding import queries as deliveries
 from gateway.index import attributes as tags
-from gateway.index import matching, search
+from gateway.index import matching, narrowing, places, search
 from gateway.index import queries as index
-from gateway.index.attributes import Level
 from gateway.index.locate import locate
+from gateway.index.queries import annotations, resources, selection, store, summary
 from gateway.index.search import Search
 from gateway.jobs import queries as jobs
+from gateway.workflow import queries as archive
 
 GROWING = (
     *("patients", "studies", "person_names", "series", "instances", "changes", "garbage", "metadata"),
+    *("deleted_instances", "resource_metadata", "resource_labels", "protected_patients"),
     *("jobs", "deliveries", "commitments", "commitment_items", "performed_steps", "worklist_items"),
 )
 GONE_THROUGH = {
@@ -73,6 +77,12 @@ def scanned(connection: sqlite3.Connection, query: Query) -> set[str]:
     return {named[step] for step in steps if named.get(step)}
 
 
+def modules(package: ModuleType) -> list[ModuleType]:
+    return [
+        importlib.import_module(each.name) for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
+
+
 def fixed(value: object) -> Iterator[Query]:
     if isinstance(value, Query):
         yield value
@@ -88,7 +98,7 @@ def fixed(value: object) -> Iterator[Query]:
 def test_fixed_statements_go_through_nothing_that_grows(connection: sqlite3.Connection) -> None:
     found = {
         query.name.partition(":")[0]: tables
-        for module in (index, jobs, events, archive, deliveries)
+        for module in (*modules(index), jobs, events, archive, deliveries)
         for query in fixed(module)
         if not query.name.startswith("clear_") and (tables := scanned(connection, query))
     }
@@ -96,13 +106,16 @@ def test_fixed_statements_go_through_nothing_that_grows(connection: sqlite3.Conn
 
 
 def test_statements_that_are_made_for_a_number_of_keys(connection: sqlite3.Connection) -> None:
-    made = [index.keys_present(3), archive.stored_instances(3)]
+    made = [store.keys_present(3), archive.stored_instances(3)]
     made += [
-        index.selected(what, [(column, ["1", "2"])])[0]
-        for what in ("outline", "series", "instances")
-        for column in ("t.uid", "s.uid", *(["i.uid"] if what != "series" else []))
+        made([(column, ["1", "2"])])[0]
+        for made in (selection.outlined, selection.selected_series, selection.selected_instances)
+        for column in ("t.uid", "s.uid", *(["i.uid"] if made != selection.selected_series else []))
     ]
+    made += [selection.selected_twice([(column, ["1", "2"])])[0] for column in ("t.uid", "s.uid", "i.uid")]
     made += [locate("1")[0], locate("1", "2")[0], locate("1", "2", "3")[0]]
+    made += [of(level, 2) for of in (resources.by_row, resources.around, annotations.added_to) for level in LEVELS]
+    made += [annotations.came_from(level, 2) for level in ("series", "instance")]
     assert [query.name for query in made if scanned(connection, query)] == []
 
 
@@ -117,8 +130,8 @@ def value_of(match: matching.Matcher) -> list[str]:
 
 def searches(level: Level, *, lower: bool) -> Iterator[tuple[int, str, Query]]:
     """A search by each key alone, as C-FIND and QIDO-RS make them."""
-    for tag, (of, _column, match) in search._KEYS.items():
-        if (search._DEPTH[of] > search._DEPTH[level]) == lower:
+    for tag, (of, _column, match) in places.KEYS.items():
+        if (places.DEPTH[of] > places.DEPTH[level]) == lower:
             for value in value_of(match):
                 query, _ = search.search(Search(level, [(tag, value)], limit=25, below=True))
                 yield tag, value, query
@@ -128,7 +141,7 @@ def searches(level: Level, *, lower: bool) -> Iterator[tuple[int, str, Query]]:
 def test_searches_by_keys_of_the_study(connection: sqlite3.Connection, level: Level) -> None:
     """At no level is anything but studies gone through, and that for a few keys alone."""
     for tag, value, query in searches(level, lower=False):
-        of = search._KEYS[tag][0]
+        of = places.KEYS[tag][0]
         tables = scanned(connection, query)
         may = of not in ("study", "patient") or tag in STUDY_BY_STUDY or value.endswith("*")
         assert tables <= ({"studies"} if may else set()), (f"{tag:08X}", value, plan(connection, query))
@@ -161,12 +174,12 @@ def test_pages_end_when_they_are_full(connection: sqlite3.Connection, level: Lev
 
 
 @pytest.mark.parametrize(
-    "conditions", [[], ["t.accession_number LIKE 'X%' ESCAPE '!'"], [index.NAMED_LIKE.format(tag=1, pattern="'%X%'")]]
+    "conditions", [[], ["t.accession_number LIKE 'X%' ESCAPE '!'"], [summary.NAMED_LIKE.format(tag=1, pattern="'%X%'")]]
 )
 def test_the_explorer_page(connection: sqlite3.Connection, conditions: list[str]) -> None:
     """Newest first, by an index; a search by name or number goes through studies by date, never through more."""
-    assert scanned(connection, index.recent(conditions, "51")) <= {"studies"}
-    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, index.recent([], "51"))
+    assert scanned(connection, summary.recent(conditions, "51")) <= {"studies"}
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, summary.recent([], "51"))
 
 
 def test_a_scan_is_seen(connection: sqlite3.Connection) -> None:
@@ -176,3 +189,36 @@ def test_a_scan_is_seen(connection: sqlite3.Connection) -> None:
 def test_nothing_has_been_analysed(connection: sqlite3.Connection) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     assert not any(name.startswith("sqlite_stat") for name in tables)
+
+
+@pytest.mark.parametrize("level", ["study", "series", "instance"])
+def test_one_patient_alone(connection: sqlite3.Connection, level: Level) -> None:
+    """By the index of patients or of UIDs; whether a UID is another patient's too is told by the row itself."""
+    for study_uid in (None, "1.2"):
+        query, _ = search.search(Search(level, study_uid=study_uid, patient="P", limit=25))
+        assert not scanned(connection, query), plan(connection, query)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_searches_over_rest_in_any_case(connection: sqlite3.Connection, level: Level) -> None:
+    """A Patient ID or accession number in any case is found by an index on its small letters."""
+    for tag in (tags.PATIENT_ID, tags.ACCESSION_NUMBER):
+        query, _ = search.rows_found(Search(level, [(tag, "X1")], any_case=True, below=True))
+        assert not scanned(connection, query), plan(connection, query)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_everything_over_rest_comes_in_the_order_of_rows(connection: sqlite3.Connection, level: Level) -> None:
+    """A page of everything is read off the table until it is full, and the next begins where it has ended."""
+    first = plan(connection, search.rows_found(Search(level, limit=25))[0])
+    assert not any("TEMP B-TREE" in step for step in first), first
+    following = plan(connection, search.rows_found(Search(level, limit=25, after=(7,)))[0])
+    assert not any(step.startswith("SCAN") for step in following), following
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_searches_by_labels_look_into_their_index(connection: sqlite3.Connection, level: Level) -> None:
+    for constraint in ("All", "Any"):
+        labels = narrowing.labelled(level, ["a", "b"], constraint)  # type: ignore[arg-type]
+        query, _ = search.rows_found(Search(level, narrowings=(labels,)))
+        assert scanned(connection, query) <= {"studies"}, plan(connection, query)

@@ -22,12 +22,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
-    database = await SQLite.open(tmp_path / "index.sqlite")
+async def database(tmp_path: Path, told: asyncio.Queue[str]) -> AsyncIterator[SQLite]:
+    database = await SQLite.open(tmp_path / "index.sqlite", on_failed=told.put_nowait)
     try:
         yield database
     finally:
         await database.close()
+
+
+@pytest.fixture
+def told() -> asyncio.Queue[str]:
+    """The reasons for which the database has stopped writing, as its owner was told them."""
+    return asyncio.Queue()
 
 
 class TestContract(DatabaseContract):
@@ -41,16 +47,16 @@ def fail(database: SQLite, statement: str, code: int, *, run: bool = False) -> F
 
 
 class TestFailingCommit:
-    async def test_an_io_error_at_commit_is_in_doubt_and_ends_writing(self, database: SQLite) -> None:
+    async def test_an_io_error_at_commit_is_in_doubt_and_ends_writing(
+        self, database: SQLite, told: asyncio.Queue[str]
+    ) -> None:
         await database.write(lambda: put("before"))
-        told = asyncio.Event()
-        database.on_failed = lambda reason: told.set()
         fail(database, "COMMIT", sqlite3.SQLITE_IOERR_FSYNC)
         async with asyncio.timeout(10):
             results = await asyncio.gather(
                 *[database.write(lambda n=n: put(f"k{n}")) for n in range(5)], return_exceptions=True
             )
-            await told.wait()
+            await told.get()
         # The first may have had a commit of its own; those of later ones were never begun.
         assert all(isinstance(result, DatabaseError) for result in results)
         assert results[0].in_doubt  # type: ignore[union-attr]
@@ -67,15 +73,15 @@ class TestFailingCommit:
         assert caught.value.in_doubt
         assert await database.fetch(ALL) == [("there",)]
 
-    async def test_what_another_process_has_found_ends_writing_here(self, database: SQLite) -> None:
-        told: list[str] = []
-        database.on_failed = told.append
+    async def test_what_another_process_has_found_ends_writing_here(
+        self, database: SQLite, told: asyncio.Queue[str]
+    ) -> None:
         await database.write(lambda: put("before"))
         for _ in range(2):
             database.fail("the disk is gone")
         with pytest.raises(DatabaseError, match="the disk is gone"):
             await database.write(lambda: put("after"))
-        assert told == ["the disk is gone"]
+        assert (told.get_nowait(), told.empty()) == ("the disk is gone", True)
         assert await database.fetch(ALL) == [("before",)]
 
     async def test_a_full_disk_is_rolled_back_and_passes(self, database: SQLite) -> None:
@@ -300,6 +306,14 @@ class TestOpening:
                 await database.write(lambda n=n: put(f"{n}"))
             finally:
                 await database.close()
+
+    async def test_a_damaged_file_is_named_with_the_remedy(self, tmp_path: Path) -> None:
+        path = tmp_path / "i.sqlite"
+        await (await SQLite.open(path)).close()
+        with path.open("r+b") as file:
+            file.write(b"no database".ljust(4096, b"."))
+        with pytest.raises(DatabaseError, match=r"the index is damaged; restore a backup, or .*reindex"):
+            await SQLite.open(path)
 
     async def test_a_newer_schema_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "i.sqlite"

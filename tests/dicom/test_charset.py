@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.charset import convert_encodings, decode_bytes
 
-from gateway.dicom.charset import character_set, decode, decode_values
+from gateway.dicom.charset import character_set, decode, decode_values, encode
 from gateway.dicom.elements import inflate, pick
 from tests.support.datasets import DEFLATED, data_sets, read_sample
 
@@ -157,3 +158,83 @@ class TestAgainstPydicom:
 )
 def test_two_byte_sets_that_were_not_designated(terms, value, text):
     assert decode(value, terms, "PN") == text
+
+
+EXTENDED = (
+    "\\ISO 2022 IR 149",
+    "\\ISO 2022 IR 58",
+    "\\ISO 2022 IR 87\\ISO 2022 IR 159",
+    "ISO 2022 IR 6\\ISO 2022 IR 100",
+    "ISO 2022 IR 100\\ISO 2022 IR 144\\ISO 2022 IR 126",
+    "ISO 2022 IR 13\\ISO 2022 IR 87",
+    "ISO 2022 IR 166\\ISO 2022 IR 138\\ISO 2022 IR 127",
+)
+REPERTOIRES = "Aa1 ^=\\\r\nöß¥Люξשق山田太郎やまだヤﾔﾀﾞ두부길동뷁头部ดี仝丂—\x7f"
+
+
+class TestEncoding:
+    """PS3.5 §6.1.2.5.3, Annexes H, I, K."""
+
+    @pytest.mark.case("case 04 text is written with the escape sequences of its character set")
+    @pytest.mark.parametrize(
+        ("text", "terms", "value"),
+        [
+            ("두부 CT", "\\ISO 2022 IR 149", b"\x1b$)C\xb5\xce\xba\xce CT"),
+            (
+                "Hong^Gildong=洪^吉洞=홍^길동",
+                "\\ISO 2022 IR 149",
+                b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf",
+            ),
+            ("头部 CT", "\\ISO 2022 IR 58", b"\x1b$)A\xcd\xb7\xb2\xbf CT"),
+            ("größe", "ISO 2022 IR 6\\ISO 2022 IR 100", b"gr\x1b-A\xf6\xdfe"),
+            ("ö Л ß", "ISO 2022 IR 100\\ISO 2022 IR 144", b"\xf6 \x1b-L\xbb \x1b-A\xdf"),
+            ("ö Л", "ISO 2022 IR 100\\ISO 2022 IR 144", b"\xf6 \x1b-L\xbb\x1b-A"),
+            ("ﾔﾏ=山^太", "ISO 2022 IR 13\\ISO 2022 IR 87", b"\xd4\xcf=\x1b$B;3\x1b(J^\x1b$BB@\x1b(J"),
+            ("山a", "\\ISO 2022 IR 87", b"\x1b$B;3\x1b(Ba"),
+            ("größe", "ISO_IR 100", b"gr\xf6\xdfe"),
+            ("größe", None, None),
+            ("größe", "ISO_IR 144", None),
+            ("¥", "ISO 2022 IR 13\\ISO 2022 IR 87", None),
+            ("뷁", "\\ISO 2022 IR 149", None),
+            ("plain", None, b"plain"),
+            ("王", "GB18030", "王".encode("gb18030")),
+        ],
+    )
+    def test_of_texts(self, text, terms, value):
+        assert encode(text, terms, "PN" if "=" in text else "LO") == value
+
+    def test_vrs_that_it_does_not_affect(self):
+        assert encode("ö", "ISO_IR 192", "CS") is None
+
+    def test_the_first_group_of_a_name_has_no_escape_sequences(self):
+        assert encode("홍^길동", "\\ISO 2022 IR 149", "PN") is None
+        assert encode("A\\홍", "\\ISO 2022 IR 149", "PN") is None
+        assert encode("Müller=홍", "ISO 2022 IR 100\\ISO 2022 IR 149", "PN") == b"M\xfcller=\x1b$)C\xc8\xab\x1b-A"
+
+    @given(
+        st.text(REPERTOIRES, max_size=20),
+        st.sampled_from((*EXTENDED, "ISO_IR 100", "ISO_IR 13", "ISO_IR 192", "GB18030", "ISO 2022 IR 149", "")),
+        st.sampled_from(("PN", "LO", "LT")),
+    )
+    @settings(deadline=None, max_examples=1000)
+    def test_what_can_be_said_is_read_back_with_its_delimiters(self, text, terms, vr):
+        value = encode(text, terms, vr)
+        if value is not None:
+            assert decode(value, terms, vr) == text.rstrip(" ")
+            assert value.count(b"\\") >= text.count("\\")
+
+    @pytest.mark.parametrize(
+        ("terms", "text"),
+        [
+            *(
+                (EXTENDED[0], "두부^길동=洪"),
+                (EXTENDED[2], "山田^太郎 丂 a"),
+                (EXTENDED[3], "größe"),
+            ),
+            *((EXTENDED[4], "öЛюß ξ^ö"), (EXTENDED[5], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田"), (EXTENDED[6], "ดี קא ق")),
+        ],
+    )
+    def test_pydicom_reads_the_same(self, terms, text):  # it leaves the escape sequence of IR 58 in the text
+        value = encode(f"A={text}", terms, "PN")
+        assert value is not None
+        assert decode_bytes(value, convert_encodings(terms.split("\\")), {"^", "="}) == f"A={text}"

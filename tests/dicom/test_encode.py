@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from gateway.dicom.decode import decode_data_set
-from gateway.dicom.encode import Attribute, encode_data_set, from_json
+from gateway.dicom.encode import Attribute, encode_data_set
+from gateway.dicom.json_reader import from_json
 from gateway.dicom.uids import transfer_syntax
+from gateway.dicom.walk import MAX_DEPTH
 from gateway.errors import DataSetError, TruncatedDataSet, UnsupportedTransferSyntax
 from tests.support.datasets import BIG_ENDIAN, EXPLICIT, IMPLICIT, JPEG_BASELINE, UNCOMPRESSED, decode, encode
 
@@ -187,6 +189,9 @@ class TestJson:
             {"00280010": {"vr": "US", "Value": ["many"]}},
             {"00400275": {"vr": "SQ", "Value": [3]}},
             {"00282000": {"vr": "OB", "InlineBinary": "!"}},
+            {"00280009": {"vr": "AT", "InlineBinary": "GABjEBgA"}},  # one tag and a half
+            {"00282000": {"vr": "OB", "Value": [1 << 33]}},  # and not so many bytes
+            {"00282000": {"vr": "OB", "Value": ["text"]}},
         ],
     )
     def test_no_model(self, model: Any) -> None:
@@ -199,7 +204,7 @@ class TestJson:
 
     def test_nesting_is_bounded(self) -> None:
         model: dict[str, Any] = {}
-        for _ in range(100):
+        for _ in range(MAX_DEPTH + 1):
             model = {"00400275": {"vr": "SQ", "Value": [model]}}
         with pytest.raises(DataSetError, match="inside one another"):
             from_json(model)

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from gateway.dicom.elements import Element, pick
-from gateway.dicom.json import LARGEST_INLINE, encode_data_set, encode_element, encode_elements
+from gateway.dicom.json import MAX_INLINE_BYTES, encode_data_set, encode_element, encode_elements
 from gateway.dicom.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, Syntax
 from gateway.errors import DataSetError, TruncatedDataSet
 from tests.support.datasets import (
@@ -246,10 +246,10 @@ class TestF_2_6_BulkData:
 
     def test_long_text(self):
         data_set = Dataset()
-        data_set.TextValue = "x" * (LARGEST_INLINE + 2)
+        data_set.TextValue = "x" * (MAX_INLINE_BYTES + 2)
         assert to_json(encode(data_set))["0040A160"] == {"vr": "UT", "BulkDataURI": "../bulk/0040A160"}
         # PN may not be bulk data; nor may it be this long.
-        data = struct.pack("<HHI", 0x0010, 0x0010, LARGEST_INLINE + 2) + b"x" * (LARGEST_INLINE + 2)
+        data = struct.pack("<HHI", 0x0010, 0x0010, MAX_INLINE_BYTES + 2) + b"x" * (MAX_INLINE_BYTES + 2)
         assert to_json(data, IMPLICIT)["00100010"] == {"vr": "UN", "BulkDataURI": "../bulk/00100010"}
 
 

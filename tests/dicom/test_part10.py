@@ -8,10 +8,10 @@ import struct
 import pydicom
 import pytest
 
-from gateway.dicom.part10 import MAX_META, PREAMBLE, file_header, read_header
+from gateway.dicom.part10 import MAX_META_BYTES, PREAMBLE, file_header, find_header, read_header
 from gateway.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_valid_uid
 from gateway.errors import DataSetError, TruncatedDataSet
-from tests.support.datasets import CT, EXPLICIT, data_sets, samples
+from tests.support.datasets import BIG_ENDIAN, CT, EXPLICIT, IMPLICIT, data_sets, encode, instance, samples
 
 
 def reading(data: bytes):
@@ -100,10 +100,56 @@ class TestReadHeader:
 
         def read(offset: int, length: int) -> bytes:
             asked.append(offset + length)
-            return (HEADER + struct.pack("<HH2sHI", 2, 0x102, b"OB", 0, 0xFFFFFFF0) + bytes(8 * MAX_META))[
+            return (HEADER + struct.pack("<HH2sHI", 2, 0x102, b"OB", 0, 0xFFFFFFF0) + bytes(8 * MAX_META_BYTES))[
                 offset : offset + length
             ]
 
         with pytest.raises(TruncatedDataSet, match=r"File Meta Information: \(0002,0102\)"):
             read_header(read)
-        assert max(asked) <= 4 * MAX_META
+        assert max(asked) <= 4 * MAX_META_BYTES
+
+
+class TestFindHeader:
+    """Files without preamble, group 0002, or its transfer syntax."""
+
+    GROUP = HEADER[132:]
+
+    def test_every_sample_as_read_header(self):
+        for path in samples():
+            data = path.read_bytes()
+            try:
+                expected = read_header(reading(data))
+            except DataSetError:
+                continue
+            assert find_header(reading(data)) == expected
+
+    @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+    @pytest.mark.parametrize("before", [b"", PREAMBLE], ids=["bare", "preamble"])
+    def test_without_group_0002(self, syntax: str, before: bytes):
+        meta = find_header(reading(before + encode(instance(), syntax)))
+        assert meta is not None
+        assert (meta.transfer_syntax_uid, meta.sop_class_uid, meta.data_set_offset) == (syntax, "", len(before))
+
+    def test_without_preamble(self):
+        meta = find_header(reading(self.GROUP + encode(instance())))
+        assert meta is not None
+        assert (meta.transfer_syntax_uid, meta.sop_instance_uid) == (EXPLICIT, "1.2.3")
+        assert meta.data_set_offset == len(self.GROUP)
+
+    @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+    def test_without_transfer_syntax(self, syntax: str):
+        header = file_header(sop_class_uid=CT, sop_instance_uid="1.2.3", transfer_syntax_uid="")
+        meta = find_header(reading(header + encode(instance(), syntax)))
+        assert meta is not None
+        assert (meta.transfer_syntax_uid, meta.sop_instance_uid) == (syntax, "1.2.3")
+
+    def test_where_nothing_tells(self):
+        with pytest.raises(DataSetError, match="does not begin with an element of group 0008"):
+            find_header(reading(PREAMBLE + b"\x10\0\x10\0PN\x04\0A^B "))
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"text", b"\x08", b"\x02\0\xff", b"\0\x08\0\x05\1\2", bytes(200), b"\x02\0" * 90]
+    )
+    def test_other_files(self, data: bytes):
+        found = find_header(reading(data))
+        assert found is None

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.dicom.recode import swapped, to_explicit_little_endian
+from gateway.dicom.recode import evened, swapped, to_explicit_little_endian
 from gateway.dicom.source import CHUNK
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import DataSetError, TruncatedDataSet, UnsupportedTransferSyntax
@@ -152,3 +152,25 @@ class TestSwapped:
     def test_a_rest_stays(self):
         assert swapped(b"abc", 2) == b"bac"
         assert swapped(b"abc", 4) == b"abc"
+
+
+class TestEvened:
+    """PS3.5 §7.1.1, A.5: a data set of odd length, on its way to who takes none."""
+
+    def evened(self, data: bytes, syntax: str) -> bytes:
+        return b"".join(evened(lambda at, n: (b"HEADER" + data)[at : at + n], 6, 6 + len(data), syntax))
+
+    @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.10008.1.2.4.70", "1.2.3"])
+    def test_what_is_even_is_not_looked_into(self, syntax: str) -> None:
+        assert self.evened(b"no data set, yet even.", syntax) == b"no data set, yet even."
+
+    @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+    def test_the_value_that_is_odd_is_padded(self, syntax: str) -> None:
+        nested = Dataset()
+        nested.PatientComments = "mark"
+        even = encode(instance(ReferencedImageSequence=[nested]), syntax, undefined_lengths=True)
+        at = even.index(b"mark")
+        length = {EXPLICIT: b"\x03\0", IMPLICIT: b"\x03\0\0\0", BIG_ENDIAN: b"\0\x03"}[syntax]
+        odd = even[: at - len(length)] + length + b"mar" + even[at + 4 :]
+        assert decode(self.evened(odd, syntax), syntax).ReferencedImageSequence[0].PatientComments == "mar"
+        assert len(self.evened(odd, syntax)) % 2 == 0

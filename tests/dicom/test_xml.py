@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dicom.json import encode_data_set
-from gateway.dicom.xml import LARGEST_DOCUMENT, MAX_GAPS, NAMESPACE, from_xml, to_xml
+from gateway.dicom.xml import NAMESPACE, to_xml
+from gateway.dicom.xml_reader import MAX_DOCUMENT_BYTES, MAX_GAPS, from_xml
 from gateway.errors import DataSetError
 from tests.support.datasets import data_sets
 
@@ -177,7 +178,7 @@ class TestWhatIsRefused:
             ("<NativeDicomModel>text</NativeDicomModel>", "line 1, NativeDicomModel: text"),
             (attribute("LO", "<Value/>"), "number"),
             (attribute("LO", '<Value number="0"/>'), "number"),
-            (attribute("LO", '<Value number="1"/><Value number="1"/>'), "twice"),
+            (attribute("LO", '<Value number="1"/><Value number="1"/>'), "repeated"),
             (attribute("LO", f'<Value number="{MAX_GAPS + 2}"/>'), "too many are missing"),
             (attribute("LO", '<Value number="1">a<b/></Value>'), "may not stand in Value"),
             (attribute("LO", '<Item number="1"/>'), "Item in an attribute of VR LO"),
@@ -211,10 +212,10 @@ class TestWhatIsRefused:
 
     def test_what_is_too_large(self):
         with pytest.raises(DataSetError, match="bytes"):
-            from_xml(b" " * (LARGEST_DOCUMENT + 1))
+            from_xml(b" " * (MAX_DOCUMENT_BYTES + 1))
         many = attribute("SQ", "".join(f'<Item number="{at}"/>' for at in range(1, 20)))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gateway.dicom.xml.MAX_ELEMENTS", 10)
+            patch.setattr("gateway.dicom.xml_reader.MAX_ELEMENTS", 10)
             with pytest.raises(DataSetError, match="more than 10 elements"):
                 from_xml(many)
 

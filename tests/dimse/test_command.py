@@ -165,6 +165,18 @@ class TestCommand:
         wire = Command(c.C_ECHO_RSP, message_id_being_responded_to=1, status=0xC000, error_comment="é" * 70).encode()
         assert Command.decode(wire).error_comment == "?" * 64
 
+    @pytest.mark.case("a refusal reason is never cut in the middle of a word")
+    def test_a_comment_is_cut_between_words(self) -> None:
+        def sent(comment: str) -> str | None:
+            return Command.decode(
+                Command(c.C_ECHO_RSP, message_id_being_responded_to=1, status=1, error_comment=comment).encode()
+            ).error_comment
+
+        assert sent(f"{'a' * 30} {'b' * 30}, {'c' * 30}") == f"{'a' * 30} {'b' * 30}"
+        assert sent(f"{'a' * 30} {'b' * 33} c") == f"{'a' * 30} {'b' * 33}"
+        assert sent(f"{'a' * 30} {'b' * 34}") == "a" * 30
+        assert sent("short") == "short"
+
 
 def test_PS37_E_1_command_fields_are_those_of_pynetdicom() -> None:
     theirs = {number: name for number, (name, _) in dimse_messages._MESSAGE_TYPES.items()}

@@ -180,6 +180,15 @@ class TestText:
         assert after.SpecificCharacterSet == "ISO_IR 192"
         assert changed(data_set, step("set", "PatientName", value="Ö")).SpecificCharacterSet == "ISO_IR 100"
 
+    @pytest.mark.case("case 04 modified text is in its character set, with its escape sequences")
+    def test_under_code_extensions_it_keeps_its_character_set(self) -> None:
+        data_set = instance(SpecificCharacterSet=["", "ISO 2022 IR 149"], PatientName="Hong^Gildong=洪^吉洞=홍^길동")
+        after = changed(data_set, step("set", "StudyDescription", value="두부 CT"))
+        assert list(after.SpecificCharacterSet) == ["", "ISO 2022 IR 149"]
+        assert after.StudyDescription == "두부 CT"
+        after = changed(data_set, step("prefix", "StudyDescription", text="x"), step("set", "PatientName", value="뷁"))
+        assert (after.SpecificCharacterSet, str(after.PatientName)) == ("ISO_IR 192", "뷁")
+
     def test_a_value_that_is_too_long_is_refused(self) -> None:
         with pytest.raises(EditError, match=r"AccessionNumber: .* SH holds 16"):
             changed(instance(AccessionNumber="1234567890"), step("prefix", "AccessionNumber", text="X" * 8))
@@ -214,6 +223,7 @@ class TestOriginalAttributes:
 
 
 class TestSettings:
+    @pytest.mark.case("rules with invalid values are refused")
     @pytest.mark.parametrize(
         ("steps", "place"),
         [
@@ -222,14 +232,39 @@ class TestSettings:
             ([step("replace", "PatientID", pattern="(")], r"steps\[0\]\.pattern"),
             ([step("replace", "PatientID", pattern="(a)", replacement=r"\2")], r"steps\[0\]\.replacement: .* 1 groups"),
             ([step("replace", "PatientID", pattern="a", replacement="x\\")], r"steps\[0\]\.replacement"),
-            ([step("remove", "SOPInstanceUID")], "no instance"),
-            ([step("set", "PixelData", value="x")], "not changed by steps"),
-            ([step("set", "Rows", value="many")], "no value of US"),
+            ([step("remove", "SOPInstanceUID")], "is not an instance"),
+            ([step("set", "PixelData", value="x")], "cannot be changed by a step"),
+            ([step("set", "Rows", value="many")], "not a value of US"),
+            ([step("set", "StudyDate", value="2026-01-01")], r"steps\[0\]\.value: '2026-01-01' is no DA"),
+            ([step("set", "StudyDate", value="20261399")], "a day as YYYYMMDD"),
+            ([step("set", "Modality", value="ct")], "capital letters"),
+            ([step("set", "*.ReferencedSOPInstanceUID", value="1.02")], "leading zeros"),
+            ([step("set", "AccessionNumber", value="x" * 17)], "SH holds 16"),
+            ([step("map", "PatientSex", table={"m": "male"})], r"steps\[0\]\.table: 'male' is no CS"),
         ],
     )
-    def test_mistakes_name_their_place(self, steps: list[dict[str, Any]], place: str) -> None:
+    def test_problems_name_their_place(self, steps: list[dict[str, Any]], place: str) -> None:
         with pytest.raises(ConfigurationError, match=place):
             change_set(*steps)
+
+    @pytest.mark.case("what rules make of values is checked too, what was there before is not")
+    def test_values_that_come_of_others(self) -> None:
+        for one, why in (
+            (step("prefix", "StudyDate", text="x"), "StudyDate: 'x20260102' is no DA"),
+            (step("copy", "StudyDate", source="PatientName"), "StudyDate: 'Doe.Jane' is no DA"),
+            (step("replace", "StudyTime", pattern="10", replacement="10:"), "StudyTime: '10:1112' is no TM"),
+        ):
+            with pytest.raises(EditError, match=why):
+                changed(instance(), one)
+        with pytest.raises(ConfigurationError, match="DA, which cannot hold the letters"):
+            change_set(step("hash", "PatientBirthDate"), key=KEY)
+        data = encode(instance(ImageType="ORIGINAL\\PRIMARY")).replace(b"ORIGINAL", b"original")
+        edited = apply(data, EXPLICIT, step("map", "ImageType", table={"PRIMARY": "SECONDARY"}))
+        assert b"original\\SECONDARY" in whole(edited)
+        old = encode(instance()).replace(b"DA\x08\x0020260102", b"DA\x0a\x002026.01.02")
+        shifted = whole(apply(old, EXPLICIT, step("shift-dates"), key=KEY))
+        assert b"2026.01.02" not in shifted
+        assert b"DA\x0a\x0020" in shifted
 
     def test_the_version_follows_what_is_said_and_the_key(self) -> None:
         one = step("hash", "PatientID")

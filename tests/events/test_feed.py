@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,12 +15,7 @@ from gateway.events.changes import changes_since, last_change
 from gateway.events.feed import Feed
 from gateway.index.store import Stored
 from tests.support.index import data_set, fill, store
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 (what is waited for is inside the feed)
-            await asyncio.sleep(0.001)
+from tests.support.waiting import until
 
 
 async def test_the_log_in_pages(database: SQLite) -> None:

@@ -7,11 +7,13 @@
  *
  *   call   name of the call, with wildcards: fsync, f*sync, *write*, @(open|link); the names are write, writev,
  *          pwrite, fsync, fdatasync, ftruncate, fallocate, open (where it creates), link, rename, unlink, mkdir
- *   errno  number; 0 for fsync and fdatasync: say it was done, and do nothing
+ *   errno  number; 0 for fsync and fdatasync: say it was done, and do nothing; -N: take N milliseconds longer
  *   when   * every time, N the Nth time only, N+ from the Nth time on; counted for each rule since it was read
  *   part   wildcard pattern that the path matches: *, *-wal, *incoming*
  *
  * Every failure is a line "call path" in <FAULTS_CONTROL>.fired. Only what goes through libc is seen.
+ *
+ *   FAULTS_CLOCK     file with the seconds that the clock of the day is wrong by; without it the clock is right
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,12 +28,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RULES 32
-#define LIE -1
+#define LIE INT_MIN
 
 struct rule {
     char call[128], part[128];
@@ -43,13 +47,14 @@ static struct rule rules[RULES];
 static int count;
 static struct timespec read_at;
 static ino_t read_from;
-static const char *prefix, *control;
+static const char *prefix, *control, *clock_file;
 
 #define REAL(name) ({ static __typeof__(&name) real_; if (!real_) real_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name); real_; })
 
 __attribute__((constructor)) static void start(void) {
     prefix = getenv("FAULTS_PREFIX");
     control = getenv("FAULTS_CONTROL");
+    clock_file = getenv("FAULTS_CLOCK");
 }
 
 /* The rules, when their file is another than last time. Raw calls only: ours are the ones under test. */
@@ -109,7 +114,11 @@ static int decide(const char *call, const char *path) {
         }
     }
     pthread_mutex_unlock(&lock);
-    return error;
+    if (error >= 0 || error == LIE)
+        return error;
+    struct timespec delay = {-error / 1000, -error % 1000 * 1000000L};
+    while (nanosleep(&delay, &delay) != 0 && errno == EINTR) { /* the rest of it */ }
+    return 0;
 }
 
 /* Not 0 when the call on this path has to fail, with errno set, or has to lie. */
@@ -217,4 +226,38 @@ int unlinkat(int dirfd, const char *path, int flags) {
 int mkdir(const char *path, mode_t mode) { return fails_at("mkdir", AT_FDCWD, path) ? -1 : REAL(mkdir)(path, mode); }
 int mkdirat(int dirfd, const char *path, mode_t mode) {
     return fails_at("mkdir", dirfd, path) ? -1 : REAL(mkdirat)(dirfd, path, mode);
+}
+
+/* The clock of the day. The monotonic clocks stay right, as they do when somebody sets a computer's clock. */
+static time_t wrong_by(void) {
+    char text[32] = "";
+    int before = errno, fd = clock_file ? (int)syscall(SYS_openat, AT_FDCWD, clock_file, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        if (syscall(SYS_read, fd, text, sizeof text - 1) < 0)
+            text[0] = 0;
+        syscall(SYS_close, fd);
+    }
+    errno = before;
+    return (time_t)atol(text);
+}
+int clock_gettime(clockid_t which, struct timespec *at) {
+    int failed = (int)syscall(SYS_clock_gettime, which, at);
+    if (!failed && which == CLOCK_REALTIME)
+        at->tv_sec += wrong_by();
+    return failed;
+}
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+    struct timespec now;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at)
+        *at = now.tv_sec;
+    return now.tv_sec;
 }

@@ -17,6 +17,7 @@ import pytest
 from tests.support.destination import Destination
 from tests.support.processes import Gateway, free_port
 from tests.support.traffic import Traffic
+from tests.support.waiting import until
 
 ROUNDS = 10
 ACKNOWLEDGED = int(os.environ.get("DELIVERIES", "60"))
@@ -36,12 +37,15 @@ def configuration(ports: dict[str, int]) -> str:
 
 
 async def until_nothing_waits(gateway: Gateway, name: str) -> dict[str, tuple[int, int]]:
-    """The states then; the test's timeout bounds the wait."""
-    while True:
+    """The states then."""
+
+    async def look() -> dict[str, tuple[int, int]] | None:
         found = await states(gateway)
-        if not found[name][0]:
-            return found
-        await asyncio.sleep(0.1)
+        return None if found[name][0] else found
+
+    found = await until(look, within_s=300, every_s=0.1)
+    assert found is not None
+    return found
 
 
 def release(gateway: Gateway, name: str) -> None:
@@ -97,9 +101,15 @@ async def test_every_destination_ends_with_what_it_should_have(tmp_path: Path) -
         ports["dead"] = (revived := Destination()).port
         file.write_text(configuration(ports))
         await asyncio.to_thread(gateway.signal, signal.SIGHUP)
-        while any(count for count, _ in (await states(gateway)).values()):
+
+        async def all_over() -> bool:
+            """Its pause is ended, as whoever has mended it would do; it grows with each failure."""
+            if not any(count for count, _ in (await states(gateway)).values()):
+                return True
             await asyncio.to_thread(release, gateway, "dead")
-            await asyncio.sleep(0.2)
+            return False
+
+        await until(all_over, within_s=300, every_s=0.2)
         found = await states(gateway)
         assert found == dict.fromkeys(NAMES, (0, 0))
         _, body = await asyncio.to_thread(gateway.get, "/statistics")

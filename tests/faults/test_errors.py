@@ -7,6 +7,7 @@ import contextlib
 import errno
 import itertools
 import random
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 
 from gateway.net.requestor import Call, Requestor, associate
 from tests.support.faults import Disk, Rule, Shim
-from tests.support.processes import Gateway, wait_until
+from tests.support.processes import Gateway
 from tests.support.traffic import CT, EXPLICIT, Item, Traffic, faults_found
+from tests.support.waiting import wait_until
 
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 CHANGING = "@(write|writev|pwrite|ftruncate|fallocate|open|link|rename|mkdir)"
@@ -141,6 +143,9 @@ async def test_a_full_disk_recovers_by_itself(tmp_path: Path, floor: int):
                     await traffic.send(gateway.host, gateway.port, 40)
             assert set(traffic.refused.values()) <= set(OUT_OF_RESOURCES)
             assert await faults_found(gateway.url, traffic) == []
+            if floor:
+                code, body = gateway.get("/readyz")
+                assert (code, b"there is no room" in body) == (503, True)
             filler.unlink()
             async with asyncio.timeout(10):
                 while await status_of(gateway, traffic, next(traffic.items())) != 0:
@@ -149,3 +154,28 @@ async def test_a_full_disk_recovers_by_itself(tmp_path: Path, floor: int):
             assert "Traceback" not in gateway.log
         with Gateway(data, environment=environment, log=tmp_path / "again.log") as again:
             assert await faults_found(again.url, traffic) == []
+
+
+@pytest.mark.case("broken 17 what is on a full disk can be deleted, which makes room")
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+async def test_deleting_makes_room_on_a_full_disk(tmp_path: Path):
+    traffic = Traffic(random.Random(4), sizes=(200_000,))
+    disk = Disk.make(tmp_path, megabytes=64)
+    environment = {"GATEWAY_DICOMWEB__DELETE": "true"}
+    with (
+        disk.mounted(),
+        Gateway(disk.mount / "data", environment=environment, log=tmp_path / "gateway.log") as gateway,
+    ):
+        async with asyncio.timeout(30):
+            while not traffic.refused:
+                await traffic.send(gateway.host, gateway.port, 40)
+        for study in {traffic.sent[uid].study for uid in traffic.acknowledged}:
+            request = urllib.request.Request(f"{gateway.url}/dicom-web/studies/{study}", method="DELETE")
+            with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
+                assert answer.status == 204
+        traffic.acknowledged.clear()
+        assert await status_of(gateway, traffic, next(traffic.items())) == 0
+        assert "Traceback" not in gateway.log
+        assert (disk.mount / "data" / "reserve").stat().st_size > 0
+        assert await faults_found(gateway.url, traffic) == []

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Gateway, children, wait_until
+from tests.support.intake import begun
+from tests.support.processes import Gateway, children
 from tests.support.traffic import Traffic, faults_found
+from tests.support.waiting import wait_until
 
 KILLS = 6
 BETWEEN = 60
@@ -44,11 +46,6 @@ def stopped_without_the_database(keeper: int, data: Path) -> bool:
         except BlockingIOError:
             return False
     return True
-
-
-def left(data: Path) -> list[Path]:
-    """What is in incoming folders, but for empty files in stock."""
-    return [path for path in (data / "incoming").glob("*/*") if path.stat().st_size]
 
 
 @pytest.mark.faults
@@ -112,7 +109,7 @@ async def test_a_gateway_that_is_killed_and_started_again_at_once(tmp_path: Path
             )
             assert await faults_found(again.url, traffic) == [], f"seed {seed}"
             assert await asyncio.to_thread(again.stop) == 0
-        assert left(again.data) == []
+        assert begun(again.data) == []
     files = sum(1 for path in (tmp_path / "data" / "store").rglob("*") if path.is_file())
     assert len(traffic.acknowledged) <= files <= len(traffic.sent)
 
@@ -141,3 +138,20 @@ async def test_signals_to_the_whole_group_drain(tmp_path: Path) -> None:
     assert "is started again" not in gateway.log
     with Gateway(tmp_path / "data") as again:
         assert await faults_found(again.url, traffic) == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_reload_does_not_end_a_drain(tmp_path: Path, workers: str) -> None:
+    """Certificates are renewed and logs rotated whenever it pleases them: what is on its way is stored all the same."""
+    traffic = Traffic(random.Random(4))
+    environment = {"GATEWAY_DICOM__DRAIN_TIMEOUT": "2", "GATEWAY_SERVER__WORKERS": workers}
+    with Gateway(tmp_path / "data", environment=environment) as gateway:
+        senders = [asyncio.create_task(traffic.send(gateway.host, gateway.port)) for _ in range(SENDERS)]
+        await traffic.until_acknowledged(20)
+        gateway.signal(signal.SIGTERM)
+        await asyncio.to_thread(wait_until, lambda: "draining" in gateway.log, 10, "it does not drain")
+        gateway.signal(signal.SIGHUP)
+        assert await asyncio.to_thread(gateway.wait, 15) == 0
+        await asyncio.gather(*senders)
+    assert not traffic.refused

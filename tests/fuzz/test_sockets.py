@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from gateway.net.requestor import Call, associate
-from gateway.storage.incoming import STOCK
+from gateway.storage.incoming import PREALLOCATED
 from tests.support.links import IMPLICIT, VERIFICATION, a_request
 from tests.support.mutations import corpus, mutate
-from tests.support.processes import Gateway, wait_until
+from tests.support.processes import Gateway
+from tests.support.waiting import wait_until
 
 CONNECTIONS = 10_000
 AT_ONCE = 16
@@ -111,7 +112,7 @@ async def test_ten_thousand_broken_connections(gateway: Gateway):
         kinds += await _batch(gateway, chance, 500)
         await echo(gateway)
     # What comes and goes by itself: one of the web's, and the empty incoming files in stock, which are open.
-    most = descriptors + 1 + STOCK
+    most = descriptors + 1 + PREALLOCATED
     await asyncio.to_thread(wait_until, lambda: _descriptors(gateway) <= most, 10, "descriptors leak")
     grown = _memory(gateway) - memory
     print(f"{dict(kinds)}; memory grew by {grown >> 10} KiB")

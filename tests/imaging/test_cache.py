@@ -6,14 +6,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import REGISTRY
 
-from gateway.imaging.cache import OVERHEAD, FrameCache
+from gateway.imaging.cache import OVERHEAD_BYTES, FrameCache
 
 SIZE = 1000
 
 
 def cache(entries: int) -> FrameCache:
-    return FrameCache(entries * (SIZE + OVERHEAD))
+    return FrameCache(entries * (SIZE + OVERHEAD_BYTES))
 
 
 def never() -> bytes:
@@ -27,6 +28,7 @@ def test_what_was_used_last_stays() -> None:
     frames.get("a", never)
     frames.get("e", lambda: bytes(SIZE))
     assert frames.used == frames.capacity
+    assert REGISTRY.get_sample_value("gateway_cache_bytes", {"cache": "pictures"}) == frames.used
     for key in "acde":
         frames.get(key, never)
     with pytest.raises(AssertionError):
@@ -40,7 +42,7 @@ def test_one_that_is_too_large_is_not_kept() -> None:
 
 
 def test_the_budget_holds_for_small_ones_too() -> None:
-    frames = FrameCache(100 * OVERHEAD)
+    frames = FrameCache(100 * OVERHEAD_BYTES)
     for key in range(1000):
         frames.get(key, lambda: b"")
     assert len(frames) == 100

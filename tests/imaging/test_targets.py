@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from gateway.imaging.decode import DECODABLE
 from gateway.imaging.encode import ENCODERS, LOSSLESS
 from gateway.imaging.pixels import VIDEO, locate_pixels
 from gateway.imaging.transcode import SOURCES, TARGETS, forms, transcode
+from gateway.imaging.workspace import Workspace
 from tests.support import peers
 from tests.support.datasets import (
     BIG_ENDIAN,
@@ -305,18 +308,45 @@ class TestEncapsulation:
 
 class TestMemory:
     def test_frames_wait_in_a_file_that_goes_away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(spool, "IN_MEMORY", 1000)
+        monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 1000)
         data = TestEncapsulation().frames()
         expected = made(data, EXPLICIT, JPEG_LL)
-        assert made(data, EXPLICIT, JPEG_LL, folder=tmp_path) == expected
-        half = transcode(lambda at, size: data[at : at + size], 0, len(data), EXPLICIT, JPEG_LL, folder=tmp_path)
+        assert made(data, EXPLICIT, JPEG_LL, workspace=Workspace(tmp_path)) == expected
+        half = transcode(
+            lambda at, size: data[at : at + size], 0, len(data), EXPLICIT, JPEG_LL, workspace=Workspace(tmp_path)
+        )
         while not next(half):
             pass
         half.close()  # type: ignore[attr-defined]
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize(("source", "target"), [(EXPLICIT, RLE), (RLE, EXPLICIT), (RLE, JPEG_LL)])
+    def test_each_frame_is_reserved_alone_and_given_back(self, source: str, target: str) -> None:
+        data = TestEncapsulation().frames()
+        if source != EXPLICIT:
+            data = made(data, EXPLICIT, source)
+        taken: list[int] = []
+        inside = 0
+
+        @contextlib.contextmanager
+        def reserved(size: int) -> Iterator[None]:
+            nonlocal inside
+            assert not inside, "who waits for memory has none"
+            taken.append(size)
+            inside += 1
+            yield
+            inside -= 1
+
+        for _piece in transcode(
+            lambda at, size: data[at : at + size], 0, len(data), source, target, workspace=Workspace(reserved=reserved)
+        ):
+            assert not inside, "whoever reads slowly holds none"
+        frame = pydicom_reads(data, source)
+        assert len(taken) >= frame.NumberOfFrames
+        assert min(taken) >= 2 * frame.Rows * frame.Columns * frame.BitsAllocated // 8
+
     def test_too_many_bytes_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(spool, "LIMIT", 5000)
+        monkeypatch.setattr(spool, "MAX_SPOOL_BYTES", 5000)
         with pytest.raises(DataSetError, match="5000"):
             made(TestEncapsulation().frames(), EXPLICIT, JPEG_LL)
 
@@ -325,8 +355,8 @@ class TestMemory:
         self, source: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """64 frames of 256 KiB each, of which a few are there at once."""
-        monkeypatch.setattr(spool, "IN_MEMORY", 1 << 20)
-        monkeypatch.setattr(transcoding, "_KEPT", 1 << 20)
+        monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 1 << 20)
+        monkeypatch.setattr(transcoding, "MAX_RETAINED_BYTES", 1 << 20)
         frame = np.random.default_rng(1).integers(0, 255, (512, 512), np.uint8)
         data_set = instance(frames=64, rows=512, columns=512, BitsAllocated=8, BitsStored=8, HighBit=7)
         data_set.PixelData = frame.tobytes() * 64
@@ -337,7 +367,7 @@ class TestMemory:
         read = lambda at, size: data[at : at + size]  # noqa: E731
         tracemalloc.start()
         try:
-            total = sum(map(len, transcode(read, 0, len(data), source, target, folder=tmp_path)))
+            total = sum(map(len, transcode(read, 0, len(data), source, target, workspace=Workspace(tmp_path))))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

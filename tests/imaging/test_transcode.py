@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import subprocess
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from gateway.dicom import part10, recode, uids
 from gateway.errors import DataSetError, GatewayError, UnsupportedTransferSyntax
+from gateway.imaging import transcode as transcoding
 from gateway.imaging.transcode import SOURCES, transcode
 from tests.support import peers
-from tests.support.datasets import EXPLICIT, IMPLICIT, decode, encode, instance, read_sample, sample
+from tests.support.datasets import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    decode,
+    encode,
+    instance,
+    read_sample,
+    sample,
+)
 
 COMPRESSED = [
     *("693_J2KI.dcm", "GDCMJ2K_TextGBR.dcm", "J2K_pixelrep_mismatch.dcm", "JPEG-lossy.dcm", "JPEG-LL.dcm"),
@@ -39,6 +51,7 @@ COMPRESSED = [
 ]
 NOT_BY_DCMTK = {"SC_rgb_jpeg.dcm": "an element without VR"}
 RLE = "1.2.840.10008.1.2.5"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
 
 def native(data: bytes, syntax: str, target: str = EXPLICIT) -> bytes:
@@ -256,3 +269,24 @@ class TestFailures:
                 native(broken, syntax)
             except GatewayError:
                 pass
+
+
+@pytest.mark.case("case 07 compressed frames of single bits are joined without gaps")
+@pytest.mark.parametrize("target", [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED])
+@pytest.mark.parametrize("room", [0, 1 << 20])
+def test_frames_of_single_bits_follow_one_another_without_a_gap(
+    target: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PS3.5 §8.1.1: frames of 13 by 7 pixels do not fill their bytes."""
+    monkeypatch.setattr(transcoding, "MAX_RETAINED_BYTES", room)
+    pixels = np.random.default_rng(1).random((5, 13, 7)) > 0.5
+    values = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    deflated = [zlib.compress(np.packbits(each, bitorder="little").tobytes(), wbits=-15) for each in pixels]
+    # pydicom does not know the transfer syntax, and writes all encapsulated ones alike.
+    data = encode(instance(frames=5, rows=13, columns=7, PixelData=encapsulate(deflated), **values), RLE)
+    after = decode(native(data, DEFLATED_FRAMES, target), target)
+    value = np.packbits(pixels.reshape(-1), bitorder="little").tobytes()
+    assert after.PixelData == value + b"\0" * (len(value) & 1)
+    after.file_meta = FileMetaDataset()
+    after.file_meta.TransferSyntaxUID = UID(target)
+    assert (after.pixel_array == pixels).all()

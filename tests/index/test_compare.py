@@ -8,7 +8,7 @@ import pytest
 
 from gateway.dicom.encode import Attribute
 from gateway.errors import BadRequest
-from gateway.index.compare import Rules, all_match, is_universal, matches, requested
+from gateway.index.compare import MatchingRules, all_match, is_universal, matches, requested
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_kinds_of_matching(vr: str, key: str, stored: Any, expected: bool) -> No
     ],
 )
 def test_fuzzy_names(key: str, stored: str) -> None:
-    assert matches(Attribute("PN", [key]), Attribute("PN", [stored]), Rules(fuzzy=True))
-    assert not matches(Attribute("PN", [key]), Attribute("PN", ["Nobody^Else"]), Rules(fuzzy=True))
+    assert matches(Attribute("PN", [key]), Attribute("PN", [stored]), MatchingRules(fuzzy=True))
+    assert not matches(Attribute("PN", [key]), Attribute("PN", ["Nobody^Else"]), MatchingRules(fuzzy=True))
 
 
 @pytest.mark.parametrize(

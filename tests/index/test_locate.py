@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 
 from gateway.database.sqlite import SQLite
+from gateway.forwarding.queries import INSTANCE
+from gateway.forwarding.table import deliverable
 from gateway.index import locate as module
-from gateway.index.locate import START, Located, located, located_page
+from gateway.index.identity import public_id
+from gateway.index.locate import START, Located, every_located, located_by_public_id, located_page
+from gateway.index.selection import Selection, selected
 from tests.support.index import data_set, fill, origin, placement, store
+
+ONE = public_id("P1", "1.2.3", "1.2.3.1", "1.9")
 
 
 async def everything(database: SQLite, *uids: str) -> list[Located]:
-    return [instance async for instance in located(database, *uids)]
+    return [instance async for instance in every_located(database, *uids)]
 
 
 async def test_a_study_in_order(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +66,21 @@ async def test_a_new_version_has_a_new_key(database: SQLite) -> None:
     await store(database, data_set(sop="1.9"), placement("NEW"), replaces="OLD")
     (found,) = await everything(database, "1.2.3")
     assert (found.key, found.version) == ("NEW", 2)
+
+
+@pytest.mark.case("item 6 the columns that say where an instance is are listed once, and read once")
+async def test_every_statement_that_locates_has_the_same_columns(database: SQLite) -> None:
+    await store(database, data_set(sop="1.9", SeriesNumber=3, InstanceNumber=5), placement("KEY", 4711), origin())
+    await store(database, data_set(sop="1.9", PatientID="P2"), placement("OTHER"), origin())
+    for found in (
+        [one for one in await everything(database, "1.2.3") if one.key == "KEY"],
+        [one async for one in located_by_public_id(database, "instance", ONE)],
+        [one async for one in selected(database, Selection(patient_id="P1", instances=("1.9",)))],
+        [one async for one in selected(database, Selection(patient_id="P1", studies=("1.2.3",)))],
+        [deliverable(row).located for row in await database.fetch(INSTANCE, ONE)],
+    ):
+        (one,) = found
+        assert (one.key, one.size, one.position[0], one.position[2], one.version) == ("KEY", 4711, 3, 5, 1)
+        assert one.clashing_patient == public_id("P1")
+    (whole,) = [deliverable(row) for row in await database.fetch(INSTANCE, ONE)]
+    assert (whole.instance, whole.lacking) == (ONE, "")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.archive.query import search_page
 from gateway.database.sqlite import SQLite
+from gateway.dicom.levels import Level
 from gateway.errors import BadRequest
 from gateway.index import attributes as tags
 from gateway.index import matching
-from gateway.index.attributes import Level
 from gateway.index.search import Search
+from gateway.retrieve.query import search_page
 from tests.support.index import data_set, fill
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.archive.heading import Heading
-from gateway.archive.query import search_page
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import read_header
 from gateway.errors import DataSetError
 from gateway.index.record import InstanceRecord
 from gateway.index.search import Search
+from gateway.ingest.header_scan import HeaderScanner
+from gateway.retrieve.query import search_page
 from tests.support.datasets import samples
 from tests.support.index import placement, store
 from tests.support.processes import Peer, orthanc
@@ -37,9 +37,9 @@ def our_record(file: Path) -> InstanceRecord | None:
     data = file.read_bytes()
     try:
         meta = read_header(lambda offset, length: data[offset : offset + length])
-        heading = Heading(meta.transfer_syntax_uid, 4 << 20)
-        heading.look([data[meta.data_set_offset :]], complete=True)
-        return heading.record()
+        scanner = HeaderScanner(meta.transfer_syntax_uid, 4 << 20)
+        scanner.scan([data[meta.data_set_offset :]], complete=True)
+        return scanner.record()
     except DataSetError:
         return None
 

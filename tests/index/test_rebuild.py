@@ -10,7 +10,7 @@ from gateway.events.changes import changes_since
 from gateway.index import rebuild
 from gateway.index.locate import located_page
 from gateway.index.record import InstanceRecord
-from gateway.index.store import Exists, Origin, Placement, garbage
+from gateway.index.store import Duplicate, FileLocation, Origin, garbage
 from tests.support.index import data_set, origin, placement, record, store
 
 DERIVED = [
@@ -30,14 +30,14 @@ DERIVED = [
 ]
 
 
-async def again(database: SQLite, entry: InstanceRecord, where: Placement) -> object:
+async def again(database: SQLite, entry: InstanceRecord, where: FileLocation) -> object:
     known = await rebuild.origin_of(database, where.key)
     came, version = known or (Origin("", "", "", time.time(), "import"), 1)
     return await database.write(lambda: rebuild.store_again(entry, where, came, version))
 
 
 async def test_the_same_index_comes_back(database: SQLite) -> None:
-    files: list[tuple[InstanceRecord, Placement]] = []
+    files: list[tuple[InstanceRecord, FileLocation]] = []
     for n in range(6):
         entry = record(
             data_set(study=f"1.{n % 2}", sop=f"1.9.{n}", PatientID=f"P{n % 2}", Modality=("CT", "MR")[n % 2])
@@ -58,7 +58,7 @@ async def test_the_same_index_comes_back(database: SQLite) -> None:
     await database.write(rebuild.begin)  # broken off and begun again
     for entry, where in sorted(files, key=lambda file: file[1].key):
         await again(database, entry, where)
-    assert isinstance(await again(database, files[0][0], placement("KEY0", 0)), Exists)
+    assert isinstance(await again(database, files[0][0], placement("KEY0", 0)), Duplicate)
     await database.write(rebuild.finish)
     assert not await rebuild.unfinished(database)
 

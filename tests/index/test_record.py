@@ -10,7 +10,7 @@ from gateway.dicom.elements import pick
 from gateway.errors import DataSetError
 from gateway.index import record as module
 from gateway.index.attributes import INDEX_STOP, INDEX_TAGS
-from gateway.index.record import Sibling
+from gateway.index.record import RecordTemplate
 from gateway.index.values import NO_NUMBER
 from tests.support.datasets import BIG_ENDIAN, EXPLICIT, IMPLICIT, ct_header, encode
 from tests.support.index import data_set, record
@@ -73,8 +73,9 @@ def test_what_is_missing() -> None:
     assert "00080201" not in study
 
 
+@pytest.mark.case("broken 33 dots are no UID")
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
-@pytest.mark.parametrize("value", [None, b"", b"1.2.x ", b"1" * 66])
+@pytest.mark.parametrize("value", [None, b"", b"1.2.x ", b"1" * 66, b".", b"..", b".1.2"])
 def test_uids_must_be_there(keyword: str, value: bytes | None) -> None:
     source = data_set()
     tag = int(source[keyword].tag)
@@ -84,20 +85,20 @@ def test_uids_must_be_there(keyword: str, value: bytes | None) -> None:
     else:
         elements[tag] = elements[tag]._replace(value=value, length=len(value))
     with pytest.raises(DataSetError, match=f"{tag >> 16:04X},{tag & 0xFFFF:04X}"):
-        Sibling(elements, EXPLICIT)
+        RecordTemplate(elements, EXPLICIT)
 
 
 @pytest.mark.parametrize("value", [b"1.2.3\0", b"1.2.3 ", b" 1.2.3", b"1..02.3."])
 def test_odd_uids_pass(value: bytes) -> None:
     elements, _ = pick(encode(data_set()), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x0020000D] = elements[0x0020000D]._replace(value=value)
-    assert Sibling(elements, EXPLICIT).record.study_instance_uid == value.strip(b" \0").decode()
+    assert RecordTemplate(elements, EXPLICIT).record.study_instance_uid == value.strip(b" \0").decode()
 
 
 def test_a_broken_sequence_is_left_out() -> None:
     elements, _ = pick(encode(ct_header()), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x00400275] = elements[0x00400275]._replace(value=b"\xfe\xff\x00\xe0\xff\x00\x00\x00junk", length=12)
-    found = Sibling(elements, EXPLICIT).record
+    found = RecordTemplate(elements, EXPLICIT).record
     assert "00400275" not in members(str(found.parents.series[-2]))
     assert found.parents.series[9:11] == ("", "")
 
@@ -105,7 +106,7 @@ def test_a_broken_sequence_is_left_out() -> None:
 def test_what_is_too_long_is_left_out() -> None:
     elements, _ = pick(encode(data_set(ImageComments="x" * 10000)), EXPLICIT, INDEX_TAGS, INDEX_STOP)
     elements[0x00100020] = elements[0x00100020]._replace(value=b"P" * 2000, length=2000)
-    found = Sibling(elements, EXPLICIT).record
+    found = RecordTemplate(elements, EXPLICIT).record
     assert "00204000" not in members(found.extras)
     assert found.patient_id == "P" * 2000
     assert len(found.parents.study[2]) == 1024
@@ -134,9 +135,9 @@ class TestSibling:
         other, _ = pick(encode(ct_header(**(base | values))), EXPLICIT, INDEX_TAGS, INDEX_STOP)
         changed = {tag: element for tag, element in other.items() if element.value != first[tag].value}
         assert changed
-        sibling = Sibling(first, EXPLICIT)
-        assert sibling.with_other(changed) == Sibling(other, EXPLICIT).record
-        assert sibling.with_other({}) == sibling.record
+        template = RecordTemplate(first, EXPLICIT)
+        assert template.with_other(changed) == RecordTemplate(other, EXPLICIT).record
+        assert template.with_other({}) == template.record
 
     @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
     @pytest.mark.parametrize("value", [b"", b"1.2.x ", b"1" * 66])
@@ -146,7 +147,7 @@ class TestSibling:
         tag = int(source[keyword].tag)
         changed = {tag: elements[tag]._replace(value=value, length=len(value))}
         with pytest.raises(DataSetError, match=f"{tag >> 16:04X},{tag & 0xFFFF:04X}"):
-            Sibling(elements, EXPLICIT).with_other(changed)
+            RecordTemplate(elements, EXPLICIT).with_other(changed)
 
 
 class TestCache:
@@ -160,7 +161,7 @@ class TestCache:
         assert record(data_set()).parents is not record(data_set(**change)).parents
 
     def test_it_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_CACHED_PARENTS", 4)
+        monkeypatch.setattr(module, "_MAX_CACHED_PARENTS", 4)
         module._parents.clear()
         for n in range(20):
             record(data_set(study=f"1.9.{n}"))

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.archive.query import search_page
 from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
+from gateway.dicom.levels import Level
 from gateway.index import attributes as tags
-from gateway.index.attributes import Level
-from gateway.index.search import Match, Search, search, total, unsupported
+from gateway.index.search import Match, Search, search, total
+from gateway.retrieve.query import search_page
 from tests.support.datasets import ct_header
 from tests.support.index import data_set, fill
 
@@ -111,11 +111,8 @@ class TestRelational:
             page = await search_page(database, Search(level, filters))
             assert [match.study_uid for match in page.matches] == ["1.2.1"]
 
-    async def test_keys_of_lower_levels_are_unsupported(self, database: SQLite) -> None:
+    async def test_keys_of_lower_levels_are_left_out(self, database: SQLite) -> None:
         filters = [(tags.MODALITY, "CT"), (tags.PATIENT_ID, "P1"), (tags.SOP_CLASS_UID, "1"), (0x00091001, "x")]
-        assert unsupported(filters, "study") == [tags.MODALITY, tags.SOP_CLASS_UID, 0x00091001]
-        assert unsupported(filters, "series") == [tags.SOP_CLASS_UID, 0x00091001]
-        assert unsupported(filters) == [0x00091001]
         await fill(database, [data_set()])
         assert len((await search_page(database, Search("study", filters))).matches) == 1
 

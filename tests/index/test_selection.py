@@ -6,7 +6,7 @@ import pytest
 
 from gateway.database.sqlite import SQLite
 from gateway.index import selection as module
-from gateway.index.selection import Group, Selection, outline, selected
+from gateway.index.selection import InstanceGroup, Selection, outline, selected
 from tests.support.datasets import CT, EXPLICIT
 from tests.support.index import data_set
 from tests.support.index import fill as store_all
@@ -45,11 +45,13 @@ async def test_what_is_selected(
     found = [located async for located in selected(database, selection)]
     assert [located.sop_uid for located in found] == expected
     size = sum(located.size for located in found)
-    assert await outline(database, selection) == ([Group(CT, EXPLICIT, len(expected), size)] if expected else [])
+    assert await outline(database, selection) == (
+        [InstanceGroup(CT, EXPLICIT, len(expected), size)] if expected else []
+    )
 
 
 async def test_lists_longer_than_a_statement_takes(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_MAX_UIDS", 2)
     await fill(database)
     for selection in (Selection(instances=tuple(reversed(ALL))), Selection(studies=("1.1", "1.2", "1.1", "3"))):
         found = [located.sop_uid async for located in selected(database, selection)]

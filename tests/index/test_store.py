@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,24 @@ from gateway.errors import DatabaseError
 from gateway.events.changes import changes_since
 from gateway.index import store as module
 from gateway.index.identity import public_id
-from gateway.index.store import Exists, Stored, disown, forget_garbage, garbage, keys_present, store_instance
-from tests.support.index import data_set, origin, placement, record, store
+from gateway.index.remove import remove_resource
+from gateway.index.store import (
+    Duplicate,
+    Stored,
+    forget_garbage,
+    garbage,
+    keys_present,
+    store_instance,
+    tombstone_if_uncommitted,
+)
+from tests.support.index import data_set, migrate_again, origin, placement, record, store
 
 ROOT = Path(__file__).parents[2]
 STUDIES = Query(
     "studies",
     "SELECT uid, series_count, instance_count, size, modalities, flags, last_received FROM studies ORDER BY id",
 )
+SHARED = Query("shared", "SELECT uid, patient_id, shared FROM studies ORDER BY uid, patient_id")
 SERIES = Query("series", "SELECT uid, instance_count, size, flags FROM series ORDER BY uid, id")
 COUNTS = Query(
     "counts",
@@ -49,7 +61,7 @@ async def test_the_common_case_takes_at_most_five_statements(database: SQLite) -
     await store(database, data_set())
     count = 0
 
-    def counted() -> Script[Stored | Exists]:
+    def counted() -> Script[Stored | Duplicate]:
         nonlocal count
         script = store_instance(record(data_set()), placement(), origin())
         try:
@@ -85,7 +97,7 @@ class TestDuplicates:
         await store(database, source, placement("OLD", 7))
         before = [await database.fetch(STUDIES), await database.fetch(SERIES), await changes_since(database, 0)]
         again = await store(database, source, placement("NEW", 8))
-        assert again == Exists("OLD", 1, "1.2.840.10008.1.2.1", 7, 340)
+        assert again == Duplicate("OLD", 1, "1.2.840.10008.1.2.1", 7, 340, "")
         assert await store(database, source, placement("NEW"), replaces="OTHER") == again
         assert [await database.fetch(STUDIES), await database.fetch(SERIES), await changes_since(database, 0)] == before
 
@@ -137,9 +149,9 @@ async def test_garbage_is_listed_in_time_and_forgotten(database: SQLite) -> None
 
 async def test_a_key_that_no_row_names_is_disowned(database: SQLite) -> None:
     await store(database, data_set(), placement("KEPT"))
-    assert await database.write(lambda: disown("KEPT", 1.0)) is False
-    assert await database.write(lambda: disown("LOST", 1.0)) is True
-    assert await database.write(lambda: disown("LOST", 2.0)) is True
+    assert await database.write(lambda: tombstone_if_uncommitted("KEPT", 1.0)) is False
+    assert await database.write(lambda: tombstone_if_uncommitted("LOST", 1.0)) is True
+    assert await database.write(lambda: tombstone_if_uncommitted("LOST", 2.0)) is True
     assert await garbage(database, older_than=9.0) == ["LOST"]
 
 
@@ -158,6 +170,40 @@ class TestFlags:
         assert await flags(study="1", series="1.1", sop="1.1.2", PatientID="P2") == series | study
         assert await flags(study="1", series="1.1", sop="1.1.3") == 0
         assert await database.fetch(COUNTS) == [(2, 3, 4, 6, 3)]
+
+    async def test_studies_of_one_uid_are_shared_as_long_as_there_are_two(self, database: SQLite) -> None:
+        async def shared() -> list[tuple[str, str, int]]:
+            return [tuple(row) for row in await database.fetch(SHARED)]
+
+        await store(database, data_set("1"))
+        await store(database, data_set("2", PatientID="P2"))
+        assert await shared() == [("1", "P1", 0), ("2", "P2", 0)]
+        came = await store(database, data_set("1", PatientID="P2"))
+        assert isinstance(came, Stored)
+        assert came.shared
+        assert await shared() == [("1", "P1", 1), ("1", "P2", 1), ("2", "P2", 0)]
+        await store(database, data_set("1", PatientID="P3"))
+        for patient, left in (("P2", [("1", "P1", 1), ("1", "P3", 1)]), ("P1", [("1", "P3", 0)])):
+            (row,) = await database.fetch(Query("patient", "SELECT id FROM patients WHERE patient_id = $1"), patient)
+            await database.write(lambda row=row: remove_resource("patient", row[0], 1.0, 2.0))
+            assert await shared() == left
+        came = await store(database, data_set("1", PatientID="P3"))
+        assert isinstance(came, Stored)
+        assert not came.shared
+
+    async def test_shared_before_there_was_a_column_for_it(self, tmp_path: Path) -> None:
+        database = await SQLite.open(tmp_path / "old.sqlite")
+        for study, patient in (("1", "P1"), ("1", "P2"), ("2", "P1")):
+            await store(database, data_set(study, PatientID=patient))
+        await database.close()
+        with closing(sqlite3.connect(tmp_path / "old.sqlite")) as connection:
+            connection.execute("ALTER TABLE studies DROP COLUMN shared")
+            migrate_again(connection, "shared")
+        database = await SQLite.open(tmp_path / "old.sqlite")
+        try:
+            assert await database.fetch(SHARED) == [("1", "P1", 1), ("1", "P2", 1), ("2", "P1", 0)]
+        finally:
+            await database.close()
 
 
 WORKER = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.web.ohif.install import VERSION, install
+from gateway.web.viewer.install import VERSION, install
 from tests.support import npm, peers
 
 FLAGS = (

@@ -15,7 +15,8 @@ from gateway.dicom.part10 import read_header
 from gateway.remote.kinds import open_destination
 from tests.contracts.destinations import SERIES, STUDY, item
 from tests.support.datasets import sample
-from tests.support.processes import Gateway, http_get, orthanc, storescp, wait_until
+from tests.support.processes import Gateway, http_get, orthanc, storescp
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

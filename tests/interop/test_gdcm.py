@@ -13,7 +13,8 @@ import pytest
 
 from tests.support import peers
 from tests.support.datasets import read_sample, sample
-from tests.support.processes import Gateway, wait_until
+from tests.support.processes import Gateway
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -26,6 +27,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(folder / "data") as gateway:
         for name in (CT, PLAN):
             gdcmscu(gateway, "--store", files=[str(sample(name))])
+        wait_until(lambda: gateway.log.count("GDCMSCU@127.0.0.1 released") == 2, 5)
         yield gateway
 
 

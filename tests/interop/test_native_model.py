@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dicom.xml import from_xml, to_xml
+from gateway.dicom.xml import to_xml
+from gateway.dicom.xml_reader import from_xml
 from tests.dicom.test_xml import as_json
 from tests.support import peers
 from tests.support.datasets import data_sets

@@ -6,9 +6,10 @@ What its canvas shows is compared with what the pixels say; nothing may fail on 
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from tests.support import pictures
+from tests.support import derived, pictures
 from tests.support.datasets import instance, read_sample, sample
 from tests.support.processes import Gateway
 
-pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(180)]
 
 KEPT = Path(__file__).with_name("pictures")
 CANVAS = ".cornerstone-canvas"
@@ -84,6 +85,27 @@ class Shown:
                 pytest.fail(f"the picture differs by {difference:.1f} of 255: see {self.folder}; {self.complaints}")
             self.page.wait_for_timeout(100)
 
+    def expect_red(self, *, inside: bool, of_window: bool = False) -> None:
+        """Wait until red is drawn: over the square of `derived.py`, or along its edges alone."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_red(inside=inside, of_window=of_window):
+            if time.monotonic() > deadline:
+                self.page.screenshot(path=self.folder / "window.png")
+                pytest.fail(f"nothing red is drawn: see {self.folder}; {self.complaints}")
+            self.page.wait_for_timeout(100)
+
+    def _is_red(self, *, inside: bool, of_window: bool) -> bool:
+        target = self.page if of_window else self.page.locator(".cornerstone-viewport-element").first
+        picture = np.asarray(Image.open(io.BytesIO(target.screenshot())).convert("RGB"), np.int16)
+        red = (picture[..., 0] > 90) & (picture[..., 0] - picture[..., 1:].max(-1) > 60)
+        if not red.any():
+            return False
+        rows, columns = np.nonzero(red)
+        box = red[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        is_square = 0.8 < box.shape[0] / box.shape[1] < 1.25 and min(box.shape) > 60
+        share = float(box.mean())
+        return (share > 0.5 if inside else is_square and share < 0.2) and min(box.shape) > 60
+
     def scroll(self, notches: int) -> None:
         self.page.locator(CANVAS).first.hover()
         for _ in range(abs(notches)):
@@ -108,7 +130,31 @@ def studies() -> dict[str, list[Dataset]]:
         "US": [pictures.ultrasound(SLICES)],
         "JPEG": [pictures.ultrasound(SLICES, jpeg=True)],
         "Codecs": pictures.compressed(),
+        **{name: _derived(make) for name, make in DERIVED.items()},
+        "Lone": [_lone_report()],
     }
+
+
+DERIVED = {
+    "SEG": derived.segmentation,
+    "Label map": functools.partial(derived.segmentation, label_map=True),
+    "RTSTRUCT": derived.contours,
+    "SR": functools.partial(derived.text_report, text="A finding in words"),
+    "PDF": derived.pdf,
+}
+
+
+def _derived(make: Callable[[list[Dataset]], Dataset]) -> list[Dataset]:
+    images = pictures.ct(SLICES)
+    return [*images, make(images)]
+
+
+def _lone_report() -> Dataset:
+    """Plain text alone, as many systems send it: its paragraph has no concept name, over which OHIF stumbles."""
+    made = derived.text_report(pictures.ct(2), "A lone finding")
+    del made.ContentSequence[0].ConceptNameCodeSequence
+    made.PatientName = "Lone^Report"
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +236,49 @@ def test_reformatted(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
     assert shown.page.evaluate("crossOriginIsolated")
     shown.expect(grey(0.5))
     assert shown.page.locator(CANVAS).count() == 3
+
+
+def opened(shown: Shown, study: str, name: str) -> None:
+    """Open what is drawn over the images of a study, from the list at its side."""
+    shown.open(study)
+    shown.expect(grey(0))
+    row = shown.page.locator("[data-cy='study-browser-thumbnail-no-image']").filter(has_text=name)
+    row.first.dispatch_event("dblclick")  # what greets the reader may lie over it
+
+
+@pytest.mark.case("OHIF shows segmentations, bits and label maps, over their images")
+@pytest.mark.parametrize(("name", "series"), [("SEG", "Segmentation"), ("Label map", "Label map")])
+def test_a_segmentation(shown: Shown, studies: dict[str, list[Dataset]], name: str, series: str) -> None:
+    opened(shown, studies[name][0].StudyInstanceUID, series)
+    shown.expect_red(inside=True)
+
+
+@pytest.mark.case("OHIF shows contours over their images")
+def test_contours(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
+    opened(shown, studies["RTSTRUCT"][0].StudyInstanceUID, "Contours")
+    shown.expect_red(inside=False)
+
+
+@pytest.mark.case("OHIF shows a plain report beside images, and a page of a PDF")
+def test_a_plain_report(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
+    opened(shown, studies["SR"][0].StudyInstanceUID, "Report")
+    shown.page.get_by_text("A finding in words").wait_for()
+
+
+@pytest.mark.case("OHIF shows a plain report beside images, and a page of a PDF")
+def test_a_page(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
+    opened(shown, studies["PDF"][0].StudyInstanceUID, "Page")
+    shown.page.locator("object[type='application/pdf']").wait_for()
+    shown.expect_red(inside=True, of_window=True)
+
+
+@pytest.mark.case("a study of reports alone opens in our own report page")
+def test_a_lone_report(shown: Shown, studies: dict[str, list[Dataset]]) -> None:
+    shown.page.goto(f"{shown.url}/ui/?patient=Lone")
+    shown.page.get_by_role("link", name="Open report").click()
+    shown.page.get_by_text("A lone finding").wait_for()
+    assert "/rendered" in shown.page.url
+    shown.open(studies["Lone"][0].StudyInstanceUID, shows="text=A lone finding")  # and OHIF survives it
 
 
 @pytest.mark.parametrize(("name", "shows"), [("reportsi.dcm", "text=Document Title"), ("waveform_ecg.dcm", CANVAS)])

@@ -90,6 +90,10 @@ def test_the_rest_api_answers_as_orthanc_does(gateway: Gateway, peer: Peer) -> N
     answers: list[list[Any]] = []
     for url in (gateway.url, peer.url):
         said: list[Any] = [ask("POST", f"{url}/instances", body) for body in uploads]
+        # Orthanc says nothing of what is no DICOM in a zip, which comes last here without an ID; nor of file names.
+        for member in said[1][1]:
+            member.pop("File", None)
+        said[1] = said[1][0], [member for member in said[1][1] if member["ID"]]
         said += [ask("DELETE", f"{url}/instances/{said[2][1]['ID']}")]
         said += [ask("DELETE", f"{url}/studies/{said[0][1]['ParentStudy']}")]
         said += [ask("DELETE", f"{url}/patients/{said[1][1][1]['ParentPatient']}")]
@@ -97,4 +101,5 @@ def test_the_rest_api_answers_as_orthanc_does(gateway: Gateway, peer: Peer) -> N
         status, broken = ask("POST", f"{url}/instances", b"nonsense")
         said += [(status, broken["OrthancStatus"], broken["OrthancError"])]
         answers.append(said)
-    assert answers[0] == answers[1]
+    for ours, theirs in zip(*answers, strict=True):
+        assert ours == theirs

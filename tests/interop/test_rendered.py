@@ -13,10 +13,11 @@ from PIL import Image
 
 from gateway.dicom import part10, uids
 from gateway.errors import GatewayError
-from gateway.imaging import grey, rendering, transcode
-from gateway.imaging.grey import Window
-from gateway.imaging.render import render
-from gateway.imaging.rendering import Subject
+from gateway.imaging import transcode
+from gateway.render import grey, rendering
+from gateway.render.grey import Window
+from gateway.render.pipeline import render
+from gateway.render.rendering import Subject
 from tests.support import peers
 from tests.support.datasets import all_samples
 
@@ -43,7 +44,7 @@ def object_of(path: Path) -> tuple[bytes, part10.FileMeta, Subject, bytes] | Non
 
     try:
         meta = part10.read_header(read)
-        subject = rendering.subject(read, meta.data_set_offset, len(file), meta.transfer_syntax_uid)
+        subject = rendering.open_subject(read, meta.data_set_offset, len(file), meta.transfer_syntax_uid)
         return file, meta, subject, subject.pixels.native(read, 0)
     except GatewayError:
         return None
@@ -64,7 +65,7 @@ def windows(subject: Subject) -> tuple[Window | None, list[str]]:
         return voi, ["+Ww", str(voi.center), str(voi.width), *(["+Wfs"] if voi.function == "SIGMOID" else [])]
     if voi is not None:
         return None, ["+Wl", "1"]
-    whole = 1 < subject.pixels.image.stored <= 8  # neither spreads them
+    whole = 1 < subject.pixels.image.bits_stored <= 8  # neither spreads them
     return None, ["-W"] if whole else ["+Wm"]
 
 

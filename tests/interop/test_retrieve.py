@@ -24,7 +24,8 @@ from pynetdicom.sop_class import (
 
 from tests.support import peers
 from tests.support.datasets import EXPLICIT, read_sample, sample
-from tests.support.processes import Gateway, free_port, orthanc, storescp, wait_until
+from tests.support.processes import Gateway, free_port, orthanc, storescp
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -145,6 +146,25 @@ class TestDcmtk:
                 said, _ = moving.communicate(timeout=30)
             assert answer in said, said
             assert gateway.stop() == 0
+
+    @pytest.mark.case("case 06 what is of odd length is sent on in fragments of even length")
+    def test_what_is_of_odd_length_arrives_at_storescp(self, tmp_path: Path) -> None:
+        movescu = peers.need("movescu")
+        data_set = read_sample(sample(CT))
+        (tmp_path / "odd").mkdir()
+        data_set.save_as(tmp_path / "odd" / "even.dcm", enforce_file_format=True)
+        even = (tmp_path / "odd" / "even.dcm").read_bytes()
+        at = even.index(b"\xe0\x7f\x10\0OW\0\0") + 8
+        length = int.from_bytes(even[at : at + 4], "little") - 1
+        odd = tmp_path / "odd.dcm"
+        odd.write_bytes(even[:at] + length.to_bytes(4, "little") + even[at + 4 : at + 4 + length])
+        with storescp(tmp_path) as peer, gateway_with(tmp_path, STORESCP=peer.port) as gateway:
+            url = f"{gateway.url}/instances"
+            answer = json.load(urllib.request.urlopen(urllib.request.Request(url, odd.read_bytes(), method="POST")))
+            assert answer["Status"] in ("Success", "AlreadyStored")
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_of(CT)}"]
+            run(movescu, "-v", "-S", *keys, "-aem", "STORESCP", gateway.host, gateway.port)
+            assert len(files_in(peer.folder)) == 1
 
     def test_movescu_to_nobody(self, tmp_path: Path) -> None:
         movescu = peers.need("movescu")

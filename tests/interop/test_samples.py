@@ -22,6 +22,9 @@ NO_STUDY = {
 }
 """Their Study Instance UID is missing, which no IOD of a study allows: refused, and kept aside."""
 
+CUT_SHORT = {"MR_truncated.dcm", "rtplan_truncated.dcm"}
+"""They end inside an element."""
+
 
 def wire() -> list[tuple[Path, str, str, str, bytes]]:
     """(path, SOP class, instance, transfer syntax, data set) of every sample that names itself."""
@@ -50,8 +53,12 @@ async def test_the_bytes_on_the_wire_are_kept(tmp_path: Path) -> None:
                         pieces = [data[at : at + 300_000] for at in range(0, len(data), 300_000)]
                         response = await association.store(context, instance, pieces)
                         answers[path.name] = (response.status or 0, response.error_comment or "")
-                        sent[instance].add(data)
-        refused = {name: answer for name, answer in answers.items() if answer[0] != status.SUCCESS}
+                        sent[instance].add(data + b"\0" * (len(data) & 1))  # as PS3.5 A.5 has deflated ones
+        failed = {
+            name: answer for name, answer in answers.items() if status.category(answer[0]) is status.Category.FAILURE
+        }
+        cut = {name for name, (_, comment) in failed.items() if comment.startswith("cut short")}
+        refused = {name: answer for name, answer in failed.items() if name not in cut}
         stored = 0
         for key in gateway.folder.store.keys():  # noqa: SIM118
             file = gateway.folder.store.open(key)
@@ -60,8 +67,9 @@ async def test_the_bytes_on_the_wire_are_kept(tmp_path: Path) -> None:
             file.close()
             stored += 1
     assert stored > 70
+    assert cut == CUT_SHORT
     assert set(refused) == NO_STUDY
-    assert set(refused.values()) == {(0xC000, "the data set cannot be read: Study Instance UID (0020,000D) is m")}
+    assert set(refused.values()) == {(0xC000, "the data set cannot be read: Study Instance UID (0020,000D) is")}
 
 
 @pytest.mark.parametrize("keyword", ["JPEG2000", "JPEG2000Lossless", "1.2.840.10008.1.2.4.80"])

@@ -16,8 +16,8 @@ import pydicom
 import pytest
 
 from gateway import config
-from gateway.archive.files import Files, look_into
 from gateway.dicom.encode import Attribute, DataSet
+from gateway.ingest.files import Files, look_into
 from gateway.remote.dimse import DimseNode
 from gateway.scu import get, move
 from gateway.scu.find import Match
@@ -172,7 +172,7 @@ class TestArchives:
         assert "1 instance in" in run("get", text, f"StudyInstanceUID={CT_STUDY}", "--out", str(out)).stdout
         assert len(list(out.iterdir())) == 1
         data = str(tmp_path / "data")
-        run("get", text, f"StudyInstanceUID={CT_STUDY}", "--archive", "--data", data)
+        run("get", text, f"StudyInstanceUID={CT_STUDY}", "--archive", "--create", "--data", data)
         assert "1 instance" in run("reindex", "--data", data).stdout
         moved = json.loads(run("move", text, f"StudyInstanceUID={CT_STUDY}", "--to", "GATEWAY", "--json").stdout)
         assert (moved["status"], moved["completed"]) == ("0000", 1)

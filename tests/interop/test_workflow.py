@@ -32,7 +32,8 @@ from tests.scp.test_mpps import begun, ended
 from tests.scp.test_worklist import item, query, step, write_wl
 from tests.support import peers
 from tests.support.datasets import EXPLICIT, IMPLICIT, instance
-from tests.support.processes import Gateway, Peer, free_port, http_get, orthanc, wait_until
+from tests.support.processes import Gateway, Peer, free_port, http_get, orthanc
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 SYNTAXES = [EXPLICIT, IMPLICIT]

@@ -18,7 +18,7 @@ import loadtest
 from gateway.errors import ConfigurationError
 from loadtest import peers
 from loadtest.cli import app
-from tests.support.processes import wait_until
+from tests.support.waiting import wait_until
 
 ROOT = Path(loadtest.__file__).parent
 

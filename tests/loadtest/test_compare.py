@@ -35,6 +35,11 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert table["gateway"].gateway_is is None
 
 
+def test_another_release_of_the_gateway_does_what_the_gateway_does() -> None:
+    assert ROWS["qido"].is_for("gateway-before")
+    assert not ROWS["qido"].is_for("storescp")
+
+
 def test_of_times_less_is_better() -> None:
     assert found(True, gateway=run(0.5, 1), orthanc=run(5, 20))["orthanc"].gateway_is == Spread(15, 10, 20)
 

@@ -13,7 +13,8 @@ import pytest
 from gateway.dimse import messages
 from gateway.dimse.command import C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, Command
 from gateway.net.buffers import Block
-from gateway.net.session import Receiver, Refusal, Session
+from gateway.net.receiver import Receiver
+from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
 from gateway.ul.negotiation import PresentationContext
 from gateway.ul.pdu import AssociateAC, AssociateRQ
@@ -26,6 +27,7 @@ from loadtest.sink import Sink
 from loadtest.stats import Summary
 from loadtest.target import Target
 from tests.loadtest.serving import serving
+from tests.support.waiting import until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PLACES = [Place("1.2", "1.2.1", f"1.2.1.{number}", CT) for number in range(3)]
@@ -52,7 +54,7 @@ class Answering(Sink):
         return _Message(self, session, context, command)
 
 
-class _Message:
+class _Message(Receiver):
     def __init__(self, sink: Answering, session: Session, context: PresentationContext, command: Command) -> None:
         self.sink, self.session, self.context, self.command = sink, session, context, command
 
@@ -76,12 +78,6 @@ class _Message:
                 pending = messages.c_find_response(self.command, 0xFF00)
                 self.session.send(self.context.id, pending.encode(), [b"\x10\0\x20\0LO\x02\0P1"])
         self.session.respond(self.context.id, response.encode())
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
 
 
 async def run(services: Sink, *works: Work, target: Target | None = None, **changes: object) -> list[Summary]:
@@ -226,7 +222,7 @@ class TestPreparing:
         assert len([command for command in services.commands if command.affected_sop_class_uid == CT]) == 8
 
     async def test_without_anything_to_read_it_does_not_begin(self) -> None:
-        with pytest.raises(engine.Unprepared, match="nothing is there to be read"):
+        with pytest.raises(engine.Unprepared, match="there is nothing to read"):
             await run(Sink(), Work(do="get", count=1))
 
     @pytest.mark.parametrize(
@@ -252,9 +248,10 @@ async def test_a_slow_network_slows_both_ways_down() -> None:
 
 async def test_interrupted_while_it_prepares_there_is_still_a_result() -> None:
     scenario = Scenario(title="t", about="a", work=(Work(do="find", count=1),), prepare=(Prepare("128"),))
-    async with asyncio.timeout(10), serving(Answering(lambda number: None)) as there:
+    sink = Answering(lambda number: None)
+    async with asyncio.timeout(10), serving(sink) as there:
         task = asyncio.create_task(run_module.run(scenario, there, run_module.Options()))
-        await asyncio.sleep(0.2)
+        await until(lambda: sink.received)
         task.cancel()
         result = await task
     assert (result.works, result.ceilings, result.troubles) == ([], [], ["interrupted before its end"])
@@ -263,9 +260,10 @@ async def test_interrupted_while_it_prepares_there_is_still_a_result() -> None:
 
 async def test_cancelled_it_all_stops_at_once() -> None:
     scenario = Scenario(title="t", about="a", work=(Work(do="echo", at_once=5),), duration=60)
-    async with asyncio.timeout(10), serving() as there:
+    sink = Answering()
+    async with asyncio.timeout(10), serving(sink) as there:
         task = asyncio.create_task(engine.run(scenario, there))
-        await asyncio.sleep(0.1)
+        await until(lambda: sink.received >= 5)
         task.cancel()
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
     assert isinstance(outcome, asyncio.CancelledError)

@@ -10,6 +10,7 @@ import pytest
 
 from loadtest.target import Target, Web
 from loadtest.work.http import Collected, Connection, Head
+from tests.support.waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -46,8 +47,8 @@ async def serving(answers: Sequence[Sequence[bytes] | None], timeout: float = 5.
             connection.close()
 
 
-async def get(connection: Connection) -> tuple[Head, bytes]:
-    body = Collected()
+async def get(connection: Connection, body: Collected | None = None) -> tuple[Head, bytes]:
+    body = body or Collected()
     head = await connection.get("/studies", "application/dicom+json", lambda head: body)
     return head, bytes(body.data)
 
@@ -74,8 +75,9 @@ async def test_bodies_however_they_are_cut_on_one_connection(answer: bytes) -> N
 async def test_no_body_and_one_until_the_end() -> None:
     async with serving([[b"HTTP/1.1 204 No Content\r\n\r\n"], [OK + b"\r\nhel", b"lo"], None]) as connection:
         assert (await get(connection))[1] == b""
-        task = asyncio.create_task(get(connection))
-        await asyncio.sleep(0.05)
+        body = Collected()
+        task = asyncio.create_task(get(connection, body))
+        await until(lambda: body.data == b"hello")
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -47,7 +47,7 @@ async def test_bytes_arrive_whole_and_in_order(jitter: float) -> None:
 
 async def test_latency_is_there_in_each_direction() -> None:
     _, seconds = await there_and_back(Shape(None, 0.05, 0.0), b"x")
-    assert 0.1 <= seconds < 0.3
+    assert 0.095 <= seconds < 0.3  # clocks and timers differ by a little
 
 
 async def test_bandwidth_is_what_was_asked_for() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from loadtest import peers
-from loadtest.peers.process import says
+from loadtest.peers.process import announces
 from tests.loadtest.test_cli import run
 from tests.support.certificates import Authority, Issued, needs_openssl
 
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "gateway.toml")]
     command += ["--data", str(folder / "data"), "--dicom-port", "0", "--http-port", "0"]
     lines = (re.compile(r"^DICOM\s+.*:(\d+)"), re.compile(r"^Web\s+(\S+)/ui/"))
-    with says(command, lines, folder / "log.txt") as (_pid, (_dicom, web)):
+    with announces(command, lines, folder / "log.txt") as (_pid, (_dicom, web)):
         yield Server(port, f"{web[1]}/dicom-web", authority.certificate, client)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from loadtest import peers, watch
 from loadtest.watch import Watch
 
-CHILD = "import time; kept = bytearray(80_000_000); print('ready', flush=True); time.sleep(20)"
+CHILD = "import sys; kept = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
 BUSY = f"""
     import subprocess, sys, time
-    child = subprocess.Popen([sys.executable, "-c", {CHILD!r}])
+    child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdin=subprocess.PIPE)
     sys.stdin.readline()
     kept = bytearray(60_000_000)
     while time.process_time() < 0.5:

@@ -84,7 +84,7 @@ async def test_stow_that_is_refused(body: bytes, status: int, says: str) -> None
     ("do", "app", "says"),
     [
         ("qido", answering(status=401), "HTTP 401 Unauthorized"),
-        ("qido", answering(b"{"), "the answer is no JSON array"),
+        ("qido", answering(b"{"), "the answer is not a JSON array"),
         ("metadata", answering(b"[]"), "instances of the study are missing"),
         ("frames", answering(status=404), "HTTP 404 Not Found"),
         ("study", answering(b"x"), "the answer is not multipart"),
@@ -145,5 +145,5 @@ async def test_studies_that_a_server_has_are_looked_up() -> None:
     assert {place.study for place in places} == {"2.25.1"}
     assert places[0].instance == "2.25.3"
     async with asyncio.timeout(10), serving(app=answering(b"[]")) as target:
-        with pytest.raises(NothingFound, match="names no study"):
+        with pytest.raises(NothingFound, match="has no study"):
             await studies_of(target, 3)

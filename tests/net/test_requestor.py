@@ -14,6 +14,7 @@ from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, AssociationRefused
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
+from gateway.net.receiver import Receiver
 from gateway.net.requestor import Call, Requestor, associate
 from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
@@ -26,7 +27,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 
 
-class Message:
+class Message(Receiver):
     """Receives one message; `server.answer` decides what becomes of it."""
 
     def __init__(self, server: Server, session: Session, context: PresentationContext, command: Command) -> None:
@@ -39,9 +40,6 @@ class Message:
     def end(self) -> None:
         self.server.messages.append(self)
         self.server.answer(self)
-
-    def flush(self) -> None:
-        pass
 
     def lost(self) -> None:
         self.server.lost += 1

@@ -15,18 +15,22 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Dicom, Modality
+from gateway.config import Dicom, Http, Modality
+from gateway.config.destinations import DicomwebDestination
 from gateway.dicom import uids
 from gateway.dimse import status
-from gateway.errors import ConfigurationError
+from gateway.errors import AssociationLost, ConfigurationError
 from gateway.net import tls
 from gateway.net.requestor import Call, associate
 from gateway.net.tls import ClientTls, client_tls, server_certificates
+from gateway.remote.http import tls_context
 from gateway.ul.association import Association
 from gateway.ul.items import ProposedContext, UserInformation
 from gateway.ul.pdu import AssociateRQ
+from gateway.web.listener import certificates_of
 from tests.support.certificates import Authority, Issued, needs_openssl
 from tests.support.intake import CT, Intake, intake
+from tests.support.waiting import until
 
 pytestmark = needs_openssl
 
@@ -87,8 +91,7 @@ class TestBothSides:
             assert [one.state for one in gateway.acceptor.associations()] == ["Sta6"]
             assert gateway.blocks.available == 32, "an idle association holds no block"
             await association.release()
-            while gateway.acceptor.associations():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            await until(lambda: not gateway.acceptor.associations())
         assert "over TLSv1.3" in caplog.text
         assert "ERROR" not in caplog.text
 
@@ -98,7 +101,7 @@ class TestBothSides:
         issued = authority.issue(suite, "IP:127.0.0.1", rsa="RSA" in suite)
         async with listening(tmp_path, issued) as gateway:
             call = over_tls(gateway, authority, tls_name="")
-            context = ssl.create_default_context(cafile=authority.certificate)
+            context = authority.client_context()
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(suite)
             assert await echo(dataclasses.replace(call, tls=ClientTls(context, "127.0.0.1"))) == status.SUCCESS
@@ -108,7 +111,7 @@ class TestBothSides:
         self, tmp_path: Path, authority: Authority, ours: Issued, suite: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with listening(tmp_path, ours) as gateway:
-            context = ssl.create_default_context(cafile=authority.certificate)
+            context = authority.client_context()
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(suite)
             call = dataclasses.replace(over_tls(gateway, authority), tls=ClientTls(context, "127.0.0.1"))
@@ -134,6 +137,16 @@ class TestBothSides:
     async def test_the_common_name_serves_where_there_is_no_other(self, tmp_path: Path, authority: Authority) -> None:
         async with listening(tmp_path, authority.issue("CT ROOM 1")) as gateway:
             assert await echo(over_tls(gateway, authority, tls_name="CT ROOM 1")) == status.SUCCESS
+
+
+@pytest.mark.case("the plain port can be switched off")
+async def test_without_a_plain_port(tmp_path: Path, authority: Authority, ours: Issued) -> None:
+    async with listening(tmp_path, ours, port="off") as gateway:
+        assert gateway.acceptor.plain_address is None
+        assert gateway.acceptor.address == gateway.acceptor.tls_address
+        assert await echo(over_tls(gateway, authority)) == status.SUCCESS
+        with pytest.raises(AssociationLost):
+            await echo(gateway.call())
 
 
 class TestClientCertificates:
@@ -186,7 +199,7 @@ class TestWrongLanguage:
             writer.close()
             await until_said(
                 caplog,
-                f"speaks plain DICOM and this is the port for TLS; turn TLS on in it, or let it "
+                f"speaks plain DICOM on the port for TLS; turn on TLS in the peer, or have it "
                 f"call port {gateway.acceptor.address[1]}",
             )
 
@@ -198,7 +211,7 @@ class TestWrongLanguage:
             call = dataclasses.replace(over_tls(gateway, authority), port=gateway.acceptor.address[1])
             with pytest.raises(OSError):
                 await echo(call)
-            await until_said(caplog, "it speaks TLS, and this is the port for plain DICOM")
+            await until_said(caplog, "the peer speaks TLS on the port for plain DICOM")
 
     async def test_who_says_nothing_is_let_go(
         self, tmp_path: Path, ours: Issued, caplog: pytest.LogCaptureFixture
@@ -213,12 +226,13 @@ class TestWrongLanguage:
                 async with asyncio.timeout(5):
                     await ended(reader)
                 writer.close()
-            await until_said(caplog, "nothing came in")
-            await until_said(caplog, "no TLS with it")
+            await until_said(caplog, "no data in")
+            await until_said(caplog, "TLS handshake failed")
 
     async def test_a_port_probe_is_no_error(
         self, tmp_path: Path, ours: Issued, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.set_level(logging.WARNING)
         async with listening(tmp_path, ours) as gateway:
             address = gateway.acceptor.tls_address
             assert address is not None
@@ -226,6 +240,31 @@ class TestWrongLanguage:
                 pass
             assert await echo(gateway.call()) == status.SUCCESS
         assert caplog.text == ""
+
+
+@pytest.mark.case("an authority without a key usage extension is taken on every Python")
+class TestContexts:
+    """VERIFY_X509_STRICT, which `ssl.create_default_context` sets from Python 3.13 on, refuses such."""
+
+    @pytest.mark.parametrize("dicom", [True, False])
+    def test_none_is_strict(self, authority: Authority, ours: Issued, dicom: bool) -> None:
+        files = tls.PemFiles(ours.certificate, ours.key, authority.certificate)
+        contexts = [
+            tls.client_context(files, dicom=dicom),
+            tls.server_context(files, ssl.CERT_REQUIRED, dicom=dicom),
+        ]
+        for context in contexts:
+            assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+            assert context.verify_mode is ssl.CERT_REQUIRED
+            assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+        assert contexts[0].check_hostname
+
+    def test_a_destination_and_the_web_have_them_too(self, authority: Authority, ours: Issued) -> None:
+        section = DicomwebDestination(url="https://x.example", ca=authority.certificate)
+        assert not tls_context("x", section).verify_flags & ssl.VERIFY_X509_STRICT
+        web = certificates_of(Http(certificate=ours.certificate, key=ours.key)).context
+        assert not web.verify_flags & ssl.VERIFY_X509_STRICT
+        assert web.verify_mode is ssl.CERT_NONE
 
 
 class TestFiles:
@@ -288,6 +327,4 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 
 async def until_said(caplog: pytest.LogCaptureFixture, words: str) -> None:
-    async with asyncio.timeout(5):
-        while words not in caplog.text:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await until(lambda: words in caplog.text, words, within_s=5)

@@ -14,7 +14,7 @@ from gateway.config import Settings
 from gateway.net.session import Refusal
 from gateway.remote.destination import Answer, DestinationUnavailable
 from gateway.remote.dicom import DicomNode
-from gateway.remote.metering import Bandwidth
+from gateway.remote.rate_limit import Bandwidth
 from gateway.ul import negotiation
 from tests.scu.test_store import MR, item
 from tests.support.destination import Destination, Message

@@ -137,7 +137,7 @@ async def test_no_redirect_is_followed() -> None:
     async with sending(auth="basic", user="us", password="secret") as (server, destination), web_server() as other:
         server.behave = lambda uids: web.Response(status=307, headers={"Location": f"{other.url}/studies"})
         (error,) = await send(destination, 1)
-        assert "where we do not go" in str(error)
+        assert "which is not followed" in str(error)
         assert "secret" not in str(error)
         assert not other.headers
 
@@ -158,7 +158,7 @@ async def test_a_server_that_never_answers() -> None:
 
         server.before = nothing
         answers = await send(destination)
-        assert {(each.outcome, each.detail) for each in answers} == {("again", "it: nothing came for 0.2 s")}
+        assert {(each.outcome, each.detail) for each in answers} == {("again", "it: no answer for 0.2 s")}
         assert len(server.headers) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,40 @@ async def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     with pytest.raises(DestinationUnavailable, match="no space left"):
         await destination.send(item(SOP))
     assert files(tmp_path) == []
+
+
+@pytest.mark.case("broken 07 temporary files of a killed gateway go, those of a living one stay")
+async def test_what_a_killed_gateway_has_left_goes(tmp_path: Path) -> None:
+    dead, empty, living, foreign = (tmp_path / f".{name * 32}.part" for name in ("0", "2", "1", "x"))
+    for path in (dead, empty, living, foreign):
+        path.write_bytes(b"" if path == empty else b"half")
+    descriptor = os.open(living, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert (await folder(tmp_path).send(item(SOP))).outcome == "delivered"
+    finally:
+        os.close(descriptor)
+    assert not dead.exists()
+    assert not empty.exists()
+    assert living.exists()
+    assert foreign.exists()
+
+
+@pytest.mark.case("broken 01 an empty temporary file of a killed gateway goes, and a new one is not taken for it")
+async def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, swept = fcntl.flock, 0
+
+    def sweeping(descriptor: int, operation: int) -> None:
+        nonlocal swept
+        if swept < 2:
+            swept += 1
+            for path in tmp_path.glob(".*.part"):
+                path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweeping)
+    assert (await folder(tmp_path).send(item(SOP))).outcome == "delivered"
+    assert swept == 2
+    assert len(files(tmp_path)) == 1

@@ -116,7 +116,7 @@ def test_all_that_match_apply_unless_one_is_the_last() -> None:
     }
     assert [name for name, _ in Router(rules).route(facts())] == ["all", "ct"]
     verdicts = Router(rules).explain(facts())
-    assert [(v.rule, v.matches, v.looked_at) for v in verdicts] == [
+    assert [(v.rule, v.matches, v.evaluated) for v in verdicts] == [
         ("all", True, True),
         ("other", False, True),
         ("ct", True, True),

@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-from gateway.access.callers import NotRecognized, Origin, recognize
+from gateway.access.callers import CallerFacts, NotRecognized, recognize
 from gateway.config import Dicom, Modality, Settings
 from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.errors import AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Requestor, associate
-from gateway.scp.admission import not_allowed, service_of
+from gateway.scp.admission import may_ask
+from gateway.scp.services import REGISTRY
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import CALLED_AE_TITLE_NOT_RECOGNIZED, CALLING_AE_TITLE_NOT_RECOGNIZED, PresentationContext
 from tests.net.test_tls import listening, over_tls
 from tests.support.certificates import Authority, needs_openssl
 from tests.support.intake import CT, Intake, intake
+from tests.support.waiting import until
 
 EXPLICIT_UID = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 
@@ -29,7 +31,7 @@ EXPLICIT_UID = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 async def recognized(settings: Settings, aet: str, host: str, *certificate: str) -> str:
     """The modality's name, or why it is none."""
     try:
-        return (await recognize(settings, Origin(aet, host, frozenset(certificate) if certificate else None))).name
+        return (await recognize(settings, CallerFacts(aet, host, frozenset(certificate) if certificate else None))).name
     except NotRecognized as error:
         return str(error)
 
@@ -88,7 +90,7 @@ class Always:
 
 class TestStrangers:
     async def test_on_loopback_with_nobody_named_everybody_may_all(self) -> None:
-        caller = await recognize(Settings(), Origin("X", "127.0.0.1"))
+        caller = await recognize(Settings(), CallerFacts("X", "127.0.0.1"))
         assert "find" in caller.may
 
     async def test_with_somebody_named_others_are_told_how(self) -> None:
@@ -97,7 +99,9 @@ class TestStrangers:
 
     async def test_where_any_are_allowed_they_may_send(self) -> None:
         dicom = Dicom(host="0.0.0.0", allow_any_caller=True)
-        caller = await recognize(Settings(dicom=dicom, modalities={"ct": Modality(aet="CT")}), Origin("X", "10.0.0.9"))
+        caller = await recognize(
+            Settings(dicom=dicom, modalities={"ct": Modality(aet="CT")}), CallerFacts("X", "10.0.0.9")
+        )
         assert caller.may == {"echo", "store"}
 
     async def test_who_takes_the_title_of_one_that_is_named_is_nobody(self) -> None:
@@ -126,6 +130,7 @@ class TestCertificates:
             ("CT", ("MR",), "not its AE title"),
             ("CT", ("ct",), "not its AE title"),
             ("CT", (), "calls without TLS"),
+            ("CT", ("",), "not its AE title"),
             ("MR", ("mr.example",), "mr"),
             ("MR", ("MR",), "modalities.mr.tls_name"),
             ("US", ("whatever",), "us"),
@@ -140,11 +145,13 @@ class TestCertificates:
         said = await recognized(self.settings, aet, "10.0.0.1", *names)
         assert said == outcome or (outcome and outcome in said)
 
-    async def test_without_a_certificate_where_one_is_optional(self) -> None:
-        origin = Origin("CT", "10.0.0.1", frozenset())
-        assert (await recognize(self.settings, origin)).name == "ct"
-        with pytest.raises(NotRecognized, match="shows no certificate"):
-            await recognize(self.settings, Origin("MR", "10.0.0.1", frozenset()))
+    @pytest.mark.case("broken 16 a certificate without names is nobody where tls_bind_aet is set")
+    async def test_without_a_name_where_one_must_be_shown(self) -> None:
+        """No certificate, where one is optional, or one that names nobody."""
+        for aet in ("CT", "MR", "CR", "X"):
+            with pytest.raises(NotRecognized, match="shows a certificate without names"):
+                await recognize(self.settings, CallerFacts(aet, "10.0.0.1", frozenset()))
+        assert (await recognize(self.settings, CallerFacts("US", "10.0.0.1", frozenset()))).name == "us"
 
     @needs_openssl
     async def test_over_sockets(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,6 +166,18 @@ class TestCertificates:
                 == CALLING_AE_TITLE_NOT_RECOGNIZED
             )
             assert "shows a certificate for TEST, not its AE title" in caplog.text
+
+    @needs_openssl
+    @pytest.mark.case("broken 16 a certificate without names is nobody where tls_bind_aet is set")
+    async def test_a_certificate_without_names(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        ours, nameless = authority.issue("gateway", "IP:127.0.0.1"), authority.issue("/O=Hospital/OU=Printer 7")
+        dicom = {"tls_client_certificates": "required", "tls_ca": authority.certificate, "tls_bind_aet": True}
+        modalities = {"ct": {"aet": "TEST", "tls": True}}
+        async with listening(tmp_path / "data", ours, modalities=modalities, **dicom) as gateway:
+            assert await refusal_or_echo(gateway, over_tls(gateway, authority, nameless)) == (
+                CALLING_AE_TITLE_NOT_RECOGNIZED
+            )
 
 
 class TestCalledTitle:
@@ -183,15 +202,15 @@ class TestPermissions:
             ("1.2.840.10008.5.1.4.1.2.1.1", "find"),
             ("1.2.840.10008.5.1.4.1.2.2.2", "move"),
             ("1.2.840.10008.5.1.4.1.2.2.3", "get"),
-            ("1.2.840.10008.5.1.4.1.2.4.3", "get"),
-            ("1.2.840.10008.5.1.4.1.2.5.3", "get"),
+            ("1.2.840.10008.5.1.4.1.2.4.3", None),
+            ("1.2.840.10008.5.1.4.1.2.5.3", None),
             ("1.2.840.10008.1.20.1", "commit"),
             ("1.2.840.10008.5.1.4.31", "worklist"),
             ("1.2.840.10008.3.1.2.3.3", "mpps"),
         ],
     )
-    def test_service_of_a_sop_class(self, name: str, service: str) -> None:
-        assert service_of(name) == service
+    def test_permission_of_a_sop_class(self, name: str, service: str | None) -> None:
+        assert REGISTRY.permission_of(name) == service
 
     async def test_a_context_of_what_it_may_not_is_rejected(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -228,8 +247,8 @@ class TestPermissions:
         commitment = PresentationContext(1, "1.2.840.10008.1.20.1", EXPLICIT_UID, True, False)
         report = messages.n_event_report_request(1, commitment.abstract_syntax, "1.2.840.10008.1.20.1.1", 1)
         action = messages.n_action_request(1, commitment.abstract_syntax, "1.2.840.10008.1.20.1.1", 1)
-        assert not_allowed(Nobody(), commitment, report) is None  # type: ignore[arg-type]
-        assert not_allowed(Nobody(), commitment, action) == "commit"  # type: ignore[arg-type]
+        assert may_ask(Nobody(), "commit", report)  # type: ignore[arg-type]
+        assert not may_ask(Nobody(), "commit", action)  # type: ignore[arg-type]
 
 
 class TestTimeouts:
@@ -238,8 +257,7 @@ class TestTimeouts:
         async with asyncio.timeout(20), intake(tmp_path, modalities=modalities) as gateway:
             short = await opened(gateway, "TEST")
             long = await opened(gateway, "OTHER")
-            while gateway.acceptor.established()["TEST"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+            await until(lambda: not gateway.acceptor.established()["TEST"])
             assert await long.echo() == status.SUCCESS
             await long.release()
             await short.abort()
@@ -252,7 +270,7 @@ class TestAdmissionTakesTime:
         """Nothing is left behind, and others are served meanwhile."""
         asked, cancelled = asyncio.Event(), asyncio.Event()
 
-        async def slowly(settings: Settings, origin: Origin) -> Any:
+        async def slowly(settings: Settings, origin: CallerFacts) -> Any:
             if origin.aet == "OTHER":
                 return await recognize(settings, origin)
             asked.set()
@@ -268,13 +286,12 @@ class TestAdmissionTakesTime:
             assert await refusal_or_echo(gateway, gateway.call(calling_aet="OTHER")) == status.SUCCESS
             waiting.cancel()
             await cancelled.wait()
-            while gateway.acceptor.associations():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            await until(lambda: not gateway.acceptor.associations())
         assert "error" not in caplog.text
 
     async def test_one_that_takes_too_long(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("gateway.scp.admission.recognize", lambda *_: asyncio.Event().wait())
-        monkeypatch.setattr("gateway.net.session._ADMISSION_TIMEOUT", 0.01)
+        monkeypatch.setattr("gateway.net.session._ADMISSION_TIMEOUT_S", 0.01)
         async with asyncio.timeout(20), intake(tmp_path) as gateway:
             assert await refusal_or_echo(gateway, gateway.call()) == (2, 3, 1)
 

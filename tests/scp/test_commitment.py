@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive import commitment as archive
-from gateway.archive.queries import PROMISED_BELOW
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.jobs import table
@@ -21,10 +19,13 @@ from gateway.scu.commitment import report_commitment, request_commitment
 from gateway.scu.node import Node
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import TEMPORARY_CONGESTION
+from gateway.workflow import commitment as archive
+from gateway.workflow.queries import PROMISED_BELOW
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance
 from tests.support.intake import CT, Intake, intake
 from tests.support.processes import free_port
-from tests.support.workflow import Peer, modality, peer, read_report, store, until
+from tests.support.waiting import until
+from tests.support.workflow import Peer, modality, peer, read_report, store
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 TRANSACTION = "1.2.3.4.5"
@@ -116,7 +117,7 @@ class TestDeciding:
             async with modality(gateway) as asking:
                 await asking.commit(TRANSACTION, [reference])
                 await asking.report()
-            found = await gateway.context.commitments.get(1)
+            found = await gateway.context.use_cases.commitments.get(1)
             assert found is not None
             assert found.kept_until - found.decided_at == 864000
             assert await promised() == [(reference.sop_instance_uid, found.kept_until)]
@@ -159,7 +160,7 @@ class TestRequests:
             async with modality(gateway) as asking:
                 await asking.commit(TRANSACTION, first)
                 await asking.commit(TRANSACTION, second)
-            outcome = await gateway.context.commitments.outcome(2)
+            outcome = await gateway.context.use_cases.commitments.outcome(2)
             assert outcome is not None
             assert outcome.failed == [(second[0], commitment.DUPLICATE_TRANSACTION_UID)]
 
@@ -230,10 +231,10 @@ class TestTelling:
             modalities = {"ct": listening.modality("CT")}
             async with intake(tmp_path, modalities=modalities) as gateway:
                 (reference,) = await store_as(gateway, "CT")
-                await gateway.context.commitments.open(TRANSACTION, [reference], "CT", "GATEWAY")
+                await gateway.context.use_cases.commitments.open(TRANSACTION, [reference], "CT", "GATEWAY")
             assert listening.messages.empty()
             async with intake(tmp_path, modalities=modalities) as gateway:
-                await gateway.context.commitments.not_reported(1)
+                await gateway.context.use_cases.commitments.not_reported(1)
                 assert read_report(await listening.messages.get()).committed == [reference]
 
 
@@ -271,7 +272,7 @@ class TestAsking:
                 asked = gateway.folder.database.fetch
                 await until(lambda: asked(archive.queries.ASKED_OF, 1, "pacs"))
                 await store_made(behind, made)
-                archive_answer = await gateway.context.commitments.ask("pacs", [reference], cause=1)
+                archive_answer = await gateway.context.use_cases.commitments.ask("pacs", [reference], cause=1)
                 assert archive_answer is not None
                 assert archive_answer.committed == [reference]
                 assert read_report(await listening.messages.get()).committed == [reference]
@@ -337,8 +338,7 @@ class TestAsking:
                 outcome = await asking.report()
                 assert outcome.transaction_uid == "1.2.3.4.6"
                 assert outcome.failed == [(references[0], commitment.PROCESSING_FAILURE)]
-            while pacs.acceptor.associations():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            await until(lambda: not pacs.acceptor.associations())
 
     async def test_a_report_on_an_association_of_the_archive(self, tmp_path: Path) -> None:
         async with asyncio.timeout(30), intake(tmp_path / "archive", commitment={"report": "new"}) as behind:
@@ -352,12 +352,12 @@ class TestAsking:
                 reference = Reference(CT, str(made.SOPInstanceUID))
                 archive.WAIT_ON_ASSOCIATION, before = 0.01, archive.WAIT_ON_ASSOCIATION
                 try:
-                    assert await gateway.context.commitments.ask("pacs", [reference]) is None
+                    assert await gateway.context.use_cases.commitments.ask("pacs", [reference]) is None
                 finally:
                     archive.WAIT_ON_ASSOCIATION = before
 
                 async def reported() -> bool:
-                    found = await gateway.context.commitments.get(1)
+                    found = await gateway.context.use_cases.commitments.get(1)
                     return found is not None and found.state == "reported"
 
                 await until(reported)
@@ -377,15 +377,15 @@ class TestAsking:
             reference = Reference(CT, "1.2.3")
             archive.WAIT_ON_ASSOCIATION, before = 0.0, archive.WAIT_ON_ASSOCIATION
             try:
-                await gateway.context.commitments.ask("pacs", [reference])
+                await gateway.context.use_cases.commitments.ask("pacs", [reference])
             finally:
                 archive.WAIT_ON_ASSOCIATION = before
-            found = await gateway.context.commitments.get(1)
+            found = await gateway.context.use_cases.commitments.get(1)
             assert found is not None
             outcome = Outcome(transaction or found.transaction_uid, [reference])
             with pytest.raises(Exception, match=f"{code:04X}H"):
                 await report_commitment(node(gateway, calling_aet=calling), outcome)
-            assert (await gateway.context.commitments.get(1)) == found
+            assert (await gateway.context.use_cases.commitments.get(1)) == found
 
 
 async def store_as(gateway: Intake, aet: str, made: object = None) -> list[Reference]:

@@ -141,4 +141,4 @@ async def test_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         assert await answer(gateway, token()) == REFUSED
     assert "accepted, 2 contexts, user ann" in caplog.text
     assert "rejected: its token has expired" in caplog.text
-    assert "of type 5; dicom.user_identity_types takes password" in caplog.text
+    assert "of type 5; dicom.user_identity_types allows password" in caplog.text

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from gateway.archive.worklist import STEP_STATUS, STEPS
 from gateway.dicom.decode import decode_data_set
 from gateway.dimse import command as c
 from gateway.dimse import status
 from gateway.errors import NotFound
 from gateway.jobs import table
+from gateway.workflow.worklist import STEP_STATUS, STEPS
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode
 from tests.support.intake import Intake, intake
-from tests.support.workflow import MPPS, Modality, modality, peer, until
+from tests.support.waiting import until
+from tests.support.workflow import MPPS, Modality, modality, peer
 
 UID = "1.2.3.4"
 A710 = 0xA710
@@ -62,11 +64,11 @@ async def an_item(gateway: Intake, study: str = "1.2.3", *ids: str) -> str:
         step.ScheduledProcedureStepID = step_id
         steps.append(step)
     made.ScheduledProcedureStepSequence = steps
-    return await gateway.context.worklists.create(decode_data_set(encode(made), EXPLICIT))
+    return await gateway.context.use_cases.worklists.create(decode_data_set(encode(made), EXPLICIT))
 
 
 async def statuses(gateway: Intake, public_id: str) -> list[str]:
-    item = await gateway.context.worklists.get(public_id)
+    item = await gateway.context.use_cases.worklists.get(public_id)
     return [step[STEP_STATUS].text for step in item.data_set[STEPS].values]
 
 
@@ -81,11 +83,42 @@ class TestStates:
             assert (created.status, created.command.affected_sop_instance_uid) == (status.SUCCESS, UID)
             assert (await at.set(UID, ended("IN PROGRESS"))).status == status.SUCCESS
             assert (await at.set(UID, ended(final, PatientName="Changed^Name", StudyID="7"))).status == status.SUCCESS
-            step = await gateway.context.steps.get(UID)
+            step = await gateway.context.use_cases.steps.get(UID)
             assert (step.state, step.calling_aet, step.called_aet) == (final, "TEST", "GATEWAY")
             assert step.data_set[0x00400250].values == ["20261122"]
             assert step.data_set[0x00200010].values == ["7"]
             assert step.data_set[0x00100010].values == ["Müller^Jürgen"]  # not to be changed by N-SET
+
+    @pytest.mark.case("case 15 N-SET of a performed procedure step leaves what it may not change")
+    async def test_what_may_not_be_changed(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """ "Not allowed" (Table F.7.2-1). The rest of the N-SET is taken."""
+        kept = {
+            "PerformedProcedureStepID": "PPS1",
+            "PerformedStationAETitle": "CT1",
+            "PerformedStationName": "STATION",
+            "PerformedLocation": "ROOM 1",
+            "PerformedProcedureStepStartDate": "20261122",
+            "PerformedProcedureStepStartTime": "0930",
+            "Modality": "CT",
+            "StudyID": "1",
+            "PatientName": "Doe^Jane",
+            "PatientID": "P1",
+            "IssuerOfPatientID": "HERE",
+        }
+        others = {**dict.fromkeys(kept, "OTHER"), "PerformedProcedureStepStartDate": "20000101"}
+        others["PerformedProcedureStepStartTime"] = "0000"
+        async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
+            await at.create(UID, begun(**kept))
+            assert (await at.set(UID, ended("IN PROGRESS", **kept))).status == status.SUCCESS
+            assert "may not change" not in caplog.text
+            assert (await at.set(UID, ended(**others))).status == status.SUCCESS
+            step = await gateway.context.use_cases.steps.get(UID)
+        assert {keyword: step.data_set[tag_for_keyword(keyword)].values for keyword in kept} == {
+            keyword: [value] for keyword, value in kept.items()
+        }
+        assert step.state == "COMPLETED"
+        assert "(0040,0253)" in caplog.text
+        assert "which N-SET may not change" in caplog.text
 
     async def test_what_a_modality_leaves_out(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Kept all the same, and said: it could not mend it."""
@@ -97,21 +130,21 @@ class TestStates:
             sloppy.PerformedProcedureStepID = ""
             assert (await at.create(UID, sloppy)).status == status.SUCCESS
             lacking = "(0040,0270), (0040,0253), (0040,0241), (0040,0244), (0040,0245), (0008,0060)"
-            assert f"step {UID} of TEST is kept without {lacking}" in caplog.text
+            assert f"step {UID} of TEST is stored without {lacking}" in caplog.text
             assert (await at.set(UID, ended())).status == status.SUCCESS
-            assert f"step {UID} of TEST is kept without (0040,0251), (0040,0340)" in caplog.text
-            assert (await gateway.context.steps.get(UID)).state == "COMPLETED"
+            assert f"step {UID} of TEST is stored without (0040,0251), (0040,0340)" in caplog.text
+            assert (await gateway.context.use_cases.steps.get(UID)).state == "COMPLETED"
 
     @pytest.mark.parametrize("final", ["COMPLETED", "DISCONTINUED"])
     async def test_no_change_after_the_end(self, tmp_path: Path, final: str) -> None:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
             await at.create(UID, begun())
             await at.set(UID, ended(final))
-            before = await gateway.context.steps.get(UID)
+            before = await gateway.context.use_cases.steps.get(UID)
             answer = await at.set(UID, ended("IN PROGRESS"))
             assert (answer.status, answer.command.error_id) == (status.PROCESSING_FAILURE, A710)
             assert answer.error_comment == "Performed Procedure Step Object may no longer be updated"
-            assert await gateway.context.steps.get(UID) == before
+            assert await gateway.context.use_cases.steps.get(UID) == before
 
     async def test_without_a_uid_we_make_one(self, tmp_path: Path) -> None:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
@@ -133,13 +166,13 @@ class TestStates:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
             assert (await at.create(uid, data_set)).status == code
             with pytest.raises(NotFound):
-                await gateway.context.steps.get(uid)
+                await gateway.context.use_cases.steps.get(uid)
 
     async def test_created_twice(self, tmp_path: Path) -> None:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
             await at.create(UID, begun())
             assert (await at.create(UID, begun(PatientID="P2"))).status == status.DUPLICATE_SOP_INSTANCE
-            assert (await gateway.context.steps.get(UID)).data_set[0x00100020].values == ["P1"]
+            assert (await gateway.context.use_cases.steps.get(UID)).data_set[0x00100020].values == ["P1"]
 
     async def test_set_without_create(self, tmp_path: Path) -> None:
         async with asyncio.timeout(20), intake(tmp_path) as gateway, modality(gateway) as at:
@@ -192,7 +225,7 @@ class TestSendingOn:
                 assert created.data_set.PatientName == "Müller^Jürgen"
                 assert created.data_set == begun()
                 assert changed.data_set == ended()
-                jobs = (await gateway.context.steps.forwards(UID))["ris"]
+                jobs = (await gateway.context.use_cases.steps.forwards(UID))["ris"]
                 assert [job.payload["operation"] for job in jobs] == ["create", "set"]
 
     async def test_what_fails_holds_up_what_follows_and_nobody_else(self, tmp_path: Path) -> None:
@@ -212,7 +245,7 @@ class TestSendingOn:
 
                 await until(first)
                 ris.status = status.DUPLICATE_SOP_INSTANCE  # the first attempt had arrived after all
-                await database.write(lambda: table.hurry_jobs(f"mpps-{UID}-ris", 1.0))
+                await database.write(lambda: table.expedite_jobs(f"mpps-{UID}-ris", 1.0))
                 gateway.jobs.notify()
                 assert (await ris.messages.get()).command.command_field == c.N_CREATE_RQ
                 ris.status = 0

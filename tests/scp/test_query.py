@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydicom.dataset import Dataset
 
@@ -22,6 +23,7 @@ from gateway.ul.items import ExtendedNegotiation
 from tests.support.datasets import BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, decode, encode, instance
 from tests.support.index import data_set, fill
 from tests.support.intake import Intake, intake
+from tests.support.waiting import until
 
 MODELS = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND, PATIENT_STUDY_ONLY_FIND)
 
@@ -192,8 +194,42 @@ class TestLevels:
             assert len(answer.found) == 3
 
 
+class TestTimeZones:
+    """§C.4.1.1.3.2: where times of the answer are in a zone that the object names."""
+
+    @pytest.mark.case("case 14 a C-FIND answer says in which time zone its times are, asked for or not")
+    @pytest.mark.parametrize(
+        ("level", "keys", "said"),
+        [
+            ("STUDY", {"StudyTime": ""}, "+0900"),
+            ("STUDY", {"StudyDate": "20260102"}, "+0900"),
+            ("SERIES", {"SeriesTime": "", "StudyInstanceUID": "1.1"}, "+0900"),
+            ("IMAGE", {"StudyDate": "", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}, "+0900"),
+            ("STUDY", {"StudyDescription": ""}, None),
+            ("STUDY", {"PatientBirthDate": ""}, None),
+            ("STUDY", {"PatientID": "", "TimezoneOffsetFromUTC": ""}, "+0900"),
+            ("STUDY", {"StudyTime": "", "TimezoneOffsetFromUTC": "+0100"}, "+0900"),
+        ],
+    )
+    async def test_said(self, gateway: Intake, level: str, keys: dict[str, str], said: str | None) -> None:
+        times = {"StudyTime": "030405", "SeriesTime": "040000", "PatientBirthDate": "19700101"}
+        await fill(gateway.folder.database, [data_set("1.1", "1.1.1", TimezoneOffsetFromUTC="+0900", **times)])
+        async with asking(gateway) as association:
+            (found,) = (await find(association, keys, level)).found
+        assert found.get("TimezoneOffsetFromUTC") == said
+
+    async def test_not_said(self, hospital: Intake) -> None:
+        async with asking(hospital) as association:
+            for found in (await find(association, {"StudyDate": ""})).found:
+                assert "TimezoneOffsetFromUTC" not in found
+            (found,) = (await find(association, {"StudyInstanceUID": "2.1", "TimezoneOffsetFromUTC": ""})).found
+            assert found.TimezoneOffsetFromUTC == ""
+            answer = await find(association, {"PatientID": "", "PatientBirthDate": ""}, "PATIENT", PATIENT_ROOT_FIND)
+            assert all("TimezoneOffsetFromUTC" not in found for found in answer.found)
+
+
 class TestHierarchy:
-    """§C.4.1.2.2.1: each level above needs a single value in its unique key."""
+    """§C.4.1.2.2.1: each level above needs a single value in its unique key, where we are told to go by it."""
 
     @pytest.mark.parametrize(
         ("model", "level", "keys", "offending"),
@@ -216,6 +252,8 @@ class TestHierarchy:
     async def test_refused(
         self, hospital: Intake, model: str, level: str | None, keys: dict[str, Any], offending: int
     ) -> None:
+        strict = msgspec.structs.replace(hospital.settings.dicom, lenient_identifiers=False)
+        hospital.settings = msgspec.structs.replace(hospital.settings, dicom=strict)
         async with asking(hospital) as association:
             answer = await find(association, keys, level, model)
             assert answer.status == status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
@@ -418,13 +456,13 @@ class TestStreams:
 
 
 async def dawdle(gateway: Intake, keys: DataSet) -> None:
-    """Take one answer, then none for a while, then the rest."""
+    """Take one answer, then none until the gateway has no patience left, then what there is of the rest."""
     async with associate(gateway.call((STUDY_ROOT_FIND, [EXPLICIT]))) as association:
         context = association.context_for(STUDY_ROOT_FIND)
         command = messages.c_find_request(association.next_message_id(), STUDY_ROOT_FIND)
         responses = association.requests(context, command, [encode_data_set(keys, EXPLICIT)])
         await anext(responses)
-        await asyncio.sleep(0.8)
+        await until(lambda: not gateway.acceptor.established()["TEST"])
         async for _response in responses:
             pass
 
@@ -471,9 +509,30 @@ class TestExtendedNegotiation:
             assert answer.values("PatientName") == ["Doe^John", "Doe^John"]
             answer = await find(association, {"SOPInstanceUID": ""}, "IMAGE", PATIENT_ROOT_FIND)
             assert len(answer.found) == 6
-        async with self.offering(hospital, b"\0\1\1") as association:
-            answer = await find(association, {"SeriesInstanceUID": ""}, "SERIES")
-            assert answer.status == status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+
+    @pytest.mark.case("queries without a level or the keys above it are answered")
+    @pytest.mark.parametrize("lenient", [True, False])
+    async def test_lenient(self, tmp_path: Path, lenient: bool) -> None:
+        """What is not relational is answered too; without a level, at the lowest whose unique key is there."""
+        sources = [data_set("1.1", "1.1.1"), data_set("1.1", "1.1.2"), data_set("1.2", "1.2.1")]
+        asked: list[tuple[str | None, str, dict[str, str], str, list[str]]] = [
+            ("SERIES", STUDY_ROOT_FIND, {"SeriesInstanceUID": "1.1.2"}, "SeriesInstanceUID", ["1.1.2"]),
+            ("STUDY", PATIENT_ROOT_FIND, {"StudyInstanceUID": "1.1"}, "StudyInstanceUID", ["1.1"]),
+            ("IMAGE", PATIENT_ROOT_FIND, {"SeriesInstanceUID": "1.2.1"}, "StudyInstanceUID", ["1.2"]),
+            (None, STUDY_ROOT_FIND, {"StudyInstanceUID": "1.1"}, "StudyInstanceUID", ["1.1"]),
+            (None, PATIENT_ROOT_FIND, {"PatientID": "P1"}, "PatientID", ["P1"]),
+        ]
+        async with intake(tmp_path, dicom={"lenient_identifiers": lenient}) as gateway:
+            await fill(gateway.folder.database, sources)
+            async with self.offering(gateway, b"\0\1\1") as association:
+                for level, model, keys, told, expected in asked:
+                    answer = await find(association, {**keys, told: keys.get(told, "")}, level, model)
+                    if lenient:
+                        assert (answer.values(told), answer.status) == (expected, status.SUCCESS), keys
+                    else:
+                        assert answer.status == status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+                answer = await find(association, {"PatientName": "Doe*"}, None)
+                assert answer.status == status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
 
     async def test_fuzzy_names(self, gateway: Intake) -> None:
         names = ["Meier^Hans", "Mayer^Johann", "Smith^John"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from gateway.dimse import messages, status
 from gateway.errors import AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Requestor, associate
-from tests.support.datasets import ct_header, encode
-from tests.support.intake import CT, Intake, intake
+from tests.support.datasets import ct_header, encode, instance
+from tests.support.intake import CT, Intake, begun, intake
+from tests.support.waiting import until
 
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 
@@ -37,11 +38,6 @@ def stored(gateway: Intake) -> dict[str, bytes]:
     return found
 
 
-def incoming(gateway: Intake) -> list[str]:
-    """Files with anything in them; empty ones are in stock."""
-    return [path.name for path in gateway.folder.layout.incoming.glob("*/*") if path.stat().st_size]
-
-
 async def test_echo(tmp_path: Path) -> None:
     async with asyncio.timeout(20), intake(tmp_path) as gateway, associate(gateway.call()) as association:
         assert await association.echo() == status.SUCCESS
@@ -53,7 +49,7 @@ async def test_an_instance_is_kept_byte_for_byte(tmp_path: Path) -> None:
     async with asyncio.timeout(20), intake(tmp_path) as gateway:
         assert await send(gateway, data, data_set.SOPInstanceUID) == (status.SUCCESS, "")
         assert stored(gateway) == {data_set.SOPInstanceUID: data}
-    assert incoming(gateway) == []
+    assert begun(gateway.folder.layout.base) == []
 
 
 async def test_a_large_object_is_written_as_it_comes(tmp_path: Path) -> None:
@@ -86,7 +82,7 @@ async def test_a_sender_that_stops_in_the_middle_does_not_starve_others(tmp_path
         context = slow.context_for(CT)
         slow.association.send_data(context.id, True, messages.c_store_request(7, CT, "1.2.3").encode(), True)
         slow.association.send_data(context.id, False, data[:50_000], False)
-        slow._link.flush()
+        slow.link.flush()
         await until(lambda: not gateway.blocks.available)
         assert await send(gateway, data, data_set.SOPInstanceUID) == (status.SUCCESS, "")
 
@@ -114,7 +110,7 @@ class TestRefusals:
                 response = await association.store(association.context_for(CT), instance, [data])
                 assert await association.echo() == status.SUCCESS
             assert stored(gateway) == {}
-            assert incoming(gateway) == []
+            assert begun(gateway.folder.layout.base) == []
         return response.status or 0, response.error_comment or ""
 
     async def test_another_instance_than_announced(self, tmp_path: Path) -> None:
@@ -169,7 +165,7 @@ class TestDuplicates:
             assert (await send(gateway, first, data_set.SOPInstanceUID))[0] == status.SUCCESS
             code, _ = await send(gateway, second, data_set.SOPInstanceUID)
         async with intake(path) as gateway:
-            assert incoming(gateway) == []
+            assert begun(gateway.folder.layout.base) == []
             return code, stored(gateway), first, second
 
     @pytest.mark.parametrize("policy", ["keep", "overwrite", "reject"])
@@ -255,18 +251,58 @@ class TestAssociations:
             command = messages.c_store_request(7, CT, "1.2.3")
             association.association.send_data(context.id, True, command.encode(), True)
             association.association.send_data(context.id, False, bytes(2_000_000), False)
-            association._link.flush()
-            await until(lambda: bool(incoming(gateway)))
+            association.link.flush()
+            await until(lambda: begun(gateway.folder.layout.base))
             await association.abort()
-            await until(lambda: not incoming(gateway) and not gateway.acceptor.associations())
+            await until(lambda: not begun(gateway.folder.layout.base) and not gateway.acceptor.associations())
             assert stored(gateway) == {}
             assert gateway.blocks.available == 32
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-
-
 async def gateway_call(gateway: Intake) -> Requestor:
     return await Requestor.open(gateway.call(), BlockPool(4))
+
+
+@pytest.mark.parametrize("keepers", [0, 1])
+@pytest.mark.case("a data set that ends inside an element is refused with the place, C000")
+async def test_what_is_cut_short_is_refused_with_its_place(
+    tmp_path: Path, keepers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_set = instance(rows=600, columns=1000)
+    data = encode(data_set, EXPLICIT)
+    start = len(data) - 1_200_012
+    async with asyncio.timeout(20), intake(tmp_path, keepers=keepers) as gateway:
+        for size, words in [
+            (60_000, f"cut short in (7FE0,0010) at offset {start}: {60_000 - start - 12} of "),
+            (1_100_000, f"cut short in (7FE0,0010) at offset {start}: {1_100_000 - start - 12} "),
+            (start + 6, f"cut short at offset {start + 6}, in the header of the element"),
+        ]:
+            code, comment = await send(gateway, data[:size], data_set.SOPInstanceUID)
+            assert code == status.CANNOT_UNDERSTAND
+            assert comment.startswith(words)
+        assert stored(gateway) == {}
+        assert await send(gateway, data, data_set.SOPInstanceUID) == (status.SUCCESS, "")
+    caplog.clear()  # Its records name the sessions, which would keep the receive blocks open.
+
+
+@pytest.mark.case("too little pixel data is kept, and answered with a warning, B007")
+async def test_too_little_pixel_data_is_kept_with_a_warning(tmp_path: Path) -> None:
+    data_set = instance(PixelData=bytes(400))
+    data = encode(data_set, EXPLICIT)
+    async with asyncio.timeout(20), intake(tmp_path) as gateway:
+        for _ in range(2):  # the same again, too
+            answer = await send(gateway, data, data_set.SOPInstanceUID)
+            assert answer == (0xB007, "400 of 512 bytes of pixel data")
+        assert stored(gateway) == {data_set.SOPInstanceUID: data}
+
+
+async def test_what_is_kept_with_a_warning_is_not_counted_as_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    data_set = instance(PixelData=bytes(400))
+    async with asyncio.timeout(20), intake(tmp_path) as gateway:
+        assert (await send(gateway, encode(data_set, EXPLICIT), data_set.SOPInstanceUID))[0] == 0xB007
+    (released,) = [record.getMessage() for record in caplog.records if "; received" in record.getMessage()]
+    assert "received 1 instance of 1 study" in released
+    assert released.endswith("; 0 instances refused")

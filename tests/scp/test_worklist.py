@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
-from gateway.archive.worklist import Worklists, follow_step
 from gateway.config import Settings, Worklist
 from gateway.database.sqlite import SQLite
 from gateway.dicom.decode import decode_data_set
+from gateway.dicom.json_reader import from_json
 from gateway.dimse import status
 from gateway.errors import BadRequest, NotFound
+from gateway.workflow.worklist import Worklists, follow_step
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode
 from tests.support.intake import Intake, intake
 from tests.support.workflow import modality
@@ -72,7 +73,7 @@ def query(of_step: dict[str, Any] | None = None, **values: Any) -> Dataset:
 
 
 async def add(gateway: Intake, *items: Dataset) -> list[str]:
-    worklists = gateway.context.worklists
+    worklists = gateway.context.use_cases.worklists
     return [await worklists.create(decode_data_set(encode(each), EXPLICIT)) for each in items]
 
 
@@ -269,6 +270,66 @@ class TestAnswers:
             assert len(set(ids(await found(gateway, query())))) == 450
 
 
+class TestTimeZones:
+    """K.4.1.1.3: of what is answered, and of what is asked for."""
+
+    TOKYO = step(ScheduledProcedureStepStartDate="20240105", ScheduledProcedureStepStartTime="0100")
+    """1600 of the day before in UTC."""
+
+    @pytest.fixture
+    async def gateway(self, tmp_path: Path) -> AsyncIterator[Intake]:
+        async with asyncio.timeout(20), intake(tmp_path) as gateway:
+            await add(gateway, item(self.TOKYO, TimezoneOffsetFromUTC="+0900", PatientID="TOKYO"))
+            await add(gateway, item(self.TOKYO, PatientID="NOWHERE"))
+            yield gateway
+
+    @pytest.mark.case("case 14 a worklist answer says in which time zone its times are, asked for or not")
+    async def test_said(self, gateway: Intake) -> None:
+        answers = await found(gateway, query(PatientID=""))
+        zones = {answer.PatientID: answer.get("TimezoneOffsetFromUTC") for answer in answers}
+        assert zones == {"TOKYO": "+0900", "NOWHERE": None}
+        answers = await found(gateway, query(PatientID="", TimezoneOffsetFromUTC=""))
+        zones = {answer.PatientID: answer.TimezoneOffsetFromUTC for answer in answers}
+        assert zones == {"TOKYO": "+0900", "NOWHERE": ""}
+        without = Dataset()
+        without.PatientID = "TOKYO"
+        (answer,) = await found(gateway, without)
+        assert "TimezoneOffsetFromUTC" not in answer
+
+    @pytest.mark.case("case 14 dates and times of a worklist query are in the zone that it names")
+    @pytest.mark.parametrize(
+        ("zone", "date", "time", "expected"),
+        [
+            ("+0000", "20240104", "1500-1700", {"TOKYO"}),
+            ("+0000", "20240104", "", {"TOKYO"}),
+            ("+0000", "20240104", "1600", {"TOKYO"}),
+            ("+0000", "20240104-20240104", "1500-1700", {"TOKYO"}),
+            ("+0000", "20240105", "", {"NOWHERE"}),
+            ("+0000", "", "1600", {"TOKYO"}),
+            ("+0900", "20240105", "0100", {"TOKYO", "NOWHERE"}),
+            ("-1200", "20240104", "0400", {"TOKYO"}),
+            ("+0530", "20240104", "2130", {"TOKYO"}),
+            ("", "20240105", "0100", {"TOKYO", "NOWHERE"}),
+            ("", "20240104", "", set()),
+        ],
+    )
+    async def test_heeded(self, gateway: Intake, zone: str, date: str, time: str, expected: set[str]) -> None:
+        keys = {"ScheduledProcedureStepStartDate": date, "ScheduledProcedureStepStartTime": time}
+        more = {"TimezoneOffsetFromUTC": zone} if zone else {}
+        answers = await found(gateway, query(keys, PatientID="", **more))
+        assert {answer.PatientID for answer in answers} == expected
+        for answer in answers:
+            (told,) = answer.ScheduledProcedureStepSequence
+            assert (told.ScheduledProcedureStepStartDate, told.ScheduledProcedureStepStartTime) == ("20240105", "0100")
+
+    @pytest.mark.parametrize("zone", ["0900", "+1500", "-1300", "+0960", "CET"])
+    async def test_no_zone(self, gateway: Intake, zone: str) -> None:
+        async with modality(gateway) as asking:
+            answers, final = await asking.find(query(TimezoneOffsetFromUTC=zone))
+            assert (answers, final.status) == ([], status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS)
+            assert "+0100" in final.error_comment
+
+
 class TestItems:
     """Items one by one, as the REST API has them."""
 
@@ -297,6 +358,11 @@ class TestItems:
             without.ScheduledProcedureStepSequence = steps
             with pytest.raises(BadRequest, match="ScheduledProcedureStepSequence"):
                 await worklists.create(decode_data_set(encode(without), EXPLICIT))
+
+    async def test_steps_that_are_no_sequence(self, worklists: Worklists) -> None:
+        without = from_json(item().to_json_dict() | {"00400100": {"vr": "UN", "InlineBinary": "AAE="}})
+        with pytest.raises(BadRequest, match="ScheduledProcedureStepSequence"):
+            await worklists.create(without)
 
 
 def write_wl(path: Path, source: Dataset) -> None:
@@ -365,11 +431,13 @@ class TestFiles:
         """Said once for each content; read when it has been mended."""
         (folder / "bad.wl").write_bytes(b"not DICOM")
         (folder / "bad.json").write_text('{"00100010": 3}')
+        (folder / "bytes.json").write_bytes(b'{"\x80": 1}')
         (folder / "empty.json").write_text("{}")
+        (folder / "no-steps.json").write_text('{"00400100": {"vr": "UN", "InlineBinary": "AAE="}}')
         os.mkfifo(folder / "pipe.wl")
         assert await self.names(worklists, clock) == []
         assert await self.names(worklists, clock) == []
-        assert len([record for record in caplog.records if "is no worklist item" in record.message]) == 3
+        assert len([record for record in caplog.records if "is no worklist item" in record.message]) == 5
         (folder / "bad.json").write_text(json.dumps(item(PatientName="Good").to_json_dict()))
         assert await self.names(worklists, clock) == ["Good"]
 

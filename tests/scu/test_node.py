@@ -87,7 +87,7 @@ class TestIdentity:
         with pytest.raises(ConfigurationError, match=r"modalities\.archive\.identity_token_file .*No such file"):
             self.modality(identity_token_file=str(tmp_path / "none"))
         (tmp_path / "empty").write_text("\n")
-        with pytest.raises(ConfigurationError, match="0 bytes are no token"):
+        with pytest.raises(ConfigurationError, match="0 bytes cannot be a token"):
             self.modality(identity_token_file=str(tmp_path / "empty"))
 
     @pytest.mark.parametrize(("response", "needed"), [(b"", True), (b"ticket", True), (None, False), (b"", False)])

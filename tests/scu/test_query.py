@@ -16,6 +16,7 @@ import pytest
 from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
+from gateway.dicom.levels import QUERY_RETRIEVE_LEVEL
 from gateway.dimse import messages, status
 from gateway.errors import AssociationLost, AssociationRefused, InstanceRefused, OutOfSpace, RequestFailed
 from gateway.net.buffers import Block
@@ -60,7 +61,7 @@ class TestFind:
         assert json.loads(matches[2].json())["00100010"]["Value"][0]["Ideographic"] == "山田^太郎"
         asked_for = decode_data_set(asked.messages[0].data, IMPLICIT)
         assert asked_for[NAME].values == ["*山*"]
-        assert asked_for[find.QUERY_LEVEL].values == ["STUDY"]
+        assert asked_for[QUERY_RETRIEVE_LEVEL].values == ["STUDY"]
 
     async def test_a_failure_raises_with_what_it_says(self):
         async with asked_node(FIND) as asked:
@@ -162,7 +163,7 @@ class KeptOne:
     def flush(self) -> None:
         pass
 
-    async def end(self) -> None:
+    async def commit(self) -> None:
         await asyncio.sleep(0)
         if self.uid in self.sink.refuse:
             raise self.sink.refuse[self.uid]
@@ -246,7 +247,7 @@ class TestGet:
         def answer(message: Message) -> None:
             if message.context.abstract_syntax == find.STUDY_ROOT:
                 keys = decode_data_set(message.data, EXPLICIT)
-                level = keys[find.QUERY_LEVEL].text
+                level = keys[QUERY_RETRIEVE_LEVEL].text
                 asked_for.append((level, keys[STUDY].text, keys[0x0020000E].text))
                 answer_with(*below[level])(message)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,12 @@ class Authority:
         self.certificate = self._self_signed.certificate
 
     def issue(self, name: str, *names: str, file: str = "", rsa: bool = False) -> Issued:
-        """For a common name and subject alternative names such as `DNS:localhost`, `IP:127.0.0.1`."""
-        base = self.folder / (file or name.replace(" ", "_"))
-        request = self._request(f"/CN={name}", base.with_suffix(".new"), kind=_RSA if rsa else _EC)
+        """For a common name, or a subject like `/O=Hospital`, and subject alternative names such as `DNS:localhost`,
+        `IP:127.0.0.1`."""
+        base = self.folder / (file or name.replace(" ", "_").replace("/", "_"))
+        request = self._request(
+            name if name.startswith("/") else f"/CN={name}", base.with_suffix(".new"), kind=_RSA if rsa else _EC
+        )
         command = ["openssl", "x509", "-req", "-in", request.certificate, "-days", "2", "-CAcreateserial"]
         command += ["-CA", self.certificate, "-CAkey", self._self_signed.key, "-out", f"{base}.pem"]
         if names:
@@ -42,6 +46,14 @@ class Authority:
         _run(command)
         Path(request.key).replace(f"{base}.key")
         return Issued(f"{base}.pem", f"{base}.key")
+
+    def client_context(self) -> ssl.SSLContext:
+        """For a client that trusts this authority. Like many of hospitals, its certificate lacks keyUsage, which
+        `ssl.create_default_context` insists on from Python 3.13 on.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.certificate)
+        return context
 
     def _request(self, subject: str, base: Path, *options: str, kind: tuple[str, ...] = _EC) -> Issued:
         made = Issued(f"{base}.pem", f"{base}.key")

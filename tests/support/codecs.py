@@ -1,4 +1,4 @@
-"""The table of transfer syntaxes in README.md, made from the code's own tables.
+"""The table of transfer syntaxes in deploy/TRANSFER-SYNTAXES.md, made from the code's own tables.
 
 `python -m tests.support.codecs` writes it anew; tests/imaging/test_codecs.py fails while the two differ.
 """
@@ -10,8 +10,9 @@ from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.imaging.encode import ENCODERS
 from gateway.imaging.pixels import VIDEO
 from gateway.imaging.transcode import SOURCES, TARGETS
-from tests.support.settings import README
+from tests.support.settings import ROOT
 
+DOCUMENT = ROOT / "deploy" / "TRANSFER-SYNTAXES.md"
 BEGIN, END = "<!-- codecs: python -m tests.support.codecs -->\n", "<!-- end of codecs -->\n"
 
 
@@ -45,9 +46,9 @@ def _given(uid: str) -> str:
 
 
 def main() -> None:
-    before, _, rest = README.read_text().partition(BEGIN)
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + table() + END + after)
+    DOCUMENT.write_text(before + BEGIN + table() + END + after)
 
 
 if __name__ == "__main__":

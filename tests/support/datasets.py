@@ -55,11 +55,14 @@ def ct_header(**values: Any) -> Dataset:
     request.ScheduledProcedureStepID = "S1"
     request.RequestedProcedureID = "R1"
     result.RequestAttributesSequence = [request]
+    elsewhere = values.pop("PixelDataProviderURL", "http://127.0.0.1/")
     for keyword, value in values.items():
         if value is None:
             delattr(result, keyword)
         else:
             setattr(result, keyword, value)
+    if elsewhere and "Rows" in result and len(result.get("PixelData", b"")) < result.Rows * result.Columns * 2:
+        result.PixelDataProviderURL = elsewhere  # so that nobody misses the pixels
     return result
 
 

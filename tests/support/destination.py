@@ -15,6 +15,7 @@ from gateway.dimse.command import Command
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
 from gateway.net.exchange import Exchange
+from gateway.net.receiver import Receiver
 from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
 from gateway.ul.association import Limits
@@ -26,7 +27,7 @@ ALL = frozenset(uids.TRANSFER_SYNTAXES)
 
 
 @dataclass
-class Message:
+class Message(Receiver):
     """Receives one C-STORE-RQ; `answer` of who took it decides what becomes of it."""
 
     owner: Taking
@@ -46,12 +47,6 @@ class Message:
         self.owner.open += 1
         self.owner.most_open = max(self.owner.most_open, self.owner.open)
         self.owner.answer(self)
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
 
     def respond(self, status: int = 0) -> None:
         self.owner.open -= 1

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import peers
+from tests.support.waiting import wait_until
 
 SOURCE = Path(__file__).parents[1] / "faults" / "shim.c"
 
@@ -141,16 +142,18 @@ class Disk:
 
 def _unmount(mount: Path) -> None:
     """Unmount, waiting a moment for a process that has just been killed to let go of it."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
+
+    def unmounted() -> bool:
+        with contextlib.suppress(RuntimeError):
             _run("umount", str(mount))
-            return
-        except RuntimeError:
-            if time.monotonic() > deadline:
-                _run("umount", "--lazy", str(mount))
-                raise
-            time.sleep(0.05)
+            return True
+        return False
+
+    try:
+        wait_until(unmounted, 10, f"{mount} is in use")
+    except AssertionError:
+        _run("umount", "--lazy", str(mount))
+        raise
 
 
 def _run(program: str, *arguments: str) -> str:

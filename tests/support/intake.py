@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway import config
-from gateway.archive.folder import DataFolder, open_folder, open_ingest
-from gateway.archive.ingest import Ingest
 from gateway.config import Settings
 from gateway.dicom import uids
+from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
+from gateway.ingest.ingest import Ingest
 from gateway.jobs.runner import Runner
 from gateway.net.acceptor import Acceptor, TlsPort, listen
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.requestor import Call
 from gateway.net.tls import server_certificates
+from gateway.processes.arena import Arena
 from gateway.scp.context import Context
-from gateway.scp.services import GatewayServices
-from gateway.storage.arena import Arena
+from gateway.scp.service_class import Registry
+from gateway.scp.services import REGISTRY, GatewayServices
 from gateway.ul.association import Limits
+from gateway.use_cases import open_use_cases
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def begun(data: Path) -> list[Path]:
+    """Files with anything in them in the incoming folders; empty ones are in stock, which comes and goes."""
+    found = []
+    for file in (data / "incoming").glob("*/*"):
+        with suppress(FileNotFoundError):
+            if file.stat().st_size:
+                found.append(file)
+    return found
 
 
 @dataclasses.dataclass
@@ -61,11 +74,11 @@ class Intake:
 
 @asynccontextmanager
 async def intake(
-    path: Path, *, blocks: int = 32, keepers: int = 0, **sections: dict[str, Any]
+    path: Path, *, blocks: int = 32, keepers: int = 0, registry: Registry = REGISTRY, **sections: dict[str, Any]
 ) -> AsyncIterator[Intake]:
     """`sections` are settings: `storage={"duplicates": "reject"}`, `modalities={"ct": {"aet": "CT"}}`.
 
-    What comes is kept in threads, or by so many `keepers`.
+    What comes is kept in threads, or by so many `keepers`. `registry` has the service classes that are served.
     """
     sections["storage"] = {"min_free": 0, "path": str(path), "keepers": keepers, **sections.get("storage", {})}
     settings = _with(config.load(environment={}, overrides=None), sections)
@@ -81,14 +94,17 @@ async def intake(
         def current() -> Settings:
             return made[0].settings if made else settings
 
-        context = Context(current, ingest, folder.database, folder.store)
-        jobs = Runner(folder.database, context.kinds, poll=0.02)
-        context.wake = jobs.notify
-        services = GatewayServices(settings, context, seats)
-        pool = BlockPool(blocks, give=memory.give) if memory is not None else BlockPool(blocks)
+        wake = asyncio.Event()
+        use_cases = await opened.enter_async_context(
+            open_use_cases(current, folder.database, folder.store, ingest, wake=wake.set)
+        )
+        context = Context(use_cases)
+        jobs = Runner(folder.database, use_cases.kinds, poll=0.02, wake=wake)
+        services = GatewayServices(settings, context, seats, registry)
+        pool = BlockPool(blocks, allocate=memory.allocate) if memory is not None else BlockPool(blocks)
         certificates = server_certificates(settings.dicom)
         acceptor = Acceptor(
-            listen("127.0.0.1", 0),
+            listen("127.0.0.1", 0) if settings.dicom.port != "off" else None,
             services,
             pool,
             limits=Limits(

@@ -136,7 +136,7 @@ def run(trials: int, seed: int) -> Outcome:
             at = int(pick() * len(wire))
             events = association.receive(wire[:at], 0.0) + association.receive(wire[at:], 0.0)
         if events:
-            _check(association, events, outcome)
+            check(association, events, outcome)
         assert len(association._head) < 6
         assert len(association._body) <= LIMITS.max_associate_length
         assert len(association._out) <= 1 + len(events)
@@ -144,7 +144,8 @@ def run(trials: int, seed: int) -> Outcome:
     return outcome
 
 
-def _check(association: Association, events: list[object], outcome: Outcome) -> None:
+def check(association: Association, events: list[object], outcome: Outcome) -> None:
+    """What has to be so after the association has reported these events; they are acted on as a gateway would."""
     assembler = Assembler(association.contexts)
     for event in events:
         kind = type(event)

@@ -11,6 +11,7 @@ from gateway.dimse import messages, status
 from gateway.dimse.command import C_CANCEL_RQ, Command
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
+from gateway.net.receiver import Receiver
 from gateway.net.session import Refusal, Session
 from gateway.scu.node import Node
 from gateway.ul import negotiation
@@ -24,7 +25,7 @@ IMPLICIT = uids.IMPLICIT_VR_LITTLE_ENDIAN.uid
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid
 
 
-class Message:
+class Message(Receiver):
     """One request that has come."""
 
     def __init__(self, node: AskedNode, session: Session, context: PresentationContext, command: Command) -> None:
@@ -43,9 +44,6 @@ class Message:
         answer = self.node.answer(self)
         if answer is not None:
             self.node.tasks.append(asyncio.ensure_future(answer))
-
-    def flush(self) -> None:
-        pass
 
     def lost(self) -> None:
         self.node.lost += 1

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from gateway.cli.install_ohif import fetch
-from gateway.web.ohif.install import InstallFailed
+from gateway.web.viewer.install import InstallFailed
 from tests.support import peers
 
 

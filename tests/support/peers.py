@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -45,6 +46,14 @@ def _orthanc_dicomweb() -> str | None:
         return find_orthanc_dicomweb()
     except NotInstalled:
         return None
+
+
+def _postgresql() -> str | None:
+    """The folder with the programs of the newest server, which Debian puts on nobody's path."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
+    path = newest if newest is not None else shutil.which("initdb", path=SBIN)
+    return str(Path(path).resolve().parent) if path else None
 
 
 def _loop_devices() -> str | None:
@@ -87,9 +96,13 @@ PEERS: dict[str, Peer] = {
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
     "sqlalchemy": Peer(_module("sqlalchemy"), "pip install sqlalchemy (part of the dev extra)"),
+    "postgresql": Peer(_postgresql, "apt-get install postgresql"),
+    "atheris": Peer(_module("atheris"), "pip install -e '.[fuzz]' (Python 3.11 to 3.13)"),
     "npm": Peer(_program("npm"), "apt-get install npm"),
     "npm-registry": Peer(lambda: None, "let npm reach its registry: `npm ping` tells"),  # seen when it is asked
     "curl": Peer(_program("curl"), "apt-get install curl"),
+    "jq": Peer(_program("jq"), "apt-get install jq"),
+    "make": Peer(_program("make"), "apt-get install make"),
     "openssl": Peer(_program("openssl"), "apt-get install openssl"),
     "strace": Peer(_program("strace"), "apt-get install strace"),
     "cc": Peer(_preload, "apt-get install gcc libc6-dev"),

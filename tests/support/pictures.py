@@ -172,7 +172,8 @@ def file(data_set: Dataset) -> bytes:
         data_set.file_meta = FileMetaDataset()
         data_set.file_meta.TransferSyntaxUID = UID(EXPLICIT)
     syntax = data_set.file_meta.TransferSyntaxUID
-    data_set["PixelData"].is_undefined_length = syntax.is_encapsulated
+    if "PixelData" in data_set:
+        data_set["PixelData"].is_undefined_length = syntax.is_encapsulated
     if syntax.is_encapsulated:
         data_set["PixelData"].VR = "OB"
     target = io.BytesIO()
@@ -189,5 +190,5 @@ def saved(data_set: Dataset, folder: Path) -> Path:
 
 def imported(data: Path, files: Sequence[Path]) -> None:
     """Put files into a data folder on which no gateway runs yet."""
-    command = [sys.executable, "-m", "gateway", "import", "--data", str(data), *map(str, files)]
+    command = [sys.executable, "-m", "gateway", "import", "--create", "--data", str(data), *map(str, files)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

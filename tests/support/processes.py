@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from typing import Self
 from loadtest.peers import NotStarted, Peer, free_port, is_listening, servers
 from loadtest.peers.process import listens, read_lines
 from tests.support import peers
+from tests.support.waiting import wait_until
 
 __all__ = [
     "ROOT",
@@ -34,10 +35,10 @@ __all__ = [
     "free_port",
     "http_get",
     "is_listening",
+    "is_running",
     "orthanc",
     "qrscp",
     "storescp",
-    "wait_until",
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,7 @@ class Gateway:
         command = [*self.prefix, sys.executable, "-m", "gateway", "serve", "--data", str(self.data)]
         command += ["--dicom-port", "0", "--http-port", "0", *self.arguments]
         environment = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
+        self.lines, self.port, self.url = [], 0, ""
         began = time.monotonic()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -90,7 +92,6 @@ class Gateway:
                 text=True,
             )
         assert self.process.stdout is not None
-        self.lines, self.port, self.url = [], 0, ""
         for line in read_lines(self.process.stdout, began + timeout):
             self.lines.append(line)
             if match := DICOM_LINE.match(line):
@@ -174,7 +175,10 @@ class Gateway:
 
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Until /readyz says yes. Raises NotStarted."""
-        wait_until(lambda: self.get("/readyz")[0] == 200, timeout, f"not ready\n{self.log[-4000:]}")
+        try:
+            wait_until(lambda: self.get("/readyz")[0] == 200, timeout)
+        except AssertionError:
+            raise NotStarted(f"not ready after {timeout:g} s\n{self.log[-4000:]}") from None
 
     def __enter__(self) -> Self:
         return self if self.process else self.start()
@@ -184,12 +188,21 @@ class Gateway:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that have not been waited for."""
+    """The processes that a process has started and that have not been waited for; none of a process that is gone."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends at this moment
-            found += map(int, (task / "children").read_text().split())
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends at this moment
+                found += map(int, (task / "children").read_text().split())
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, one that waits to be reaped apart."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def http_get(url: str, timeout: float = 5.0) -> tuple[int, bytes]:
@@ -202,15 +215,6 @@ def http_get(url: str, timeout: float = 5.0) -> tuple[int, bytes]:
             return error.code, error.read()
     except OSError:
         return 0, b""
-
-
-def wait_until(condition: Callable[[], bool], timeout: float, text: str = "") -> None:
-    """Poll until the callable is true. Raises NotStarted with the text."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise NotStarted(f"after {timeout:g} s: {text}")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

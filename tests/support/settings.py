@@ -1,4 +1,4 @@
-"""The table of settings in README.md, made from gateway/config/.
+"""The table of settings in deploy/SETTINGS.md, made from gateway/config/.
 
 `python -m tests.support.settings` writes it anew; tests/test_config.py fails while the two differ.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = ("sections.py", "routes.py", "destinations.py", "edits.py", "deidentify.py")
 CONFIG = [ROOT / "gateway" / "config" / name for name in FILES]
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "deploy" / "SETTINGS.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"
 
 
@@ -92,9 +92,9 @@ def _default(value: ast.expr | None) -> str:
 
 
 def main() -> None:
-    before, _, rest = README.read_text().partition(BEGIN)
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + table() + END + after)
+    DOCUMENT.write_text(before + BEGIN + table() + END + after)
 
 
 if __name__ == "__main__":

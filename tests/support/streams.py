@@ -44,12 +44,12 @@ def whole(uid: str) -> list[tuple[Image, bytes]]:
     found = []
     syntax = TRANSFER_SYNTAXES[uid]
     for image in images():
-        count = ROWS * COLUMNS * image.samples
-        kind = f"<{'i' if image.signed else 'u'}{image.allocated // 8}"
+        count = ROWS * COLUMNS * image.samples_per_pixel
+        kind = f"<{'i' if image.signed else 'u'}{image.bits_allocated // 8}"
         pixels = np.random.default_rng(1).normal(100, 20, count).clip(0, 250).astype(kind).tobytes()
         for quality in (None, 80):
             try:
-                stored = replace(image, photometric=photometric(image, syntax, quality))
+                stored = replace(image, photometric_interpretation=photometric(image, syntax, quality))
                 found.append((stored, encode_frame(pixels, image, syntax, quality)))
             except UnsupportedTransferSyntax:
                 pass

@@ -38,9 +38,14 @@ def new_uid(chance: random.Random) -> str:
     return ROOT + str(chance.getrandbits(120))
 
 
-def make_item(chance: random.Random, study: str, series: str, number: int, pixels: int) -> Item:
-    """A small CT instance with `pixels` random bytes of pixel data."""
-    uid = new_uid(chance)
+def patient_of(study: str) -> str:
+    """The Patient ID of what is made for a study."""
+    return "P" + study[-6:]
+
+
+def make_item(chance: random.Random, study: str, series: str, number: int, pixels: int, uid: str = "") -> Item:
+    """A small CT instance with `pixels` random bytes of pixel data, last in it; a new one where no UID is given."""
+    uid = uid or new_uid(chance)
     elements = [
         (0x0008, 0x0016, b"UI", CT),
         (0x0008, 0x0018, b"UI", uid),
@@ -49,7 +54,7 @@ def make_item(chance: random.Random, study: str, series: str, number: int, pixel
         (0x0008, 0x0050, b"SH", study[-8:]),
         (0x0008, 0x0060, b"CS", "CT"),
         (0x0010, 0x0010, b"PN", "Doe^Jane"),
-        (0x0010, 0x0020, b"LO", "P" + study[-6:]),
+        (0x0010, 0x0020, b"LO", patient_of(study)),
         (0x0020, 0x000D, b"UI", study),
         (0x0020, 0x000E, b"UI", series),
         (0x0020, 0x0013, b"IS", str(number)),

@@ -8,22 +8,25 @@ import email.policy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.archive.folder import open_folder, open_ingest
-from gateway.archive.ingest import Ingest
-from gateway.config import Dicomweb, Http, Query, Settings, Storage
+from gateway.config import Dicom, Dicomweb, Http, Modality, Query, Settings, Storage
+from gateway.config.destinations import Destination
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
 from gateway.events.feed import Feed
 from gateway.index.store import Stored
+from gateway.ingest.data_folder import open_folder, open_ingest
+from gateway.ingest.ingest import Ingest
 from gateway.net.session import AssociationStatus
 from gateway.storage.memory import MemoryStore
 from gateway.storage.store import Store
+from gateway.use_cases import UseCases, open_use_cases
 from gateway.web.app import create_app
 from gateway.web.context import Context
 from tests.support import index
@@ -31,10 +34,14 @@ from tests.support.datasets import EXPLICIT, encode
 
 
 class House:
-    """What the application stands on. Change `http`, `query`, `dicomweb`, `associations`, `reasons`."""
+    """What the application stands on.
+
+    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `reasons`.
+    """
 
     ingest: Ingest
     """Of an `archive`; a mere `house` takes nothing in."""
+    use_cases: UseCases
 
     def __init__(self, database: SQLite, store: MemoryStore, http: Http) -> None:
         self.database = database
@@ -44,20 +51,43 @@ class House:
         self.http = http
         self.query = Query()
         self.dicomweb = Dicomweb()
+        self.dicom = Dicom()
+        self.modalities: dict[str, Modality] = {}
+        self.destinations: dict[str, Destination] = {}
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
         self.client: TestClient[web.Request, web.Application]
 
     def context(self) -> Context:
         return Context(
-            settings=lambda: Settings(http=self.http, query=self.query, dicomweb=self.dicomweb),
-            database=self.database,
-            store=self.store,
-            ingest=getattr(self, "ingest", cast(Ingest, None)),
+            use_cases=self.use_cases,
             feed=self.feed,
             associations=lambda: self.associations,
             readiness=lambda: (not self.reasons, self.reasons),
-            ports=lambda: (4242, 8042),
+            ports=(4242, 8042),
+        )
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve the application over all of it to `client`."""
+        ingest = getattr(self, "ingest", cast(Ingest, None))
+        async with open_use_cases(self.settings, self.database, self.store, ingest) as self.use_cases:
+            self.client = TestClient(TestServer(create_app(self.context())))
+            try:
+                await self.client.start_server()
+                yield
+            finally:
+                await self.client.close()
+                await self.feed.close()
+
+    def settings(self) -> Settings:
+        return Settings(
+            http=self.http,
+            query=self.query,
+            dicomweb=self.dicomweb,
+            dicom=self.dicom,
+            modalities=self.modalities,
+            destinations=self.destinations,
         )
 
     async def add(
@@ -102,13 +132,10 @@ async def house(folder: Path, http: Http | None = None) -> AsyncIterator[House]:
     """`http` is what it starts with, for what is not looked at again."""
     database = await SQLite.open(folder / "index.db")
     made = House(database, MemoryStore(), http or Http())
-    made.client = TestClient(TestServer(create_app(made.context())))
     try:
-        await made.client.start_server()
-        yield made
+        async with made.served():
+            yield made
     finally:
-        await made.client.close()
-        await made.feed.close()
         await database.close()
 
 
@@ -119,14 +146,14 @@ async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
     async with open_folder(settings) as data:
         made = House(data.database, MemoryStore(), Http())
         made.store = data.store
-        async with open_ingest(data, committed=made.feed.notify) as made.ingest:
-            made.client = TestClient(TestServer(create_app(made.context())))
-            try:
-                await made.client.start_server()
-                yield made
-            finally:
-                await made.client.close()
-                await made.feed.close()
+        async with open_ingest(data, committed=made.feed.notify) as made.ingest, made.served():
+            yield made
+
+
+def context_of(settings: Settings) -> Context:
+    """What a handler finds that asks for nothing but the settings."""
+    use_cases = cast(UseCases, SimpleNamespace(settings=lambda: settings))
+    return Context(use_cases, cast(Feed, None), associations=list, readiness=lambda: (True, []), ports=(4242, 8042))
 
 
 def parts(answer: ClientResponse, body: bytes) -> list[tuple[str, bytes]]:

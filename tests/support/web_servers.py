@@ -17,7 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from gateway.dicom.part10 import read_header
-from gateway.web.multipart import Head, Parser, Tail
+from gateway.http.multipart import Head, Parser, Tail
 
 Item = dict[str, Any]
 

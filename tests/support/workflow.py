@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from gateway.dimse.commitment import Outcome, Reference
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
 from gateway.net.exchange import Exchange
+from gateway.net.receiver import Receiver
 from gateway.net.requestor import Requestor, associate
 from gateway.net.requests import Response
 from gateway.net.session import Refusal, Session
@@ -35,7 +36,7 @@ T = TypeVar("T")
 WORKLIST = "1.2.840.10008.5.1.4.31"
 
 
-class Message:
+class Message(Receiver):
     """Receives one request into `peer.messages` and answers it with the status that the peer is set to."""
 
     def __init__(self, peer: Peer, on: Exchange, context: PresentationContext, command: Command) -> None:
@@ -57,12 +58,6 @@ class Message:
         elif self.peer.status is not None:
             answer = messages.n_response(self.command, self.peer.status)
             self.on.respond(self.context.id, answer.encode())
-
-    def flush(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
 
 
 class Peer:
@@ -114,15 +109,6 @@ async def peer() -> AsyncIterator[Peer]:
         yield made
     finally:
         await made.acceptor.stop(0)
-
-
-async def until(look: Callable[[], Awaitable[T]]) -> T:
-    """What `look` gives, once that is something; the test's timeout bounds the wait."""
-    while True:
-        found = await look()
-        if found:
-            return found
-        await asyncio.sleep(0.002)
 
 
 async def store(gateway: Intake, count: int = 1, **values: Any) -> list[Reference]:

@@ -402,7 +402,7 @@ class TestPS38_9_2_3_Violations:
         """It is closed at once, and without an A-ABORT: who speaks TLS reads none."""
         association, hello = waiting(), b"\x16\x03\x01\x02\x00\x01\x00\x01"
         events = [event for at in range(0, 8, step) for event in association.receive(hello[at : at + step], 0.0)]
-        assert events == [Closed("it speaks TLS, and this is the port for plain DICOM")]
+        assert events == [Closed("the peer speaks TLS on the port for plain DICOM")]
         assert association.close_transport
         assert sent(association) == b""
 

@@ -66,6 +66,13 @@ def test_PS38_9_3_3_2_a_refused_context_may_lack_its_transfer_syntax() -> None:
 
 
 class TestPS37_D_3_3_UserInformation:
+    def test_a_window_that_is_not_stated_is_one_each_way(self) -> None:
+        assert items.AsynchronousOperations() == items.AsynchronousOperations(1, 1)
+
+    def test_bytes_behind_the_roles_are_passed_over(self) -> None:
+        read = user(item(0x54, b"\0\3" + b"1.2" + b"\1\0" + b"more"))
+        assert read.roles == [items.RoleSelection("1.2", scu=True, scp=False)]
+
     def test_all_of_them_in_any_order(self) -> None:
         read = user(
             item(0x59, b"\0\2ok"),

@@ -11,11 +11,14 @@ from typing import Any
 import pydicom
 import pytest
 
-from gateway.config import Dicomweb
+from gateway.config import Dicomweb, Http
 from gateway.index.identity import public_id
+from gateway.web.rest.changing import ANONYMIZING
+from gateway.web.streaming import RateGuard
 from tests.support.datasets import instance
 from tests.support.web import House, archive
 from tests.web.test_stow import files, multipart, post
+from tests.web.test_streaming import Endless
 
 
 @pytest.fixture
@@ -122,3 +125,22 @@ async def test_what_is_kept_by_force_keeps_its_references(gateway: House):
     answer = await gateway.client.post(f"/instances/{public_id(*names(one))}/anonymize", json=body)
     after = pydicom.dcmread(io.BytesIO(await answer.read()))
     assert (after.StudyInstanceUID, after.SOPInstanceUID) == (one.StudyInstanceUID, one.SOPInstanceUID)
+
+
+@pytest.mark.case("item 10 Whoever takes a changed instance slower than http.min_rate is let go")
+@pytest.mark.parametrize("what", ["anonymize", "modify"])
+async def test_a_reader_that_takes_nothing_is_let_go(gateway: House, monkeypatch: pytest.MonkeyPatch, what: str):
+    """The window is made short: what takes a minute takes a third of a second."""
+    monkeypatch.setattr(RateGuard.__init__, "__defaults__", (0.3,))
+    gateway.http = Http(min_rate=1 << 20)
+    source = Endless()
+    monkeypatch.setattr(gateway.client.app[ANONYMIZING], "file", lambda *_: source())  # type: ignore[union-attr]
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.client.port, limit=1 << 12)
+    body = b'{"Replace": {"PatientName": "x"}}'
+    fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    writer.write(f"POST /instances/{public_id('P1')}/{what} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body)
+    try:
+        async with asyncio.timeout(10):
+            await source.closed.wait()
+    finally:
+        writer.transport.abort()

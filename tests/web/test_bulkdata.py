@@ -9,6 +9,7 @@ import math
 import struct
 from typing import Any
 
+import numpy
 import pydicom
 import pytest
 from aiohttp import ClientResponse
@@ -20,6 +21,7 @@ from tests.support.datasets import (
     DEFLATED,
     EXPLICIT,
     IMPLICIT,
+    JPEG_BASELINE,
     UNCOMPRESSED,
     encode,
     instance,
@@ -32,6 +34,8 @@ from tests.support.web import House, parts
 ONE = "/dicom-web/studies/1.1/series/1.1.1/instances/1.1.1.1"
 OCTETS = 'multipart/related; type="application/octet-stream"'
 RLE = "1.2.840.10008.1.2.5"
+JPEG_XL_RECOMPRESSION = "1.2.840.10008.1.2.4.111"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
@@ -133,7 +137,7 @@ class TestFrames:
         source.HighBit = 31
         await gateway.add(source)
         answer = await gateway.get(f"{ONE}/frames/1")
-        assert answer.status == 500
+        assert answer.status == 406
         assert "longer than" in (await answer.json())["Details"]
         assert (await gateway.get(f"{ONE}/bulkdata/7FE00010")).status == 200
         await gateway.add(data_set("1.2"))
@@ -216,6 +220,33 @@ class TestOneValue:
         assert (await gateway.get(url, accept="image/dicom-rle")).status == 406
         assert [kind for kind, _, _ in await located(await gateway.get(url))] == [octets()]
 
+    @pytest.mark.case("the JPEG inside a JPEG XL Recompression object can be had as image/jpeg")
+    async def test_the_jpeg_inside_jpeg_xl(self, gateway: House):
+        imagecodecs = pytest.importorskip("imagecodecs")
+        frames = [
+            imagecodecs.jpeg8_encode(numpy.arange(6 * 8, dtype=numpy.uint8).reshape(6, 8) * number, level=90)
+            for number in (1, 2)
+        ]
+        packed = [imagecodecs.jpegxl_encode_jpeg(frame) for frame in frames]
+        source = image(2, Rows=6, Columns=8, BitsAllocated=8, BitsStored=8, HighBit=7)
+        source.PixelData = pydicom.encaps.encapsulate(packed)
+        await gateway.add(source, JPEG_XL_RECOMPRESSION, data=encode(source, JPEG_BASELINE))
+        baseline = f"image/jpeg; transfer-syntax={JPEG_BASELINE}"
+        for accept in ("image/jpeg", f'multipart/related; type="image/jpeg"; transfer-syntax={JPEG_BASELINE}'):
+            answer = await gateway.get(f"{ONE}/frames/2", accept=accept)
+            assert answer.status == 200, await answer.text()
+            body = await answer.read()
+            assert frames[1] in body
+            assert (answer.headers["Content-Type"] == baseline) == (body == frames[1])
+        found = await located(
+            await gateway.get(f"{ONE}/bulkdata/7FE00010", accept='multipart/related; type="image/jpeg"')
+        )
+        assert [(kind, data) for kind, _, data in found] == [(baseline, frame) for frame in frames]
+        kept = await located(await gateway.get(f"{ONE}/frames/1", accept='multipart/related; type="image/jxl"'))
+        assert [data.rstrip(b"\0") for _, _, data in kept] == [packed[0].rstrip(b"\0")]
+        lossless = await gateway.get(f"{ONE}/frames/1", accept=f"image/jpeg; transfer-syntax={JPEG_LOSSLESS}")
+        assert lossless.headers["Content-Type"] == f"image/jpeg; transfer-syntax={JPEG_LOSSLESS}"
+
     async def test_video_is_one_stream(self, gateway: House):
         fragments = [b"\0\0\1\xb3" + bytes(2_000_000), b"\x42" * 10]
         source = image(100, PixelData=pydicom.encaps.encapsulate(fragments, has_bot=False))
@@ -254,7 +285,87 @@ class TestOneValue:
     async def test_a_value_that_is_cut_short(self, gateway: House):
         await gateway.add(image(), data=encode(image())[:-10])
         for path in ("bulkdata/7FE00010", "frames/1"):
-            assert (await gateway.get(f"{ONE}/{path}", accept="application/octet-stream")).status == 500
+            assert (await gateway.get(f"{ONE}/{path}", accept="application/octet-stream")).status == 406
+
+    @pytest.mark.case("every BulkDataURI can be fetched with */*, compressed icons too")
+    @pytest.mark.parametrize(
+        "accept", ["*/*", "multipart/*", "application/octet-stream, */*;q=0.1", "image/*, */*;q=0.5"]
+    )
+    async def test_a_compressed_icon(self, gateway: House, accept: str):
+        source = image(2, PixelData=pydicom.encaps.encapsulate([b"ab", b"cd"]))
+        icon = instance(rows=1, columns=1, PixelData=pydicom.encaps.encapsulate([b"icon"], has_bot=False))
+        icon["PixelData"].VR = "OB"
+        icon["PixelData"].is_undefined_length = True
+        source.IconImageSequence = [icon]
+        await gateway.add(source, JPEG_BASELINE)
+        (found,) = await gateway.json(f"{ONE}/metadata")
+        uri = dict(bulk_uris(found))["00880200/0/7FE00010"]
+        answer = await gateway.get(URL(uri).path, accept=accept)
+        assert answer.status == 200, await answer.text()
+        kind = f"image/jpeg; transfer-syntax={JPEG_BASELINE}"
+        if answer.content_type == "image/jpeg":
+            assert (answer.headers["Content-Type"], await answer.read()) == (kind, b"icon")
+        else:
+            ((found_kind, _, data),) = await located(answer)
+            assert (found_kind, data) == (kind, b"icon")
+            assert 'type="image/jpeg"' in answer.headers["Content-Type"]
+        assert (await gateway.get(URL(uri).path, accept="application/octet-stream")).status == 406
+
+    @pytest.mark.case("the type of a multipart answer is that of its parts")
+    @pytest.mark.parametrize(
+        ("accept", "kind"),
+        [
+            ('multipart/related; type="application/*"', "application/pdf"),
+            ('multipart/related; type="*/*"', "application/pdf"),
+            (
+                'multipart/related; type="text/html"; q=0.9, multipart/related; type="application/pdf"; q=0.1',
+                "application/pdf",
+            ),
+            ('text/html, multipart/related; type="application/octet-stream"', "application/octet-stream"),
+            ("multipart/*", "application/octet-stream"),
+        ],
+    )
+    async def test_the_type_of_a_document_in_parts(self, gateway: House, accept: str, kind: str):
+        source = data_set("1.1", "1.1.1", "1.1.1.1", EncapsulatedDocument=b"%PDF" * 500)
+        source.MIMETypeOfEncapsulatedDocument = "application/pdf"
+        await gateway.add(source)
+        answer = await gateway.get(f"{ONE}/bulkdata/00420011", accept=accept)
+        ((found, _, _),) = await located(answer)
+        assert found == kind
+        assert f'type="{kind}"' in answer.headers["Content-Type"]
+
+    @pytest.mark.case("text as bulk data goes out in UTF-8, which is what its metadata say")
+    @pytest.mark.parametrize("syntax", UNCOMPRESSED)
+    async def test_text_is_utf_8(self, gateway: House, syntax: str):
+        text = "größe und maß\r\n" * 10_000
+        item = Dataset()
+        item.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        item.TextValue = ("山田^太郎 and words\r\n" * 5_000) + "山"
+        source = image(
+            SpecificCharacterSet="ISO_IR 100", TextValue=text, PatientComments="größe", ContentSequence=[item]
+        )
+        await gateway.add(source, syntax)
+        (found,) = await gateway.json(f"{ONE}/metadata")
+        assert found["00080005"]["Value"] == ["ISO_IR 192"]
+        uris = dict(bulk_uris(found))
+        assert set(uris) == {"0040A160", "0040A730/0/0040A160", "7FE00010"}
+        octet = "application/octet-stream"
+        answer = await gateway.get(URL(uris["0040A160"]).path, accept=octet)
+        assert (await answer.read()).decode() == text
+        part = await gateway.get(URL(uris["0040A160"]).path, accept=octet, range="bytes=2-5")
+        assert (await part.read()).decode() == "öß"
+        nested = await gateway.get(URL(uris["0040A730/0/0040A160"]).path, accept=octet)
+        assert (await nested.read()).decode() == item.TextValue
+        short = await gateway.get(f"{ONE}/bulkdata/00104000", accept=octet)
+        assert (await short.read()).decode() == "größe"
+
+    async def test_long_text_in_pieces(self, gateway: House):
+        """More than a mebibyte is turned as it goes, cut where its lines end."""
+        text = "größe 漢字\r\n" * 200_000
+        await gateway.add(image(SpecificCharacterSet="GB18030", TextValue=text))
+        answer = await gateway.get(f"{ONE}/bulkdata/0040A160", accept="application/octet-stream")
+        assert answer.content_length is None
+        assert (await answer.read()).decode() == text
 
 
 class TestAll:

@@ -9,13 +9,15 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway.archive.deliveries.control import Selection
-from gateway.archive.deliveries.table import Delivery
+from gateway.config import Settings
 from gateway.events.feed import Feed
+from gateway.forwarding.control import Selection
+from gateway.forwarding.table import Delivery
+from gateway.use_cases import open_use_cases
 from gateway.web.app import create_app
 from gateway.web.context import Context
-from tests.archive.deliveries.conftest import Archive
-from tests.archive.deliveries.conftest import archive as archive  # the fixture
+from tests.forwarding.conftest import Archive
+from tests.forwarding.conftest import archive as archive  # the fixture
 
 
 class Desk:
@@ -42,19 +44,37 @@ async def desk(archive: Archive) -> AsyncIterator[Desk]:
     for number in range(3):
         await archive.store(f"7.{number}", AccessionNumber="A7")
     feed = Feed(archive.database)
-    context = Context(
-        settings=lambda: archive.settings,
-        database=archive.database,
-        store=archive.folder.store,
-        ingest=archive.ingest,
-        feed=feed,
-        associations=list,
-        readiness=lambda: (True, []),
-        ports=lambda: (4242, 8042),
-    )
-    async with TestClient(TestServer(create_app(context))) as client:
-        yield Desk(archive, client)
+
+    def settings() -> Settings:
+        return archive.settings
+
+    async with open_use_cases(settings, archive.database, archive.folder.store, archive.ingest) as use_cases:
+        context = Context(use_cases, feed, associations=list, readiness=lambda: (True, []), ports=(4242, 8042))
+        async with TestClient(TestServer(create_app(context))) as client:
+            yield Desk(archive, client)
     await feed.close()
+
+
+@pytest.mark.case("/metrics says how destinations stand and what is held")
+async def test_measures(desk: Desk) -> None:
+    async def measured() -> dict[str, float]:
+        answer = await desk.client.get("/metrics")
+        assert answer.status == 200
+        lines = [line for line in (await answer.text()).splitlines() if line.startswith("gateway_")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    found = await measured()
+    assert found['gateway_destination_deliveries{destination="pacs",state="waiting"}'] == 3
+    assert found['gateway_destination_deliveries{destination="other",state="dead"}'] == 0
+    assert found['gateway_destination_oldest_seconds{destination="pacs"}'] > 0
+    assert found['gateway_destination_oldest_seconds{destination="other"}'] == 0
+    assert found['gateway_destination_held{destination="pacs"}'] == 0
+    assert found['gateway_jobs{state="waiting"}'] == 3
+    assert (found["gateway_stored_instances"], found["gateway_stored_studies"]) == (3, 1)
+    assert found["gateway_ready"] == 1
+    assert found["gateway_disk_free_bytes"] > 0
+    await desk.post("/destinations/pacs/hold")
+    assert (await measured())['gateway_destination_held{destination="pacs"}'] == 1
 
 
 async def test_destinations(desk: Desk) -> None:
@@ -134,7 +154,7 @@ class TestPage:
         assert text.count('name="what" value="cancel"') == 3
         assert "3 to <b>pacs</b> by rule all" in text
         assert "3 from <b>CT1</b> at 10.0.0.7, by dimse" in text
-        assert "Nothing here is called so" in await (await desk.client.get("/ui/routing?name=none")).text()
+        assert "Nothing here has this UID" in await (await desk.client.get("/ui/routing?name=none")).text()
 
     async def test_nothing_is_configured(self, desk: Desk) -> None:
         desk.archive.settings = msgspec.structs.replace(desk.archive.settings, destinations={}, rules={})

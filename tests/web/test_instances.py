@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive import zips
 from gateway.config import Dicomweb
 from gateway.index.identity import public_id
-from tests.support.datasets import instance, sample
-from tests.support.web import House, archive
+from gateway.ingest import zip_members
+from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance, sample
+from tests.support.web import House, archive, parts
 from tests.web.test_stow import part10
 
 
@@ -49,6 +49,16 @@ async def test_a_file(gateway: House):
         }
 
 
+@pytest.mark.case("files without preamble or group 0002 are taken where they can be read")
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+async def test_a_bare_data_set(gateway: House, syntax: str):
+    one = instance()
+    for content in (encode(one, syntax), part10(one)[132:]):
+        answer = await gateway.client.post("/instances", data=content)
+        assert answer.status == 200
+        assert (await answer.json())["ParentPatient"] == public_id("P1")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"nonsense", part10(instance())[:700]])
 async def test_what_is_none(gateway: House, content: bytes):
     answer = await gateway.client.post("/instances", data=content)
@@ -71,10 +81,33 @@ async def test_a_zip(gateway: House):
     assert answer.status == 200
     found = await answer.json()
     assert [each["ID"] for each in found] == [
-        public_id("P1", each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID) for each in (one, two)
+        *(public_id("P1", each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID) for each in (one, two)),
+        *[""] * 4,
     ]
-    assert {each["Status"] for each in found} == {"Success"}
+    assert [(each["File"], each["Status"]) for each in found] == [
+        ("a/b/one", "Success"),
+        ("two.dcm", "Success"),
+        ("broken.dcm", "Failure"),
+        ("DICOMDIR", "NotDicom"),
+        ("notes.txt", "NotDicom"),
+        ("empty", "NotDicom"),
+    ]
+    assert all(set(each) >= {"ParentPatient", "ParentStudy", "ParentSeries", "Path"} for each in found)
+    assert all(each["Reason"] for each in found[2:])
     assert await (await gateway.client.post("/instances", data=zipped({}))).json() == []
+
+
+@pytest.mark.case("a zip in which every file is refused is an error that says what became of each")
+async def test_a_zip_of_nothing_that_is_taken(gateway: House):
+    members = {"notes.txt": b"hello", "a/broken.dcm": part10(instance())[:700]}
+    answer = await gateway.client.post("/instances", data=zipped(members))
+    assert answer.status == 400
+    found = await answer.json()
+    assert "none of the 2 files" in found["Details"]
+    assert [(each["File"], each["Status"], bool(each["Reason"])) for each in found["Files"]] == [
+        ("a/broken.dcm", "Failure", True),
+        ("notes.txt", "NotDicom", True),
+    ]
 
 
 class TestHostileZips:
@@ -98,10 +131,16 @@ class TestHostileZips:
         content = zipped({f"{number}.txt": bytes(64 << 20) for number in range(3)})
         gateway.dicomweb = Dicomweb(max_upload=4 << 20)
         answer = await gateway.client.post("/instances", data=content)
-        assert await answer.json() == []
+        assert {each["Status"] for each in (await answer.json())["Files"]} == {"NotDicom"}
+
+    @pytest.mark.case("a member of a zip that is neither stored nor deflated is not unpacked")
+    @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    async def test_methods_that_unpack_without_a_limit(self, gateway: House, method: int):
+        content = zipped({"a.dcm": part10(instance())}, method)
+        await self.refused(gateway, content, "only stored and deflated members")
 
     async def test_a_directory_that_fills_memory(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(zips, "MAX_DIRECTORY", 1000)
+        monkeypatch.setattr(zip_members, "MAX_DIRECTORY_BYTES", 1000)
         await self.refused(gateway, zipped({f"{number}": b"" for number in range(50)}), "directory")
 
     async def test_a_directory_that_lies_in_zip64(self, gateway: House):
@@ -127,3 +166,36 @@ class TestHostileZips:
 async def test_larger_than_is_taken(gateway: House):
     gateway.dicomweb = Dicomweb(max_upload=1000)
     assert (await gateway.client.post("/instances", data=part10(instance()))).status == 413
+
+
+@pytest.mark.case("an upload that is cut short is 400, one that lacks pixel data says so")
+async def test_what_is_cut_short_and_what_lacks_pixel_data(gateway: House):
+    answer = await gateway.client.post("/instances", data=part10(instance())[:-100])
+    assert answer.status == 400
+    assert "cut short in (7FE0,0010)" in (await answer.json())["Details"]
+    answer = await gateway.client.post("/instances", data=part10(instance(PixelData=bytes(400))))
+    assert answer.status == 200
+    found = await answer.json()
+    assert (found["Status"], found["Incomplete"]) == ("Success", "400 of 512 bytes of pixel data")
+    page = await (await gateway.client.get("/ui/")).text()
+    assert ">1 incomplete</span>" in page
+    metrics = await (await gateway.client.get("/metrics")).text()
+    assert 'gateway_intake_incomplete_total{seen="intake"}' in metrics
+    trace = await (await gateway.client.get(f"/trace?name={found['ID']}")).json()
+    assert trace["Instances"][0]["Incomplete"] == "400 of 512 bytes of pixel data"
+    gateway.dicomweb = Dicomweb(delete=True)
+    assert (await gateway.client.delete(f"/instances/{found['ID']}")).status == 200
+    assert "incomplete</span>" not in await (await gateway.client.get("/ui/")).text()
+
+
+@pytest.mark.parametrize("beginning", [b"MZ", b"\x7fELF", b"#!/bin/sh\n", b"II*\0", b"<script>"])
+async def test_nothing_of_a_preamble_is_kept(gateway: House, beginning: bytes):
+    """What may make another kind of file of it (PS3.10 §7.5) is not stored, nor handed out."""
+    one = instance()
+    content = beginning.ljust(128, b"X") + part10(one)[128:]
+    assert (await gateway.client.post("/instances", data=content)).status == 200
+    url = f"/dicom-web/studies/{one.StudyInstanceUID}"
+    kind = "multipart/related; type=application/dicom; transfer-syntax=*"
+    answer = await gateway.get(url, accept=kind)
+    ((_, file),) = parts(answer, await answer.read())
+    assert file[:132] == bytes(128) + b"DICM"

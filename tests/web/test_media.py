@@ -7,7 +7,7 @@ import pytest
 from gateway.index.locate import START, Located
 from gateway.web.accept import parse
 from gateway.web.dicomweb.frames import decodes
-from gateway.web.dicomweb.media import COMPRESSED, Form, media_type_of, octet_form, pixel_form
+from gateway.web.dicomweb.media import COMPRESSED, Form, media_type_of, octet_form, pixel_form, stored_form
 from gateway.web.errors import NotAcceptable
 from tests.support.datasets import EXPLICIT, IMPLICIT, JPEG_BASELINE
 
@@ -114,3 +114,26 @@ def test_the_table():
 def test_only_what_is_decoded_or_encoded_takes_the_threads_for_that(accept: str, stored: str, slow: bool):
     located = Located(1, "1.1", "1.2", "1.3", "1.4", stored, "key", 0, 0, 1, START)
     assert decodes(pixel_form(parse(accept), stored, single=True), located) is slow
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", "image/jpeg"),
+        (f"*/*; transfer-syntax={JPEG_BASELINE}", "image/jpeg"),
+        (f"*/*; transfer-syntax={EXPLICIT}", None),
+        ("multipart/related", "image/jpeg"),
+        ('multipart/related; type="application/octet-stream"', None),
+        ('multipart/related; type="application/octet-stream"; transfer-syntax=*', "application/octet-stream"),
+        ('multipart/related; type="application/octet-stream", multipart/related; type="image/*";q=0.1', "image/jpeg"),
+        ('multipart/related; type="application/octet-stream", image/jpeg', None),
+    ],
+)
+def test_the_form_of_frames_that_cannot_be_decoded(accept: str, media_type: str | None) -> None:
+    native = Form("application/octet-stream", EXPLICIT, multipart=True, encapsulated=False)
+    found = stored_form(parse(accept), JPEG_BASELINE, native)
+    assert found == (None if media_type is None else Form(media_type, JPEG_BASELINE, multipart=True, encapsulated=True))
+
+
+def test_what_is_not_compressed_has_no_other_form() -> None:
+    assert stored_form(parse("*/*"), EXPLICIT, Form("image/jp2", J2K, multipart=True, encapsulated=True)) is None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 
 import pytest
+from yarl import URL
 
 from gateway import errors
 from gateway.access.passwords import hash_password
 from gateway.config import Http, User
 from gateway.telemetry import metrics_page
 from gateway.web import middlewares
+from gateway.web.security import INERT, PAGE
 from tests.support.web import House
 
 ANNA = User(name="anna", password=hash_password("geheim"))
@@ -35,7 +37,9 @@ class TestHost:
 
     async def test_a_foreign_page(self, gateway: House):
         assert (await gateway.get("/system", origin="http://evil.example")).status == 403
-        assert (await gateway.get("/system", origin="null")).status == 403
+        answer = await gateway.get("/system", origin="null")
+        assert answer.status == 403
+        assert "cors_origins" not in (await answer.json())["Details"], "it is never to be let in"
         assert (await gateway.get("/system", origin=str(gateway.client.make_url("/")).rstrip("/"))).status == 200
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -56,7 +60,7 @@ class TestPassword:
 
     async def test_too_many_failures(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
         gateway.http = Http(users=(ANNA,))
-        monkeypatch.setattr("gateway.access.users._WAITING", 0)
+        monkeypatch.setattr("gateway.access.users.MAX_TRIES_EACH", 0)
         answer = await gateway.get("/system", authorization=basic("falsch"))
         assert answer.status == 429
         assert "Retry-After" in answer.headers
@@ -80,6 +84,21 @@ class TestErrors:
         assert answer.status == 405
         assert answer.headers["Allow"] == "GET,HEAD"
 
+    @pytest.mark.case("broken 04 no value in a path gets a 500")
+    @pytest.mark.parametrize("text", ["%C2%B2", "%E2%82%82", "%D9%A3", "-1", "9" * 30, "a" * 3000, "%FF", "..%2F..%2F"])
+    async def test_hostile_values_in_paths(self, gateway: House, text: str):
+        for path in (f"/jobs/{text}", f"/ui/static/{text}", f"/dicom-web/studies/{text}/metadata"):
+            answer = await gateway.client.get(URL(path, encoded=True))
+            assert answer.status in (400, 403, 404), path
+        for action in ("cancel", "pause", "resubmit", "resume"):
+            answer = await gateway.client.post(URL(f"/jobs/{text}/{action}", encoded=True))
+            assert answer.status in (400, 404), action
+
+    @pytest.mark.case("broken 04 no value in a path gets a 500")
+    async def test_a_button_for_no_number(self, gateway: House):
+        answer = await gateway.client.post("/ui/routing", data={"what": "resend", "id": "\u00b2"})
+        assert answer.status == 400
+
     @pytest.mark.parametrize(
         ("error", "status"),
         [
@@ -88,7 +107,7 @@ class TestErrors:
             (errors.UnsupportedTransferSyntax("x"), 406),
             (errors.OutOfSpace("x"), 507),
             (errors.DatabaseError("secret"), 503),
-            (errors.DataSetError("x"), 500),
+            (errors.DataSetError("x"), 406),
             (errors.StorageFailed("secret"), 500),
             (ZeroDivisionError("secret"), 500),
         ],
@@ -104,11 +123,21 @@ class TestErrors:
 
 
 class TestEveryAnswer:
-    @pytest.mark.parametrize("path", ["/ui/", "/system", "/nope", "/ui/static/page.js", "/ui/events"])
+    @pytest.mark.case("no answer but a page of ours may run a script")
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/ui/", "/ui/rows", "/ui/routing", "/system", "/nope", "/ui/static/page.js", "/ui/static/icon.svg"),
+            *("/ui/events", "/metrics", "/openapi.json", "/dicom-web/studies", "/livez", "/wado", "/ohif/"),
+        ],
+    )
     async def test_headers(self, gateway: House, path: str):
         answer = await gateway.get(path)
-        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
-        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        policy = answer.headers["Content-Security-Policy"]
+        is_page = path in ("/ui/", "/ui/rows", "/ui/routing")
+        assert policy == (PAGE["Content-Security-Policy"] if is_page else INERT)
+        assert "unsafe" not in policy
+        assert answer.headers["Referrer-Policy"] == ("same-origin" if is_page else "no-referrer")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
         assert answer.headers["Server"] == "dicom-gateway"

@@ -93,3 +93,49 @@ async def test_what_makes_no_sense_is_answered_as_orthanc_does(gateway: House, l
 
 async def test_nothing_there_is_not_found(gateway: House):
     assert (await gateway.client.post("/studies/zzz/modify", json={"Replace": {"PatientName": "x"}})).status == 404
+
+
+@pytest.mark.case("modify and anonymize over REST write no invalid value")
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("StudyDate", "2026-01-01"), ("StudyDate", "20261399"), ("Modality", "ct"), ("AccessionNumber", "x" * 17)],
+)
+@pytest.mark.parametrize("verb", ["modify", "anonymize"])
+async def test_a_value_that_its_vr_does_not_allow(gateway: House, verb: str, keyword: str, value: str) -> None:
+    one = instance()
+    await post(gateway, multipart(files(one)))
+    body = {"Replace": {keyword: value}}
+    answer = await gateway.client.post(f"/instances/{public_id(*names(one))}/{verb}", json=body)
+    assert answer.status == 400
+    assert "PS3.5" in await answer.text()
+
+
+@pytest.mark.case("case 04 what REST replaces is in the character set of the object, or all of it in ISO_IR 192")
+@pytest.mark.parametrize("verb", ["modify", "anonymize"])
+@pytest.mark.parametrize(
+    ("text", "terms"), [("두부", ["", "ISO 2022 IR 149"]), ("뷁", "ISO_IR 192"), ("señor", "ISO_IR 192")]
+)
+async def test_text_under_code_extensions(gateway: House, verb: str, text: str, terms: str | list[str]) -> None:
+    one = instance(SpecificCharacterSet=["", "ISO 2022 IR 149"], PatientName="Hong=홍", Manufacturer="길동")
+    await post(gateway, multipart(files(one)))
+    body = {"Replace": {"StudyDescription": text}}
+    answer = await gateway.client.post(f"/instances/{public_id(*names(one))}/{verb}", json=body)
+    after = pydicom.dcmread(io.BytesIO(await answer.read()))
+    assert (after.StudyDescription, after.Manufacturer, after.SpecificCharacterSet) == (text, "길동", terms)
+
+
+async def test_what_comes_of_it_says_what_it_was_made_of(gateway: House):
+    one = instance()
+    await post(gateway, multipart(files(one)))
+    _patient, study, series, sop = (public_id(*names(one)[:at]) for at in (1, 2, 3, 4))
+    for path, changes in (("modify", "ModifiedFrom"), ("anonymize", "AnonymizedFrom")):
+        answer = await gateway.client.post(f"/studies/{study}/{path}", json={"Replace": {}})
+        assert answer.status == 200, await answer.text()
+        made = (await answer.json())["ID"]
+        assert (await gateway.json(f"/studies/{made}"))[changes] == study
+        assert (await gateway.json(f"/studies/{made}/metadata?expand"))[changes] == study
+        (below,) = await gateway.json(f"/studies/{made}/series")
+        assert below[changes] == series
+        (below,) = await gateway.json(f"/studies/{made}/instances")
+        assert below[changes] == sop
+    assert "ModifiedFrom" not in await gateway.json(f"/studies/{study}")

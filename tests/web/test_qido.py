@@ -11,7 +11,7 @@ from multidict import MultiDict
 from pydicom.dataset import Dataset
 
 from gateway.config import Http, Query
-from gateway.dicom.xml import from_xml
+from gateway.dicom.xml_reader import from_xml
 from gateway.errors import BadRequest
 from gateway.web.dicomweb.search_query import MAX_PARAMETERS, read_query
 from tests.support.datasets import ct_header
@@ -295,6 +295,12 @@ class TestRequests:
             asked = read_query(MultiDict(query))
             assert all(text.isascii() and text.isprintable() for text in asked.warnings)
 
+    @pytest.mark.case("a private attribute that is asked for by a value and by what is in it is refused")
+    def test_a_value_and_items_of_one_private_attribute(self):
+        for query in ([("00091001", "x"), ("00091001.00100010", "y")], [("00091001.00100010", "y"), ("00091001", "x")]):
+            with pytest.raises(BadRequest, match="00091001"):
+                read_query(MultiDict(query))
+
     def test_a_zero_byte(self):
         with pytest.raises(BadRequest):
             read_query(MultiDict({"PatientID": "\0"}))
@@ -391,3 +397,11 @@ class TestHostile:
     async def test_a_line_longer_than_any(self, gateway: House):
         answer = await gateway.get("/dicom-web/studies?StudyInstanceUID=" + ",".join(["1.2.840.10008"] * 10_000))
         assert answer.status == 400
+
+
+@pytest.mark.case("item 6 a key on what is made for answers is said to be ignored")
+async def test_a_key_that_is_not_matched(gateway: House):
+    await gateway.add(data_set("1.1"))
+    answer = await gateway.get("/dicom-web/instances?AvailableTransferSyntaxUID=1.2.3")
+    assert len(await answer.json(content_type=None)) == 1
+    assert "(0008,3002) is not supported and was ignored" in answer.headers["Warning"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive.commitment import Commitments
 from gateway.config import Dicomweb, Settings
 from gateway.dimse.commitment import Reference
 from gateway.index.identity import public_id
+from gateway.workflow.commitment import Commitments
 from tests.support.datasets import CT, instance
 from tests.support.web import House, archive
 from tests.web.test_stow import files, multipart, post

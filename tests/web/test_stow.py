@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
+from pydicom.charset import encode_string, python_encoding
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from gateway.config import Dicomweb, Http
 from gateway.database.database import Query
 from gateway.dicom.part10 import file_header, read_header
-from gateway.dicom.xml import from_xml, to_xml
+from gateway.dicom.xml import to_xml
+from gateway.dicom.xml_reader import from_xml
 from gateway.web.dicomweb import stow_parts
-from gateway.web.receiving import TURNS
+from gateway.web.receiving import UPLOADS
 from gateway.web.streaming import RateGuard
 from tests.support.datasets import EXPLICIT, IMPLICIT, decode, encode, instance
+from tests.support.waiting import paced
 from tests.support.web import House, archive
 
 DICOM = "application/dicom"
 Part = tuple[dict[str, str], bytes]
+
+WITHOUT_PIXELS = {"PixelData": None, "Rows": None, "Columns": None}
 
 
 @pytest.fixture
@@ -282,10 +290,11 @@ class TestFailures:
 
     async def test_too_many_requests(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("gateway.web.receiving.PATIENCE", 0.05)
-        turns = gateway.client.app[TURNS]
-        for _ in range(gateway.dicomweb.uploads):
-            await turns._free.acquire()
-        answer = await post(gateway, multipart(files(instance())))
+        slots = gateway.client.app[UPLOADS]._slots
+        async with AsyncExitStack() as held:
+            for number in range(gateway.dicomweb.uploads):
+                await held.enter_async_context(slots.slot(f"10.1.1.{number}"))
+            answer = await post(gateway, multipart(files(instance())))
         assert answer.status == 503
         assert answer.headers["Retry-After"]
 
@@ -298,7 +307,7 @@ class TestHostile:
 
         answer = await post(gateway, body())
         assert answer.status == 400
-        assert "parts that are none" in (await answer.json(content_type=None))["Details"]
+        assert "other parts" in (await answer.json(content_type=None))["Details"]
 
     async def test_a_part_header_of_a_hundred_megabytes(self, gateway: House):
         async def body() -> AsyncIterator[bytes]:
@@ -321,6 +330,7 @@ class TestHostile:
         part = ({"Content-Type": "application/dicom+json"}, document)
         assert (await post(gateway, multipart([part]))).status == 400
 
+    @pytest.mark.case("broken 25 an upload that trickles is let go")
     async def test_a_body_that_never_ends(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
         """A byte now and then: its sender is let go, and nothing of it stays."""
         monkeypatch.setattr(RateGuard.__init__, "__defaults__", (0.3,))
@@ -331,18 +341,9 @@ class TestHostile:
             b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             b"Content-Type: multipart/related; boundary=XX\r\n\r\n" + multipart(files(instance()))[:-20]
         )
-        with pytest.raises(ConnectionError):
-            await trickle(writer)
-        writer.transport.abort()
+        async for _ in paced(writer.transport.is_closing):
+            writer.write(b"x")
         assert not list(gateway.ingest.store.keys())
-
-
-async def trickle(writer: asyncio.StreamWriter) -> None:
-    """A byte now and then, until nobody takes it any more."""
-    while True:
-        writer.write(b"x")
-        await writer.drain()
-        await asyncio.sleep(0.02)
 
 
 def metadata(data_set: Dataset, uri: str) -> dict[str, Any]:
@@ -401,7 +402,8 @@ class TestMetadataAndBulkData:
 
     async def test_without_bulk_data(self, gateway: House):
         one = instance()
-        del one.PixelData
+        for keyword in ("PixelData", "Rows", "Columns"):
+            delattr(one, keyword)
         body = json.dumps([one.to_json_dict()]).encode()
         assert await stored(gateway, await post(gateway, body, "=application/dicom+json")) == [one.SOPInstanceUID]
         assert (await self.read(gateway, one.SOPInstanceUID))[1] == one
@@ -428,9 +430,9 @@ class TestMetadataAndBulkData:
             ("image/jpeg", jpeg(0xC1), "1.2.840.10008.1.2.4.51"),
             ("image/jpeg", jpeg(0xC3), "1.2.840.10008.1.2.4.70"),
             ("image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.57", jpeg(0xC3), "1.2.840.10008.1.2.4.57"),
-            ("image/jp2", b"12", "1.2.840.10008.1.2.4.90"),
-            ('image/jp2; transfer-syntax="1.2.840.10008.1.2.4.91"', b"12", "1.2.840.10008.1.2.4.91"),
-            ("image/jls", b"12", "1.2.840.10008.1.2.4.80"),
+            ("image/jp2", b"12\xff\xd9", "1.2.840.10008.1.2.4.90"),
+            ('image/jp2; transfer-syntax="1.2.840.10008.1.2.4.91"', b"12\xff\xd9", "1.2.840.10008.1.2.4.91"),
+            ("image/jls", b"12\xff\xd9", "1.2.840.10008.1.2.4.80"),
             ("image/dicom-rle", b"12", "1.2.840.10008.1.2.5"),
             ("video/mp4", b"12", "1.2.840.10008.1.2.4.102"),
             ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.50", jpeg(), "1.2.840.10008.1.2.4.50"),
@@ -445,16 +447,41 @@ class TestMetadataAndBulkData:
         content += b"\0" * (len(content) & 1)
         assert found.PixelData == b"\xfe\xff\0\xe0\0\0\0\0\xfe\xff\0\xe0" + len(content).to_bytes(4, "little") + content
 
+    @pytest.mark.case("file 02 the boxes of a JP2 file come off where it is stored as bulk data")
+    @pytest.mark.parametrize("last", [False, True])
+    async def test_of_a_jp2_file_the_codestream_is_encapsulated(self, gateway: House, last: bool):
+        """PS3.5 A.4.4: without boxes; its last one may have no length."""
+        codestream = b"\xff\x4f\xff\x51 the stream\xff\xd9"
+        box = (8 + len(codestream)).to_bytes(4, "big") if last else bytes(4)
+        file = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x0cftypjp2 " + box + b"jp2c" + codestream
+        file += b"\0\0\0\x09xml <" * last
+        one = instance()
+        answer = await post(gateway, multipart([json_part(metadata(one, "p")), bulk("p", file, "image/jp2")]))
+        assert await stored(gateway, answer) == [one.SOPInstanceUID]
+        _, found = await self.read(gateway, one.SOPInstanceUID)
+        padded = codestream + b"\0" * (len(codestream) & 1)
+        assert list(generate_frames(found.PixelData, number_of_frames=1)) == [padded]
+
     async def test_frames_follow_each_other_under_one_location(self, gateway: House):
         one, two = instance(frames=3), instance()
-        frames = [b"frame 1", b"frame 2!", b"3."]
+        frames = [b"frame 1", b"frame 2!", b"3.\xff\xd9"]
         parts = [json_part(metadata(one, "p"), metadata(two, "q"))]
         parts += [bulk("p", frame, "image/jp2") for frame in frames]
         parts += [bulk("q", two.PixelData)]
         answer = await post(gateway, multipart(parts))
         assert sorted(await stored(gateway, answer)) == sorted([one.SOPInstanceUID, two.SOPInstanceUID])
         _, found = await self.read(gateway, one.SOPInstanceUID)
-        assert list(generate_frames(found.PixelData, number_of_frames=3)) == [b"frame 1\0", b"frame 2!", b"3."]
+        assert list(generate_frames(found.PixelData, number_of_frames=3)) == [b"frame 1\0", b"frame 2!", b"3.\xff\xd9"]
+
+    @pytest.mark.parametrize("uri", ["http://{}/x", "//{}/x", "dicom://{}/x", "file:///etc/hostname", "../../x"])
+    async def test_no_uri_is_fetched(self, gateway: House, uri: str):
+        """Bulk data are parts of the request; nobody is asked for what an URI names, neither here nor elsewhere."""
+        one, calls = instance(), []
+        async with await asyncio.start_server(lambda _, writer: calls.append(writer), "127.0.0.1", 0) as other:
+            place = "{}:{}".format(*other.sockets[0].getsockname())
+            answer = await post(gateway, multipart([json_part(metadata(one, uri.format(place)))]))
+        assert await stored(gateway, answer, 400) == []
+        assert calls == []
 
     async def test_what_does_not_fit_together(self, gateway: House):
         one, two, three, four = (instance() for _ in range(4))
@@ -478,8 +505,147 @@ class TestMetadataAndBulkData:
         assert reasons == {one.SOPInstanceUID: 0xC000, two.SOPInstanceUID: 0xC000, three.SOPInstanceUID: 0xC122}
         assert len(items(model, "0008119A")) == 2
 
+    @pytest.mark.case("case 03 text as bulk data is stored under the character set that its bytes are in")
+    @pytest.mark.parametrize(("vr", "tag"), [("UT", "0040A160"), ("LT", "00104000"), ("UC", "00080119")])
+    @pytest.mark.parametrize("other", ["plain", "Müller"])
+    @pytest.mark.parametrize("terms", [None, ["ISO_IR 192"], ["ISO_IR 100"], ["", "ISO 2022 IR 87"]])
+    @pytest.mark.parametrize("nested", [False, True])
+    async def test_text(self, gateway: House, vr: str, tag: str, other: str, terms: list[str] | None, nested: bool):
+        one = instance(StudyDescription=other, **WITHOUT_PIXELS)
+        text = "größe" if terms == ["ISO_IR 100"] else "größe 漢字" if terms in (None, ["ISO_IR 192"]) else "漢字"
+        codecs = ["utf-8"] if terms in (None, ["ISO_IR 192"]) else [python_encoding[term] for term in terms or ()]
+        member = {"vr": vr, "BulkDataURI": "bulk/1"}
+        model = json.loads(one.to_json()) | {"00081030": {"vr": "LO", "Value": [other]}}
+        if terms:
+            model["00080005"] = {"vr": "CS", "Value": terms}
+        model |= {"00081115": {"vr": "SQ", "Value": [{tag: member}]}} if nested else {tag: member}
+        answer = await post(gateway, multipart([json_part(model), bulk("bulk/1", encode_string(text, codecs))]))
+        assert await stored(gateway, answer) == [one.SOPInstanceUID]
+        _, found = await self.read(gateway, one.SOPInstanceUID)
+        found.decode()
+        place = found.ReferencedSeriesSequence[0] if nested else found
+        value = place[int(tag, 16)].value
+        assert value == text
+        assert found.StudyDescription == other
+
+    @pytest.mark.case("case 03 text of odd length is padded with a space")
+    async def test_text_of_odd_length(self, gateway: House):
+        one = instance(**WITHOUT_PIXELS)
+        model = one.to_json_dict() | {"0040A160": {"vr": "UT", "BulkDataURI": "1"}}
+        await stored(gateway, await post(gateway, multipart([json_part(model), bulk("1", b"odd")])))
+        assert b"\x40\0\x60\xa1UT\0\0\4\0\0\0odd " in await file_of(gateway, one.SOPInstanceUID)
+
+    @pytest.mark.case("case 10 numbers as bulk data are stored, in sequences too")
+    @pytest.mark.parametrize("nested", [False, True])
+    @pytest.mark.parametrize(
+        ("tag", "vr", "raw"),
+        [
+            ("00409225", "FD", struct.pack("<d", math.nan)),
+            ("00720076", "FL", b"\1\0\x80\x7f" + struct.pack("<f", 2)),  # a signalling NaN, whose bits stay
+            ("00283006", "US", struct.pack("<3H", 1, 300, 65535)),
+            ("00189219", "SS", struct.pack("<h", -5)),
+            ("00720078", "UL", struct.pack("<I", 70000)),
+            ("0072007C", "SL", struct.pack("<i", -70000)),
+            ("00720082", "SV", struct.pack("<q", -5)),
+            ("00720083", "UV", struct.pack("<Q", 1 << 63)),
+            ("00720060", "AT", struct.pack("<2H", 0x10, 0x20)),
+            ("00720064", "IS", b"1\\2 "),
+            ("00720074", "DS", b"1.50"),
+            ("00720065", "OB", b"\1\2"),
+        ],
+    )
+    async def test_numbers(self, gateway: House, tag: str, vr: str, raw: bytes, nested: bool):
+        one = instance(**WITHOUT_PIXELS)
+        member = {tag: {"vr": vr, "BulkDataURI": "bulk/1"}}
+        model = one.to_json_dict() | ({"00081115": {"vr": "SQ", "Value": [member]}} if nested else member)
+        answer = await post(gateway, multipart([json_part(model), bulk("bulk/1", raw)]))
+        assert await stored(gateway, answer) == [one.SOPInstanceUID]
+        length = struct.pack("<HI", 0, len(raw)) if vr in ("OB", "SV", "UV") else struct.pack("<H", len(raw))
+        name = bytes.fromhex(tag)
+        element = name[1::-1] + name[:1:-1] + vr.encode() + length + raw
+        assert element in await file_of(gateway, one.SOPInstanceUID)
+
+    @pytest.mark.case("case 19 JSON numbers are what their VR has, or refused for that one instance, with its reason")
+    async def test_json_numbers(self, gateway: House):
+        right, fraction, yes, text, odd = (instance(PixelData=None) for _ in range(5))
+        models = [
+            right.to_json_dict()
+            | {
+                "00200011": {"vr": "IS", "Value": [3.0]},
+                "00280106": {"vr": "US", "Value": [2.0]},
+                "00281053": {"vr": "DS", "Value": [2.0]},
+            },
+            fraction.to_json_dict() | {"00280106": {"vr": "US", "Value": [1.5]}},
+            yes.to_json_dict() | {"00200011": {"vr": "IS", "Value": [True]}},
+            text.to_json_dict() | {"00200011": {"vr": "IS", "Value": [1.5]}},
+            odd.to_json_dict() | {"00283006": {"vr": "US", "BulkDataURI": "odd"}},
+        ]
+        answer = await post(gateway, multipart([json_part(*models), bulk("odd", b"123")]))
+        assert await stored(gateway, answer, 202) == [right.SOPInstanceUID]
+        file = await file_of(gateway, right.SOPInstanceUID)
+        assert b"\x20\0\x11\0IS\2\x003 " in file
+        assert b"\x28\0\x06\1US\2\0\2\0" in file
+        failed = items(json.loads(await answer.read()), "00081198")
+        assert {value(each, "00081155"): value(each, "00000902") for each in failed} == {
+            fraction.SOPInstanceUID: "00280106: '1.5' is no value of US, which takes whole numbers",
+            yes.SOPInstanceUID: "00200011: 'True' is no value of IS",
+            text.SOPInstanceUID: "00200011: '1.5' is no value of IS, which takes whole numbers",
+            odd.SOPInstanceUID: "00283006: 3 bytes are no values of US, which takes 2 for each",
+        }
+
+    @pytest.mark.case("a refusal reason over HTTP is whole")
+    async def test_a_long_reason(self, gateway: House):
+        one = instance(PixelData=None)
+        model = one.to_json_dict() | {"0040A160": {"vr": "UT", "BulkDataURI": "1"}}
+        answer = await post(gateway, multipart([json_part(model), bulk("1", b"gr\xf6\xdfe")]))
+        (failed,) = items(await answer.json(content_type=None), "00081198")
+        reason = "0040A160: the bytes are not UTF-8, but Specific Character Set says so or is absent"
+        assert value(failed, "00000902") == reason
+
+    @pytest.mark.parametrize(
+        "member",
+        [
+            {"vr": "SQ", "InlineBinary": "AAAA"},
+            {"vr": "SQ", "BulkDataURI": "b"},
+            {"vr": ["US"], "Value": [1]},
+            {"vr": "AT", "Value": ["1_0"]},
+            {"vr": "US", "Value": ["1_0"]},
+            {"vr": "US", "Value": ["\u0661"]},
+            {"vr": "FL", "Value": [1e300]},
+            {"vr": "DS", "Value": [False]},
+            {"vr": "LO", "Value": [True]},
+            {"vr": "US", "InlineBinary": "AAAA"},
+        ],
+    )
+    async def test_values_that_are_none(self, gateway: House, member: dict[str, Any]):
+        one = instance(PixelData=None)
+        model = one.to_json_dict() | {"00081115": {"vr": "SQ", "Value": [{"00720080": member}]}}
+        for each in (model, one.to_json_dict() | {"00720080": member}):
+            answer = await post(gateway, multipart([json_part(each), bulk("b", b"12")]))
+            assert answer.status in (400, 409), await answer.text()
+            (failed,) = items(await answer.json(content_type=None), "00081198")
+            assert value(failed, "00081197") == 0xC000
+            assert "00720080" in value(failed, "00000902").replace("(0072,", "0072").replace(")", "")
+
     async def test_temporary_files_are_gone(self, gateway: House, tmp_path: Path):
         one = instance()
         await post(gateway, multipart([json_part(metadata(one, "p")), bulk("p", one.PixelData)]))
         (worker,) = (tmp_path / "data" / "incoming").iterdir()
         assert not [path for path in worker.iterdir() if path.stat().st_nlink == 1 and path.stat().st_size]
+
+
+@pytest.mark.case("STOW says what is cut short, and what lacks pixel data")
+async def test_what_is_cut_short_and_what_lacks_pixel_data(gateway: House):
+    cut, short, whole = instance(), instance(PixelData=bytes(400)), instance()
+    parts = [({"Content-Type": DICOM}, part10(cut)[:-100]), *files(short, whole)]
+    answer = await post(gateway, multipart(parts))
+    assert await stored(gateway, answer, 202) == [short.SOPInstanceUID, whole.SOPInstanceUID]
+    model = json.loads(await answer.read())
+    (failed,) = items(model, "00081198")
+    assert value(failed, "00081155") == cut.SOPInstanceUID
+    assert value(failed, "00081197") == 0xC000
+    assert value(failed, "00000902").startswith("cut short in (7FE0,0010) at offset ")
+    warned, fine = items(model, "00081199")
+    assert value(warned, "00081196") == 0xB007
+    assert value(warned, "00000902") == "400 of 512 bytes of pixel data"
+    assert "00081196" not in fine

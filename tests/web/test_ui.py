@@ -10,8 +10,8 @@ import pytest
 
 from gateway.net.session import AssociationStatus
 from gateway.telemetry import INTAKE_BYTES
-from gateway.web.ui import live, recent
-from gateway.web.ui.words import clock, date, person, size
+from gateway.web.pages import live, recent
+from gateway.web.pages.filters import clock, date, person, size
 from tests.support.index import data_set
 from tests.support.web import House
 
@@ -114,7 +114,7 @@ class TestEvents:
             answer.close()
 
     async def test_pages_are_bounded_and_counted_down(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(live, "MOST_PAGES", 1)
+        monkeypatch.setattr(live, "MAX_PAGES", 1)
         async with asyncio.timeout(10):
             first = await gateway.get("/ui/events")
             await message(first.content)
@@ -166,3 +166,47 @@ def test_dates_and_sizes():
         "1.5 MB",
         "1.0 PB",
     ]
+
+
+class TestReports:
+    SR = "1.2.840.10008.5.1.4.1.1.88.11"
+
+    @pytest.mark.case("a study of reports alone opens in our own report page")
+    async def test_one_is_shown_at_once(self, gateway: House):
+        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.1", Modality="SR", SOPClassUID=self.SR))
+        await gateway.add(data_set("1.2"))
+        text = await page(gateway)
+        (link,) = re.findall(r'href="([^"]*)">Open report', text)
+        answer = await gateway.client.get(link, allow_redirects=False)
+        assert answer.status == 302
+        shown = await gateway.get(answer.headers["Location"])
+        assert (shown.status, shown.content_type) == (200, "text/html")
+        assert "sandbox" in shown.headers["Content-Security-Policy"]
+
+    async def test_several_are_listed(self, gateway: House):
+        for number in (1, 2):
+            await gateway.add(data_set("1.1", "1.1.1", f"1.1.1.{number}", Modality="SR", SOPClassUID=self.SR))
+        (link,) = re.findall(r'href="([^"]*)">Open report', await page(gateway))
+        text = await page(gateway, link)
+        links = re.findall(r'<a href="(/dicom-web/[^"]*/rendered[^"]*)"', text)
+        assert len(links) == 2
+        for link in links:
+            answer = await gateway.get(link)
+            assert answer.content_type == "text/html", await answer.text()
+
+    async def test_none(self, gateway: House):
+        await gateway.add(data_set("1.1"))
+        assert "Open report" not in await page(gateway)
+        for study in ("1.1", "9.9"):
+            assert (await gateway.get(f"/ui/reports/{study}")).status == 404
+
+    async def test_of_the_patient_whose_study_it_is(self, gateway: House):
+        for patient in ("P1", "P2"):
+            await gateway.add(
+                data_set("1.1", "1.1.1", "1.1.1.1", Modality="SR", SOPClassUID=self.SR, PatientID=patient)
+            )
+        links = re.findall(r'href="([^"]*)">Open report', await page(gateway))
+        assert len(set(links)) == 2
+        for link in links:
+            answer = await gateway.get(link)
+            assert answer.content_type == "text/html", await answer.text()

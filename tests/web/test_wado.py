@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
+from pathlib import Path
 
 import pydicom
 import pytest
 
+from gateway.dicom.part10 import file_header
 from gateway.index.locate import Located, located_page
 from gateway.web.accept import parse
 from gateway.web.dicomweb import wado
@@ -15,17 +18,19 @@ from gateway.web.dicomweb.wado import Representation, chooser, representations
 from gateway.web.errors import NotAcceptable
 from tests.support.datasets import (
     BIG_ENDIAN,
+    CT,
     DEFLATED,
     EXPLICIT,
     IMPLICIT,
     JPEG_BASELINE,
     decode,
     encode,
+    instance,
     read_sample,
     sample,
 )
 from tests.support.index import data_set
-from tests.support.web import House, parts
+from tests.support.web import House, archive, parts
 
 MPEG2 = "1.2.840.10008.1.2.4.100"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -254,3 +259,30 @@ async def test_a_file_that_is_replaced_meanwhile_is_not_sent_under_the_old_lengt
     path = f"/dicom-web/studies/1.1/series/{stale.series_uid}/instances/{stale.sop_uid}"
     answer = await gateway.get(path, accept="application/dicom; transfer-syntax=*")
     assert answer.status == 500
+
+
+@pytest.mark.case("file 08 pixel data of defined length under a compressed syntax is never given out as pixels")
+async def test_a_stream_without_fragments_is_no_picture(tmp_path: Path):
+    stream = b"\xff\xd8 a stream straight as the value \xff\xd9"
+    one = instance(rows=4, columns=4, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=None)
+    data = encode(one, EXPLICIT) + b"\xe0\x7f\x10\x00OB\0\0" + len(stream).to_bytes(4, "little") + stream
+    head = file_header(sop_class_uid=CT, sop_instance_uid=one.SOPInstanceUID, transfer_syntax_uid=JPEG_BASELINE)
+    octets = 'multipart/related; type="application/octet-stream"'
+    url = f"/dicom-web/studies/{one.StudyInstanceUID}/series/{one.SeriesInstanceUID}/instances/{one.SOPInstanceUID}"
+    async with asyncio.timeout(30), archive(tmp_path / "data") as house:
+        answer = await house.client.post("/instances", data=head + data)
+        expected = "pixel data of defined length in a compressed syntax (PS3.5 A.4)"
+        assert (await answer.json())["Incomplete"] == expected
+        for path, accept in [
+            ("", 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1'),
+            ("/frames/1", octets),
+            ("/bulkdata/7FE00010", octets),
+            ("/bulkdata/7FE00010", "*/*"),
+            ("/rendered", "image/png"),
+        ]:
+            answer = await house.client.get(url + path, headers={"Accept": accept})
+            assert (answer.status, stream in await answer.read()) == (406, False), path
+        for accept in (AS_STORED, 'multipart/related; type="application/dicom"'):  # which rules out no form
+            answer = await house.client.get(url, headers={"Accept": accept})
+            assert answer.status == 200
+            assert data in await answer.read()

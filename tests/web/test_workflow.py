@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.archive.performed import PerformedSteps
 from gateway.config import Settings
 from gateway.dicom.decode import decode_data_set
 from gateway.jobs import table
+from gateway.workflow.performed_steps import PerformedSteps
 from tests.scp.test_mpps import begun
 from tests.scp.test_worklist import item
 from tests.support.datasets import EXPLICIT, encode
@@ -114,13 +114,18 @@ class TestJobs:
             ("resume", "Pending"),
             ("cancel", "Failure"),
             ("resubmit", "Pending"),
+            ("cancel", "Failure"),
         ):
             assert (await send(gateway, "POST", f"{path}/{action}"))[0] == 200
             assert (await gateway.json(path))["State"] == state
+        shown = await gateway.json(path)
+        assert (shown["ErrorCode"], shown["ErrorDescription"]) == (0, "cancelled")
+        assert (await gateway.client.delete(path)).status == 200
+        assert (await gateway.get(path)).status == 404
 
     async def test_what_they_may_not(self, gateway: House):
         number = int(await self.add(gateway))
-        await gateway.database.write(lambda: table.settle_job(number, 1.0))
+        await gateway.database.write(lambda: table.complete_job(number, 1.0))
         for action in ("pause", "resume", "cancel", "resubmit"):
             status, answer = await send(gateway, "POST", f"/jobs/{number}/{action}")
             assert status == 400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -12,11 +11,9 @@ import pytest
 
 from gateway import config
 from gateway.errors import ConfigurationError
-from gateway.workers.channel import Channel, Failed, Jobs, Message, Use
+from gateway.workers.channel import Channel, Failed, Jobs, Message, Systems, Use
 from gateway.workers.parent import Parent, as_started
 from gateway.workers.sizing import share
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
 
 
 class Line:
@@ -68,6 +65,12 @@ async def test_jobs_wake_the_first(parent: Parent) -> None:
     one, two, three = lines(parent)
     await says(parent, 3, Jobs())
     assert (one.told, two.told, three.told) == ([Jobs()], [], [])
+
+
+async def test_systems_reach_all_others(parent: Parent) -> None:
+    one, two, three = lines(parent)
+    await says(parent, 2, Systems())
+    assert (one.told, two.told, three.told) == ([Systems()], [], [Systems()])
 
 
 async def test_snapshots_are_numbered_and_a_bad_one_reaches_nobody(parent: Parent) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from gateway import config
 from gateway.workers import sizing
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
 @pytest.mark.parametrize(("cpus", "workers"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8), (96, 8)])
 def test_as_the_machine_gives(monkeypatch: pytest.MonkeyPatch, cpus: int, workers: int) -> None:
     monkeypatch.setattr(sizing, "cpus", lambda: cpus)

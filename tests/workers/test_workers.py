@@ -8,8 +8,6 @@ import os
 import random
 import re
 import signal
-import ssl
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,10 +18,10 @@ from gateway.errors import AssociationRefused
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Call, Requestor, associate
 from tests.support.certificates import Authority, needs_openssl
-from tests.support.processes import Gateway, NotStarted, wait_until
+from tests.support.processes import Gateway, NotStarted
 from tests.support.traffic import Traffic, faults_found
+from tests.support.waiting import paced, until, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
 VERIFICATION, EXPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2.1"
 
 
@@ -74,8 +72,8 @@ async def test_associations_are_spread_listed_and_limited_together(tmp_path: Pat
     async with asyncio.timeout(40):
         with gateway(tmp_path, GATEWAY_DICOM__MAX_ASSOCIATIONS_PER_AET="6") as running:
             opened = [await Requestor.open(call(running), BlockPool(1)) for _ in range(6)]
-            await asyncio.sleep(0.1)
-            for body in await everywhere(running.url, "/associations"):
+            bodies = await until(lambda: _listing(running, 6), every_s=0.05)
+            for body in bodies:
                 numbers = [each["Number"] for each in json.loads(body)]
                 assert len(set(numbers)) == 6
                 assert 2 <= sum(number % 2 for number in numbers) <= 4
@@ -86,14 +84,22 @@ async def test_associations_are_spread_listed_and_limited_together(tmp_path: Pat
             async with associate(call(running, "OTHER")) as other:
                 assert await other.echo() == 0
             await opened.pop().release()
-            again = None
-            while again is None:
-                try:
-                    again = await Requestor.open(call(running), BlockPool(1))
-                except AssociationRefused:
-                    await asyncio.sleep(0.01)
+            again = await until(lambda: _opened(running), every_s=0.05)
             for each in (*opened, again):
                 await each.abort()
+
+
+async def _listing(running: Gateway, count: int) -> list[bytes]:
+    """What each worker answers for /associations, once all of them list so many; nothing before."""
+    bodies = await everywhere(running.url, "/associations")
+    return bodies if all(len(json.loads(body)) == count for body in bodies) else []
+
+
+async def _opened(running: Gateway) -> Requestor | None:
+    try:
+        return await Requestor.open(call(running), BlockPool(1))
+    except AssociationRefused:
+        return None
 
 
 async def test_new_settings_reach_all_and_bad_ones_none(tmp_path: Path) -> None:
@@ -103,18 +109,15 @@ async def test_new_settings_reach_all_and_bad_ones_none(tmp_path: Path) -> None:
         with gateway(tmp_path, "--config", str(file)) as running:
             file.write_text('dicom.aet = "CHANGED"\n')
             running.signal(signal.SIGHUP)
-            await _until(running, b"CHANGED")
+            await until(lambda: _all_say(running, b"CHANGED"), every_s=0.05)
             file.write_text('dicom.refused_transfer_syntaxes = ["none"]\ndicom.aet = "BAD"\n')
             running.signal(signal.SIGHUP)
             await asyncio.to_thread(wait_until, lambda: "is not used" in running.log, 10)
             assert all(b"CHANGED" in body for body in await everywhere(running.url, "/system"))
 
 
-async def _until(running: Gateway, text: bytes) -> None:
-    while True:
-        if all(text in body for body in await everywhere(running.url, "/system")):
-            return
-        await asyncio.sleep(0.05)
+async def _all_say(running: Gateway, text: bytes) -> bool:
+    return all(text in body for body in await everywhere(running.url, "/system"))
 
 
 async def test_one_that_is_killed_loses_nothing_and_comes_back(tmp_path: Path) -> None:
@@ -136,9 +139,8 @@ async def test_one_that_is_killed_loses_nothing_and_comes_back(tmp_path: Path) -
 
 
 async def _send_for_ever(traffic: Traffic, running: Gateway) -> None:
-    while True:
+    async for _ in paced():
         await traffic.send(running.host, running.port)
-        await asyncio.sleep(0.02)
 
 
 async def test_one_that_cannot_start_again_is_tried_later(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ async def test_over_tls(tmp_path: Path) -> None:
     names = [f'dicom.tls_{name} = "{value}"' for name, value in (("certificate", ours.certificate), ("key", ours.key))]
     names += [f'http.{name} = "{value}"' for name, value in (("certificate", ours.certificate), ("key", ours.key))]
     file.write_text("\n".join(["dicom.tls_port = 0", *names]))
-    context = ssl.create_default_context(cafile=authority.certificate)
+    context = authority.client_context()
     async with asyncio.timeout(40):
         with gateway(tmp_path, "--config", str(file)) as running:
             for _ in range(4):  # two for each worker

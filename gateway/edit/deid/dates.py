@@ -1,6 +1,6 @@
-"""Dates and times moved by whole days (PS3.15 E.3.6), so that those of a patient keep their distances.
+"""Dates and times shifted by whole days (PS3.15 E.3.6), so that the intervals of a patient are preserved.
 
-Times of the day and offsets from UTC stay: a date moves by the same days wherever and however it is written.
+Times of day and offsets from UTC stay: a date shifts by the same days wherever and however it is written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Final
 
 _DATE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)|(\d{4})\.(\d\d)\.(\d\d)")
-"""YYYYMMDD, or as before DICOM 3.0 (PS3.5 Table 6.2-1)."""
+"""YYYYMMDD, or the form before DICOM 3.0 (PS3.5 Table 6.2-1)."""
 _DATE_TIME: Final = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)((?:\d\d){0,3}(?:\.\d{1,6})?))?)?([+-]\d{4})?")
 
 _TIME: Final = re.compile(r"\d\d(?:\d\d(?:\d\d(?:\.\d{1,6})?)?)?|\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
@@ -18,12 +18,13 @@ _OFFSET: Final = re.compile(r"[+-]\d{4}")
 
 
 def moved(text: str, vr: str, days: int) -> str | None:
-    """The values of a DA, DT or TM, or an offset from UTC (SH), with its dates `days` earlier; None where one is none.
+    """Shift the dates in the values of a DA, DT or TM, or an offset from UTC (SH), by `days` back; None for any invalid
+    one.
 
-    Of a date without day or month the middle is moved.
+    A date without day or month is shifted from its middle.
     """
-    one = {"DA": _date, "DT": _date_time, "TM": _time, "SH": _offset}[vr]
-    values = [one(value.strip(" \0"), days) for value in text.split("\\")]
+    shift = {"DA": _date, "DT": _date_time, "TM": _time, "SH": _offset}[vr]
+    values = [shift(value.strip(" \0"), days) for value in text.split("\\")]
     return None if None in values else "\\".join(map(str, values))
 
 

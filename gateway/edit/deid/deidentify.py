@@ -1,16 +1,15 @@
-"""De-identification of one object, from its bytes to those of another (PS3.15 Annex E). Blocking: for a thread."""
+"""De-identification of one object, bytes in and bytes out (PS3.15 Annex E). Blocking: for a thread."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Final, Literal
 
 from gateway.config.deidentify import Deidentify
 from gateway.dicom import recode
 from gateway.dicom.source import Inflated, Read
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from gateway.edit.deid import areas, pixels, seal
+from gateway.edit.deid import areas, hidden, pixels, seal
 from gateway.edit.deid.areas import Area
 from gateway.edit.deid.marks import mark
 from gateway.edit.deid.profile import Profile
@@ -20,6 +19,7 @@ from gateway.edit.tree import Node, Tree, find, put
 from gateway.errors import EditError
 from gateway.imaging.pixels import INFLATE_LIMIT
 from gateway.imaging.transcode import transcode
+from gateway.imaging.workspace import ANY, Workspace
 
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
@@ -34,14 +34,14 @@ _BITS_STORED, _HIGH_BIT = 0x00280101, 0x00280102
 
 
 class Deidentifier:
-    """A profile that can be applied to any number of objects, in any number of threads."""
+    """Applies a profile to any number of objects, in any number of threads."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
 
     @classmethod
     def build(cls, section: Deidentify, key: bytes, place: str) -> Deidentifier:
-        """ConfigurationError names the setting under `place`."""
+        """Compile a section. Raises ConfigurationError with the setting below `place`."""
         return cls(Profile.build(section, key, place))
 
     def adapted(
@@ -52,17 +52,18 @@ class Deidentifier:
         replaced: Mapping[int, str] | None = None,
         keep_private: bool = False,
     ) -> Deidentifier:
-        """As `Profile.adapted`."""
+        """A variant for one request; see `Profile.adapted`."""
         return Deidentifier(
             self._profile.adapted(keep=keep, remove=remove, replaced=replaced, keep_private=keep_private)
         )
 
     def apply(
-        self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, folder: Path | None = None
+        self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, workspace: Workspace = ANY
     ) -> Edited:
-        """The data set that `read` gives from `start` to `end`, de-identified; what is spooled goes to `folder`.
+        """De-identify the data set that `read` returns from `start` to `end`, spooled in the `workspace` if large.
 
-        All of it or nothing: EditError says what may not pass and why, DataSetError what is malformed and where.
+        All or nothing. Raises: EditError for what must not be sent, with the reason; DataSetError for a malformed
+        object, with the place.
         """
         syntax = transfer_syntax(transfer_syntax_uid)
         if syntax.deflated:
@@ -76,6 +77,7 @@ class Deidentifier:
         if found and "clean-graphics" in self._profile.options:
             _clear_overlays(tree, found)
         rules.run()
+        hidden.clean(tree, read, syntax)
         sealed = self._seal(read, originals, tree) if self._profile.recipients else []
         altered = bool(found) or mask is not None
         target = pixels.target_of(syntax.uid) if altered else syntax.uid
@@ -97,18 +99,18 @@ class Deidentifier:
         )
         if altered:
             alter = pixels.without(found, mask)
-            pieces = transcode(segments.read, 0, segments.length, syntax.uid, target, folder=folder, alter=alter)
-            spool(edited, pieces, folder)
+            pieces = transcode(segments.read, 0, segments.length, syntax.uid, target, workspace=workspace, alter=alter)
+            spool(edited, pieces, workspace.folder)
         return edited
 
     def _areas(self, rules: Rules, tree: Tree) -> tuple[tuple[Area, ...], areas.Device | None]:
-        """The rectangles to be taken out. EditError where the pixels may show what they must not."""
+        """The rectangles to clear. Raises EditError when the pixels may show an identity that cannot be cleared."""
         if not any(node.tag in PIXELS for node in reversed(tree.nodes)):
             return (), None
         if rules.text(RECOGNIZABLE) == "YES" and not self._profile.ignore_recognizable:
             raise EditError(
-                "RecognizableVisualFeatures is YES: the pixels show a person, which is not taken out here; set "
-                'recognizable = "ignore" to let it pass'
+                "RecognizableVisualFeatures is YES: the pixels show a person, which cannot be removed here; set "
+                'recognizable = "ignore" to send it all the same'
             )
         device = next((each for each in self._profile.devices if each.matches(rules.text)), None)
         if device is not None:
@@ -123,14 +125,14 @@ class Deidentifier:
             )
             raise EditError(
                 f"PixelData: {why} in the pixels, and no rectangles match the device; configure rectangles for it, "
-                'or set burned_in = "ignore" to let it pass'
+                'or set burned_in = "ignore" to send it all the same'
             )
         return (), None
 
     def _seal(self, read: Read, originals: list[Node], tree: Tree) -> list[tuple[int, str, bytes]]:
-        """The elements of the data set itself that are no more what they were, encrypted."""
+        """Encrypt the elements of the data set itself that were changed or removed."""
         remaining = {id(node) for node in tree.nodes if node.fresh is None}
-        # All that encapsulate pixels are in Explicit VR Little Endian (PS3.5 A.4).
+        # All syntaxes that encapsulate pixels are in Explicit VR Little Endian (PS3.5 A.4).
         little = EXPLICIT_VR_LITTLE_ENDIAN.uid
         syntax_uid = little if tree.syntax.encapsulated else tree.syntax.uid
         pieces: list[bytes] = []
@@ -140,8 +142,8 @@ class Deidentifier:
                 continue
             for piece in recode.recode(read, node.start, node.end, syntax_uid, little):
                 size += len(piece)
-                if size > seal.LARGEST:
-                    raise EditError(f"more than {seal.LARGEST} bytes would have to be sealed")
+                if size > seal.MAX_SEALED_BYTES:
+                    raise EditError(f"more than {seal.MAX_SEALED_BYTES} bytes would have to be sealed")
                 pieces.append(piece)
         return seal.seal(b"".join(pieces), self._profile.recipients)
 
@@ -154,7 +156,7 @@ def _number(tree: Tree, tag: int, default: int) -> int:
 
 
 def _embedded_overlays(tree: Tree) -> int | None:
-    """The mask of bits that hold pixels, where an overlay stands in others of them (retired; PS3.5-2004 §8.1.2)."""
+    """The mask of the bits that hold pixels, if an overlay is embedded in the others (retired; PS3.5-2004 §8.1.2)."""
     groups = {node.tag >> 16 for node in tree.nodes if 0x6000 <= node.tag >> 16 <= 0x60FF}
     with_data = {node.tag >> 16 for node in tree.nodes if node.tag & 0xFFFF == 0x3000}
     if not any(_number(tree, group << 16 | 0x0102, 0) for group in groups - with_data):
@@ -183,7 +185,7 @@ def _clear_overlays(tree: Tree, found: tuple[Area, ...]) -> None:
             recode.swapped(data, 2) if turn else data,
             _number(tree, group | 0x10, 0),
             _number(tree, group | 0x11, 0),
-            int(text) if text.isdigit() else 1,
+            int(text) if text.isdigit() and len(text) <= 12 else 1,
             (numbers[0], numbers[1]),
             found,
         )

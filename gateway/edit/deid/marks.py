@@ -1,4 +1,4 @@
-"""What a de-identified object says about itself (PS3.15 E.1.1 and E.2, PS3.3 C.7.1.1), and what it has sealed in it."""
+"""Statements of a de-identified object about itself (PS3.15 E.1.1 and E.2, PS3.3 C.7.1.1), and its sealed values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from gateway.edit.tree import Node, Tree, find, put
 
 METHOD: Final = 0x00120063
 _CODES: Final = 0x00120064
-_MOST_METHODS: Final = 64
+_MAX_METHODS: Final = 64
 
 
 def mark(tree: Tree, profile: Profile, *, pixels_cleaned: bool, sealed: Sequence[tuple[int, str, bytes]]) -> None:
-    """Patient Identity Removed, how, what is left of dates; `sealed` as an Encrypted Attributes Sequence."""
+    """Write Patient Identity Removed, the methods, the treatment of dates, and `sealed` as Encrypted Attributes
+    Sequence."""
     options = [option for option in table.OPTIONS if option in profile.options]
     codes = [table.BASIC, *(table.OPTIONS[option][1:] for option in options)]
     if pixels_cleaned:
@@ -45,11 +46,11 @@ def mark(tree: Tree, profile: Profile, *, pixels_cleaned: bool, sealed: Sequence
 
 
 def _methods(tree: Tree, methods: list[str]) -> bytes:
-    """One more for each step there has been (PS3.3 C.7.1.1)."""
+    """The methods, appended to those of earlier de-identifications (PS3.3 C.7.1.1)."""
     before = find(tree.nodes, METHOD)
     known = tree.value(before).rstrip(b" \0").split(b"\\") if before is not None else []
     new = [method.encode("ascii") for method in methods]
-    values = b"\\".join([*(value for value in known[:_MOST_METHODS] if value and value not in new), *new])
+    values = b"\\".join([*(value for value in known[:_MAX_METHODS] if value and value not in new), *new])
     return values + b" " * (len(values) & 1)
 
 
@@ -79,7 +80,7 @@ def _put_sequence(tree: Tree, tag: int, items: list[DataSet]) -> None:
 
 
 def _nodes(item: DataSet, syntax: Syntax) -> list[Node]:
-    """Text and bytes only, which look the same in either byte order."""
+    """Encode text and bytes, which are the same in either byte order."""
     found = []
     for tag in sorted(item):
         attribute = item[tag]

@@ -1,4 +1,4 @@
-"""What stands in rectangles taken out of pixels and of overlay planes (PS3.15 E.3.1). numpy comes when it is used."""
+"""Clearing of rectangles in pixels and overlay planes (PS3.15 E.3.1). numpy is imported at its first use."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _INSTEAD: Final = {
     "1.2.840.10008.1.2.4.51": _JPEG_LOSSLESS,
     "1.2.840.10008.1.2.4.111": "1.2.840.10008.1.2.4.110",
 }
-"""For what cannot be written without a loss: nothing is lost a second time."""
+"""Lossless targets for lossy syntaxes, so that no quality is lost a second time."""
 LOSSY: Final = frozenset(_INSTEAD)
 NEUTRAL: Final = 128
-"""Of Cb and Cr."""
+"""Neutral value of Cb and Cr."""
 
 
 def target_of(transfer_syntax_uid: str) -> str:
-    """The transfer syntax in which changed pixels of an object in this one are written; the same where it can be.
+    """The transfer syntax for the changed pixels of an object: its own where that is possible without loss.
 
-    EditError where they cannot be decoded, as of video.
+    Raises: EditError when the pixels cannot be decoded, as in video.
     """
     target = _INSTEAD.get(transfer_syntax_uid, transfer_syntax_uid)
     if transfer_syntax_uid not in SOURCES or (uids.transfer_syntax(target).encapsulated and target not in LOSSLESS):
@@ -36,25 +36,30 @@ def target_of(transfer_syntax_uid: str) -> str:
 
 
 def without(areas: Sequence[Area], stored_bits_only: int | None) -> Alter:
-    """What blackens `areas` of a frame, and clears bits that hold no pixel where a mask of those that do is given."""
+    """An alteration that blackens `areas` of a frame, and clears the bits outside `stored_bits_only`, a mask of the
+    pixels."""
 
     def alter(frame: bytes, image: Image) -> bytes:
         import numpy as np
 
-        if image.allocated == 1:
+        if image.bits_allocated == 1:
             bits = np.unpackbits(np.frombuffer(frame, np.uint8), bitorder="little")
             plane = bits[: image.rows * image.columns].reshape(image.rows, image.columns)
             for left, top, width, height in areas:
                 plane[top : top + height, left : left + width] = 0
             return np.packbits(bits, bitorder="little").tobytes()
         kind = "f" if image.floating else "u"
-        values = np.frombuffer(frame, f"<{kind}{image.allocated // 8}").reshape(
-            image.rows, image.columns, image.samples
+        values = np.frombuffer(frame, f"<{kind}{image.bits_allocated // 8}").reshape(
+            image.rows, image.columns, image.samples_per_pixel
         )
         values = values.copy()
         if stored_bits_only is not None and not image.floating:
             values &= stored_bits_only
-        black = [0, NEUTRAL, NEUTRAL] if image.samples == 3 and image.photometric.startswith("YBR") else 0
+        black = (
+            [0, NEUTRAL, NEUTRAL]
+            if image.samples_per_pixel == 3 and image.photometric_interpretation.startswith("YBR")
+            else 0
+        )
         for left, top, width, height in areas:
             values[top : top + height, left : left + width] = black
         return values.tobytes()
@@ -65,9 +70,9 @@ def without(areas: Sequence[Area], stored_bits_only: int | None) -> Alter:
 def clear_plane(
     data: bytes, rows: int, columns: int, frames: int, origin: tuple[int, int], areas: Sequence[Area]
 ) -> bytes:
-    """Overlay Data, in little endian, without what lies in `areas` of the image; `origin`: row and column, from 1.
+    """Clear `areas` of the image in Overlay Data, in little endian; `origin`: row and column, from 1.
 
-    PS3.3 C.9.2: planes of all frames follow one another bit by bit.
+    The planes of all frames follow one another bit by bit (PS3.3 C.9.2).
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Private attributes that are known to be safe (PS3.15 E.3.10): those of the standard's table, and configured ones."""
+"""Private attributes known to be safe (PS3.15 E.3.10): those of the standard's table, and configured ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SafePrivate = Mapping[tuple[str, int, int], str]
 
 @cache
 def standard() -> SafePrivate:
-    """PS3.15 Table E.3.10-1."""
+    """The attributes of PS3.15 Table E.3.10-1."""
     found = {}
     creator = ""
     for line in (files(__package__) / "safe_private.txt").read_text("ascii").splitlines():
@@ -35,14 +35,14 @@ def standard() -> SafePrivate:
 
 
 def with_configured(more: Mapping[str, Iterable[str]], place: str) -> SafePrivate:
-    """The standard's and those of the setting `place`. ConfigurationError for what names no private attribute."""
+    """The standard's attributes and those of the setting `place`. Raises ConfigurationError for an invalid element."""
     found = dict(standard())
     for creator, elements in more.items():
         for text in elements:
             parsed = _ELEMENT.fullmatch(text)
             if parsed is None:
                 raise ConfigurationError(
-                    f"{place}.{creator!r}: {text!r} names no private attribute; write its group, which is odd, and the "
+                    f"{place}.{creator!r}: {text!r} is not a private attribute; write its group, which is odd, and the "
                     "last two digits of its element: 0019,10"
                 )
             found.setdefault((creator.strip(), int(parsed[1], 16), int(parsed[2], 16)), "")

@@ -1,4 +1,4 @@
-"""A configured de-identification, ready: what `[changes.NAME.deidentify]` and the key of its set come to."""
+"""A compiled de-identification: the settings `[changes.NAME.deidentify]` with the key of their set."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gateway.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Read once for many objects; shared by threads."""
+    """The compiled settings, for many objects and threads."""
 
     options: frozenset[str]
     basic: Mapping[int, Action]
-    """What the Basic Profile says, by tag: where nothing is left of a text that was cleaned."""
+    """The Basic Profile by tag: for a text of which cleaning leaves nothing."""
     actions: Mapping[int, Action]
     items: Mapping[content.Name, Action]
     keyed: Keyed
@@ -31,14 +31,14 @@ class Profile:
     pseudonyms: Pseudonyms
     unlisted_by_key: bool
     safe_private: SafePrivate
-    """Empty where private attributes are not retained."""
+    """Empty unless safe private attributes are retained."""
     devices: tuple[Device, ...]
     ignore_burned_in: bool
     ignore_recognizable: bool
     recipients: tuple[Any, ...]
-    """Certificates of those who may bring back what is taken away."""
+    """Certificates of those who may restore the removed values."""
     replaced: Mapping[int, str] = field(default_factory=dict)
-    """Values that attributes of the data set itself get, whether or not they were there."""
+    """New values of attributes of the data set itself, present or not."""
     keep_private: bool = False
 
     def adapted(
@@ -49,13 +49,13 @@ class Profile:
         replaced: Mapping[int, str] | None = None,
         keep_private: bool = False,
     ) -> Profile:
-        """This one, but for some attributes by their tags."""
+        """A copy with other actions for some attributes, by tag."""
         actions = dict(self.actions) | dict.fromkeys(keep, Action.KEEP) | dict.fromkeys(remove, Action.REMOVE)
         return replace(self, actions=actions, replaced=replaced or {}, keep_private=keep_private)
 
     @classmethod
     def build(cls, section: Deidentify, key: bytes, place: str) -> Profile:
-        """ConfigurationError names the setting under `place`, and what would be right."""
+        """Compile a section. Raises ConfigurationError with the setting below `place`, and the remedy."""
         options = frozenset(section.options)
         if {"retain-full-dates", "retain-modified-dates"} <= options:
             raise ConfigurationError(f"{place}.options: retain-full-dates and retain-modified-dates exclude each other")
@@ -67,10 +67,13 @@ class Profile:
             keyed = Keyed(key)
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from None
+        actions = table.resolve(options)
+        if "retain-uids" not in options:
+            actions |= dict.fromkeys(table.UNLISTED_UIDS, Action.UID)
         return cls(
             options,
             table.resolve(()),
-            table.resolve(options),
+            actions,
             content.items(options),
             keyed,
             section.shift_days,

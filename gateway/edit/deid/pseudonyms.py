@@ -1,4 +1,4 @@
-"""Which value stands for which, as somebody has written down: a CSV file of attribute, original and pseudonym."""
+"""Configured pseudonyms: a CSV file of attribute, original and pseudonym."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from gateway.dicom.dictionary import KEYWORDS, VRS
 from gateway.errors import ConfigurationError
 
 COLUMNS: Final = ("attribute", "original", "pseudonym")
-LARGEST: Final = 64 << 20
+MAX_FILE_BYTES: Final = 64 << 20
 """Bytes of the file."""
 _LENGTHS: Final = {"AE": 16, "SH": 16, "LO": 64, "PN": 64}
-"""VRs of what may have a pseudonym, with the characters that it may have (PS3.5 Table 6.2-1)."""
+"""VRs that may have a pseudonym, with their maximum length in characters (PS3.5 Table 6.2-1)."""
 
 Pseudonyms = dict[int, dict[str, str]]
-"""By tag and by original."""
+"""Pseudonyms by tag and by original."""
 
 
 def read_pseudonyms(file: Path, place: str) -> Pseudonyms:
-    """ConfigurationError names `place`, the file, its line and what is wrong there."""
+    """Read the file. Raises ConfigurationError with `place`, the file, the line and the problem."""
 
     def wrong(line: int, why: str) -> ConfigurationError:
         return ConfigurationError(f"{place}: {file}, line {line}: {why}")
 
     found: Pseudonyms = {}
     try:
-        if file.stat().st_size > LARGEST:
-            raise ConfigurationError(f"{place}: {file} has more than {LARGEST} bytes")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigurationError(f"{place}: {file} has more than {MAX_FILE_BYTES} bytes")
         with file.open(encoding="utf-8-sig", newline="") as text:
             rows = csv.reader(text, strict=True)
             for row in rows:
@@ -45,7 +45,7 @@ def read_pseudonyms(file: Path, place: str) -> Pseudonyms:
                 longest = _LENGTHS.get(VRS.get(tag, ""))
                 if longest is None:
                     raise wrong(
-                        rows.line_num, f"{keyword!r} is no attribute that has a name or identifier as its value"
+                        rows.line_num, f"{keyword!r} is not an attribute whose value is a name or an identifier"
                     )
                 if not 0 < len(pseudonym) <= longest or "\\" in pseudonym or not pseudonym.isprintable():
                     raise wrong(rows.line_num, f"a pseudonym has 1 to {longest} letters, none of them a backslash")

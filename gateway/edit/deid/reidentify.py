@@ -1,6 +1,6 @@
-"""The way back: an object as it was, from one in which what was taken away is sealed (PS3.15 E.1.2).
+"""Restoration of an object from its sealed attributes (PS3.15 E.1.2).
 
-What was taken out of its pixels is not among it.
+Areas cleared from the pixels are not among them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _DELIMITER: Final = 8
 
 
 def restored(read: Read, start: int, end: int, transfer_syntax_uid: str, certificate: Any, key: Any) -> Edited:
-    """The data set with the attributes that were sealed for this certificate; if uncompressed, in Explicit VR.
+    """Restore the attributes sealed for a certificate; an uncompressed data set is then in Explicit VR Little Endian.
 
-    DataSetError where nothing is sealed in it, or not for this key.
+    Raises: DataSetError when the object has no sealed attributes, or none for this key.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with what it holds
@@ -70,10 +70,10 @@ def _reader(file: IO[bytes]) -> Read:
 
 
 def _opened(tree: Tree, certificate: Any, key: Any) -> list[Node]:
-    """The elements of the first item that opens, with their values."""
+    """The elements of the first item that this key opens, with their values."""
     sealed = find(tree.nodes, seal.ENCRYPTED_ATTRIBUTES)
     if sealed is None or not sealed.items:
-        raise DataSetError("nothing is sealed in it: it has no Encrypted Attributes Sequence (0400,0500)")
+        raise DataSetError("nothing is sealed in the object: it has no Encrypted Attributes Sequence (0400,0500)")
     reason = DataSetError("the Encrypted Attributes Sequence (0400,0500) has no Encrypted Content")
     for item in sealed.items:
         content = find(item, seal.CONTENT)
@@ -93,7 +93,7 @@ def _elements(data: bytes) -> list[Node]:
         raise DataSetError("what was sealed has no Modified Attributes Sequence (0400,0550)")
     found = []
     for node in modified.items[0]:
-        # A sequence goes as it lies there, but for its delimiter: it gets a length.
+        # A sequence is copied as stored, except its delimiter: it gets a defined length.
         stop = node.end - _DELIMITER if node.length == UNDEFINED else node.end
         new = Node(node.tag, node.vr, -1, -1, stop - node.value_start, _LITTLE)
         new.fresh = data[node.value_start : stop]

@@ -1,7 +1,7 @@
-"""One object under a profile: each element of its tree kept, emptied, replaced or taken out, at every depth.
+"""The application of a profile to one object: each element of its tree is retained, emptied, replaced or removed.
 
-Where the table has no row for an attribute it stays, but for what nobody can judge: tags that the data dictionary does
-not know, and names of persons. What its values become is values.py's, what is written about it afterwards marks.py's.
+An attribute without a row in the table stays, unless nothing is known about it: tags outside the data dictionary, and
+person names. `values.py` makes the new values, `marks.py` the statements about them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from gateway.dicom.charset import TEXT_VRS, decode
-from gateway.dicom.dictionary import implicit_vr
+from gateway.dicom.dictionary import VRS, implicit_vr
+from gateway.dicom.encode import BINARY, NUMBERS
 from gateway.dicom.walk import ITEM
 from gateway.edit.deid import content
+from gateway.edit.deid.known import Known, gather
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
 from gateway.edit.deid.text import DUMMIES, Cleaner
@@ -19,7 +21,7 @@ from gateway.edit.deid.values import (
     CHARSET,
     DATES,
     GRAPHIC_DATA,
-    LONGEST,
+    MAX_IDENTIFIER_BYTES,
     SCHEME,
     Level,
     Mode,
@@ -28,6 +30,7 @@ from gateway.edit.deid.values import (
     text_of,
 )
 from gateway.edit.tree import Node, Tree, find, put
+from gateway.edit.utf_8 import UTF_8, to_utf_8
 
 _CONCEPT_NAME: Final = 0x0040A043
 _CONCEPT_CODE: Final = 0x0040A168
@@ -35,44 +38,43 @@ _MEASURED: Final = 0x0040A300
 _CONTENT_SEQUENCE: Final = 0x0040A730
 _CODE_VALUES: Final = (0x00080100, 0x00080119, 0x00080120)
 _CODES: Final = frozenset((*_CODE_VALUES, SCHEME, 0x00080103))
-"""Of code sequences what is no free text."""
-_TEXTS: Final = frozenset(DUMMIES) - {"CS", "DS", "IS"}
-"""VRs of values that identify somebody where everything is replaced; the others say how an object hangs together."""
-_NAMES: Final = frozenset((0x00080080, 0x00080081, 0x00081040))
-"""Beside names of persons what is taken out of text word by word: institutions."""
-_IDENTIFIERS: Final = frozenset(("LO", "SH", "AE"))
+"""Attributes of code sequences that are not free text."""
+_BYTES: Final = frozenset(("OB", "UN"))
+"""VRs whose values may hold anything."""
+_REPLACED: Final = (frozenset(DUMMIES) - {"CS", "DS", "IS"}) | _BYTES
+"""VRs whose values may identify a person in a sequence to be replaced; the others give structure to the object."""
+_FREE_TEXT: Final = TEXT_VRS | {"UR"}
+_NO_TEXT: Final = frozenset(NUMBERS) | BINARY | {"AT", "SQ"}
 _SHOWN: Final = 64
 
 
 class Change(NamedTuple):
-    """What became of one attribute."""
+    """The change of one attribute."""
 
     path: str
     """Keywords or tags, with the number of the item: `RequestAttributesSequence[0].ScheduledProcedureStepID`."""
     before: str
     after: str | None
-    """None: it is not there any more."""
+    """The new value; None if the attribute was removed."""
     why: str
 
 
 class Rules:
-    """For one tree. `run` changes it; EditError and DataSetError name the place."""
+    """Applies a profile to one tree with `run`. Raises EditError, DataSetError, with the place."""
 
     def __init__(self, profile: Profile, tree: Tree) -> None:
         self._profile = profile
         self._tree = tree
         self._notes: list[tuple[Node, bytes | None, Level, str]] = []
-        """What was done, to be told when somebody asks."""
+        """The changes made, described when `changes` is called."""
         charset = find(tree.nodes, CHARSET)
         self._charset = tree.value(charset) if charset is not None else None
-        names: list[str] = []
-        identifiers: list[str] = []
-        if Action.CLEAN in profile.actions.values():
-            self._gather(tree.nodes, self._charset, names, identifiers)
-        self._values = Values(profile, tree, Cleaner(names, identifiers))
+        cleans = Action.CLEAN in profile.actions.values()
+        known = gather(tree, self._charset, profile.actions) if cleans else Known()
+        self._values = Values(profile, tree, Cleaner(known))
 
     def text(self, tag: int) -> str:
-        """Of an attribute of the data set itself; '' where it is not there."""
+        """The text of an attribute of the data set itself; '' when absent."""
         return text_of(self._tree, tag)
 
     def run(self) -> None:
@@ -82,31 +84,17 @@ class Rules:
             node = Node(tag, implicit_vr(tag), -1, -1, 0, self._tree.syntax)
             node.fresh = self._values.encoded(text, node, top)
             put(self._tree.nodes, node)
+        if self._values.in_utf_8:
+            to_utf_8(self._tree, self._values.in_utf_8)
+            why = "a new value has letters that the character set lacks"
+            self._note(find(self._tree.nodes, CHARSET) or self._tree.nodes[0], UTF_8, top, why)
 
-    # What of the object must not be in its text.
-
-    def _gather(self, nodes: list[Node], charset: bytes | None, names: list[str], identifiers: list[str]) -> None:
-        actions = self._profile.actions
-        for node in nodes:
-            if node.items is not None:
-                for item in node.items:
-                    self._gather(item, charset, names, identifiers)
-                continue
-            if node.tag == CHARSET:
-                charset = self._tree.value(node)
-            if node.length > LONGEST or node.tag & 0x10000:
-                continue
-            action = actions.get(node.tag)
-            if node.vr == "PN" or (node.tag in _NAMES and action is not Action.KEEP):
-                names.append(decode(self._tree.value(node), charset, node.vr))
-            elif node.vr in _IDENTIFIERS and action in (Action.REMOVE, Action.EMPTY, Action.DUMMY):
-                identifiers += decode(self._tree.value(node), charset, node.vr).split("\\")
-
-    # The walk.
+    # --- the walk
 
     def _treat(self, nodes: list[Node], level: Level) -> bool:
-        """Treat the elements of one data set or item; whether anything changed."""
+        """Treat the elements of one data set or item; returns whether any changed."""
         actions = self._profile.actions
+        known_vr = VRS.get
         mode, changed = level.mode, False
         safe: frozenset[int] | None = None
         kept: list[Node] = []
@@ -116,7 +104,7 @@ class Rules:
                 level = level._replace(charset=self._tree.value(node))
             action = actions.get(tag)
             if action is Action.KEEP and node.items is not None:
-                action = Action.UID  # what is in it is treated as everywhere, also in a sequence that is replaced
+                action = Action.UID  # its items are treated as everywhere, also inside a replaced sequence
             elif action is None:
                 group = tag >> 16
                 if not tag & 0xFFFF:
@@ -135,17 +123,15 @@ class Rules:
                     action = self._private(node, safe)
                 elif 0x5000 <= group <= 0x50FF or 0x6000 <= group <= 0x60FF:
                     action = self._graphics(tag)
-                elif node.vr == "PN":
+                elif (vr := known_vr(tag)) != node.vr and _is_unknown(node):
+                    action = Action.REMOVE
+                elif vr == "PN" or node.vr == "PN":
                     action = Action.EMPTY
                 elif mode is Mode.KEEP:
                     if node.items is None:
-                        if node.vr == "UN" and implicit_vr(tag) == "UN":
-                            action = Action.REMOVE
-                        else:
-                            kept.append(node)
-                            continue
-                    else:
-                        action = Action.KEEP
+                        kept.append(node)
+                        continue
+                    action = Action.KEEP
                 else:
                     action = self._by_mode(node, level)
             if self._apply(node, action, level):
@@ -158,29 +144,32 @@ class Rules:
         return changed
 
     def _by_mode(self, node: Node, level: Level) -> Action:
-        """For what the table does not name, inside a sequence that is replaced or cleaned."""
+        """The action for an attribute without a row, inside a sequence that is replaced or cleaned."""
         if level.mode is Mode.REPLACE_CONTENT:
             if node.tag == _MEASURED:
                 return Action.EMPTY
             if node.tag == _CONCEPT_NAME or (node.items is not None and node.tag != _CONCEPT_CODE):
                 return Action.KEEP
-            return Action.DUMMY if node.items is not None or node.vr in _TEXTS else Action.KEEP
+            return Action.DUMMY if node.items is not None or node.vr in _REPLACED else Action.KEEP
         if node.items is not None:
             return Action.KEEP  # in the same mode, see _sequence
         if level.mode is Mode.CLEAN:
+            if node.vr in _BYTES or node.vr == "UR":
+                return Action.DUMMY
             return Action.CLEAN if node.vr in TEXT_VRS and node.tag not in _CODES else Action.KEEP
-        if node.tag == GRAPHIC_DATA or node.vr in _TEXTS:
+        if node.tag == GRAPHIC_DATA or node.vr in _REPLACED:
             return Action.DUMMY
         return Action.UID if node.vr == "UI" else Action.KEEP
 
     def _graphics(self, tag: int) -> Action:
-        """Curves and overlays as a whole: what remains of them without their data would be malformed."""
-        if "clean-graphics" not in self._profile.options:
+        """The action for an element of curves and overlays; without their data the rest would be malformed."""
+        vr = implicit_vr(tag)
+        if "clean-graphics" not in self._profile.options or vr == "UN" or _is_sound(tag):
             return Action.REMOVE
-        return Action.CLEAN if implicit_vr(tag) in TEXT_VRS else Action.KEEP
+        return Action.CLEAN if vr in TEXT_VRS else Action.KEEP
 
     def _safe_private(self, nodes: list[Node]) -> frozenset[int]:
-        """Tags of private attributes of this data set or item that are safe, and of the creators of their blocks."""
+        """Tags of the safe private attributes of a data set or item, and of the creators of their blocks."""
         safe = self._profile.safe_private
         if not safe:
             return frozenset()
@@ -197,7 +186,7 @@ class Rules:
             tag = node.tag
             if tag & 0x10000 and (reserved := creators.get(tag & 0xFFFFFF00)) is not None:
                 vr = safe.get((reserved[1], tag >> 16, tag & 0xFF))
-                # What is no sequence here cannot be looked into.
+                # A value that should be a sequence and is not cannot be examined.
                 if vr is not None and not (vr == "SQ" and node.items is None):
                     found |= {tag, reserved[0]}
                     if vr == "UI" and "retain-uids" not in self._profile.options:
@@ -213,10 +202,11 @@ class Rules:
             return self._profile.actions[0x00080022]  # as an Acquisition Date
         return Action.REMOVE if node.vr == "PN" else Action.KEEP
 
-    # One element.
+    # --- one element
 
     def _apply(self, node: Node, action: Action, level: Level) -> bool:
-        """Whether it changed. One that is to be taken out has changed and has no `fresh` value."""
+        """Apply an action; returns whether the element changed. A removed element counts as changed, with `fresh`
+        None."""
         if action is Action.KEEP and node.items is None:
             return False
         if node.items is not None and action is not Action.REMOVE and action is not Action.EMPTY:
@@ -226,7 +216,7 @@ class Rules:
             node.fresh = None
             return True
         if not node.length and not node.items:
-            return False  # it says nothing
+            return False  # no content
         if node.items is not None:
             self._note(node, b"", level, "PS3.15 E.1: emptied")
             node.items, node.fresh = [], b""
@@ -277,7 +267,7 @@ class Rules:
         code = name.items[0]
         scheme = find(code, SCHEME)
         values = [found for tag in _CODE_VALUES if (found := find(code, tag)) is not None]
-        if scheme is None or not values or max(scheme.length, values[0].length) > LONGEST:
+        if scheme is None or not values or max(scheme.length, values[0].length) > MAX_IDENTIFIER_BYTES:
             return None
         texts = [self._tree.value(node).decode("latin-1").strip(" \0") for node in (scheme, values[0])]
         return self._profile.items.get((texts[0], texts[1]))
@@ -286,12 +276,13 @@ class Rules:
         self._notes.append((node, new, level, why))
 
     def changes(self) -> tuple[Change, ...]:
-        """What became of what, in order. Reads the object again."""
+        """Every change, in order. Reads the source again."""
+        utf_8 = self._values.in_utf_8
         return tuple(
             Change(
                 level.path + name_of(node.tag),
                 self._before(node, level),
-                None if new is None else _readable(new, node.vr),
+                None if new is None else _readable(new, node.vr, UTF_8 if node in utf_8 else level.charset),
                 why,
             )
             for node, new, level, why in self._notes
@@ -300,11 +291,22 @@ class Rules:
     def _before(self, node: Node, level: Level) -> str:
         if node.tag == ITEM or node.items is not None:
             return "(content item)" if node.tag == ITEM else "(sequence)"
-        if (node.vr not in DUMMIES and node.vr != "UI") or node.length > LONGEST:
+        if (node.vr not in DUMMIES and node.vr != "UI") or node.length > MAX_IDENTIFIER_BYTES:
             return f"({node.vr})"
         return decode(self._tree.original(node), level.charset, node.vr)[:_SHOWN]
 
 
-def _readable(value: bytes, vr: str) -> str:
-    text = vr in DUMMIES or vr == "UI"
-    return value[:_SHOWN].decode("utf-8", "replace").rstrip(" \0") if text else f"({vr})"
+def _readable(value: bytes, vr: str, charset: bytes | None) -> str:
+    return decode(value[:MAX_IDENTIFIER_BYTES], charset, vr)[:_SHOWN] if vr in DUMMIES or vr == "UI" else f"({vr})"
+
+
+def _is_unknown(node: Node) -> bool:
+    """Whether nothing is known about an attribute: a tag outside the data dictionary, or text where it has another
+    VR."""
+    vr = implicit_vr(node.tag)
+    return vr == "UN" or (vr in _NO_TEXT and node.vr in _FREE_TEXT)
+
+
+def _is_sound(tag: int) -> bool:
+    """Whether a tag is the audio of a curve (retired, PS3.3-2004 C.10.3): a voice may identify a person."""
+    return tag >> 24 == 0x50 and 0x2000 <= tag & 0xFFFF <= 0x200E

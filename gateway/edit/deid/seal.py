@@ -1,8 +1,8 @@
-"""What was taken away, encrypted into the object for those who may bring it back (PS3.15 E.1.1, E.1.2).
+"""Removed values, sealed: encrypted into the object for recipients who may restore them (PS3.15 E.1.1, E.1.2).
 
-An item of the Encrypted Attributes Sequence (0400,0500) holds a CMS envelope (RFC 5652): the content is a data set
-whose Modified Attributes Sequence (0400,0550) has the attributes as they were, its key is encrypted for each recipient.
-`cryptography` is loaded where it is needed.
+An item of the Encrypted Attributes Sequence (0400,0500) holds a CMS envelope (RFC 5652): its content is a data set
+whose Modified Attributes Sequence (0400,0550) has the original attributes; its key is encrypted for each recipient.
+`cryptography` is imported where it is used.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ENCRYPTED_ATTRIBUTES: Final = 0x04000500
 _SYNTAX_UID: Final = 0x04000510
 CONTENT: Final = 0x04000520
 MODIFIED_ATTRIBUTES: Final = 0x04000550
-LARGEST: Final = 16 << 20
-"""Bytes that are sealed in one object, at most."""
+MAX_SEALED_BYTES: Final = 16 << 20
+"""Bytes sealed in one object."""
 _ITEM: Final = 0xFFFEE000
 _LITTLE: Final = EXPLICIT_VR_LITTLE_ENDIAN
 
 
 def read_certificate(file: Path, place: str) -> Certificate:
-    """ConfigurationError where the file has none with an RSA key, which CMS key transport wants."""
+    """Read a certificate. Raises ConfigurationError when it has no RSA key, which CMS key transport needs."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -43,13 +43,13 @@ def read_certificate(file: Path, place: str) -> Certificate:
 
 
 def seal(originals: bytes, recipients: Sequence[Any]) -> list[tuple[int, str, bytes]]:
-    """The elements of the item: tag, VR and value. `originals` are elements in Explicit VR Little Endian."""
+    """Seal elements in Explicit VR Little Endian; returns the elements of the item: tag, VR and value."""
     from cryptography.hazmat.primitives.ciphers.algorithms import AES256
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuilder, PKCS7Options
 
-    if len(originals) > LARGEST:
-        raise DataSetError(f"{len(originals)} bytes to be sealed, more than {LARGEST}")
+    if len(originals) > MAX_SEALED_BYTES:
+        raise DataSetError(f"{len(originals)} bytes to be sealed, more than {MAX_SEALED_BYTES}")
     item = recode.bare(_ITEM, len(originals), _LITTLE) + originals
     content = recode.header(MODIFIED_ATTRIBUTES, "SQ", len(item), _LITTLE) + item
     builder = PKCS7EnvelopeBuilder().set_data(content).set_content_encryption_algorithm(AES256)
@@ -61,14 +61,14 @@ def seal(originals: bytes, recipients: Sequence[Any]) -> list[tuple[int, str, by
 
 
 def unseal(envelope: bytes, certificate: Any, key: Any) -> bytes:
-    """The data set in an Encrypted Content (0400,0520), in Explicit VR Little Endian.
+    """Open an Encrypted Content (0400,0520); returns the data set in Explicit VR Little Endian.
 
-    DataSetError where it is not for this certificate and key, or no envelope.
+    Raises: DataSetError when it is not for this certificate and key, or not an envelope.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization.pkcs7 import pkcs7_decrypt_der
 
-    # A null may pad the value to even length, which DER does not know.
+    # A null byte may pad the value to even length, which DER does not allow.
     for padded in (envelope, envelope[:-1]):
         try:
             return pkcs7_decrypt_der(padded, certificate, key, [])
@@ -78,7 +78,7 @@ def unseal(envelope: bytes, certificate: Any, key: Any) -> bytes:
 
 
 def read_key(certificate: Path, key: Path) -> tuple[Any, Any]:
-    """A certificate and its private key. ConfigurationError where a file has none."""
+    """Read a certificate and its private key. Raises ConfigurationError when a file has none."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:

@@ -1,8 +1,8 @@
-"""PS3.15 Table E.1-1: what becomes of each attribute, under the Basic Profile and its options.
+"""PS3.15 Table E.1-1: the action for each attribute, under the Basic Profile and its options.
 
-Where the table leaves a choice to the type that an attribute has in its IOD, the one is taken that is valid for every
-type and leaves nothing behind: Z/D, X/D and X/Z/D become D, X/Z becomes Z, X/Z/U* becomes U. Values are made
-elsewhere; private attributes that are known to be safe are private.py's.
+Where the table depends on the type of the attribute in its IOD, the action is chosen that is valid for every type and
+leaves nothing behind: Z/D, X/D and X/Z/D become D, X/Z becomes Z, X/Z/U* becomes U. `values.py` makes values; safe
+private attributes are in `private.py`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from gateway.dicom.dictionary import KEYWORDS
+
 EDITION: Final = "2026c"
 
 
 class Action(Enum):
-    """What is done to an attribute (PS3.15 Table E.1-1a)."""
+    """An action on an attribute (PS3.15 Table E.1-1a)."""
 
     REMOVE = "X"
     EMPTY = "Z"
     """Zero length, or a pseudonym."""
     DUMMY = "D"
     KEEP = "K"
-    """Sequences are kept, what is in them is treated as everywhere."""
+    """Retain. The items of a retained sequence are treated as everywhere."""
     CLEAN = "C"
     UID = "U"
-    """Another UID, the same wherever it stands."""
+    """Another UID, the same at every place."""
     SHIFT = "S"
-    """The C of modified dates."""
+    """The C of the Modified Dates Option."""
 
 
 OPTIONS: Final = {
@@ -58,10 +60,21 @@ CLEAN_PIXEL_DATA: Final = ("113101", "Clean Pixel Data Option")
 
 _RESOLVED: Final = {"Z/D": "D", "X/D": "D", "X/Z/D": "D", "X/Z": "Z", "X/Z/U*": "U"}
 
+UNLISTED_UIDS: Final = frozenset(
+    KEYWORDS[keyword]
+    for keyword in (
+        *("MultiFrameSourceSOPInstanceUID", "SOPInstanceUIDOfConcatenationSource", "RTVCommunicationSOPInstanceUID"),
+        *("VolumeFrameOfReferenceUID", "TableFrameOfReferenceUID", "EquipmentFrameOfReferenceUID"),
+        *("ReferencedFiducialUID", "VolumetricPresentationInputSetUID", "ModelGroupUID", "SelectorUIValue"),
+        *("AssertionUID", "ReferencedAssertionUID", "RadiopharmaceuticalAdministrationEventUID"),
+    )
+)
+"""Attributes without a row that name instances, or something they share: replaced like the UIDs that they name."""
+
 
 @cache
 def rows() -> dict[int, tuple[str, dict[str, str]]]:
-    """The table as it is printed: tag to the action of the Basic Profile, and those of columns by their name."""
+    """The printed table: tag to the action of the Basic Profile, and the actions of columns by name."""
     found = {}
     basic = ""
     columns: dict[str, str] = {}
@@ -81,18 +94,18 @@ def rows() -> dict[int, tuple[str, dict[str, str]]]:
 def resolve(options: Collection[str]) -> dict[int, Action]:
     """The action for each tag of the table under `options`, names of OPTIONS.
 
-    Of several options that speak of one attribute modified dates win, so that nothing tells by how much the others
-    were moved; then what keeps it, then what cleans it.
+    Where several options cover an attribute, modified dates take precedence, so that no unshifted date shows the shift;
+    then retaining, then cleaning.
     """
     chosen = {OPTIONS[option][0] for option in options}
     actions = {}
     for tag, (basic, columns) in rows().items():
-        said = [action for column, action in columns.items() if column in chosen]
+        listed = [action for column, action in columns.items() if column in chosen]
         if "modified-dates" in chosen and "modified-dates" in columns and "full-dates" not in chosen:
             actions[tag] = Action.SHIFT
-        elif "K" in said:
+        elif "K" in listed:
             actions[tag] = Action.KEEP
-        elif "C" in said:
+        elif "C" in listed:
             actions[tag] = Action.CLEAN
         else:
             actions[tag] = Action(_RESOLVED.get(basic, basic))

@@ -1,18 +1,18 @@
-"""What is put in the place of a value, by what is to be done to it: UIDs, pseudonyms, dates, clean text, dummies."""
+"""The new value of an element for an action: UIDs, pseudonyms, dates, clean text, dummies."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Final, NamedTuple
 
-from gateway.dicom.charset import TEXT_VRS, character_set, decode
+from gateway.dicom.charset import TEXT_VRS, decode, encode, presumed
 from gateway.dicom.dictionary import keyword_of
 from gateway.dicom.uids import is_registered, is_uid
 from gateway.dicom.walk import ITEM
 from gateway.edit.deid import dates
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
-from gateway.edit.deid.text import DUMMIES, Cleaner
+from gateway.edit.deid.text import DUMMIES, MAX_CLEANED, Cleaner
 from gateway.edit.tree import Node, Tree, find
 from gateway.errors import EditError
 
@@ -25,13 +25,13 @@ SCHEME: Final = 0x00080102
 """Coding Scheme Designator."""
 GRAPHIC_DATA: Final = 0x00700022
 DATES: Final = frozenset(("DA", "DT", "TM"))
-LONGEST: Final = 1 << 10
-"""Bytes of a value that is a name or an identifier."""
+MAX_IDENTIFIER_BYTES: Final = 1 << 10
+"""Bytes of a name or an identifier."""
 _MIME_TYPE: Final = 0x00420012
 _DOCUMENT: Final = 0x00420011
 _BINARY_DUMMY: Final = {"FD": 8, "FL": 4, "SL": 4, "UL": 4, "SV": 8, "UV": 8, "AT": 4, "OD": 8, "OF": 4, "OL": 4}
 
-# What is there instead of a PDF: a page with nothing on it.
+# Replaces a PDF: one empty page.
 _BLANK_PDF: Final = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n\n"
@@ -39,7 +39,7 @@ _BLANK_PDF: Final = (
 
 
 class Mode(Enum):
-    """How elements are treated for which the table has no row."""
+    """The treatment of elements without a row in the table."""
 
     KEEP = "keep"
     REPLACE = "replace"
@@ -51,7 +51,7 @@ class Mode(Enum):
 
 
 class Level(NamedTuple):
-    """The data set or item that is treated."""
+    """The data set or item being treated."""
 
     mode: Mode
     charset: bytes | None
@@ -59,19 +59,21 @@ class Level(NamedTuple):
 
 
 class Values:
-    """For the elements of one tree, whose free text `cleaner` cleans. EditError and DataSetError name the place."""
+    """Makes new values for the elements of one tree. Raises EditError, DataSetError, with the place."""
 
     def __init__(self, profile: Profile, tree: Tree, cleaner: Cleaner) -> None:
         self._profile = profile
         self._tree = tree
         self._cleaner = cleaner
         self._uids: dict[str, str] = {}
-        # An object without Patient ID belongs to nobody else's: its study stands for the patient.
+        self.in_utf_8: set[Node] = set()
+        """Elements whose new text their character set cannot represent: the whole object must then be in UTF-8."""
+        # Without a Patient ID the study stands for the patient: such objects share no patient with others.
         self._patient = text_of(tree, PATIENT_ID) or text_of(tree, STUDY_INSTANCE_UID)
         self._days = profile.keyed.days(self._patient, profile.shift_days)
 
     def value(self, node: Node, action: Action, level: Level) -> tuple[bytes | None, str]:
-        """The new value, None for none, and why."""
+        """The new value of an element, None to remove it, and the reason."""
         vr = node.vr
         if action is Action.UID and vr == "UI":
             return self._uid_value(node), "PS3.15 E.1: another UID"
@@ -81,7 +83,7 @@ class Values:
         if listed is not None and action is not Action.KEEP:
             return self.encoded(self._listed(node, level, listed), node, level), "a pseudonym of the file"
         if action is Action.SHIFT:
-            if vr not in DATES and vr != "SH":  # of the rows that are no dates the offset from UTC belongs to them
+            if vr not in DATES and vr != "SH":  # SH: the offset from UTC, the one row that is not a date
                 return self._otherwise(node, level)
             later = dates.moved(self._tree.value(node).decode("latin-1"), vr, self._days)
             return (_padded(later, vr), "PS3.15 E.3.6: moved") if later is not None else self._otherwise(node, level)
@@ -92,7 +94,7 @@ class Values:
         return self._dummy(node, level), "PS3.15 E.1: replaced"
 
     def _otherwise(self, node: Node, level: Level) -> tuple[bytes | None, str]:
-        """What the Basic Profile says: nothing is left of the value, or it is not understood."""
+        """The value of the Basic Profile, for one that cannot be parsed or of which nothing remains."""
         basic = self._profile.basic.get(node.tag, Action.REMOVE if level.mode is Mode.KEEP else Action.DUMMY)
         if basic is Action.REMOVE:
             return None, "PS3.15 E.1: removed"
@@ -104,15 +106,16 @@ class Values:
         if node.vr == "AE":
             text = self._profile.keyed.pseudonym("AE", decode(self._tree.value(node), None, "AE").strip())
             return _padded(text, "AE"), "PS3.15 E.3.8: another name"
-        if node.vr not in TEXT_VRS or node.vr == "PN":
+        if node.vr not in TEXT_VRS or node.vr == "PN" or node.length > MAX_CLEANED:
             return self._otherwise(node, level)
-        text = decode(self._tree.value(node), level.charset, node.vr)
-        left = self._cleaner.clean(text)
-        if left == text:
-            return self._tree.value(node), ""
-        if not left:
+        value = self._tree.value(node)
+        text = decode(value, presumed(level.charset, value), node.vr)
+        cleaned = self._cleaner.clean(text)
+        if cleaned == text and "\ufffd" not in text:
+            return value, ""
+        if not cleaned or "\ufffd" in cleaned:  # unreadable text cannot be called clean
             return self._otherwise(node, level)
-        return self.encoded(left, node, level), "PS3.15 E.3.5: cleaned"
+        return self.encoded(cleaned, node, level), "PS3.15 E.3.5: cleaned"
 
     def _dummy(self, node: Node, level: Level) -> bytes:
         vr, tag = node.vr, node.tag
@@ -134,7 +137,7 @@ class Values:
         return _padded("\\".join([self._uid(uid.strip(" \0")) for uid in uids]), "UI")
 
     def _uid(self, uid: str) -> str:
-        """The one that stands for `uid`; those that PS3.6 or another part of the standard assigns stay."""
+        """The replacement of `uid`; a UID assigned by PS3.6 or another part of the standard stays."""
         if not uid or is_registered(uid) or (uid.startswith("1.2.840.10008.") and is_uid(uid)):
             return uid
         found = self._uids.get(uid)
@@ -142,7 +145,7 @@ class Values:
             found = self._uids[uid] = self._profile.keyed.uid(uid)
         return found
 
-    # Pseudonyms.
+    # --- pseudonyms
 
     def _pseudonym(self, node: Node, level: Level) -> str:
         listed = self._profile.pseudonyms.get(node.tag)
@@ -151,7 +154,7 @@ class Values:
         original = decode(self._tree.value(node), level.charset, node.vr).strip(" \0")
         if node.tag == ACCESSION_NUMBER:
             return self._profile.keyed.pseudonym("AccessionNumber", original)
-        # A name goes with the identifier: who looks at the objects sees both.
+        # The pseudonym of the name is that of the identifier, since both are shown together.
         patient = original if node.tag == PATIENT_ID else self._patient
         by_id = self._profile.pseudonyms.get(PATIENT_ID)
         if node.tag == PATIENT_NAME and by_id is not None:
@@ -171,23 +174,25 @@ class Values:
         return self._profile.keyed.pseudonym(keyword_of(tag), original)
 
     def encoded(self, text: str, node: Node, level: Level) -> bytes:
-        """In the character set of the data set. EditError where that cannot say it."""
+        """Encode a text in the character set of the data set, or in UTF-8 where that is impossible, see `in_utf_8`.
+
+        Raises: EditError for letters outside ASCII in a VR that does not allow them.
+        """
         if text.isascii():
             return _padded(text, node.vr)
-        try:
-            data = text.encode(character_set(level.charset).codec)
-        except UnicodeEncodeError:
-            raise EditError(
-                f"{level.path}{name_of(node.tag)}: the new value has letters that the object's Specific Character Set "
-                f"{(level.charset or b'').decode('ascii', 'replace')!r} does not have"
-            ) from None
+        if node.vr not in TEXT_VRS:
+            raise EditError(f"{level.path}{name_of(node.tag)}: a new value of {node.vr} has letters outside ASCII")
+        data = encode(text, level.charset, node.vr)
+        if data is None:
+            self.in_utf_8.add(node)
+            data = text.encode()
         return data + b" " * (len(data) & 1)
 
 
 def text_of(tree: Tree, tag: int) -> str:
-    """Of an attribute of the data set itself, as it stands now; '' where it is not there."""
+    """The current text of an attribute of the data set itself; '' when absent."""
     node = find(tree.nodes, tag)
-    if node is None or node.items is not None or node.length > LONGEST:
+    if node is None or node.items is not None or node.length > MAX_IDENTIFIER_BYTES:
         return ""
     value = tree.value(node)
     if node.vr in ("US", "UL"):
@@ -197,7 +202,7 @@ def text_of(tree: Tree, tag: int) -> str:
 
 
 def name_of(tag: int) -> str:
-    """As paths have it."""
+    """The name of a tag in paths."""
     return keyword_of(tag) or ("Item" if tag == ITEM else f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
 
 

@@ -1,1 +1,1 @@
-"""DICOMweb (PS3.18): QIDO-RS and WADO-RS. Searching and reading themselves are in `archive/`."""
+"""DICOMweb (PS3.18): QIDO-RS, WADO-RS, STOW-RS and WADO-URI. `retrieve/` searches and reads."""

@@ -13,7 +13,7 @@ _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}\Z")
 
 
 def path_of(name: str) -> tuple[int, ...] | None:
-    """The tags of an Attribute ID, the outermost sequence first; None where there is no such attribute.
+    """The tags of an Attribute ID, the outermost sequence first; None for an unknown attribute.
 
     Eight hexadecimal digits are a tag whether the dictionary has it or not (it may be private).
     """

@@ -1,6 +1,6 @@
-"""Rendered forms of what is no picture: video as its stream, encapsulated documents, structured reports.
+"""Rendered forms of objects that are no images: video as its stream, encapsulated documents, structured reports.
 
-What a report looks like is in `report.py`.
+`render/report.py` formats reports.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from gateway.dicom.walk import Kind, walk
 from gateway.errors import DataSetError, StorageError
 from gateway.imaging.pixels import locate_pixels
 from gateway.index.locate import Located
+from gateway.render.report import CONTENT_SECURITY_POLICY, as_html, as_text, read_report
 from gateway.storage.store import StoredObject
 from gateway.web.accept import DICOM_JSON, choose
 from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
-from gateway.web.dicomweb.report import CONTENT_SECURITY_POLICY, as_html, as_text, read_report
-from gateway.web.dicomweb.resources import PICTURES, RETRIEVAL
+from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.errors import NotAcceptable
+from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
 DOCUMENTS: Final = {
@@ -33,31 +34,33 @@ DOCUMENTS: Final = {
     "1.2.840.10008.5.1.4.1.1.104.4": "model/obj",
     "1.2.840.10008.5.1.4.1.1.104.5": "model/mtl",
 }
-"""SOP classes of encapsulated documents (PS3.3 A.45, A.85), and what is in them."""
+"""SOP classes of encapsulated documents (PS3.3 A.45, A.85), with the media type of their content."""
 REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
-"""How the SOP class UIDs of structured reports begin."""
+"""Prefix of the SOP class UIDs of structured reports."""
 _MPEG2: Final = ("1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.101")
 _ENCAPSULATED_DOCUMENT: Final = 0x00420011
 _ENCAPSULATED_DOCUMENT_LENGTH: Final = 0x00420015
-_SANDBOX: Final = "default-src 'none'; sandbox"
+_PDF: Final = "application/pdf"
+_PDF_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Browsers show no PDF in a sandbox. Their PDF viewers have an origin of their own, apart from the gateway's."""
 
 Pieces = Sequence[tuple[int, int]]
-"""Offset and length in the stored object of what is to be sent, in order."""
+"""Offset and length, in the stored object, of the pieces to send, in order."""
 
 
 async def video(request: web.Request, located: Located) -> web.StreamResponse:
-    """The stream itself, as it is in the fragments: it is not decoded here."""
+    """Send a video stream as it is in the fragments, without decoding."""
     media_type = choose(request, ("video/mpeg" if located.transfer_syntax_uid.startswith(_MPEG2) else "video/mp4",))
     return await _send(request, located, media_type, _video_pieces)
 
 
 async def document(request: web.Request, located: Located) -> web.StreamResponse:
-    """The document itself."""
+    """Send an encapsulated document."""
     return await _send(request, located, choose(request, (DOCUMENTS[located.sop_class_uid],)), _document_pieces)
 
 
 async def report(request: web.Request, located: Located) -> web.StreamResponse:
-    """A structured report as a page, or as text."""
+    """Send a structured report as a page, or as text."""
     media_type = choose(request, ("text/html", "text/plain"))
     tag = entity_tag(__version__, located.key, media_type)
     if (answer := unchanged(request, tag)) is not None:
@@ -69,7 +72,7 @@ async def report(request: web.Request, located: Located) -> web.StreamResponse:
         return write(read).encode()
 
     try:
-        made = await request.app[PICTURES].made(located, media_type, make)
+        made = await request.app[RENDERER].derived(located, media_type, make)
     except DataSetError as error:
         raise _cannot_be_shown(located, error) from error
     headers = {**validators(tag), "Content-Security-Policy": CONTENT_SECURITY_POLICY}
@@ -79,7 +82,7 @@ async def report(request: web.Request, located: Located) -> web.StreamResponse:
 async def _send(
     request: web.Request, located: Located, media_type: str, find: Callable[[StoredObject, Located], Pieces]
 ) -> web.StreamResponse:
-    """The pieces of an instance, joined; a part of them where one is asked for."""
+    """Send the joined pieces of an instance, or the requested range of them."""
     tag = entity_tag(located.key, media_type)
     if (answer := unchanged(request, tag)) is not None:
         return answer
@@ -90,8 +93,10 @@ async def _send(
         raise _cannot_be_shown(located, error) from error
     length = sum(size for _, size in pieces)
     response = web.StreamResponse(headers={"Content-Type": media_type, "Accept-Ranges": "bytes", **validators(tag)})
-    if media_type != "application/pdf":  # in a sandbox browsers show no PDF
-        response.headers["Content-Security-Policy"] = _SANDBOX
+    if media_type == _PDF:
+        response.headers["Content-Security-Policy"] = _PDF_POLICY
+    elif not media_type.startswith("video/"):
+        response.headers.update(ATTACHMENT)
     response.content_length = length
     part = wanted_range(request, length, tag)
     start, stop = (0, length) if part is None else part
@@ -100,7 +105,7 @@ async def _send(
 
     def read(position: int, stored: StoredObject, found: Located) -> bytes:
         if found.key != located.key:
-            raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
+            raise StorageError(f"instance {located.sop_uid} was replaced while it was being sent")
         return _read(stored, pieces, position, min(position + retrieval.memory.piece, stop))
 
     async def chunks() -> AsyncGenerator[bytes, None]:
@@ -142,7 +147,7 @@ def _video_pieces(stored: StoredObject, located: Located) -> Pieces:
 def _document_pieces(stored: StoredObject, located: Located) -> Pieces:
     syntax = transfer_syntax(located.transfer_syntax_uid)
     if syntax.deflated:
-        raise DataSetError("a document in a deflated data set is not taken out of it here")
+        raise DataSetError("a document in a deflated data set cannot be extracted here")
     window = Window(stored.read, located.data_set_offset, located.size)
     place, length, depth = 0, -1, 0
     for event in walk(window, located.data_set_offset, syntax):
@@ -154,7 +159,7 @@ def _document_pieces(stored: StoredObject, located: Located) -> Pieces:
             place, length = event.value_start, event.length
         elif depth == 0 and event.tag == _ENCAPSULATED_DOCUMENT_LENGTH and event.length == 4:
             meant = int.from_bytes(window.read(event.value_start, 4), "big" if event.syntax.big_endian else "little")
-            length = min(length, meant)  # without the byte that makes the value even
+            length = min(length, meant)  # without the padding byte
             break
     if length < 0 or place + length > located.size:
         raise DataSetError("it has no document")
@@ -163,6 +168,6 @@ def _document_pieces(stored: StoredObject, located: Located) -> Pieces:
 
 def _cannot_be_shown(located: Located, error: DataSetError) -> NotAcceptable:
     return NotAcceptable(
-        f"this {name_of(located.sop_class_uid)} cannot be shown: {error}; it can be had as application/dicom, "
+        f"this {name_of(located.sop_class_uid)} cannot be shown: {error}; it is available as application/dicom, "
         f"and its metadata as {DICOM_JSON}"
     )

@@ -1,4 +1,4 @@
-"""WADO-RS frames (PS3.18 §10.4.1.1.3): single frames of an instance, compressed or not. Rendered ones are not here."""
+"""WADO-RS frames (PS3.18 §10.4.1.1.3): single frames of an instance, compressed or not. `rendered.py` renders."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.archive.pixels import PixelPlaces
-from gateway.dicom.bulk import DataSet, Fragments, value_at
+from gateway.dicom.bulk import DataSet, FragmentStream, value_at
 from gateway.dicom.uids import transfer_syntax
-from gateway.errors import NotFound
+from gateway.errors import DataSetError, NotFound
+from gateway.http.multipart_writer import MULTIPART
 from gateway.imaging.image import PIXEL_DATA
 from gateway.imaging.pixels import VIDEO, PixelData
 from gateway.index.locate import Located
+from gateway.retrieve.frame_index import FrameIndexCache
+from gateway.retrieve.frame_memory import FrameMemory
 from gateway.storage.store import StoredObject
 from gateway.web.accept import wanted
-from gateway.web.dicomweb.media import Form, pixel_form
-from gateway.web.dicomweb.parts import Items, Part, Span, cut, send_alone, send_multipart, size_of, span_for, whole
+from gateway.web.dicomweb.media import Form, media_type_of, pixel_form, stored_form
+from gateway.web.dicomweb.parts import Items, Part, Span, cut, send, size_of, span_for, whole
 from gateway.web.dicomweb.resources import RETRIEVAL, Target, frame_numbers, one_instance
-from gateway.web.urls import url_template
+from gateway.web.errors import NotAcceptable
+from gateway.web.route import ACCEPT, FRAMES, INSTANCE, Route
+from gateway.web.urls import ObjectUrl, object_url
 
-PLACES: web.AppKey[PixelPlaces] = web.AppKey("pixel places", PixelPlaces)
+FRAME_INDEX: web.AppKey[FrameIndexCache] = web.AppKey("frame index", FrameIndexCache)
 MAX_FRAMES: Final = 10_000
 """Frames in one request."""
 
 
 async def frames(request: web.Request) -> web.StreamResponse:
-    """The frames that the path lists, in its order."""
+    """The frames listed in the path, in its order."""
     numbers = frame_numbers(request.match_info["frames"], MAX_FRAMES)
     target = Target.of(request)
-    retrieval, places = request.app[RETRIEVAL], request.app[PLACES]
+    retrieval, places = request.app[RETRIEVAL], request.app[FRAME_INDEX]
     ranges, single = wanted(request), len(numbers) == 1
-    template = url_template(request, "frames")
+    urls = object_url(request, "frames")
     located = await one_instance(retrieval, target)
     form = pixel_form(ranges, located.transfer_syntax_uid, single=single)
     span = whole if form.multipart else span_for(request)
@@ -45,40 +49,60 @@ async def frames(request: web.Request) -> web.StreamResponse:
         if missing is not None:
             raise NotFound(f"instance {one.sop_uid} has {len(pixels)} frames, not {missing}")
         if form.transfer_syntax == one.transfer_syntax_uid and form.transfer_syntax in VIDEO:
-            # One stream, which is as long as it likes: not read whole like a frame.
-            yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", form, frame_url(template, one, 1), span)
+            # One stream of any length: not read whole like a frame.
+            yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", form, frame_url(urls, one, 1), span)
             return
+        spare = stored_form(ranges, one.transfer_syntax_uid, form)
         for number in numbers:
-            url = frame_url(template, one, number)
-            yield from frame_items(pixels, stored, one, number - 1, form, url, span)
+            url = frame_url(urls, one, number)
+            yield from frame_items(pixels, stored, one, number - 1, form, spare, url, span, retrieval.frame_memory)
 
     items = retrieval.pieces(located, work, size_of, decodes=decodes(form, located))
-    nothing = f"instance {target.instance} has no frames"
-    if form.multipart:
-        return await send_multipart(request, form.media_type, items, nothing)
-    return await send_alone(request, items, nothing)
+    return await send(request, items, f"instance {target.instance} has no frames")
 
 
-def frame_url(template: str, located: Located, number: int) -> str:
-    """The URL of one frame; `template` is that of route `frames`, or of the frames of bulk data."""
-    return template.format(study=located.study_uid, series=located.series_uid, instance=located.sop_uid, frames=number)
+def frame_url(urls: ObjectUrl, located: Located, number: int) -> str:
+    """The URL of one frame; `urls` are those of route `frames`, or of the frames of bulk data."""
+    uids = {"study": located.study_uid, "series": located.series_uid, "instance": located.sop_uid}
+    return urls.of(located.clashing_patient, **uids, frames=number)
 
 
 def decodes(form: Form, located: Located) -> bool:
-    """Whether pixels have to be decoded or encoded for it, which takes long."""
+    """Whether a form needs pixels to be decoded or encoded, which takes long."""
     stored = located.transfer_syntax_uid
     return form.transfer_syntax != stored and (form.encapsulated or transfer_syntax(stored).encapsulated)
 
 
 def frame_items(
-    pixels: PixelData, stored: StoredObject, one: Located, number: int, form: Form, url: str, span: Span
+    pixels: PixelData,
+    stored: StoredObject,
+    one: Located,
+    number: int,
+    form: Form,
+    spare: Form | None,
+    url: str,
+    span: Span,
+    memory: FrameMemory,
 ) -> Items:
-    """One frame, `number` from 0, as a part."""
-    data = frame_bytes(pixels, stored, number, form)
-    part = Part(form.content_type, len(data), url, one.key)
+    """One frame, `number` from 0, as a part; in the spare form if it cannot be decoded. Raises NotAcceptable."""
+    try:
+        data = frame_bytes(pixels, stored, number, form, memory)
+    except DataSetError as error:
+        if spare is None or spare == form:
+            raise not_decoded(one, f"frame {number + 1}", error) from error
+        form, data = spare, frame_bytes(pixels, stored, number, spare, memory)
+    part = Part(form.content_type, len(data), url, one.key, form.multipart)
     piece = cut(data, span(part))
     yield part
     yield piece
+
+
+def not_decoded(one: Located, what: str, error: DataSetError) -> NotAcceptable:
+    stored = one.transfer_syntax_uid
+    kept = f" as {media_type_of(stored)}, transfer-syntax={stored}" if transfer_syntax(stored).encapsulated else ""
+    return NotAcceptable(
+        f"{what} of instance {one.sop_uid} cannot be decoded: {error}; it is available as stored{kept}"
+    )
 
 
 def stream_items(stored: StoredObject, one: Located, path: str, form: Form, url: str, span: Span) -> Items:
@@ -87,8 +111,8 @@ def stream_items(stored: StoredObject, one: Located, path: str, form: Form, url:
     value = value_at(data_set, path)
     if value is None or not value.fragments:
         raise NotFound(f"instance {one.sop_uid} has no fragments at {path}")
-    fragments = Fragments(data_set, value)
-    part = Part(form.content_type, fragments.length, url, one.key)
+    fragments = FragmentStream(data_set, value)
+    part = Part(form.content_type, fragments.length, url, one.key, form.multipart)
     start, stop = span(part)
     yield part
     yield from fragments.pieces(start, stop)
@@ -98,10 +122,31 @@ def data_set_of(stored: StoredObject, located: Located) -> DataSet:
     return DataSet(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
 
 
-def frame_bytes(pixels: PixelData, stored: StoredObject, number: int, form: Form) -> bytes:
-    """A frame in a form that there is for it. Uncompressed ones stay as they are laid out: metadata says how."""
+def frame_bytes(pixels: PixelData, stored: StoredObject, number: int, form: Form, memory: FrameMemory) -> bytes:
+    """The bytes of a frame in an available form. Uncompressed frames keep their layout, which metadata describe.
+
+    Decoding reserves its `memory` first. Raises DataSetError, Overloaded.
+    """
     if form.transfer_syntax == pixels.syntax.uid or not (form.encapsulated or pixels.syntax.encapsulated):
         return pixels.stored(stored.read, number)
-    if not form.encapsulated:
-        return pixels.native(stored.read, number)
-    return pixels.encoded(stored.read, number, form.transfer_syntax)
+    with memory.reserved(pixels.decoding_bytes):
+        if not form.encapsulated:
+            return pixels.native(stored.read, number)
+        return pixels.encoded(stored.read, number, form.transfer_syntax)
+
+
+_ERRORS: Final = (404, 406, 409, 503)
+_FORMS: Final = (MULTIPART, "application/octet-stream", "image/*", "video/*")
+ROUTES = (
+    Route("GET", FRAMES, frames, (ACCEPT,), answers=_FORMS, errors=_ERRORS, name="frames"),
+    Route(
+        "GET",
+        INSTANCE + "/bulkdata/7FE00010/frames/{frames}",
+        frames,
+        (ACCEPT,),
+        answers=_FORMS,
+        errors=_ERRORS,
+        name="bulkdata.frames",
+    ),
+)
+"""The table PS3.18 10.4.1-1, as for all retrievals."""

@@ -1,7 +1,7 @@
-"""Answers out of stored instances, made in threads piece by piece: one part alone, or many in multipart.
+"""Answers from stored instances, produced in threads chunk by chunk: one part alone, or several in multipart.
 
-What is made is a stream of `Part`s, each followed by its bytes. Which, and of what, is in `bulkdata.py` and
-`frames.py`; how an instance is opened and read in `archive/retrieve.py`.
+A producer yields `Part`s, each followed by its bytes. `bulkdata.py` and `frames.py` have the producers,
+`retrieve/retrieval.py` opens and reads instances.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 
-from gateway.archive.pump import Memory
 from gateway.errors import NotFound
+from gateway.http.multipart_writer import Multipart
+from gateway.retrieve.read_ahead import Batch, MemoryBudget
 from gateway.web.conditional import ByteRange, entity_tag, unchanged, validators, wanted_range
-from gateway.web.dicomweb.multipart import Multipart
 from gateway.web.dicomweb.resources import RETRIEVAL
+from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
 
 class Part(NamedTuple):
-    """What stands before the bytes of one part."""
+    """The head of one part."""
 
     content_type: str
     length: int | None
-    """Bytes, where that is known."""
+    """Bytes, if known."""
     location: str
-    """Its own URL."""
+    """The URL of the part itself."""
     key: str
-    """Of the stored object that it is made of."""
+    """Key of the stored object that it is produced from."""
+    multipart: bool = True
+    """Whether it is one part of a multipart answer, and not the whole answer."""
 
     @property
     def tag(self) -> str:
@@ -37,20 +40,20 @@ class Part(NamedTuple):
 
 
 _LARGE: Final = 64 << 10
-"""Bytes of a piece that is sent by itself."""
+"""Bytes of a chunk that is sent by itself."""
 Item = Part | bytes
 Items = Generator[Item, None, None]
 Span = Callable[[Part], tuple[int, int]]
-"""Given a part of known length, its first byte to be sent and the one after the last."""
+"""Selects, in a part of known length, the first byte to send and the one after the last."""
 
 
 def whole(part: Part) -> tuple[int, int]:
-    """All of it."""
+    """All bytes of a part."""
     return 0, part.length or 0
 
 
 def span_for(request: web.Request) -> Span:
-    """As the Range header says. Raises RangeNotSatisfiable."""
+    """The span of a Range header. Raises RangeNotSatisfiable."""
 
     def span(part: Part) -> tuple[int, int]:
         assert part.length is not None
@@ -68,37 +71,48 @@ def cut(data: bytes, span: tuple[int, int]) -> bytes:
     return data if (start, stop) == (0, len(data)) else data[start:stop]
 
 
-async def send_alone(request: web.Request, items: AsyncGenerator[Item, None], nothing: str) -> web.StreamResponse:
-    """The one part of `items` as the answer. `nothing` says what is not there where there is none (404)."""
+async def send(request: web.Request, items: AsyncGenerator[Item, None], nothing: str) -> web.StreamResponse:
+    """Send the items of a producer: a part alone, or all of them in multipart, as the first part says.
+
+    `nothing` is the error text for a producer without any part (404).
+    """
     async with aclosing(items) as source:
         part = await anext(source, None)
         if part is None:
             raise NotFound(nothing)
         assert isinstance(part, Part)
-        if (answer := unchanged(request, part.tag)) is not None:
-            return answer
-        headers = {**validators(part.tag), hdrs.CONTENT_TYPE: part.content_type, hdrs.CONTENT_LOCATION: part.location}
-        response = web.StreamResponse(headers=headers)
-        if part.length is not None:
-            response.headers[hdrs.ACCEPT_RANGES] = "bytes"
-            start, stop = span_for(request)(part)
-            if (start, stop) != whole(part):
-                ByteRange(start, stop).describe(response, part.length)
-            else:
-                response.content_length = part.length
-        return await stream(request, response, _bytes(source))
+        return await (_send_multipart if part.multipart else _send_alone)(request, part, source)
 
 
-async def send_multipart(
-    request: web.Request, media_type: str, items: AsyncGenerator[Item, None], nothing: str
-) -> web.StreamResponse:
-    """All parts of `items`. `nothing` says what is not there where there are none (404)."""
-    body = Multipart(media_type)
-    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type, hdrs.VARY: hdrs.ACCEPT})
+async def _send_alone(request: web.Request, part: Part, source: AsyncGenerator[Item, None]) -> web.StreamResponse:
+    if (answer := unchanged(request, part.tag)) is not None:
+        return answer
+    headers = {
+        **validators(part.tag),
+        **ATTACHMENT,
+        hdrs.CONTENT_TYPE: part.content_type,
+        hdrs.CONTENT_LOCATION: part.location,
+    }
+    response = web.StreamResponse(headers=headers)
+    if part.length is not None:
+        response.headers[hdrs.ACCEPT_RANGES] = "bytes"
+        start, stop = span_for(request)(part)
+        if (start, stop) != whole(part):
+            ByteRange(start, stop).describe(response, part.length)
+        else:
+            response.content_length = part.length
+    return await stream(request, response, _bytes(source))
+
+
+async def _send_multipart(request: web.Request, part: Part, source: AsyncGenerator[Item, None]) -> web.StreamResponse:
+    # The type of the first part, which is the root (RFC 2387 §3.1); most of the others have the same.
+    body = Multipart(part.content_type.partition(";")[0])
+    headers = {hdrs.CONTENT_TYPE: body.content_type, hdrs.VARY: hdrs.ACCEPT, **ATTACHMENT}
+    response = web.StreamResponse(headers=headers)
     memory = request.app[RETRIEVAL].memory
-    async with aclosing(_multipart(body, items, nothing, memory)) as pieces:
+    async with aclosing(_multipart(body, part, source, memory)) as pieces:
         first, last = await anext(pieces)
-        if last:  # with its length said, nothing is copied into chunks on the way
+        if last:  # with a known length, nothing is copied into HTTP chunks
             response.content_length = sum(map(len, first))
         return await stream(request, response, _after(first, pieces))
 
@@ -106,17 +120,18 @@ async def send_multipart(
 async def _after(
     first: list[bytes], pieces: AsyncGenerator[tuple[list[bytes], bool], None]
 ) -> AsyncGenerator[bytes, None]:
-    """`first` is emptied, so that it does not stay for as long as the client takes for all the others."""
-    for piece in _gathered(first):
+    """Yield the chunks in order. `first` is emptied, so that a slow client does not hold it to the end."""
+    for piece in _coalesced(first):
         yield piece
     async for some, _last in pieces:
-        for piece in _gathered(some):
+        for piece in _coalesced(some):
             yield piece
 
 
-def _gathered(pieces: list[bytes]) -> Iterator[bytes]:
-    """Small ones together, for each write costs more than that; large ones as they are, for a copy costs more still.
-    They are taken out of the list.
+def _coalesced(pieces: list[bytes]) -> Iterator[bytes]:
+    """Join small chunks, since each write costs more than that; pass large ones on, since a copy costs more still.
+
+    Empties the list.
     """
     small: list[bytes] = []
     for piece in pieces:
@@ -139,22 +154,20 @@ async def _bytes(items: AsyncGenerator[Item, None]) -> AsyncGenerator[bytes, Non
 
 
 async def _multipart(
-    body: Multipart, items: AsyncGenerator[Item, None], nothing: str, memory: Memory
+    body: Multipart, part: Part, items: AsyncGenerator[Item, None], memory: MemoryBudget
 ) -> AsyncGenerator[tuple[list[bytes], bool], None]:
-    """Pieces, together as large as `memory` has room for, and whether they are the last."""
-    pieces, size, any_part = list[bytes](), 0, False
+    """Yield batches of chunks as large as `memory` has room for, each with whether it is the last."""
+    batch = Batch[bytes](memory)
+    head = _head(body, part)
+    batch.add(head, len(head))
     async with aclosing(items) as source:
         async for item in source:
             if isinstance(item, Part):
-                head = body.head(item.content_type, length=item.length, location=item.location)
-                item = body.END + head if any_part else head
-                any_part = True
-            pieces.append(item)
-            size += len(item)
-            if size >= memory.piece:
-                yield pieces, False
-                pieces, size = [], 0
-    if not any_part:
-        raise NotFound(nothing)
-    pieces.append(body.END + body.close())
-    yield pieces, True
+                item = body.END + _head(body, item)
+            if batch.add(item, len(item)):
+                yield batch.take(), False
+    yield [*batch.take(), body.END + body.close()], True
+
+
+def _head(body: Multipart, part: Part) -> bytes:
+    return body.head(part.content_type, length=part.length, location=part.location)

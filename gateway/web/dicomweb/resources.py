@@ -1,6 +1,6 @@
-"""What a retrieval's URL names (PS3.18 §10.4.1): a study, series or instance, and the stored instances that it has.
+"""Targets of retrieval URLs (PS3.18 §10.4.1): a study, series or instance, and its stored instances.
 
-Shared by everything under `/studies/{study}`. What they are sent as is in the files beside this one.
+Shared by everything under `/studies/{study}`. The files beside this one send them.
 """
 
 from __future__ import annotations
@@ -11,26 +11,40 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from gateway.archive.pictures import Pictures
-from gateway.archive.retrieve import Retrieval
 from gateway.errors import BadRequest, NotFound
 from gateway.index.locate import Located
+from gateway.index.selection import Selection
+from gateway.retrieve.renderings import Renderer
+from gateway.retrieve.retrieval import Retrieval
+from gateway.web.inputs import whole_number
 
 RETRIEVAL: web.AppKey[Retrieval] = web.AppKey("retrieval", Retrieval)
-PICTURES: web.AppKey[Pictures] = web.AppKey("pictures", Pictures)
+RENDERER: web.AppKey[Renderer] = web.AppKey("renderer", Renderer)
 
 
 class Target(NamedTuple):
-    """The study, or the series or instance in it, that a path names."""
+    """The study, series or instance named by a path."""
 
     study: str
     series: str | None = None
     instance: str | None = None
+    patient: str = ""
+    """Public id of the patient whose root the path is in; '' for the common root."""
 
     @classmethod
     def of(cls, request: web.Request) -> Target:
         parts = request.match_info
-        return cls(parts["study"], parts.get("series"), parts.get("instance"))
+        return cls(parts["study"], parts.get("series"), parts.get("instance"), parts.get("patient", ""))
+
+    @property
+    def selection(self) -> Selection:
+        """The target as a selection, for counting its instances."""
+        return Selection(
+            studies=(self.study,),
+            series=(self.series,) if self.series else (),
+            instances=(self.instance,) if self.instance else (),
+            patient=self.patient,
+        )
 
     def missing(self) -> NotFound:
         kind = "instance" if self.instance is not None else "series" if self.series is not None else "study"
@@ -38,7 +52,7 @@ class Target(NamedTuple):
 
 
 async def first_page(retrieval: Retrieval, target: Target) -> list[Located]:
-    """The first instances of it. Raises NotFound that names what does not exist."""
+    """The first instances of a target. Raises NotFound for what does not exist, and SeveralPatients."""
     async with aclosing(retrieval.pages(*target)) as pages:
         async for page in pages:
             return page
@@ -46,7 +60,7 @@ async def first_page(retrieval: Retrieval, target: Target) -> list[Located]:
 
 
 async def each(retrieval: Retrieval, first: list[Located], target: Target) -> AsyncGenerator[Located, None]:
-    """All of them, page by page; `first` is what `first_page` gave."""
+    """Yield all instances of a target, page by page; `first` is the result of `first_page`."""
     for located in first:
         yield located
     async with aclosing(retrieval.pages(*target, after=first[-1])) as pages:
@@ -56,15 +70,15 @@ async def each(retrieval: Retrieval, first: list[Located], target: Target) -> As
 
 
 async def one_instance(retrieval: Retrieval, target: Target) -> Located:
-    """The instance. Raises NotFound."""
+    """The instance of a target. Raises NotFound, SeveralPatients."""
     return (await first_page(retrieval, target))[0]
 
 
 def frame_numbers(text: str, most: int) -> list[int]:
-    """A list of frames as a path has it, `1,2,7`, in its order. BadRequest, for more than `most` of them too."""
-    numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in text.split(",")]
+    """Parse a list of frames in a path, `1,2,7`, in its order. Raises BadRequest, also for more than `most` frames."""
+    numbers = [whole_number(part) or 0 for part in text.split(",")]
     if not all(numbers):
-        raise BadRequest(f"frames: {text[:80]!r} is not a list of frame numbers, which begin with 1")
+        raise BadRequest(f"frames: {text[:80]!r} is not a list of frame numbers from 1")
     if len(numbers) > most:
-        raise BadRequest(f"frames: {len(numbers)} are too many for one request; the most is {most}")
+        raise BadRequest(f"frames: {len(numbers)} are too many for one request; at most {most} are allowed")
     return numbers

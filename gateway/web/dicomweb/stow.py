@@ -1,37 +1,38 @@
-"""STOW-RS, the store transaction (PS3.18 §10.5): a body in, instances into the archive, a receipt for each.
+"""STOW-RS, the store transaction (PS3.18 §10.5): a body in, instances into the archive, a result for each.
 
-Here live the media types and what becomes of a request whose body is wrong. Taking parts apart is `multipart.py`,
-what a part is and whom it goes to `stow_parts.py`, the answer `receipts.py`; when an instance is safe is
-`archive/ingest.py`.
+Media types, and the answer to a malformed body, are here. `http/multipart.py` splits the body, `stow_parts.py` passes
+its parts to the intake, `instance_results.py` encodes the answer; `ingest/ingest.py` says when an instance is safe.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 
 import msgspec
 from aiohttp import web
 
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
+from gateway.http.multipart import Event, Head, Malformed, Parser, Tail
+from gateway.http.multipart_writer import MULTIPART
 from gateway.index.store import Origin
 from gateway.web.accept import DICOM_JSON, JSON, choose, content_type
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.receipts import Receipt, as_model, status_of
+from gateway.web.dicomweb.instance_results import InstanceResult, as_model, status_of
 from gateway.web.dicomweb.stow_parts import DICOM, DICOM_XML, METADATA, Parts
 from gateway.web.errors import NotAcceptable, TooLarge, error_answer
-from gateway.web.multipart import Event, Head, Malformed, Parser, Tail
-from gateway.web.receiving import TURNS, Broken, body
-from gateway.web.urls import url_template
+from gateway.web.receiving import BodyError, receiving
+from gateway.web.route import ACCEPT, STUDY, XML, Route
+from gateway.web.urls import object_url
 
-Trouble = Malformed | Broken | TooLarge
+BodyFault = Malformed | BodyError | TooLarge
 _KINDS = METADATA | {DICOM, "application/octet-stream", ""}
 _RETRY_AFTER = "30"
 
 
 async def store(request: web.Request) -> web.Response:
-    """Store instances: DICOM files, or metadata and bulk data; only in the study of the path, where it names one."""
+    """Store instances: DICOM files, or metadata and bulk data; only in the study of the path, if it names one."""
     media_type, parameters = content_type(request.headers.get("Content-Type", ""))
     kind = parameters.get("type", "").lower()
     single = media_type == DICOM or media_type in METADATA
@@ -39,8 +40,8 @@ async def store(request: web.Request) -> web.Response:
         return error_answer(
             request,
             415,
-            f'instances come as multipart/related; type="{DICOM}", "{DICOM_JSON}" or "{DICOM_XML}", or as {DICOM}; '
-            f"this is {media_type or 'what is not said'}{kind and '; type=' + kind}",
+            f'instances must be sent as multipart/related; type="{DICOM}", "{DICOM_JSON}" or "{DICOM_XML}", or as '
+            f"{DICOM}; this is {media_type or 'unspecified'}{kind and '; type=' + kind}",
         )
     parser = None if single else Parser(parameters.get("boundary", ""))
     context = request.app[CONTEXT]
@@ -51,39 +52,40 @@ async def store(request: web.Request) -> web.Response:
         received_at=time.time(),
         via="stow",
     )
-    study = request.match_info.get("study", "")
-    async with request.app[TURNS].turn():
-        parts = Parts(context.ingest, origin, study, str(request.url))
+    study, patient = request.match_info.get("study", ""), request.match_info.get("patient", "")
+    async with receiving(request) as body:
+        parts = Parts(context.use_cases.ingest, origin, study, patient, str(request.url))
         try:
-            trouble = await _read(request, parts, parser, media_type if single else kind)
+            fault = await _read(body, parts, parser, media_type if single else kind)
         finally:
             await parts.close()
-    return _answer(request, parts.receipts, study, trouble)
+    return _answer(request, parts.results, study, fault)
 
 
-async def _read(request: web.Request, parts: Parts, parser: Parser | None, default: str) -> Trouble | None:
-    """The whole body into `parts`; what was wrong with it where it could not be read to its end."""
+async def _read(
+    body: AsyncGenerator[bytes, None], parts: Parts, parser: Parser | None, default: str
+) -> BodyFault | None:
+    """Read the whole body into `parts`; returns the error that ended it early, if any."""
     try:
         if parser is None:
             await parts.begin({}, default)
-        async with aclosing(body(request)) as chunks:
-            async for chunk in chunks:
-                if parser is None:
-                    await parts.write(memoryview(chunk))
-                else:
-                    await _hand_over(parser.feed(chunk), parts, default)
+        async for chunk in body:
+            if parser is None:
+                await parts.write(memoryview(chunk))
+            else:
+                await _feed(parser.feed(chunk), parts, default)
         if parser is None:
             await parts.end()
         else:
-            await _hand_over(parser.close(), parts, default)
+            await _feed(parser.close(), parts, default)
         await parts.finish()
-    except (Malformed, Broken, TooLarge) as error:
+    except (Malformed, BodyError, TooLarge) as error:
         parts.cut(error)
         return error
     return None
 
 
-async def _hand_over(events: list[Event], parts: Parts, default: str) -> None:
+async def _feed(events: list[Event], parts: Parts, default: str) -> None:
     for event in events:
         match event:
             case Head():
@@ -94,21 +96,36 @@ async def _hand_over(events: list[Event], parts: Parts, default: str) -> None:
                 await parts.write(event)
 
 
-def _answer(request: web.Request, receipts: list[Receipt], study: str, trouble: Trouble | None) -> web.Response:
-    status = 413 if isinstance(trouble, TooLarge) else status_of(receipts)
-    if not any(receipt.sop_instance_uid for receipt in receipts):
-        text = str(trouble) if trouble is not None else receipts[0].comment if receipts else "there is nothing in it"
-        response = error_answer(request, status if receipts else 400, text)
+def _answer(request: web.Request, results: list[InstanceResult], study: str, fault: BodyFault | None) -> web.Response:
+    status = 413 if isinstance(fault, TooLarge) else status_of(results)
+    if not any(result.sop_instance_uid for result in results):
+        text = str(fault) if fault is not None else results[0].comment if results else "the body is empty"
+        response = error_answer(request, status if results else 400, text)
     else:
         try:
             media_type = choose(request, (DICOM_JSON, JSON, DICOM_XML))
         except (NotAcceptable, BadRequest):
-            media_type = DICOM_JSON  # instances are stored: that is no time to be particular
-        model = as_model(receipts, url_template(request, "study"), url_template(request, "instance"), study)
+            media_type = DICOM_JSON  # instances are stored: too late to refuse
+        model = as_model(results, object_url(request, "study"), object_url(request, "instance"), study)
         encoded = to_xml(model) if media_type == DICOM_XML else msgspec.json.encode(model)
         response = web.Response(status=status, body=encoded, headers={"Content-Type": media_type})
     if status == 503:
         response.headers["Retry-After"] = _RETRY_AFTER
-    if trouble is not None:
-        response.force_close()  # the rest of the body is not read
+    if fault is not None:
+        response.force_close()  # the rest of the body is unread
     return response
+
+
+ROUTES = tuple(
+    Route(
+        "POST",
+        path,
+        store,
+        (ACCEPT,),
+        body=(*(f'{MULTIPART}; type="{kind}"' for kind in (DICOM, DICOM_JSON, DICOM_XML)), DICOM, *sorted(METADATA)),
+        answers=(DICOM_JSON, JSON, XML),
+        errors=(409, 413, 415, 503, 507),
+    )
+    for path in ("/studies", STUDY)
+)
+"""The resources of PS3.18 Table 10.5.1-1."""

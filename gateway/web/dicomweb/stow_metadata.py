@@ -1,6 +1,6 @@
-"""Metadata of a Store request: DICOM JSON and XML documents, as the instances that they announce (PS3.18 §10.5.2).
+"""Metadata of a Store request: DICOM JSON and XML documents, parsed to pending instances (PS3.18 §10.5.2).
 
-Bounded in memory, whatever a document says. Putting them together with their bulk data is `archive/assembly.py`'s.
+Bounded in memory, whatever a document contains. `ingest/assembly.py` adds the bulk data.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
-from gateway.archive.assembly import bulk_uris
-from gateway.dicom.xml import from_xml
+from gateway.dicom.json import encode_model
+from gateway.dicom.xml_reader import from_xml
 from gateway.errors import DataSetError
-from gateway.web.dicomweb.receipts import Receipt
+from gateway.ingest.assembly import bulk_uris
+from gateway.web.dicomweb.instance_results import InstanceResult
 
 MAX_METADATA: Final = 64 << 20
 """Bytes of metadata in one request."""
 MAX_INSTANCES: Final = 100_000
-"""In one request: the answer has something to say of each."""
+"""Instances in one request, each of which gets an entry in the answer."""
 MAX_NAMELESS: Final = 1_000
-"""Instances and parts that do not even say which they are."""
+"""Instances and parts without an identifier."""
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(slots=True)
 class Pending:
-    """An instance that is known by its metadata: a DICOM JSON object, and the URIs of its bulk data."""
+    """An instance known by its metadata: a DICOM JSON object, and the URIs of its bulk data."""
 
     model: bytes
     sop_class_uid: str
     sop_uid: str
     uris: dict[str, str]
-    """As they stand in the metadata, to what they are as absolute ones."""
-    receipt: Receipt = field(default_factory=Receipt)
+    """URIs as in the metadata, to absolute ones."""
+    result: InstanceResult = field(default_factory=InstanceResult)
 
 
 def read_json(document: bytes) -> list[Pending | DataSetError]:
-    """An array of instances, or one alone; an error in the place of one that is none. DataSetError for no JSON.
+    """Parse an array of instances, or a single one; an invalid instance becomes an error in its place. Blocks.
 
-    Blocks. One instance is decoded at a time: all at once, 64 MiB of JSON could become gigabytes.
+    One instance is decoded at a time: all at once, 64 MiB of JSON could become gigabytes. Raises DataSetError for
+    invalid JSON.
     """
     found: list[Pending | DataSetError] = []
     nameless = 0
@@ -57,26 +57,28 @@ def read_json(document: bytes) -> list[Pending | DataSetError]:
             found.append(pending)
             nameless += isinstance(pending, DataSetError) or not pending.sop_uid
             if len(found) > MAX_INSTANCES or nameless > MAX_NAMELESS:
-                raise DataSetError("the metadata are of more instances than are taken")
+                raise DataSetError("the metadata have more instances than are allowed")
             at = _past_blanks(text, at)
             if not is_array:
                 break
             if text.startswith(",", at):
                 at += 1
             elif not text.startswith("]", at):
-                raise DataSetError("the metadata are not JSON: the array does not go on")
+                raise DataSetError("the metadata are not JSON: the array is malformed")
     except (ValueError, RecursionError) as error:
         raise DataSetError(f"the metadata are not JSON: {error}") from None
     return found
 
 
 def read_xml(document: bytes) -> list[Pending | DataSetError]:
-    """A document of one instance. Blocks. DataSetError."""
+    """Parse an XML document of one instance. Blocks. Raises DataSetError."""
     model = from_xml(document)
-    return [_pending(model, msgspec.json.encode(model))]
+    return [_pending(model, encode_model(model))]
 
 
 def _pending(model: Any, encoded: bytes) -> Pending | DataSetError:
+    if not isinstance(model, dict):
+        return DataSetError("an instance in the metadata is not a JSON object")
     try:
         uris = dict.fromkeys(sorted(bulk_uris(model)), "")
     except DataSetError as error:
@@ -96,7 +98,7 @@ def _past_blanks(text: str, at: int) -> int:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_number)

@@ -1,49 +1,61 @@
 """WADO-RS, the retrieve transaction (PS3.18 §10.4), for whole instances: DICOM files, alone, in multipart or a zip.
 
-Here live which of these an answer is, and its transfer syntax. Finding, opening and reading are in
-`archive/retrieve.py`; metadata, bulk data and frames stand beside this file.
+The choice of one of these, and of the transfer syntax, are here. `retrieve/retrieval.py` finds, opens and reads;
+metadata, bulk data and frames are in the files beside this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+import logging
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import hdrs, web
 
-from gateway.archive.retrieve import EXPLICIT_VR_LITTLE_ENDIAN, Choose, Retrieval, obtainable
-from gateway.errors import StorageError
+from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from gateway.errors import DataSetError
+from gateway.http.multipart_writer import MULTIPART, Multipart
 from gateway.index.locate import Located
-from gateway.index.selection import Selection, outline
-from gateway.storage.store import StoredObject
+from gateway.index.selection import outline
+from gateway.retrieve.opened import Content
+from gateway.retrieve.retrieval import (
+    Choose,
+    MayComeAsStored,
+    Retrieval,
+    obtainable,
+)
 from gateway.web.accept import MediaRange, listed, wanted
 from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.multipart import MULTIPART, Multipart
 from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page
 from gateway.web.dicomweb.zipped import ZIP, zipped
 from gateway.web.errors import NotAcceptable
+from gateway.web.route import ACCEPT, INSTANCE, SERIES, STUDY, Route
+from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
+
+log = logging.getLogger(__name__)
 
 DICOM = "application/dicom"
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """One way to answer that the client takes: `transfer_syntax` is a UID, or `*` for whatever is stored."""
+    """One acceptable form of the answer: `transfer_syntax` is a UID, or `*` for the stored one."""
 
     media_type: str
     """MULTIPART, DICOM or ZIP."""
     transfer_syntax: str
     default: bool = False
-    """The client has named no transfer syntax."""
+    """Whether the client named no transfer syntax."""
     quality: float = 1.0
 
     def obtain(self, stored: str) -> str | None:
-        """The transfer syntax an instance stored in `stored` would be sent in; None where it cannot be.
+        """The transfer syntax for sending an instance stored in `stored`; None if it cannot be sent.
 
-        What cannot be decoded comes as it is stored, where the client has not ruled it out (§8.7.3.5.1: "unless the
+        An instance that cannot be decoded is sent as stored, unless the client excluded that (§8.7.3.5.1: "unless the
         origin server has only access to the pixel data in lossy compressed form").
         """
         if self.transfer_syntax == "*":
@@ -54,16 +66,16 @@ class Representation:
 
 
 def representations(ranges: list[MediaRange], *, single: bool) -> list[Representation]:
-    """What of an Accept header can be had for instances, in the client's order.
+    """The available forms of instances for an Accept header, in the client's order of preference.
 
     Without a transfer-syntax parameter it is Explicit VR Little Endian (PS3.18 §8.7.3.5.1), in a zip the stored one.
-    `single`: the resource is one instance, which may come without multipart. Raises NotAcceptable when there is
-    nothing.
+    `single`: the resource is one instance, which may be sent without multipart. Raises NotAcceptable when there is
+    none.
     """
     found = []
     for media_range in ranges:
         named = media_range.parameters.get("transfer-syntax")
-        syntax = named or EXPLICIT_VR_LITTLE_ENDIAN
+        syntax = named or EXPLICIT_VR_LITTLE_ENDIAN.uid
         if media_range.covers(MULTIPART):
             if media_range.parameters.get("type", DICOM).lower() in (DICOM, "application/*", "*/*"):
                 found.append(Representation(MULTIPART, syntax, not named, media_range.quality))
@@ -73,83 +85,138 @@ def representations(ranges: list[MediaRange], *, single: bool) -> list[Represent
             found.append(Representation(ZIP, named or "*", quality=media_range.quality))
     if not found:
         kinds = [f'{MULTIPART}; type="{DICOM}"; transfer-syntax=*', *[f"{DICOM}; transfer-syntax=*"] * single, ZIP]
-        raise NotAcceptable(f"this resource can be had as {listed(kinds)}")
+        raise NotAcceptable(f"this resource is available as {listed(kinds)}")
     return found
 
 
-def chooser(wishes: list[Representation]) -> Choose:
-    """The transfer syntax to send for a stored one. Raises NotAcceptable that says what there is."""
+def chooser(options: list[Representation]) -> Choose:
+    """A chooser of the transfer syntax to send. Raises NotAcceptable, which lists the alternatives."""
 
     def select(stored: str) -> str:
-        for wish in wishes:
-            uid = wish.obtain(stored)
+        for option in options:
+            uid = option.obtain(stored)
             if uid is not None:
                 return uid
         raise NotAcceptable(
-            f"not available in {listed(w.transfer_syntax for w in wishes)}; "
-            f"stored as {stored}, which transfer-syntax={stored} or transfer-syntax=* asks for"
+            f"not available in {listed(w.transfer_syntax for w in options)}; "
+            f"stored as {stored}: use transfer-syntax={stored} or transfer-syntax=*"
         )
 
     return select
 
 
-def agreed(wishes: list[Representation], stored: set[str]) -> list[Representation]:
-    """The wishes to go by for instances stored in these transfer syntaxes: one for all of them where one serves.
+def may_come_as_stored(options: list[Representation]) -> MayComeAsStored:
+    """Whether any of the options accepts an instance as stored, should its pixels turn out to be broken."""
+    return lambda stored: any(option.default or option.transfer_syntax in ("*", stored) for option in options)
 
-    Of those that the client likes as much as its first, what need not be converted comes first. Raises NotAcceptable
-    where an instance cannot be had: half a study is never sent as a whole one.
+
+def agreed(options: list[Representation], stored: set[str]) -> list[Representation]:
+    """The options for instances stored in these transfer syntaxes: a single one, if one serves them all.
+
+    Of the options that the client prefers equally, one without transcoding comes first. Raises NotAcceptable when an
+    instance cannot be sent: half a study is never sent as a whole one.
     """
-    best = [wish for wish in wishes if (wish.media_type, wish.quality) == (wishes[0].media_type, wishes[0].quality)]
-    for wish in sorted(best, key=lambda wish: any(wish.obtain(uid) != uid for uid in stored)) + wishes:
-        if all(wish.obtain(uid) is not None for uid in stored):
-            return [wish]
-    wishes = [wish for wish in wishes if wish.media_type == wishes[0].media_type]
-    select = chooser(wishes)
+    best = [
+        option
+        for option in options
+        if (option.media_type, option.quality) == (options[0].media_type, options[0].quality)
+    ]
+    for option in sorted(best, key=lambda option: any(option.obtain(uid) != uid for uid in stored)) + options:
+        if all(option.obtain(uid) is not None for uid in stored):
+            return [option]
+    options = [option for option in options if option.media_type == options[0].media_type]
+    select = chooser(options)
     for uid in sorted(stored):
         select(uid)
-    return wishes
+    return options
 
 
 async def instances(request: web.Request) -> web.StreamResponse:
     """The study, series or instance of the path as DICOM files."""
     target = Target.of(request)
     retrieval = request.app[RETRIEVAL]
-    wishes = representations(wanted(request), single=target.instance is not None)
+    options = representations(wanted(request), single=target.instance is not None)
     rows = await first_page(retrieval, target)
     if target.instance is None:
-        parents = Selection(studies=(target.study,), series=(target.series,) if target.series else ())
-        stored = {group.transfer_syntax_uid for group in await outline(request.app[CONTEXT].database, parents)}
+        groups = await outline(request.app[CONTEXT].database, target.selection)
+        stored = {group.transfer_syntax_uid for group in groups}
     else:
         stored = {row.transfer_syntax_uid for row in rows}
-    wishes = agreed(wishes, stored)
-    select, kind = chooser(wishes), wishes[0].media_type
+    best = agreed(options, stored)
+    kind = best[0].media_type
+    options = [option for option in options if option.media_type == kind]
     if kind == DICOM:
-        return await send_file(request, rows[0], select)
-    located = each(retrieval, rows, target)
+        return await send_file(request, rows[0], best, options)
+    body = Multipart(DICOM)
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type, **ATTACHMENT})
     if kind == ZIP:
         name = f"{target.instance or target.series or target.study}.zip"
-        headers = {hdrs.CONTENT_TYPE: ZIP, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{_plain(name)}"'}
-        return await stream(request, web.StreamResponse(headers=headers), zipped(retrieval, located, select))
-    body = Multipart(DICOM)
-    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: body.content_type})
-    return await stream(request, response, _multipart(retrieval, located, select, body))
+        response.headers[hdrs.CONTENT_TYPE] = ZIP
+        response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{_plain(name)}"'
+    contents = _contents(retrieval, each(retrieval, rows, target), best, options, response)
+    return await stream(request, response, zipped(retrieval, contents) if kind == ZIP else _multipart(contents, body))
 
 
-async def send_file(request: web.Request, located: Located, select: Choose) -> web.StreamResponse:
-    """One instance as a DICOM file: as it is stored in ranges too."""
-    retrieval = request.app[RETRIEVAL]
+async def _contents(
+    retrieval: Retrieval,
+    located: AsyncGenerator[Located, None],
+    best: list[Representation],
+    options: list[Representation],
+    response: web.StreamResponse,
+) -> AsyncGenerator[Content, None]:
+    """Yield the opened instances, without those whose pixels cannot be sent in an acceptable form.
+
+    "Every instance that can be converted" is sent, and the status is 206 (Partial Content) if an omission is known
+    before the status has been sent (PS3.18-2017 §6.5.1.2, §10.4.3). Raises NotAcceptable when none can be sent.
+    """
+    reasons: list[NotAcceptable] = []
+
+    def leave_out(one: Located, error: DataSetError) -> None:
+        log.warning("instance %s is omitted from an answer: %s", one.sop_uid, error)
+        if not reasons:
+            reasons.append(_not_convertible(one, error))
+        if not response.prepared:
+            response.set_status(206)
+
+    sent = False
+    opened = retrieval.opened(located, chooser(best), may_come_as_stored(options), leave_out)
+    async with aclosing(opened) as contents:
+        async for content in contents:
+            sent = True
+            yield content
+    if not sent and reasons:
+        raise reasons[0]
+
+
+def _not_convertible(located: Located, error: DataSetError) -> NotAcceptable:
+    stored = located.transfer_syntax_uid
+    return NotAcceptable(
+        f"instance {located.sop_uid} cannot be transcoded: {error}; "
+        f"it is available as stored with transfer-syntax={stored} or transfer-syntax=*"
+    )
+
+
+async def send_file(
+    request: web.Request, located: Located, best: list[Representation], options: list[Representation]
+) -> web.StreamResponse:
+    """Send one instance as a DICOM file, as stored also in ranges. `best` of `options` are tried first."""
+    retrieval, select = request.app[RETRIEVAL], chooser(best)
     uid = select(located.transfer_syntax_uid)
-    content_type = f"{DICOM}; transfer-syntax={uid}"
     if uid != located.transfer_syntax_uid:
-        content = await retrieval.open(located, select)
-        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
+        try:
+            content = await retrieval.open(located, select, may_come_as_stored(options))
+        except DataSetError as error:
+            raise _not_convertible(located, error) from error
+        content_type = f"{DICOM}; transfer-syntax={content.transfer_syntax_uid}"
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT, **ATTACHMENT})
         response.content_length = content.length
         return await stream(request, response, content.chunks())
+    content_type = f"{DICOM}; transfer-syntax={uid}"
     tag = entity_tag("file", located.key, uid)
     if (answer := unchanged(request, tag)) is not None:
         return answer
     response = web.StreamResponse(
-        headers={**validators(tag), hdrs.CONTENT_TYPE: content_type, hdrs.ACCEPT_RANGES: "bytes"}
+        headers={**validators(tag), **ATTACHMENT, hdrs.CONTENT_TYPE: content_type, hdrs.ACCEPT_RANGES: "bytes"}
     )
     start, stop = 0, located.size
     if (part := wanted_range(request, located.size, tag)) is not None:
@@ -157,26 +224,11 @@ async def send_file(request: web.Request, located: Located, select: Choose) -> w
         part.describe(response, located.size)
     else:
         response.content_length = located.size
-
-    def read(stored: StoredObject, found: Located) -> Generator[bytes, None, None]:
-        if found.key != located.key:  # its length, tag and transfer syntax may be others than those that we send
-            raise StorageError(f"instance {located.sop_uid} has been replaced while it was being sent")
-        at = start
-        while at < stop:
-            length = min(retrieval.memory.piece, stop - at)
-            piece = stored.read(at, length)
-            if len(piece) < length:
-                raise StorageError(f"instance {located.sop_uid} ends before its {located.size} bytes")
-            at += length
-            yield piece
-
-    return await stream(request, response, retrieval.pieces(located, read, len))
+    return await stream(request, response, retrieval.span(located, start, stop))
 
 
-async def _multipart(
-    retrieval: Retrieval, located: AsyncGenerator[Located, None], select: Choose, body: Multipart
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(retrieval.opened(located, select)) as contents:
+async def _multipart(opened: AsyncGenerator[Content, None], body: Multipart) -> AsyncGenerator[bytes, None]:
+    async with aclosing(opened) as contents:
         async for content in contents:
             yield body.head(f"{DICOM}; transfer-syntax={content.transfer_syntax_uid}", length=content.length)
             async with aclosing(content.chunks()) as chunks:
@@ -187,5 +239,12 @@ async def _multipart(
 
 
 def _plain(name: str) -> str:
-    """A file name out of a client's UID that is safe in a header."""
+    """A file name made from a client's UID, safe in a header."""
     return "".join(c for c in name if c.isascii() and (c.isalnum() or c in "._-"))[:80]
+
+
+_FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP)
+ROUTES = tuple(
+    Route("GET", path, instances, (ACCEPT,), answers=_FILES, errors=(404, 406, 409), name=name)
+    for path, name in ((INSTANCE, "instance"), (STUDY, "study"), (SERIES, "series"))
+)

@@ -1,1 +1,1 @@
-"""The management API in the manner of Orthanc's REST API: same URIs, same names."""
+"""The management API, with the URIs and names of Orthanc's REST API."""

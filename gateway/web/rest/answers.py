@@ -1,14 +1,28 @@
-"""How the management API writes JSON: indented, for people with curl, in UTF-8; and reads numbers."""
+"""JSON answers of the management API, indented for people with curl, in UTF-8; and numbers and flags in its queries."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-_COLLECTIONS = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
+from gateway.dicom.levels import Level
+from gateway.errors import BadRequest
+from gateway.web.errors import error_answer
+from gateway.web.inputs import whole_number
+from gateway.web.streaming import stream
+
+COLLECTIONS: Final[dict[Level, str]] = {
+    "patient": "patients",
+    "study": "studies",
+    "series": "series",
+    "instance": "instances",
+}
+"""The first segment of the paths of a level's resources."""
+_BY_NAME: Final = {level.capitalize(): collection for level, collection in COLLECTIONS.items()}
 
 
 def json_answer(value: Any) -> web.Response:
@@ -16,17 +30,68 @@ def json_answer(value: Any) -> web.Response:
     return web.Response(body=text, content_type="application/json", charset="utf-8")
 
 
+async def json_list(request: web.Request, pages: AsyncIterator[list[Any]]) -> web.StreamResponse:
+    """A list that comes in pages. One of many pages is sent as they come: it takes no more memory than two of them.
+
+    Raises what makes the first page impossible.
+    """
+    first: list[Any] = await anext(pages, [])
+    second: list[Any] = await anext(pages, [])
+    if not second:
+        return json_answer(first)
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    return await stream(request, response, _list_chunks(first, second, pages))
+
+
+async def _list_chunks(
+    first: list[Any], second: list[Any], pages: AsyncIterator[list[Any]]
+) -> AsyncGenerator[bytes, None]:
+    yield b"[" + _members(first)
+    yield b"," + _members(second)
+    async for page in pages:
+        if page:
+            yield b"," + _members(page)
+    yield b"\n]\n"
+
+
+def _members(page: list[Any]) -> bytes:
+    """The text of a list without its brackets."""
+    return msgspec.json.format(msgspec.json.encode(page), indent=3)[1:-2]
+
+
+def unknown(request: web.Request) -> web.Response:
+    """The answer where there is no such resource."""
+    return error_answer(request, 404, "there is no such resource; lists such as /studies have the identifiers")
+
+
 def place(level: str, public_id: str) -> str:
-    """Orthanc's path of a resource; `level` is its word: Patient, Study, Series or Instance."""
-    return f"/{_COLLECTIONS[level]}/{public_id}"
+    """Orthanc's path of a resource; `level` is Patient, Study, Series or Instance."""
+    return f"/{_BY_NAME[level]}/{public_id}"
+
+
+def reference(collection: str, identifier: str | int) -> dict[str, str]:
+    """How Orthanc names what a request has made: its identifier, and its path below a collection."""
+    return {"ID": str(identifier), "Path": f"/{collection}/{identifier}"}
 
 
 def timestamp(at: float) -> str:
-    """Seconds since 1970 as Orthanc writes a moment, in UTC: `20261122T093000`."""
+    """A time (seconds since 1970) in Orthanc's format, in UTC: `20261122T093000`."""
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y%m%dT%H%M%S")
 
 
+def flag(request: web.Request, name: str, default: bool = False) -> bool:
+    """A truth value of the query: `?expand`, `?expand=1` and `?expand=true` are true. BadRequest for what is none."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.lower() in ("", "1", "true"):
+        return True
+    if text.lower() in ("0", "false"):
+        return False
+    raise BadRequest(f"{name}: {text[:80]!r} is neither true nor false")
+
+
 def number(request: web.Request, name: str, default: int) -> int:
-    """A parameter of the query; what is no number counts as not given."""
-    text = request.query.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+    """A numeric parameter of the query; `default` if it is missing or not a number."""
+    found = whole_number(request.query.get(name, ""))
+    return default if found is None else found

@@ -1,50 +1,53 @@
-"""/destinations, /deliveries, /trace: where things go, how it stands with that, and what a person may do about it."""
+"""/destinations, /deliveries, /trace: destinations, the state of deliveries, and the actions of a user on them."""
 
 from __future__ import annotations
 
 import functools
 import time
-from typing import Any, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 from aiohttp import web
 
-from gateway.archive.deliveries.control import STATES, Action, Deliveries, DestinationStatus, Selection
-from gateway.archive.deliveries.story import InstanceStory, StudyStory, tell
-from gateway.archive.deliveries.table import Delivery, State
 from gateway.errors import BadRequest, NotFound
+from gateway.forwarding.control import STATES, Action, Deliveries, DestinationStatus, Selection
+from gateway.forwarding.table import Delivery, State
+from gateway.forwarding.trace import InstanceTrace, StudyTrace, find_trace
+from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
+from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
+from gateway.web.route import COUNT, EXPAND, Parameter, Route, at_least, one_of
 
 DELIVERIES: web.AppKey[Deliveries] = web.AppKey("deliveries", Deliveries)
-_MOST = 1000
-_MAX_BODY = 64 << 10
+_MAX_LIMIT = 1000
 
 
 async def destinations(request: web.Request) -> web.Response:
-    """Destinations: their names; with `expand`, how it stands with each."""
+    """Destinations: their names; with `expand`, the state of each."""
     found = await request.app[DELIVERIES].destinations()
-    return json_answer([_destination(each) if "expand" in request.query else each.name for each in found])
+    expanded = "expand" in request.query
+    return json_answer([_destination(each) if expanded else each.name for each in found])
 
 
 async def destination(request: web.Request) -> web.Response:
-    """One destination."""
+    """The state of one destination."""
     return json_answer(_destination(await _status(request)))
 
 
 async def queue(request: web.Request) -> web.Response:
-    """What waits for a destination, in the order in which it will go; `state`: waiting, sending or held."""
+    """The queue of a destination, in the order of sending; `state`: waiting, sending or held."""
     name, state = (await _status(request)).name, _state(request.query.get("state", "waiting"))
     if state not in ("waiting", "sending", "held"):
         raise BadRequest(f"state: {state!r} is not in the queue; ask /deliveries for it")
-    found = await request.app[DELIVERIES].queue(name, state, limit=min(number(request, "limit", 100), _MOST))
+    found = await request.app[DELIVERIES].queue(name, state, limit=min(number(request, "limit", 100), _MAX_LIMIT))
     return json_answer([as_json(each) for each in found])
 
 
 async def rates(request: web.Request) -> web.Response:
-    """What ended in the last `hours` (24), counted in stretches of `minutes` (10), by destination and outcome."""
+    """Deliveries ended in the last `hours` (24), counted per interval of `minutes` (10), by destination and outcome."""
     hours, minutes = min(number(request, "hours", 24), 24 * 31), max(1, number(request, "minutes", 10))
-    found = await request.app[DELIVERIES].rates(time.time() - hours * 3600.0, minutes * 60.0)
+    found = await request.app[DELIVERIES].rates(time.time() - hours * 3600.0, minutes * 60)
     return json_answer(
         [
             {
@@ -60,30 +63,30 @@ async def rates(request: web.Request) -> web.Response:
 
 
 async def hold(request: web.Request) -> web.Response:
-    """Send nothing more to a destination until it is released."""
+    """Hold a destination: nothing is sent to it until it is released."""
     await request.app[DELIVERIES].hold_destination(request.match_info["name"])
     return json_answer({})
 
 
 async def release(request: web.Request) -> web.Response:
-    """Go on sending to a destination at once, whether it was held or paused."""
+    """Release a destination that is held or paused: sending continues at once."""
     await request.app[DELIVERIES].release_destination(request.match_info["name"])
     return json_answer({})
 
 
 async def prove(request: web.Request) -> web.Response:
-    """Ask a destination whether it has what it has taken of a study, `{"Study": id}`, and send again what it lacks."""
+    """Ask a destination whether it has the instances of a study, `{"Study": id}`, and send missing ones again."""
     status, study = await _status(request), (await _selection(request)).study
     if not study:
         raise BadRequest('name the study: {"Study": id}')
-    await request.app[DELIVERIES].prove(status.name, study)
+    await request.app[DELIVERIES].verify(status.name, study)
     return json_answer({})
 
 
 async def all_deliveries(request: web.Request) -> web.Response:
     """Deliveries, newest first, of a `destination`, `study`, `series` or `instance`, in a `state`.
 
-    `limit`, and `before` (as the last answer says it) to go on.
+    `limit` sets the size of a page; `before`, from the previous answer, requests the next page.
     """
     query = request.query
     chosen = Selection(
@@ -94,13 +97,13 @@ async def all_deliveries(request: web.Request) -> web.Response:
         _state(query["state"]) if query.get("state") else "",
     )
     page = await request.app[DELIVERIES].page(
-        chosen, before=number(request, "before", 2**62), limit=min(number(request, "limit", 100), _MOST)
+        chosen, before=number(request, "before", 2**62), limit=min(number(request, "limit", 100), _MAX_LIMIT)
     )
     return json_answer({"Before": page.before, "Deliveries": [as_json(each) for each in page.deliveries]})
 
 
 async def one(request: web.Request) -> web.Response:
-    """One delivery."""
+    """The state of one delivery."""
     return json_answer(as_json(await request.app[DELIVERIES].get(_number(request))))
 
 
@@ -113,32 +116,28 @@ async def act(request: web.Request, action: Action) -> web.Response:
 
 
 async def act_on_all(request: web.Request, action: Action) -> web.Response:
-    """The same for all deliveries of a `Destination`, `Study`, `Series` or `Instance`, in a `State`, of the body."""
+    """Resend, cancel, hold or release all deliveries of a `Destination`, `Study`, `Series`, `Instance` and `State`."""
     return json_answer({"Count": await request.app[DELIVERIES].act(action, await _selection(request))})
 
 
 async def trace(request: web.Request) -> web.Response:
-    """The story of a `name`: a UID, a public id or an accession number."""
+    """The trace of a `name`: a UID, a public id or an accession number."""
     name = request.query.get("name", "").strip()
     if not name:
         raise BadRequest("name: give a UID, an identifier or an accession number")
-    story = await tell(request.app[CONTEXT].database, name)
-    if not story.studies and not story.instances:
+    trace = await find_trace(request.app[CONTEXT].database, name)
+    if not trace.studies and not trace.instances:
         raise NotFound(f"nothing here is called {name[:80]}")
     return json_answer(
         {
-            "Instances": [_instance(each) for each in story.instances],
-            "Studies": [_study(each) for each in story.studies],
+            "Instances": [_instance(each) for each in trace.instances],
+            "Studies": [_study(each) for each in trace.studies],
         }
     )
 
 
-ON_ONE = {name: functools.partial(act, action=name) for name in get_args(Action)}
-ON_ALL = {name: functools.partial(act_on_all, action=name) for name in get_args(Action)}
-
-
 def as_json(delivery: Delivery) -> dict[str, Any]:
-    """One delivery. Moments that have not come are empty."""
+    """A delivery in the JSON of the API. Times of events that have not happened are empty."""
     state = delivery.state
     over = state in ("delivered", "refused", "dead", "cancelled")
     return {
@@ -183,13 +182,14 @@ def _destination(status: DestinationStatus) -> dict[str, Any]:
     }
 
 
-def _instance(story: InstanceStory) -> dict[str, Any]:
-    item = story.item
+def _instance(trace: InstanceTrace) -> dict[str, Any]:
+    item = trace.item
     return {
         "CalledAet": item.called_aet,
         "CallingAet": item.calling_aet,
-        "Deliveries": [as_json(each) for each in story.deliveries],
+        "Deliveries": [as_json(each) for each in trace.deliveries],
         "ID": item.instance,
+        "Incomplete": item.lacking,
         "Peer": item.peer,
         "ReceptionTime": timestamp(item.received_at),
         "SOPInstanceUID": item.located.sop_uid,
@@ -201,9 +201,9 @@ def _instance(story: InstanceStory) -> dict[str, Any]:
     }
 
 
-def _study(story: StudyStory) -> dict[str, Any]:
+def _study(trace: StudyTrace) -> dict[str, Any]:
     return {
-        "AccessionNumber": story.accession_number,
+        "AccessionNumber": trace.accession_number,
         "Deliveries": [
             {
                 "Changes": each.changes,
@@ -213,17 +213,17 @@ def _study(story: StudyStory) -> dict[str, Any]:
                 "Rule": each.rule,
                 "State": each.state.capitalize(),
             }
-            for each in story.summaries
+            for each in trace.summaries
         ],
-        "FirstReception": timestamp(story.first_received),
-        "ID": story.study,
-        "Instances": story.instances,
-        "LastReception": timestamp(story.last_received),
+        "FirstReception": timestamp(trace.first_received),
+        "ID": trace.study,
+        "Instances": trace.instances,
+        "LastReception": timestamp(trace.last_received),
         "Origins": [
             {"CalledAet": called, "CallingAet": calling, "Count": count, "Peer": peer, "Via": via}
-            for via, calling, called, peer, count in story.origins
+            for via, calling, called, peer, count in trace.origins
         ],
-        "StudyInstanceUID": story.study_uid,
+        "StudyInstanceUID": trace.study_uid,
     }
 
 
@@ -244,11 +244,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
 
 
 async def _selection(request: web.Request) -> Selection:
-    data = await request.content.read(_MAX_BODY)
-    try:
-        body = msgspec.json.decode(data or b"{}", type=_Body)
-    except msgspec.DecodeError as error:
-        raise BadRequest(f'the body must be JSON like {{"Destination": "pacs"}}: {error}') from None
+    body = await read_json(request, _Body)
     return Selection(body.destination, body.study, body.series, body.instance, _state(body.state) if body.state else "")
 
 
@@ -260,10 +256,67 @@ def _state(text: str) -> State:
 
 def _number(request: web.Request) -> int:
     text = request.match_info["id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    number = whole_number(text)
+    if number is None:
         raise NotFound(f"there is no delivery {text[:40]}")
-    return int(text)
+    return number
 
 
 def _moment(at: float) -> str:
     return timestamp(at) if at > 0 else ""
+
+
+_LIMIT: Final = Parameter("limit", "Most deliveries", at_least(0, _MAX_LIMIT), "10")
+ROUTES = (
+    Route("GET", "/destinations", destinations, (EXPAND,)),
+    Route("GET", "/destinations/{name}", destination, errors=(404,)),
+    Route(
+        "GET",
+        "/destinations/{name}/queue",
+        queue,
+        (Parameter("state", "Of the deliveries", one_of("waiting", "sending", "held"), "waiting"), _LIMIT),
+        errors=(404,),
+    ),
+    Route("POST", "/destinations/{name}/hold", hold, errors=(404,)),
+    Route("POST", "/destinations/{name}/release", release, errors=(404,)),
+    Route("POST", "/destinations/{name}/prove", prove, body=(JSON,), errors=(404,)),
+    Route(
+        "GET",
+        "/deliveries",
+        all_deliveries,
+        (
+            Parameter("destination", "Name of a destination"),
+            Parameter("study", "Public id"),
+            Parameter("series", "Public id"),
+            Parameter("instance", "Public id"),
+            Parameter("state", "How they stand", one_of(*STATES), STATES[0]),
+            Parameter("before", "Only deliveries before this one", COUNT, "1000"),
+            _LIMIT,
+        ),
+    ),
+    Route(
+        "GET",
+        "/deliveries/rates",
+        rates,
+        (
+            Parameter("hours", "How far back", at_least(0, 24 * 31), "24"),
+            Parameter("minutes", "Length of a stretch", at_least(1), "10"),
+        ),
+    ),
+    Route("GET", "/deliveries/{id}", one, errors=(404,)),
+    *(
+        Route("POST", f"/deliveries/{action}", functools.partial(act_on_all, action=action), body=(JSON,))
+        for action in get_args(Action)
+    ),
+    *(
+        Route("POST", f"/deliveries/{{id}}/{action}", functools.partial(act, action=action), errors=(404,))
+        for action in get_args(Action)
+    ),
+    Route(
+        "GET",
+        "/trace",
+        trace,
+        (Parameter("name", "A UID, a public id or an accession number", required=True),),
+        errors=(404,),
+    ),
+)

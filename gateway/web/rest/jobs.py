@@ -1,4 +1,4 @@
-"""/jobs: durable work, in Orthanc's shape, and what a person may do about it."""
+"""/jobs: durable jobs in Orthanc's JSON, and the actions of a user on them."""
 
 from __future__ import annotations
 
@@ -13,70 +13,101 @@ from gateway.errors import BadRequest, NotFound
 from gateway.jobs import table
 from gateway.jobs.table import Job
 from gateway.web.context import CONTEXT
+from gateway.web.errors import CANCELLED, NETWORK
+from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
+from gateway.web.route import EXPAND, PAGE, Route
 
 _STATES = {"running": "Running", "held": "Paused", "done": "Success", "failed": "Failure", "cancelled": "Failure"}
-_MOST = 1000
+_MAX_LIMIT = 1000
 _LONG = 200
-"""Characters of a member of the payload, past which it is left out: a data set, most likely."""
+"""Characters past which a member of the payload is omitted: most likely a data set."""
 
 
 async def all_jobs(request: web.Request) -> web.Response:
-    """Jobs: their ids, newest first; with `expand`, all of them. `limit`, and `before` (an id) to go on."""
-    limit = min(number(request, "limit", 100), _MOST)
+    """Jobs: their ids, newest first; with `expand`, whole. `limit` is the page size, `before` an id to start at."""
+    limit = min(number(request, "limit", 100), _MAX_LIMIT)
     database = request.app[CONTEXT].database
     jobs = await table.list_jobs(database, before=number(request, "before", 2**62), limit=limit)
-    return json_answer([as_json(job) if "expand" in request.query else str(job.id) for job in jobs])
+    expanded = "expand" in request.query
+    return json_answer([as_json(job) if expanded else str(job.id) for job in jobs])
 
 
 async def one(request: web.Request) -> web.Response:
-    """One job."""
+    """The state of one job."""
     return json_answer(as_json(await _get(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Let a job be: it fails, and is not tried again."""
+    """Cancel a job: it fails, and is not tried again."""
     return await _act(request, lambda job: table.cancel_job(job.id, time.time()))
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Let a job wait until it is resumed."""
+    """Pause a job until it is resumed."""
     return await _act(request, lambda job: table.hold_job(job.id))
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Let a job go on; where it waits for its next attempt, that is made now."""
+    """Resume a job; if it waits for its next attempt, that is made now."""
     return await _act(request, lambda job: table.release_job(job.id, time.time()))
 
 
 async def resubmit(request: web.Request) -> web.Response:
-    """Try a job again that has failed or was cancelled, with all its attempts before it."""
-    return await _act(request, lambda job: table.release_job(job.id, time.time()))
+    """Retry a job that has failed or was cancelled, from its beginning, with all its attempts again."""
+    return await _act(request, lambda job: table.resubmit_job(job.id, time.time()))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Delete a job that is over."""
+    return await _act(request, lambda job: table.remove_job(job.id))
 
 
 def as_json(job: Job) -> dict[str, Any]:
-    """Orthanc's members, and what it has no member for: `Attempts`, `Due`, `Lane`."""
+    """A job with Orthanc's members, and with `Attempts`, `Due` and `Lane`, which Orthanc does not have."""
     state = _STATES.get(job.state) or ("Retry" if job.attempts else "Pending")
-    return {
+    progress = job.progress
+    code, description = _error(job)
+    shown = {
         "Attempts": job.attempts,
         "CompletionTime": timestamp(job.finished_at) if job.finished_at else "",
-        "Content": {name: value for name, value in job.payload.items() if len(str(value)) <= _LONG},
+        "Content": progress.content if progress is not None else _payload(job),
         "CreationTime": timestamp(job.created_at),
         "Due": timestamp(job.due_at),
-        "ErrorCode": 0 if not job.error else -1,
-        "ErrorDescription": "cancelled" if job.state == "cancelled" else job.error or "Success",
+        "EffectiveRuntime": round(max(0.0, job.finished_at - job.created_at), 3) if job.finished_at else 0.0,
+        "ErrorCode": code,
+        "ErrorDescription": description,
+        "ErrorDetails": job.error,
         "ID": str(job.id),
-        "Lane": job.lane,
+        "Lane": job.queue,
         "Priority": job.priority,
-        "Progress": 100 if job.state == "done" else 0,
+        "Progress": 100 if job.state == "done" else progress.percent if progress is not None else 0,
         "State": state,
+        "Timestamp": timestamp(time.time()),
         "Type": job.kind,
     }
+    if progress is not None and progress.error_payload and job.state == "failed":
+        shown["ErrorPayload"] = progress.error_payload
+    if (user_data := job.payload.get("user_data")) is not None:
+        shown["UserData"] = user_data
+    return shown
+
+
+def _payload(job: Job) -> dict[str, Any]:
+    return {name: value for name, value in job.payload.items() if len(str(value)) <= _LONG}
+
+
+def _error(job: Job) -> tuple[int, str]:
+    """Orthanc's number, and words, for the kinds that Orthanc has too; for our own the reason in words."""
+    if job.progress is not None:
+        return {"cancelled": CANCELLED, "failed": NETWORK}.get(job.state, (0, "Success"))
+    return -1 if job.error else 0, "cancelled" if job.state == "cancelled" else job.error or "Success"
 
 
 async def _get(request: web.Request) -> Job:
     text = request.match_info["id"]
-    job = await table.get_job(request.app[CONTEXT].database, int(text)) if text.isdigit() and len(text) < 19 else None
+    number = whole_number(text)
+    job = await table.get_job(request.app[CONTEXT].database, number) if number is not None else None
     if job is None:
         raise NotFound(f"there is no job {text[:40]}")
     return job
@@ -86,5 +117,16 @@ async def _act(request: web.Request, script: Callable[[Job], Script[bool]]) -> w
     job, context = await _get(request), request.app[CONTEXT]
     if not await context.database.write(lambda: script(job)):
         raise BadRequest(f"job {job.id} is {job.state}")
-    context.wake()
+    context.use_cases.wake()
     return json_answer({})
+
+
+ROUTES = (
+    Route("GET", "/jobs", all_jobs, (*PAGE, EXPAND)),
+    Route("GET", "/jobs/{id}", one, errors=(404,)),
+    Route("DELETE", "/jobs/{id}", remove, errors=(404,)),
+    *(
+        Route("POST", f"/jobs/{{id}}/{action.__name__}", action, errors=(404,))
+        for action in (cancel, pause, resume, resubmit)
+    ),
+)

@@ -1,5 +1,4 @@
-"""/mpps: performed procedure steps that modalities have reported, and where they were sent on to. Ours, in the style
-of Orthanc's API."""
+"""/mpps: performed procedure steps of modalities, and their forwarding. Orthanc has no such routes."""
 
 from __future__ import annotations
 
@@ -7,27 +6,29 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.archive.performed import PerformedSteps, Step
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.rest.jobs import as_json as job_as_json
 from gateway.web.rest.tags import to_tags
+from gateway.web.route import EXPAND, PAGE, Route
+from gateway.workflow.performed_steps import PerformedSteps, Step
 
 STEPS: web.AppKey[PerformedSteps] = web.AppKey("steps", PerformedSteps)
-_MOST = 1000
+_MAX_LIMIT = 1000
 
 
 async def all_steps(request: web.Request) -> web.Response:
-    """Performed procedure steps: their SOP Instance UIDs, newest first; with `expand`, all of them.
+    """Performed procedure steps: their SOP Instance UIDs, newest first; with `expand`, the whole steps.
 
-    `limit`, and `before` (a `Number`) to go on.
+    `limit` is the size of a page; `before` (a `Number`) requests the next page.
     """
-    limit = min(number(request, "limit", 100), _MOST)
+    limit = min(number(request, "limit", 100), _MAX_LIMIT)
     steps = await request.app[STEPS].page(before=number(request, "before", 2**62), limit=limit)
-    return json_answer([_as_json(step) if "expand" in request.query else step.uid for step in steps])
+    expanded = "expand" in request.query
+    return json_answer([_as_json(step) if expanded else step.uid for step in steps])
 
 
 async def one(request: web.Request) -> web.Response:
-    """One performed procedure step."""
+    """One performed procedure step, and its forwards."""
     steps = request.app[STEPS]
     step = await steps.get(request.match_info["uid"])
     forwards = await steps.forwards(step.uid)
@@ -37,7 +38,7 @@ async def one(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Forget a step."""
+    """Delete a step."""
     await request.app[STEPS].remove(request.match_info["uid"])
     return json_answer({})
 
@@ -53,3 +54,10 @@ def _as_json(step: Step) -> dict[str, Any]:
         "Status": step.state,
         "Tags": to_tags(step.data_set),
     }
+
+
+ROUTES = (
+    Route("GET", "/mpps", all_steps, (*PAGE, EXPAND)),
+    Route("GET", "/mpps/{uid}", one, errors=(404,)),
+    Route("DELETE", "/mpps/{uid}", remove, errors=(404,)),
+)

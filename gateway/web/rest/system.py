@@ -1,6 +1,6 @@
-"""What this gateway is and holds, and who is connected: /system, /statistics, /associations.
+"""The state of the gateway: /system, /statistics, /associations.
 
-The first two answer as Orthanc does. /associations is ours, in the same style.
+/system and /statistics answer as Orthanc does. Orthanc has no /associations.
 """
 
 from __future__ import annotations
@@ -11,37 +11,65 @@ from gateway import __version__
 from gateway.index.summary import statistics as read_statistics
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
+from gateway.web.rest.names import MAIN_TAGS, tag_text
+from gateway.web.route import Route
 
-_API_VERSION = 16
-"""The version of Orthanc's REST API (1.10.1) whose shapes these are."""
+_ORTHANC_VERSION, _API_VERSION = "1.10.1", 16
+"""The version of Orthanc whose whole REST API clients may count on as far as it is here; by these they choose their
+calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
 _DATABASE_VERSION = 6
 
 
 async def system(request: web.Request) -> web.Response:
-    """What this gateway is called, and where it listens."""
+    """The name of the gateway, and the ports on which it listens."""
     context = request.app[CONTEXT]
     settings = context.settings()
-    dicom_port, http_port = context.ports()
+    dicom_port, http_port = context.ports
     return json_answer(
         {
             "ApiVersion": _API_VERSION,
+            "Capabilities": {
+                "HasExtendedChanges": False,
+                "HasExtendedFind": True,
+                "HasKeyValueStores": False,
+                "HasQueues": False,
+                "HasReserveQueueValue": False,
+            },
             "CheckRevisions": False,
             "DatabaseBackendPlugin": None,
+            "DatabaseServerIdentifier": "",
             "DatabaseVersion": _DATABASE_VERSION,
             "DicomAet": settings.dicom.aet,
+            "DicomDefaultRetrieveMethod": "C-MOVE",
             "DicomPort": dicom_port,
+            "GatewayVersion": __version__,
+            "HasLabels": True,
             "HttpPort": http_port,
+            "IngestTranscoding": "",
             "IsHttpServerSecure": bool(settings.http.certificate or settings.http.users),
+            "MainDicomTags": {
+                level.capitalize(): ";".join(map(tag_text, sorted(tags))) for level, tags in MAIN_TAGS.items()
+            },
+            "MaximumPatientCount": 0,
+            "MaximumStorageMode": "Reject",
+            "MaximumStorageSize": 0,
             "Name": settings.dicom.aet,
-            "PluginsEnabled": False,
+            "OverwriteInstances": settings.storage.duplicates == "overwrite",
+            "OverwriteInstancesMode": "IfChanged" if settings.storage.duplicates == "overwrite" else "Never",
+            "PatientLevelEnabled": True,
+            "PluginsEnabled": True,
+            "ReadOnly": False,
             "StorageAreaPlugin": None,
-            "Version": __version__,
+            "StorageCompression": False,
+            "StoreMD5ForAttachments": False,
+            "UserMetadata": {},
+            "Version": _ORTHANC_VERSION,
         }
     )
 
 
 async def statistics(request: web.Request) -> web.Response:
-    """How much there is. Sizes are those of the files; they are not compressed, so both are the same."""
+    """The number of resources and their sizes on disk; files are not compressed, so both sizes are equal."""
     found = await read_statistics(request.app[CONTEXT].database)
     return json_answer(
         {
@@ -58,7 +86,7 @@ async def statistics(request: web.Request) -> web.Response:
 
 
 async def associations(request: web.Request) -> web.Response:
-    """Who is connected over DICOM now. `Since` in seconds since 1970, `Bytes` of data sets."""
+    """The open DICOM associations. `Since` is in seconds since 1970; `Bytes` are those of data sets."""
     return json_answer(
         [
             {
@@ -74,3 +102,10 @@ async def associations(request: web.Request) -> web.Response:
             for each in request.app[CONTEXT].associations()
         ]
     )
+
+
+ROUTES = (
+    Route("GET", "/system", system, name="system"),
+    Route("GET", "/statistics", statistics),
+    Route("GET", "/associations", associations),
+)

@@ -1,4 +1,4 @@
-"""/worklists: the items of the modality worklist, in the manner of Orthanc's plugin of that name."""
+"""/worklists: the items of the modality worklist, with the routes of Orthanc's worklist plugin."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.archive.worklist import Item, Worklists
+from gateway.web.accept import DICOM_JSON, JSON
 from gateway.web.rest.answers import json_answer, timestamp
 from gateway.web.rest.tags import read_data_set, to_tags
+from gateway.web.route import EXPAND, Route
+from gateway.workflow.worklist import Item, Worklists
 
 WORKLISTS: web.AppKey[Worklists] = web.AppKey("worklists", Worklists)
 
 
 async def all_items(request: web.Request) -> web.Response:
-    """Worklist items: their ids; with `expand`, all of them."""
+    """Worklist items: their ids; with `expand`, the whole items."""
     items = [item async for item in request.app[WORKLISTS].items()]
-    return json_answer([_as_json(item) if "expand" in request.query else item.public_id for item in items])
+    expanded = "expand" in request.query
+    return json_answer([_as_json(item) if expanded else item.public_id for item in items])
 
 
 async def create(request: web.Request) -> web.Response:
-    """Add an item, from `{"Tags": {...}}` or DICOM JSON. A Study Instance UID and the status are made where missing."""
+    """Add an item, from `{"Tags": {...}}` or DICOM JSON. A missing Study Instance UID or status is added."""
     public_id = await request.app[WORKLISTS].create(await read_data_set(request))
     return json_answer({"ID": public_id, "Path": f"{request.path.rpartition('/')[0]}/{public_id}"})
 
@@ -31,13 +34,13 @@ async def one(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Put another item in its place."""
+    """Replace an item."""
     await request.app[WORKLISTS].change(request.match_info["id"], await read_data_set(request))
     return json_answer({})
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Forget an item."""
+    """Delete an item."""
     await request.app[WORKLISTS].remove(request.match_info["id"])
     return json_answer({})
 
@@ -50,3 +53,13 @@ def _as_json(item: Item) -> dict[str, Any]:
         "Source": item.source,
         "Tags": to_tags(item.data_set),
     }
+
+
+ROUTES = (
+    Route("GET", "/worklists", all_items, (EXPAND,)),
+    Route("GET", "/worklists/", all_items, (EXPAND,)),
+    Route("POST", "/worklists/create", create, body=(JSON, DICOM_JSON)),
+    Route("GET", "/worklists/{id}", one, errors=(404,)),
+    Route("PUT", "/worklists/{id}", change, body=(JSON, DICOM_JSON), errors=(404,)),
+    Route("DELETE", "/worklists/{id}", remove, errors=(404,)),
+)

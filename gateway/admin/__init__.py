@@ -1,0 +1,1 @@
+"""Administration of a whole archive: backup, reindex, deletion, de-identification of stored instances."""

@@ -1,0 +1,74 @@
+"""Deletion of patients, studies, series and instances: the only way out of the archive.
+
+An instance under storage commitment is not deleted. Rows are deleted in one transaction, which also checks commitments;
+files are deleted some time later, so that their readers can finish, or at once where the disk is full. A crash in
+between leaves files on the list of garbage.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.database.database import Query, Script
+from gateway.dicom.levels import Level, level_of
+from gateway.errors import NotFound, RetainedByCommitment, SeveralPatients
+from gateway.index.queries.locate import ROWS_BY_PUBLIC_ID, ROWS_BY_UID
+from gateway.index.remove import Removed, remove_resource
+from gateway.ingest.garbage import GRACE_S
+from gateway.ingest.ingest import Ingest
+from gateway.workflow import queries
+
+
+class Removal:
+    """Deletes resources of one archive."""
+
+    def __init__(self, ingest: Ingest, *, clock: Callable[[], float] = time.time) -> None:
+        self._ingest = ingest
+        self._clock = clock
+
+    async def by_public_id(self, level: Level, public_id: str) -> Removed:
+        """Delete the resource with this Orthanc identifier. Raises NotFound, RetainedByCommitment."""
+        return await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,))
+
+    async def by_uid(self, uids: Sequence[str], patient: str = "") -> Removed:
+        """Delete a study, series or instance, named by its UIDs from the study down.
+
+        `patient` is the public id of its patient; without one, a resource that several patients share is not deleted.
+        Raises NotFound, RetainedByCommitment, SeveralPatients.
+        """
+        level = level_of(*uids)
+        return await self._remove(level, ROWS_BY_UID[level], (uids[0], patient, *uids[1:]), uids)
+
+    async def _remove(self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str]) -> Removed:
+        now, ingest = self._clock(), self._ingest
+        full = await ingest.garbage.make_room()
+        delete_at = now if full else now + GRACE_S
+        removed = await ingest.database.write(lambda: _remove(level, query, parameters, names, now, delete_at))
+        ingest.committed(removed.change)
+        if full:
+            await ingest.garbage.collect()
+            await ingest.garbage.hold_reserve()
+        else:
+            ingest.garbage.collect_after(GRACE_S)
+        return removed
+
+
+def _remove(
+    level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], now: float, delete_at: float
+) -> Script[Removed]:
+    rows = yield query, parameters
+    if len(rows) > 1:
+        raise SeveralPatients(names, [patient for _row, patient in rows])
+    for row, *_patient in rows:
+        for uid, until in (yield queries.PROMISED_BELOW[level], (row, now)):
+            day = datetime.datetime.fromtimestamp(until, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+            raise RetainedByCommitment(
+                f"instance {uid} must be kept {'until ' + day if until else 'for now'}, as storage commitment has "
+                "promised; nothing is deleted"
+            )
+        removed = yield from remove_resource(level, row, now, delete_at)
+        if removed is not None:
+            return removed
+    raise NotFound(f"there is no {level} {names[-1]}")

@@ -1,0 +1,122 @@
+"""The rule engine: the deliveries that rules add in the transaction of an instance.
+
+`gateway.routing` decides before the transaction which rules match. A rule about a whole series or study only moves a
+timer here; `stability.py` adds its deliveries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.config import Settings
+from gateway.config.routes import Rule
+from gateway.dicom.encode import DataSet
+from gateway.edit.change_set import ChangeSet
+from gateway.forwarding.outbox import OutboxEntry
+from gateway.forwarding.table import DeliveryTarget
+from gateway.index.record import InstanceRecord
+from gateway.index.store import FileLocation, Origin
+from gateway.ingest.header_scan import INDEX, WantedTags, wanted_tags
+from gateway.routing.conditions import Facts
+from gateway.routing.router import Router
+
+
+class CompiledRules:
+    """The rules and change sets of one settings snapshot, compiled.
+
+    Blocks: reads the files that change sets name. Raises: ConfigurationError with the place of the problem.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.router = Router(settings.rules)
+        self.wanted_tags: WantedTags = wanted_tags(self.router.wanted) if self.router.wanted else INDEX
+        self.change_sets = {name: ChangeSet.build(name, section) for name, section in settings.changes.items()}
+        content = [
+            settings.rules,
+            settings.destinations,
+            {name: each.version for name, each in self.change_sets.items()},
+        ]
+        self.generation = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:12]
+
+    def targets(self, name: str, rule: Rule, calling_aet: str) -> list[DeliveryTarget]:
+        """The targets of a rule for an instance from `calling_aet`, without the destination that is this origin."""
+        return [
+            DeliveryTarget(
+                destination,
+                rule.changes,
+                name,
+                rule.priority + self.settings.destinations[destination].priority,
+                rule.newest_first,
+                self.generation,
+                rule.incomplete == "hold",
+            )
+            for destination in rule.destinations
+            if not self.is_origin(destination, calling_aet)
+        ]
+
+    def is_origin(self, destination: str, calling_aet: str) -> bool:
+        """Whether a destination is the node with this calling AE title."""
+        modality = self.settings.modalities.get(getattr(self.settings.destinations[destination], "modality", ""))
+        return modality is not None and bool(calling_aet) and modality.aet.strip() == calling_aet.strip()
+
+
+class RuleEngine:
+    """Applies the rules of the current settings to each instance."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wake` tells the job runner that a job may be due."""
+        self._settings = settings
+        self._clock = clock
+        self._compiled: CompiledRules | None = None
+        self.wake = wake
+
+    def use(self, compiled: CompiledRules) -> None:
+        """Install the rules compiled, in a thread, for the next settings snapshot."""
+        self._compiled = compiled
+
+    @property
+    def compiled(self) -> CompiledRules:
+        """The compiled rules of the current settings. Blocks unless `use` has installed them."""
+        settings = self._settings()
+        if self._compiled is None or self._compiled.settings is not settings:
+            self._compiled = CompiledRules(settings)
+        return self._compiled
+
+    @property
+    def wanted_tags(self) -> WantedTags:
+        """The tags to decode from each header for the conditions of the rules."""
+        return self.compiled.wanted_tags
+
+    def follow(
+        self, record: InstanceRecord, placement: FileLocation, origin: Origin, attributes: DataSet
+    ) -> OutboxEntry:
+        """The outbox entry of an instance that is about to be committed."""
+        compiled = self.compiled
+        if not compiled.router:
+            return OutboxEntry(record, placement, origin, (), {}, self._clock)
+        facts = Facts(origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at, attributes)
+        targets: dict[tuple[str, str], DeliveryTarget] = {}
+        stability_rules: dict[str, Rule] = {}
+        for name, rule in compiled.router.route(facts):
+            if rule.each == "instance":
+                for target in compiled.targets(name, rule, origin.calling_aet):
+                    targets.setdefault((target.destination, target.changes), target)
+            elif rule.destinations:
+                stability_rules[name] = rule
+        return OutboxEntry(record, placement, origin, tuple(targets.values()), stability_rules, self._clock)
+
+    def committed(self) -> None:
+        """Wake the job runner after a commit, where there are rules that may have added a job."""
+        if self.compiled.router:
+            self.wake()

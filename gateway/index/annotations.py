@@ -1,0 +1,177 @@
+"""What people add to patients, studies, series and instances: metadata with revisions, labels, protection.
+
+All of it goes with the resource it is about (`remove.py`) and outlives a rebuild of the index. Metadata that a resource
+has by itself (when it came, from whom) stands in its row and not here.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.database.database import Database, Script
+from gateway.dicom.levels import LEVELS, Level
+from gateway.errors import BadRequest, NotFound, RevisionConflict, UnknownResource
+from gateway.index.locate import Identity
+from gateway.index.queries import annotations as queries
+from gateway.index.resources import Resource
+from gateway.index.values import NO_NUMBER
+
+MAX_METADATA: Final = 256
+"""Metadata of one resource."""
+MAX_METADATA_BYTES: Final = 1 << 20
+"""UTF-8 of one metadata."""
+MAX_LABELS: Final = 256
+"""Labels of one resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`revision` counts from 0 how often the value was set anew."""
+
+    value: str
+    revision: int
+
+
+Expected = Callable[[Metadata], bool]
+
+
+async def check_exists(database: Database, level: Level, public_id: str) -> None:
+    """Raise UnknownResource where there is no such resource."""
+    if not await database.fetch(queries.EXISTS[level], public_id):
+        raise UnknownResource(f"there is no {level} {public_id}")
+
+
+async def metadata_of(database: Database, resources: Sequence[Resource]) -> list[dict[str, Metadata]]:
+    """All metadata of some resources of one level (a page at most), by name: first what they have by themselves.
+
+    Nothing of an instance that has gone meanwhile.
+    """
+    if not resources:
+        return []
+    level, rows = resources[0].level, [each.row for each in resources]
+    came = await database.fetch(queries.came_from(level, len(rows)), *rows) if level in ("series", "instance") else []
+    found = {each.row: _own(each) for each in resources}
+    for row, *values in came:
+        found[row] |= dict(zip(queries.CAME_FROM[level], values, strict=True))
+    made = {row: {name: Metadata(value, 0) for name, value in own.items()} for row, own in found.items()}
+    for row, name, value, revision in await database.fetch(queries.added_to(level, len(rows)), *rows):
+        made[row][name] = Metadata(value, revision)
+    return [made[row] for row in rows]
+
+
+def _own(resource: Resource) -> dict[str, str]:
+    when = datetime.datetime.fromtimestamp(resource.last_received, datetime.UTC).strftime("%Y%m%dT%H%M%S")
+    if resource.level != "instance":
+        expected = resource.expected_instances
+        return {"LastUpdate": when, **({"ExpectedNumberOfInstances": str(expected)} if expected else {})}
+    return {"ReceptionDate": when, **({"IndexInSeries": str(resource.number)} if resource.number != NO_NUMBER else {})}
+
+
+def set_metadata(level: Level, public_id: str, name: str, value: str, expected: Expected | None) -> Script[Metadata]:
+    """Add metadata to a resource, or set it anew; where `expected` is given, only if it is true of what is there.
+
+    Raises NotFound where there is no resource, or none of what is expected; RevisionConflict where something else is
+    there; BadRequest where the resource has too many.
+    """
+    yield from _check_exists(level, public_id)
+    rows = yield queries.ONE_METADATA, (level, public_id, name)
+    if not rows:
+        ((count,),) = yield queries.COUNT_METADATA, (level, public_id)
+        if count >= MAX_METADATA:
+            raise BadRequest(f"the {level} has {count} metadata; no more are taken")
+    _check(rows, name, expected)
+    made = Metadata(value, rows[0][1] + 1 if rows else 0)
+    yield queries.SET_METADATA, (level, public_id, name, made.value, made.revision)
+    return made
+
+
+MadeBy = Literal["AnonymizedFrom", "ModifiedFrom"]
+
+
+def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Script[None]:
+    """Write down of which resources others were made, at each level at which they differ: pairs of new and original.
+
+    The last one counts where something was made of several.
+    """
+    origins: dict[tuple[Level, str], str] = {}
+    for made, original in pairs:
+        for level, public_id, source in zip(LEVELS, made, original, strict=True):
+            if public_id != source:
+                origins[level, public_id] = source
+    for (level, public_id), source in origins.items():
+        if (yield queries.EXISTS[level], (public_id,)):
+            yield queries.SET_METADATA, (level, public_id, name, source, 0)
+
+
+def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None) -> Script[None]:
+    """Take added metadata away again. Raises as `set_metadata`, and NotFound where there is none of that name."""
+    yield from _check_exists(level, public_id)
+    rows = yield queries.ONE_METADATA, (level, public_id, name)
+    if not rows:
+        raise NotFound(f"the {level} has no metadata {name!r} that was added")
+    _check(rows, name, expected)
+    yield queries.REMOVE_METADATA, (level, public_id, name)
+
+
+def _check(rows: list[tuple[str, int]], name: str, expected: Expected | None) -> None:
+    if expected is None:
+        return
+    if not rows:
+        raise NotFound(f"there is no metadata {name!r} of that revision")
+    if not expected(Metadata(*rows[0])):
+        raise RevisionConflict(f"the metadata {name!r} has been changed meanwhile; read it again")
+
+
+async def labels(database: Database, level: Level, public_id: str) -> list[str]:
+    """The labels of a resource, in order."""
+    return [label for (label,) in await database.fetch(queries.LABELS, level, public_id)]
+
+
+async def all_labels(database: Database) -> list[str]:
+    """Every label that some resource has, in order: one look into the index for each, however many have it."""
+    found: list[str] = []
+    while True:
+        ((label,),) = await database.fetch(queries.NEXT_LABEL, found[-1] if found else "")
+        if label is None:
+            return found
+        found.append(label)
+
+
+def add_label(level: Level, public_id: str, label: str) -> Script[None]:
+    """Label a resource; nothing where it has the label. NotFound, and BadRequest where it has too many."""
+    yield from _check_exists(level, public_id)
+    if len((yield queries.LABELS, (level, public_id))) >= MAX_LABELS:
+        raise BadRequest(f"the {level} has {MAX_LABELS} labels; no more are taken")
+    yield queries.ADD_LABEL, (level, public_id, label)
+
+
+def remove_label(level: Level, public_id: str, label: str) -> Script[None]:
+    """Take a label from a resource, if it has it. NotFound where there is no resource."""
+    yield from _check_exists(level, public_id)
+    yield queries.REMOVE_LABEL, (level, public_id, label)
+
+
+async def is_protected(database: Database, patient: str) -> bool:
+    return bool(await database.fetch(queries.PROTECTED, patient))
+
+
+def protect(patient: str, protected: bool) -> Script[None]:
+    """Protect a patient from whatever makes room by itself, or no longer. NotFound."""
+    yield from _check_exists("patient", patient)
+    yield queries.PROTECT if protected else queries.UNPROTECT, (patient,)
+
+
+def forget(level: Level, public_id: str) -> Script[None]:
+    """All that was added to a resource, which is going."""
+    for query in queries.FORGET_OF:
+        yield query, (level, public_id)
+    if level == "patient":
+        yield queries.UNPROTECT, (public_id,)
+
+
+def _check_exists(level: Level, public_id: str) -> Script[None]:
+    if not (yield queries.EXISTS[level], (public_id,)):
+        raise UnknownResource(f"there is no {level} {public_id}")

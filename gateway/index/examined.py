@@ -1,0 +1,47 @@
+"""Progress of the examination of code streams, and its findings: scripts, and the next part of the change log.
+
+The examination itself is in `ingest/pixel_examination.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.database.database import Database, Row, Script
+from gateway.index.queries import examined as queries
+
+_MAX_CHANGES: Final = 500
+"""Entries of the change log in one part."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLogPart:
+    """A part of the change log, with its instances."""
+
+    instances: Sequence[Row]
+    """The present row of each instance named: storage key, public ids of instance and study, SOP Instance UID, transfer
+    syntax, bytes of the file, offset of the data set."""
+    up_to: int
+    """The number of its last entry."""
+
+
+async def next_instances(database: Database, transfer_syntaxes: Collection[str]) -> ChangeLogPart | None:
+    """The next part of the change log, with its instances in one of these transfer syntaxes. None at the end."""
+    ((after, newest),) = await database.fetch(queries.EXAMINED_SO_FAR)
+    if newest <= after:
+        return None
+    up_to = min(newest, after + _MAX_CHANGES)
+    rows = await database.fetch(queries.NEW_VERSIONS, after, up_to)
+    return ChangeLogPart([row for row in rows if row[4] in transfer_syntaxes], up_to)
+
+
+def advance(up_to: int) -> Script[None]:
+    """Record that everything up to this entry of the change log has been examined."""
+    yield queries.SET_EXAMINED, (up_to,)
+
+
+def flag(key: str, instance: str, study: str, lacking: str, now: float) -> Script[bool]:
+    """Record what a stored version lacks. False if that is known, or the version has gone."""
+    return bool((yield queries.FLAG_INCOMPLETE, (key, instance, study, lacking, now)))

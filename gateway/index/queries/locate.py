@@ -1,0 +1,96 @@
+"""Finding instances by the identifiers above them, in pages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.database.database import Query
+from gateway.index.queries.columns import COLUMNS, OF_PATIENT, PATIENT_OF_STUDY, TABLES
+
+ROWS_BY_PUBLIC_ID = {
+    level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")
+    for level, table in {
+        "patient": "patients",
+        "study": "studies",
+        "series": "series",
+        "instance": "instances",
+    }.items()
+}
+_BY_UID = {
+    "study": ("t.id", "FROM studies t WHERE t.uid = $1"),
+    "series": ("s.id", "FROM studies t JOIN series s ON s.study = t.id WHERE t.uid = $1 AND s.uid = $3"),
+    "instance": (
+        "i.id",
+        "FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id "
+        "WHERE t.uid = $1 AND s.uid = $3 AND i.uid = $4",
+    ),
+}
+ROWS_BY_UID = {
+    level: Query(
+        f"{level}_rows: by the UIDs from the study down, with their patients",
+        f"SELECT {row}, {PATIENT_OF_STUDY} {tables} AND {OF_PATIENT.format(patient='$2')}",
+    )
+    for level, (row, tables) in _BY_UID.items()
+}
+"""Parameters: study, patient (public id or ''), series, instance."""
+
+_LOCATED: Final = f"SELECT {COLUMNS} FROM {TABLES} WHERE t.uid = $1 AND {OF_PATIENT.format(patient='$2')}"
+_AFTER = """
+    AND (s.number, s.id, i.number, i.id) > ($3, $4, $5, $6)
+    ORDER BY s.number, s.id, i.number, i.id LIMIT $7"""
+LOCATE_BY_PUBLIC_ID = {
+    level: Query(
+        f"locate_{level}: a page of the instances of a {level} by its public id, in the order of rows, with theirs",
+        f"""
+        SELECT {COLUMNS}, p.public_id, t.public_id, s.public_id, i.public_id
+        FROM patients p JOIN studies t ON t.patient = p.id JOIN series s ON s.study = t.id
+            JOIN instances i ON i.series = s.id
+        WHERE {table}.public_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3
+        """,
+    )
+    for level, table in {"patient": "p", "study": "t", "series": "s", "instance": "i"}.items()
+}
+
+
+def counted_resources(count: int) -> Query:
+    """The statement for the level and the number of instances of `count` public ids."""
+    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    return Query(
+        "counted_resources: public id, level and number of instances",
+        f"""
+        SELECT public_id, 'instance', 1 FROM instances WHERE public_id IN ({names})
+        UNION ALL SELECT public_id, 'series', instance_count FROM series WHERE public_id IN ({names})
+        UNION ALL SELECT public_id, 'study', instance_count FROM studies WHERE public_id IN ({names})
+        UNION ALL SELECT p.public_id, 'patient',
+            (SELECT COALESCE(SUM(t.instance_count), 0) FROM studies t WHERE t.patient = p.id)
+        FROM patients p WHERE p.public_id IN ({names})
+        """,
+    )
+
+
+LOCATE_STUDY = Query("locate_study: a page of the instances of a study, in order", _LOCATED + _AFTER)
+LOCATE_SERIES = Query(
+    "locate_series: a page of the instances of a series, in order", _LOCATED + " AND s.uid = $8" + _AFTER
+)
+LOCATE_INSTANCE = Query(
+    "locate_instance: an instance under its study and series",
+    _LOCATED + " AND s.uid = $8 AND i.uid = $9" + _AFTER,
+)
+
+# Kinds of series without images, or whose images do not characterize a study (PS3.3 C.7.3.1.1.1).
+_NOT_PICTURES = (
+    "'SR', 'PR', 'KO', 'DOC', 'RTSTRUCT', 'RTPLAN', 'RTRECORD', 'RTDOSE', 'REG', 'FID', 'SEG', 'ECG', 'AU', 'PLAN'"
+)
+_OF_STUDY = f"FROM studies t JOIN series s ON s.study = t.id WHERE t.uid = $1 AND {OF_PATIENT.format(patient='$2')}"
+_MIDDLE = f"""
+    AND s.id = (SELECT s.id {_OF_STUDY} {{series}}
+        ORDER BY CASE WHEN s.modality IN ({_NOT_PICTURES}) THEN 1 ELSE 0 END, s.number, s.id LIMIT 1)
+    ORDER BY i.number, i.id LIMIT 1 OFFSET COALESCE((SELECT s.instance_count / 2 {_OF_STUDY} {{series}}
+        ORDER BY CASE WHEN s.modality IN ({_NOT_PICTURES}) THEN 1 ELSE 0 END, s.number, s.id LIMIT 1), 0)"""
+LOCATE_MIDDLE_OF_STUDY = Query(
+    "locate_middle_of_study: the instance that stands for a study, of its first series with pictures",
+    _LOCATED + _MIDDLE.format(series=""),
+)
+LOCATE_MIDDLE_OF_SERIES = Query(
+    "locate_middle_of_series: the instance that stands for a series", _LOCATED + _MIDDLE.format(series="AND s.uid = $3")
+)

@@ -1,0 +1,174 @@
+"""One data folder, opened: its files, its database, and the ingest of one worker over both.
+
+`serve`, `import`, `reindex`, `backup` all begin here. Several processes may have the same folder open at once; each
+gets its own incoming folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway import config
+from gateway.database.sqlite import SQLite
+from gateway.database.transactions import transactions
+from gateway.errors import ConfigurationError, StorageError
+from gateway.index.rebuild import unfinished
+from gateway.ingest.committer import ThreadCommitter
+from gateway.ingest.committer_pool import CommitterPool
+from gateway.ingest.completeness import unknown_files
+from gateway.ingest.garbage import GRACE_S
+from gateway.ingest.health import Health
+from gateway.ingest.ingest import Ingest
+from gateway.ingest.outbox import Outbox
+from gateway.ingest.recovery import Recovery, retain_placed
+from gateway.processes.arena import Arena
+from gateway.storage.filesystem import FileStore
+from gateway.storage.incoming import IncomingFolder
+from gateway.storage.layout import Layout
+from gateway.storage.rejected import RejectedFolder
+from gateway.storage.reserve import Reserve
+from gateway.storage.workers import worker_name
+from gateway.supervision import lasting
+
+_REMEDY = (
+    "bring the newest one back from a backup, or make it anew from the files with `dicom-gateway reindex`; nothing has "
+    "been changed"
+)
+
+
+@dataclasses.dataclass(slots=True)
+class DataFolder:
+    """An open data folder. `settings` are those with which it was opened."""
+
+    settings: config.Storage
+    layout: Layout
+    store: FileStore
+    database: SQLite
+    health: Health
+
+
+@asynccontextmanager
+async def open_folder(
+    settings: config.Storage, *, create: bool = True, rebuilding: bool = False, health: Health | None = None
+) -> AsyncIterator[DataFolder]:
+    """Open a data folder, recover from a crash, and close the folder in the end. `health` records failures.
+
+    Raises: ConfigurationError when it cannot be used, or does not exist and `create` is false; DatabaseError. Only a
+    caller that is `rebuilding` the index may open a store whose index is missing, half made or has less than the store:
+    recovery would take instances that it lacks for never acknowledged ones.
+    """
+    layout = Layout(Path(settings.path))
+    if not create and not layout.database.exists():
+        raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")
+    store = FileStore(layout)
+    await asyncio.to_thread(_prepare, layout, store)
+    lost = not store.is_empty() and not _has_content(layout.database)
+    if lost and not rebuilding:
+        raise ConfigurationError(
+            f"{settings.path}: there are instances here, but {layout.database.name} is missing or empty; {_REMEDY}"
+        )
+    health = health or Health()
+    database = await SQLite.open(
+        layout.database,
+        lock_path=layout.write_lock,
+        on_failed=lambda reason: health.fail(f"the database cannot write: {reason}"),
+    )
+    try:
+        if not rebuilding and await unfinished(database):
+            raise ConfigurationError(
+                f"{settings.path}: the index is half made, because a reindex was broken off; "
+                "run `dicom-gateway reindex` again"
+            )
+        unknown = await unknown_files(layout, store, database)
+        if unknown and not rebuilding:
+            raise ConfigurationError(
+                f"{settings.path}: the index does not know {len(unknown)} of the newest files of the store "
+                f"({store.where(unknown[0])}, for one): {layout.database.name} is older than they are, or of "
+                f"another archive; {_REMEDY}"
+            )
+        if unknown or lost:
+            await asyncio.to_thread(retain_placed, layout, store)
+        await Recovery(layout, store, database, settings.max_header).run()
+        yield DataFolder(settings, layout, store, database, health)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_ingest(
+    folder: DataFolder,
+    settings: Callable[[], config.Storage] | None = None,
+    committed: Callable[[int], None] = lambda change: None,
+    outbox: Outbox | None = None,
+    memory: Arena | None = None,
+) -> AsyncIterator[Ingest]:
+    """Open an ingest into the folder; closing it still commits complete instances.
+
+    With `memory`, the arena of the receive blocks, `storage.keepers` processes commit.
+
+    `settings` returns the current settings, if they can change; `committed` is called with the number of each change.
+    Without `outbox` there are no deliveries.
+    """
+    incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker_name())
+    rejected = await asyncio.to_thread(RejectedFolder, folder.layout, folder.settings.rejected_quota)
+    threads = ThreadPoolExecutor(folder.settings.sync_threads, thread_name_prefix="sync")
+    pool: CommitterPool | None = None
+    if memory is not None and folder.settings.keepers:
+        pool = CommitterPool(folder.layout, incoming, memory, threads, folder.database.fail)
+    ingest = Ingest(
+        settings or (lambda: folder.settings),
+        store=folder.store,
+        incoming=incoming,
+        rejected=rejected,
+        reserve=Reserve(folder.layout),
+        database=folder.database,
+        health=folder.health,
+        threads=threads,
+        committer=pool or await _thread_committer(folder, threads),
+        outbox=outbox,
+        committed=committed,
+    )
+    closing = asyncio.Event()
+    recovery = Recovery(folder.layout, folder.store, folder.database, folder.settings.max_header)
+    late = asyncio.create_task(lasting("recovery", lambda: recovery.run_late(closing)))
+    try:
+        if pool is not None:
+            await pool.start(folder.settings.keepers)
+        await ingest.preallocate()
+        await ingest.garbage.collect()
+        await ingest.garbage.hold_reserve()
+        ingest.garbage.collect_after(GRACE_S)
+        yield ingest
+    finally:
+        closing.set()
+        await ingest.close()
+        await late
+
+
+async def _thread_committer(folder: DataFolder, threads: ThreadPoolExecutor) -> ThreadCommitter:
+    """A committer in a thread of this process, with its own connection like a commit process. Raises: DatabaseError."""
+    database = await asyncio.to_thread(transactions, folder.layout.database, folder.layout.write_lock)
+    return ThreadCommitter(threads, database, folder.database.fail)
+
+
+def _has_content(database: Path) -> bool:
+    try:
+        return database.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _prepare(layout: Layout, store: FileStore) -> None:
+    try:
+        store.prepare()
+    except OSError as error:
+        raise ConfigurationError(
+            f"storage.path: {layout.base} cannot be used: {error.strerror}; name a folder that we may write with --data"
+        ) from None
+    except StorageError as error:
+        raise ConfigurationError(f"storage.path: {error}") from None

@@ -1,0 +1,97 @@
+"""Garbage collection: files that no row names any more are deleted after a grace period, or at once on a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gateway.database.database import Database
+from gateway.errors import DatabaseError, StorageFailed
+from gateway.index import store as index
+from gateway.ingest.health import Health
+from gateway.storage.failures import NO_DESCRIPTORS
+from gateway.storage.filesystem import FileStore
+from gateway.storage.reserve import Reserve
+from gateway.supervision import lasting
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 60.0
+"""Seconds for which the files of a deleted resource stay, so that their readers can finish."""
+
+
+class Garbage:
+    """The garbage of one archive, and the reserve that makes deletion possible on a full disk."""
+
+    def __init__(
+        self, database: Database, store: FileStore, reserve: Reserve, threads: ThreadPoolExecutor, health: Health
+    ) -> None:
+        self._database = database
+        self._health = health
+        self._store = store
+        self._reserve = reserve
+        self._threads = threads
+        self._collector: asyncio.Task[None] | None = None
+
+    async def collect(self) -> None:
+        """Delete garbage whose time has come. Readers that have a file open go on. Raises: OSError; DatabaseError.
+
+        After a failed sync nothing is deleted any more: a second sync may succeed without having written the first.
+        """
+        while self._health.sound and (keys := await index.garbage(self._database, older_than=time.time())):
+            try:
+                await self._in_thread(functools.partial(self._remove, keys))
+            except StorageFailed as error:
+                self._health.fail(str(error))
+                return
+            await self._database.write(functools.partial(index.forget_garbage, keys))
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        """Delete files durably: once they are off the list nothing knows of them."""
+        for key in keys:
+            self._store.remove(key)
+        try:
+            self._store.sync({self._store.folder(key) for key in keys})
+        except OSError as error:
+            if error.errno in NO_DESCRIPTORS:
+                raise
+            raise StorageFailed(f"syncing the store failed: {error.strerror}") from error
+
+    def collect_after(self, seconds: float) -> None:
+        """Delete garbage once it is `seconds` old, and all that is added meanwhile."""
+        if self._collector is None or self._collector.done():
+            work = functools.partial(self._collect, seconds)
+            self._collector = asyncio.get_running_loop().create_task(lasting("deleting old files", work))
+
+    async def _collect(self, seconds: float) -> None:
+        try:
+            while self._health.sound and await index.garbage(self._database, older_than=math.inf, limit=1):
+                await asyncio.sleep(seconds)
+                await self.collect()
+        except (OSError, DatabaseError) as error:
+            log.warning("files that are not needed any more stay on disk for now: %s", error)
+
+    async def make_room(self) -> bool:
+        """Release the reserve on a full disk, so that deletions can be recorded. Whether the disk is full."""
+        return await self._in_thread(lambda: self._reserve.release_when_full(self._store.free_bytes()))
+
+    async def hold_reserve(self) -> None:
+        """Allocate the reserve again, as far as there is space."""
+        await self._in_thread(lambda: self._reserve.hold(self._store.free_bytes()))
+
+    async def close(self) -> None:
+        """Stop deleting; the next start continues."""
+        if self._collector is not None:
+            self._collector.cancel()
+            await asyncio.wait([self._collector])
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,0 +1,384 @@
+"""The only way in, and the contract of durability: when an instance may be called stored.
+
+    1. It is written to `incoming/<worker>/<key>` as it arrives, to a
+       preallocated file whose name is durable.                              InstanceWriter.write
+    2. Its last bytes are written, it gets its name in the store,
+       and the file is synced.                                               commit_batch
+    3. Its rows and its deliveries (`commit_script.py`) are committed,
+       synchronously. THE ONLY COMMIT POINT.                                 commit_batch
+    4. The sender gets its acknowledgement.                                  (the caller of `commit`)
+    5. The store's folders are synced and the incoming names unlinked.       Ingest._make_durable
+
+A crash before 3 leaves an incoming file without a row: it was never acknowledged, and `recovery.py` deletes it, or
+sets it aside if it is complete, since an older copy of the database would have no row of an acknowledged one either. A
+crash after 3 leaves one with a row: recovery places it. Readers look in the store alone, because the name
+there is made before the commit. Steps 2 and 3 are done for many instances at once (`commit_batch.py`), by commit
+processes (`committer_pool.py`, `commit_process.py`), or in a thread (`committer.py`).
+
+DIMSE, STOW-RS, the REST upload and `import` all come through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from gateway import config, telemetry
+from gateway.database.database import Database
+from gateway.errors import (
+    DatabaseError,
+    InstanceRefused,
+    NoSuchObject,
+    OutOfSpace,
+    StorageError,
+    StorageFailed,
+)
+from gateway.index import store as index
+from gateway.index.record import InstanceRecord
+from gateway.ingest.commit_script import commit_script
+from gateway.ingest.committer import Committer, CommitterUnavailable
+from gateway.ingest.duplicates import same_bytes
+from gateway.ingest.garbage import Garbage
+from gateway.ingest.header_scan import INDEX
+from gateway.ingest.health import Health
+from gateway.ingest.instance_writer import InstanceWriter
+from gateway.ingest.outbox import Outbox
+from gateway.ingest.outcome import (
+    STATUS_CANNOT_UNDERSTAND,
+    STATUS_DUPLICATE,
+    Outcome,
+    StoreResult,
+    log_fields,
+)
+from gateway.storage.failures import NO_DESCRIPTORS
+from gateway.storage.filesystem import FileStore
+from gateway.storage.incoming import IncomingFile, IncomingFolder
+from gateway.storage.rejected import RejectedFolder
+from gateway.storage.reserve import Reserve
+from gateway.storage.scratch import Scratch
+
+log = logging.getLogger(__name__)
+
+_MAKE_DURABLE_AFTER_S = 0.25
+"""Seconds between batches of names that are made durable and unlinked."""
+_SPACE_EVERY_S = 0.05
+"""Seconds between checks of the free space."""
+_POLICIES = {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}
+
+
+class Ingest:
+    """Ingests instances. One for each worker; `close` waits for those in progress."""
+
+    def __init__(
+        self,
+        settings: Callable[[], config.Storage],
+        *,
+        store: FileStore,
+        incoming: IncomingFolder,
+        rejected: RejectedFolder,
+        reserve: Reserve,
+        database: Database,
+        health: Health,
+        threads: ThreadPoolExecutor,
+        committer: Committer,
+        outbox: Outbox | None = None,
+        committed: Callable[[int], None] = lambda change: None,
+    ) -> None:
+        """`settings` returns the current settings. `threads` write and sync; `close` ends them, and `committer`.
+
+        `outbox` adds deliveries to the transaction of an instance; without it there are none.
+        `committed` is called after each commit that changed something, with the number of its change log entry.
+        """
+        self.settings = settings
+        self.store = store
+        self.incoming = incoming
+        self.rejected = rejected
+        self.database = database
+        self.health = health
+        self.outbox = outbox
+        self.committed = committed
+        self.loop = asyncio.get_running_loop()
+        self.threads = threads
+        self.committer = committer
+        self.garbage = Garbage(database, store, reserve, self.threads, health)
+        self._tasks: set[asyncio.Task[StoreResult]] = set()
+        self._placed: list[tuple[str, str]] = []
+        self._replaced = False
+        self._durability: asyncio.Task[None] | None = None
+        self._preallocating: asyncio.Task[None] | None = None
+        self._rejecting = asyncio.Lock()
+        self._closing = False
+        self._space_checked = 0.0
+        self._free = 0
+
+    def begin(
+        self,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        origin: index.Origin,
+        study_instance_uid: str = "",
+        patient: str = "",
+    ) -> InstanceWriter:
+        """Begin to ingest one data set, announced as of this class and instance; of this study and of the patient with
+        this public id, if they are named.
+
+        Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
+        """
+        if not self.health.sound:
+            raise StorageFailed(self.health.failures[0])
+        self.check_space()
+        file = self.incoming.new_file()
+        if self.incoming.is_low and self._preallocating is None:
+            self._preallocating = self.loop.create_task(self.preallocate())
+        return InstanceWriter(
+            file,
+            self.threads,
+            self.check_space,
+            self._schedule,
+            transfer_syntax_uid=transfer_syntax_uid,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            study_instance_uid=study_instance_uid,
+            patient=patient,
+            origin=origin,
+            max_header=self.settings().max_header,
+            wanted=self.outbox.wanted_tags if self.outbox is not None else INDEX,
+        )
+
+    def scratch(self) -> Scratch:
+        """A temporary file for data that are not an instance yet. Blocks. Raises: OutOfSpace; StorageError."""
+        return Scratch(self.incoming.disk, self.incoming.new_path())
+
+    def check_space(self) -> None:
+        """Check the free space. Raises: OutOfSpace below the configured floor."""
+        now = self.loop.time()
+        if now - self._space_checked > _SPACE_EVERY_S:
+            self._space_checked = now
+            self._free = self.store.free_bytes()
+        floor = self.settings().min_free
+        if self._free < max(floor, 1):
+            raise OutOfSpace(f"{self._free >> 20} MiB free, the floor is {floor >> 20} MiB")
+
+    def obstacles(self) -> list[str]:
+        """The reasons why nothing can be stored now, in words: temporary ones, and those that a person must remove."""
+        reasons = []
+        try:
+            self.check_space()
+        except OutOfSpace as error:
+            reasons.append(f"there is no room: {error}")
+        if self.store.free_files() == 0:
+            reasons.append("there is no room for another file: the file system has no inode left")
+        if obstacle := self.committer.obstacle():
+            reasons.append(obstacle)
+        return reasons
+
+    async def preallocate(self) -> None:
+        """Fill the pool of empty files, so that instances need not wait for their names."""
+        try:
+            await self.loop.run_in_executor(self.threads, self.incoming.preallocate)
+        except StorageFailed as error:
+            self.health.fail(str(error))
+        except StorageError as error:
+            log.warning("%s", error)  # Each instance creates its own file, if there is space for it.
+        finally:
+            self._preallocating = None
+
+    def _schedule(self, writer: InstanceWriter) -> asyncio.Task[StoreResult]:
+        """Finish an instance in a task of ours: a complete data set is committed even if its sender has gone."""
+        task = self.loop.create_task(self._finish(writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[StoreResult]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Marked as retrieved: the caller has seen it, or has gone.
+
+    async def _finish(self, writer: InstanceWriter) -> StoreResult:
+        try:
+            await writer.finish_writing()
+            result = await self._commit(writer, writer.checked_record())
+        except BaseException as error:
+            await self._clean_up(writer, error)
+            raise
+        file = writer.file
+        if result.outcome in (Outcome.IDENTICAL, Outcome.DUPLICATE_KEPT):
+            await self._discard(file)
+        else:
+            assert file.folder is not None
+            self._make_durable_later(file.key, file.folder, replaced=result.outcome is Outcome.REPLACED)
+            self.committed(result.change)
+            if self.outbox is not None:
+                self.outbox.committed()
+        telemetry.INSTANCES.labels(result.outcome.value).inc()
+        if result.lacking:
+            telemetry.INCOMPLETE.labels("intake").inc()
+        return result
+
+    async def _commit(self, writer: InstanceWriter, record: InstanceRecord) -> StoreResult:
+        """Run steps 2 and 3. A duplicate is compared outside of the transaction; the next one checks its key again."""
+        placement, origin = writer.placement, writer.origin
+        outbox = self.outbox
+        entailed = outbox.follow(record, placement, origin, writer.attributes) if outbox is not None else None
+        replaces: str | None = None
+        missing = ""
+        script = functools.partial(commit_script, record, placement, origin, entailed)
+        answer = await writer.submit(self.committer, functools.partial(script, replaces))
+        while isinstance(answer, index.Duplicate):
+            try:
+                same = await self.loop.run_in_executor(self.threads, same_bytes, self.store, placement, answer)
+            except NoSuchObject:
+                if missing == answer.key:
+                    log.error("the file of %s, %s, is lost: it is replaced", record.sop_instance_uid, missing)
+                    replaces = missing
+                missing = answer.key  # Perhaps it has been replaced meanwhile: look up again.
+            else:
+                if same:
+                    return StoreResult(
+                        Outcome.IDENTICAL, record, answer.version, lacking=placement.lacking, shared=answer.shared
+                    )
+                policy = self.settings().duplicates
+                mended = bool(answer.lacking) and not placement.lacking
+                log.warning(
+                    "%s from %s is stored already with other bytes: %s",
+                    record.sop_instance_uid,
+                    origin.calling_aet or origin.via,
+                    "the stored one, which lacks pixel data, is replaced" if mended else _POLICIES[policy],
+                    extra={"log_fields": log_fields(record, origin)},
+                )
+                if mended:
+                    pass  # Whatever the policy, which is for two complete instances.
+                elif policy == "keep":
+                    return StoreResult(
+                        Outcome.DUPLICATE_KEPT, record, answer.version, lacking=placement.lacking, shared=answer.shared
+                    )
+                elif policy == "reject":
+                    raise InstanceRefused("the instance is stored already, with other bytes", STATUS_DUPLICATE)
+                replaces = answer.key
+            answer = await writer.submit(self.committer, functools.partial(script, replaces))
+        if answer.flags:
+            log.warning("%s: a UID of this instance is known under another parent too", record.sop_instance_uid)
+        if placement.lacking:
+            log.warning(
+                "%s from %s is incomplete and stored as it is: %s",
+                record.sop_instance_uid,
+                origin.calling_aet or origin.peer or origin.via,
+                placement.lacking,
+            )
+        outcome = Outcome.STORED if replaces is None else Outcome.REPLACED
+        return StoreResult(outcome, record, answer.version, answer.change, placement.lacking, answer.shared)
+
+    async def _clean_up(self, writer: InstanceWriter, error: BaseException) -> None:
+        """Remove what is left of an instance that was not stored, unless it may still turn out to be committed."""
+        if isinstance(error, asyncio.CancelledError):
+            return  # The committer may still commit the instance: the next start looks it up.
+        outcome = "abandoned" if writer.abandoned else "refused" if isinstance(error, InstanceRefused) else "failed"
+        telemetry.INSTANCES.labels(outcome).inc()
+        if isinstance(error, StorageFailed):
+            self.health.fail(str(error))
+        if isinstance(error, DatabaseError) and error.in_doubt:
+            # The row may be there after a restart, and then the file must be too: recovery looks it up.
+            writer.file.close()
+            self.health.fail(f"the database could not commit: {error}")
+        elif isinstance(error, CommitterUnavailable) and writer.file.folder is not None:
+            await self._look_up(writer.file, writer.file.folder)
+        elif isinstance(error, InstanceRefused) and error.status == STATUS_CANNOT_UNDERSTAND:
+            await self._reject(writer, str(error))
+        else:
+            writer.release()
+            await self._discard(writer.file)
+
+    async def _look_up(self, file: IncomingFile, folder: str) -> None:
+        """Look up an instance whose commit process has died, and make sure that it is not committed later. Its sender
+        gets an error; whether it is stored after all, its row says.
+        """
+        try:
+            is_garbage = await self.database.write(
+                functools.partial(index.tombstone_if_uncommitted, file.key, time.time())
+            )
+        except DatabaseError as error:
+            log.warning("%s; %s is looked up again at the next start", error, file.key)
+            return
+        if is_garbage:
+            await self._discard(file)
+        else:
+            self._make_durable_later(file.key, folder, replaced=False)
+
+    async def _discard(self, file: IncomingFile) -> None:
+        """Discard a file that was not stored; if the disk refuses, the next start discards it."""
+        gone = await self.loop.run_in_executor(self.threads, file.discard)
+        if gone and file.folder is not None:
+            self._make_durable_later(file.key, file.folder, replaced=False)
+
+    def _make_durable_later(self, key: str, folder: str, *, replaced: bool) -> None:
+        """Unlink an incoming name once the state of the key's name in `folder` is durable."""
+        self._placed.append((key, folder))
+        self._replaced |= replaced
+        if self._durability is None:
+            self._durability = self.loop.create_task(self._make_durable())
+
+    async def _make_durable(self) -> None:
+        """Run step 5, in batches, while there is anything to do."""
+        try:
+            while self._placed:
+                await asyncio.sleep(_MAKE_DURABLE_AFTER_S)
+                placed, self._placed = self._placed, []
+                replaced, self._replaced = self._replaced, False
+                try:
+                    await self.loop.run_in_executor(self.threads, self.incoming.make_durable, placed)
+                    if replaced:
+                        await self.garbage.collect()
+                except OSError as error:
+                    if error.errno not in NO_DESCRIPTORS:
+                        raise
+                    if self._closing:
+                        return  # Recovery does it.
+                    log.warning("the names of %d instances are made durable later: %s", len(placed), error.strerror)
+                    self._placed += placed
+                    self._replaced |= replaced
+        except OSError as error:
+            # Nothing is lost: the incoming names are still there for recovery.
+            self.health.fail(f"syncing the store failed: {error.strerror}")
+        except DatabaseError as error:
+            log.warning("old versions stay on disk for now: %s", error)
+        finally:
+            self._durability = None
+
+    async def _reject(self, writer: InstanceWriter, reason: str) -> None:
+        """Move an unreadable object to the rejected folder."""
+        note = {
+            "reason": reason,
+            "transfer_syntax_uid": writer.transfer_syntax_uid,
+            "sop_class_uid": writer.sop_class_uid,
+            "sop_instance_uid": writer.sop_instance_uid,
+            "calling_aet": writer.origin.calling_aet,
+            "peer": writer.origin.peer,
+            "received_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(writer.origin.received_at)),
+        }
+        async with self._rejecting:
+            try:
+                await writer.write_out()
+                await self.loop.run_in_executor(self.threads, self.rejected.add, writer.file, note)
+            except (OSError, StorageError) as error:
+                log.warning("an unreadable object could not be moved to the rejected folder: %s", error)
+                await self.loop.run_in_executor(self.threads, writer.file.discard)
+
+    async def close(self) -> None:
+        """Wait for every complete instance, make all durable, and stop the threads."""
+        self._closing = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.garbage.close()
+        for task in (self._durability, self._preallocating):
+            if task is not None:
+                await task
+        await self.committer.close()
+        self.threads.shutdown()
+        self.incoming.close()

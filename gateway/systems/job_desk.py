@@ -1,0 +1,96 @@
+"""What all jobs with other systems have in common: they are added with what they say of themselves, and are not tried
+again by themselves, since a script asked for them and looks at what came of it.
+
+An attempt that was interrupted, by a restart or by a person, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.database.database import Database, Script
+from gateway.errors import NotFound, PermanentFailure
+from gateway.jobs import table
+from gateway.jobs.runner import Handler, JobType, Retry
+from gateway.jobs.table import Job, JobProgress
+
+DESCRIPTION: Final = "REST API"
+"""What Orthanc says of jobs that were asked for over REST."""
+_REPORT_EVERY_S: Final = 1.0
+"""Between two reports of how far a job is."""
+
+
+class JobDesk:
+    """Adds jobs, and waits for them. One for all kinds."""
+
+    def __init__(
+        self, database: Database, *, wake: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`wake` tells the runner of jobs that there is something to do."""
+        self.database = database
+        self._wake = wake
+        self._clock = clock
+
+    async def add(
+        self, kind: str, system: str, payload: dict[str, Any], content: Mapping[str, Any], priority: int = 0
+    ) -> int:
+        """Add a job about a system; its number. `content` is what it says of itself before it has begun."""
+        now = self._clock()
+
+        def script() -> Script[int]:
+            number = yield from table.add_job(kind, payload, now, queue=f"{kind}:{system}", priority=priority)
+            yield from table.report_progress(number, JobProgress(content=dict(content)))
+            return number
+
+        number = await self.database.write(script)
+        self._wake()
+        return number
+
+    async def ended(self, number: int) -> Job:
+        """Wait until it is over. Raises NotFound where it has been deleted."""
+        job = await table.ended_job(self.database, number)
+        if job is None:
+            raise NotFound(f"there is no job {number} any more")
+        return job
+
+    async def reporter(self, job: Job) -> Reporter:
+        """A reporter for a job, beginning where the job was interrupted."""
+        return Reporter(self.database, job, await table.get_progress(self.database, job.id) or JobProgress())
+
+
+class Reporter:
+    """Writes down how far one job is, once a second at most."""
+
+    def __init__(self, database: Database, job: Job, before: JobProgress) -> None:
+        self._database = database
+        self._job = job
+        self.percent, self.position = before.percent, before.position
+        self.content = before.content
+        self._written_at = time.monotonic()
+
+    async def note(self, percent: float, position: int) -> None:
+        """Note how far the job is, in percent and in steps; written once a second at most. Raises DatabaseError."""
+        self.percent, self.position = max(0, min(99, int(percent))), position
+        if time.monotonic() - self._written_at >= _REPORT_EVERY_S:
+            await self._database.write(lambda: table.report_progress(self._job.id, self._progress(None)))
+            self._written_at = time.monotonic()
+
+    def done(self) -> Script[None]:
+        """The script that says that it is done, for the transaction that ends it."""
+        self.percent = 100
+        yield from table.report_progress(self._job.id, self._progress(None))
+
+    async def failed(self, why: str, payload: dict[str, Any] | None = None) -> PermanentFailure:
+        """Write down that the job has failed; returns the exception to raise."""
+        await self._database.write(lambda: table.report_progress(self._job.id, self._progress(payload)))
+        return PermanentFailure(why)
+
+    def _progress(self, payload: dict[str, Any] | None) -> JobProgress:
+        return JobProgress(self.percent, self.position, self.content, payload)
+
+
+def once(handle: Handler) -> JobType:
+    """A kind of job that is not tried again by itself, and takes as long as it takes: each of its steps has a limit."""
+    return JobType(handle, lambda job: Retry(attempts=1), None)

@@ -1,0 +1,149 @@
+"""The use cases of the gateway, each built once, for DICOM, the web and deliveries alike.
+
+`server.py` opens them over one data folder and passes the same `UseCases` to `scp/` and `web/`, so that a budget, a
+cache or a count of failures is shared, whichever way it is used. No behaviour here but building and closing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.access.tokens import TokenVerifier
+from gateway.access.users import Authenticator
+from gateway.admin.anonymization import Anonymizing
+from gateway.admin.deletion import Removal
+from gateway.config import Settings
+from gateway.database.database import Database
+from gateway.forwarding.control import Deliveries
+from gateway.imaging.cache import FrameCache
+from gateway.ingest.ingest import Ingest
+from gateway.jobs.runner import JobType
+from gateway.retrieve.find import ResourceFinder
+from gateway.retrieve.frame_index import FrameIndexCache
+from gateway.retrieve.frame_memory import FrameMemory, Ledger
+from gateway.retrieve.metadata import MetadataCache
+from gateway.retrieve.renderings import Renderer
+from gateway.retrieve.retrieval import Retrieval
+from gateway.storage.layout import Layout
+from gateway.storage.store import Store
+from gateway.systems import store_jobs
+from gateway.systems.directory import Directory
+from gateway.systems.http_store_jobs import HttpStoreJobs
+from gateway.systems.job_desk import JobDesk
+from gateway.systems.kept_queries import KeptQueries
+from gateway.systems.retrieve_jobs import RetrieveJobs
+from gateway.systems.store_jobs import StoreJobs
+from gateway.workflow import commitment_requests, performed_steps
+from gateway.workflow.commitment import Commitments
+from gateway.workflow.performed_steps import PerformedSteps
+from gateway.workflow.worklist import Worklists
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """The use cases of one process of a gateway, and what they are built on."""
+
+    settings: Callable[[], Settings]
+    """The current settings, with the modalities that were added over REST."""
+    directory: Directory
+    database: Database
+    store: Store
+    ingest: Ingest
+    finder: ResourceFinder
+    retrieval: Retrieval
+    renderer: Renderer
+    frame_index: FrameIndexCache
+    metadata: MetadataCache
+    anonymizing: Anonymizing
+    removal: Removal
+    deliveries: Deliveries
+    commitments: Commitments
+    worklists: Worklists
+    steps: PerformedSteps
+    authenticator: Authenticator
+    tokens: TokenVerifier
+    job_desk: JobDesk
+    store_jobs: StoreJobs
+    http_store_jobs: HttpStoreJobs
+    retrieve_jobs: RetrieveJobs
+    kept_queries: KeptQueries
+    wake: Callable[[], None]
+    """Tells the job runner that a job may be due."""
+
+    @property
+    def kinds(self) -> dict[str, JobType]:
+        """The job types of the use cases; those of deliveries are in `forwarding/`."""
+        return {
+            commitment_requests.KIND: self.commitments.kind,
+            performed_steps.KIND: self.steps.kind,
+            store_jobs.KIND: self.store_jobs.kind,
+            **self.http_store_jobs.kinds,
+            **self.retrieve_jobs.kinds,
+        }
+
+
+@asynccontextmanager
+async def open_use_cases(
+    settings: Callable[[], Settings],
+    database: Database,
+    store: Store,
+    ingest: Ingest,
+    *,
+    wake: Callable[[], None] = lambda: None,
+    systems_changed: Callable[[], None] = lambda: None,
+    workers: int = 1,
+    ledger: Ledger | None = None,
+) -> AsyncIterator[UseCases]:
+    """Build every use case; end their threads at exit.
+
+    `workers` processes share the budgets of the gateway; `ledger` is common to them for the memory of frames.
+    `settings` are those of the configuration; `systems_changed` tells the other processes that a system was added.
+    """
+    directory = Directory(database, settings, changed=systems_changed)
+    settings = directory.settings
+    now = settings()
+    readers = ThreadPoolExecutor(now.retrieve.threads + now.http.read_threads, thread_name_prefix="read")
+    decoders = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="decode")
+    renderers = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="picture")
+    spool = Layout(Path(now.storage.path)).spool
+    frame_memory = FrameMemory(lambda: settings().imaging.memory, ledger)
+    retrieval = Retrieval(database, store, readers, decoders, spool, workers=workers, frame_memory=frame_memory)
+    commitments = Commitments(database, store, settings, wake=wake)
+    job_desk = JobDesk(database, wake=wake)
+    authenticator = Authenticator()
+    try:
+        yield UseCases(
+            settings=settings,
+            directory=directory,
+            database=database,
+            store=store,
+            ingest=ingest,
+            finder=ResourceFinder(database, store, settings),
+            retrieval=retrieval,
+            renderer=Renderer(database, retrieval, renderers, FrameCache(now.imaging.cache_memory)),
+            frame_index=FrameIndexCache(),
+            metadata=MetadataCache(database, retrieval, lambda: settings().http.metadata_cache),
+            anonymizing=Anonymizing(database, retrieval, ingest),
+            removal=Removal(ingest),
+            deliveries=Deliveries(database, settings, wake=wake),
+            commitments=commitments,
+            worklists=Worklists(database, settings),
+            steps=PerformedSteps(database, settings, wake=wake),
+            authenticator=authenticator,
+            tokens=TokenVerifier(),
+            job_desk=job_desk,
+            store_jobs=StoreJobs(job_desk, directory, retrieval, commitments),
+            http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
+            retrieve_jobs=RetrieveJobs(job_desk, directory, ingest),
+            kept_queries=KeptQueries(database, directory),
+            wake=wake,
+        )
+    finally:
+        authenticator.close()
+        for threads in (readers, decoders, renderers):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)

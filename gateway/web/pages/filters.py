@@ -1,0 +1,63 @@
+"""Template filters: names, dates and sizes for display. `words.js` has the same for live figures."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def person(name: str) -> str:
+    """Format a PN value (PS3.5 §6.2.1) as `Family, Given Middle`, with the ideographic form after it, if any."""
+    groups = [_group(group) for group in name.split("=")]
+    forms = [group for group in groups[:2] if group]
+    return forms[0] + (f" ({forms[1]})" if len(forms) > 1 else "") if forms else ""
+
+
+def _group(group: str) -> str:
+    family, given, middle, prefix, suffix = ([*(part.strip() for part in group.split("^")), *[""] * 5])[:5]
+    rest = " ".join(part for part in (prefix, given, middle) if part)
+    whole = ", ".join(part for part in (family, rest) if part)
+    return f"{whole}, {suffix}" if suffix and whole else whole or suffix
+
+
+def date(value: str) -> str:
+    """Format a DA value as 2026-11-22; an invalid date is unchanged."""
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value
+
+
+def clock(value: str) -> str:
+    """Format a TM value as 14:05."""
+    return f"{value[:2]}:{value[2:4]}" if len(value) >= 4 and value[:4].isdigit() else value
+
+
+def grouped(number: int) -> str:
+    return f"{number:,}"
+
+
+def counted(number: int, word: str) -> str:
+    """Format a count: `1 instance`, `2,000 instances`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """Format bytes in decimal units, as disks are sold."""
+    value, units = float(number), ["B", "KB", "MB", "GB", "TB", "PB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 99.5 else f"{value:.1f} {units[0]}"
+
+
+def iso(seconds: float) -> str:
+    return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp(seconds: float) -> str:
+    """Format a time for a page without scripts; with them, the browser shows local time."""
+    return _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _utc(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+FILTERS = {f.__name__: f for f in (person, date, clock, counted, grouped, size, iso, stamp)}

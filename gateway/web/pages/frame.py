@@ -1,0 +1,36 @@
+"""The common frame of every page (`templates/base.html`): title, links, and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.web.context import CONTEXT
+from gateway.web.pages.environment import ENVIRONMENT
+from gateway.web.security import PAGE
+from gateway.web.urls import path_template, path_to
+
+
+def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) -> web.Response:
+    """The answer with a page, or with a part of one that its script fetches."""
+    text = request.app[ENVIRONMENT].get_template(template).render({**frame(request), **values})
+    return web.Response(text=text, content_type="text/html", headers=PAGE)
+
+
+def frame(request: web.Request) -> dict[str, Any]:
+    """The values of the frame's template."""
+    context = request.app[CONTEXT]
+    return {
+        "aet": context.settings().dicom.aet.strip(),
+        "dicom_port": context.ports[0],
+        "dicomweb_url": path_template(request, "studies") + "?limit=25",
+        "home": path_template(request, "home"),
+        "metrics_url": path_template(request, "metrics"),
+        "routing_url": path_template(request, "routing"),
+        "static": path_to(request, "static", filename="").rstrip("/"),
+        "system_url": path_template(request, "system"),
+        "version": __version__,
+    }

@@ -1,0 +1,255 @@
+"""Files of stored instances as Orthanc has them: `file`, `attachments`, frames as they are stored.
+
+An instance has one attachment, `dicom`: its file, never compressed, so that what is told of the compressed file is
+the same as of the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.dicom.levels import Level
+from gateway.errors import BadRequest
+from gateway.index.annotations import check_exists
+from gateway.index.locate import Located, identified
+from gateway.retrieve.content import read_span
+from gateway.storage.store import StoredObject
+from gateway.web.accept import JSON
+from gateway.web.conditional import unchanged, validators, wanted_range
+from gateway.web.context import CONTEXT
+from gateway.web.dicomweb.frames import FRAME_INDEX
+from gateway.web.dicomweb.resources import RETRIEVAL
+from gateway.web.inputs import whole_number
+from gateway.web.rest.answers import COLLECTIONS, json_answer, unknown
+from gateway.web.route import TEXT, Parameter, Route
+from gateway.web.security import ATTACHMENT
+from gateway.web.streaming import stream
+
+_DICOM: Final = "application/dicom"
+_OCTETS: Final = "application/octet-stream"
+_FRAME_TYPES: Final = {
+    "1.2.840.10008.1.2.4.50": "image/jpeg",
+    "1.2.840.10008.1.2.4.90": "image/jp2",
+    "1.2.840.10008.1.2.4.91": "image/jp2",
+}
+"""Media types by which Orthanc hands out frames that browsers may know; all others are octets."""
+_FRAME_PARTS: Final = ["raw"]
+_DICOM_NAMES: Final = frozenset({"dicom", "1"})
+_PIECE: Final = 1 << 20
+MAX_LISTED: Final = 1 << 20
+"""Frames in one list."""
+
+Handler = Callable[[web.Request, Located], Awaitable[web.StreamResponse]]
+
+
+async def located(request: web.Request) -> Located | None:
+    """The instance of the path."""
+    async for page in identified(request.app[CONTEXT].database, "instance", request.match_info["id"], 1):
+        return page[0][1]
+    return None
+
+
+async def file(request: web.Request) -> web.StreamResponse:
+    """The file of an instance as it is stored, or a part of it; `filename` is what it is called when it is saved."""
+    name = _plain(request.query.get("filename", ""))
+    found = await located(request)
+    if found is None or request.match_info.get("name", "dicom") not in _DICOM_NAMES:
+        return unknown(request)
+    tag = _entity_tag(found)
+    if (answer := unchanged(request, tag)) is not None:
+        return answer
+    headers = {
+        "Content-Type": _DICOM,
+        "Content-Disposition": f'attachment; filename="{name or found.key + ".dcm"}"',
+        "Accept-Ranges": "bytes",
+    }
+    response = web.StreamResponse(headers={**headers, **validators(tag)})
+    start, stop = 0, found.size
+    if (part := wanted_range(request, found.size, tag)) is not None:
+        part.describe(response, found.size)
+        start, stop = part
+    else:
+        response.content_length = found.size
+    return await stream(request, response, request.app[RETRIEVAL].span(found, start, stop))
+
+
+async def attachments(request: web.Request, level: Level) -> web.StreamResponse:
+    """The attachments of a resource: the file of an instance; none of others."""
+    await check_exists(request.app[CONTEXT].database, level, request.match_info["id"])
+    return json_answer(["dicom"] if level == "instance" else [])
+
+
+async def attachment(request: web.Request) -> web.StreamResponse:
+    """The calls about the file of an instance."""
+    return await _of_file(request, _answers)
+
+
+async def _answers(_request: web.Request, found: Located) -> web.StreamResponse:
+    answer = json_answer(sorted((*_ABOUT, *_DATA)))
+    answer.headers["ETag"] = _entity_tag(found)
+    return answer
+
+
+async def about(request: web.Request, make: Handler) -> web.StreamResponse:
+    """One thing about the file of an instance: its size in bytes, its MD5, whether it is compressed, or all three."""
+    return await _of_file(request, make)
+
+
+async def _of_file(request: web.Request, make: Handler) -> web.StreamResponse:
+    found = await located(request)
+    if found is None or request.match_info["name"] not in _DICOM_NAMES:
+        return unknown(request)
+    return await make(request, found)
+
+
+async def frames(request: web.Request) -> web.StreamResponse:
+    """The numbers of an instance's frames, from 0."""
+    found = await located(request)
+    if found is None:
+        return unknown(request)
+    places = request.app[FRAME_INDEX]
+
+    def work(stored: StoredObject, one: Located) -> int:
+        pixels = places.find(stored, one)
+        return 0 if pixels is None else len(pixels)
+
+    (count,) = await request.app[RETRIEVAL].map([found], work)
+    check_count(count)
+    return json_answer(list(range(count)))
+
+
+def check_count(frames: int) -> None:
+    """Raise BadRequest where there are too many to list: of single pixels of one bit a gigabyte holds 8 billion."""
+    if frames > MAX_LISTED:
+        raise BadRequest(f"the instance has {frames} frames; at most {MAX_LISTED} are listed")
+
+
+async def frame(request: web.Request) -> web.StreamResponse:
+    """The forms of a frame."""
+    return unknown(request) if await located(request) is None else json_answer(_FRAME_PARTS)
+
+
+async def raw_frame(request: web.Request) -> web.StreamResponse:
+    """A frame as it is stored: compressed, or its samples in little endian."""
+    found, number = await located(request), whole_number(request.match_info["frame"])
+    if found is None or number is None:
+        return unknown(request)
+    places = request.app[FRAME_INDEX]
+
+    def work(stored: StoredObject, one: Located) -> Generator[bytes, None, None]:
+        pixels = places.find(stored, one)
+        if pixels is None or number >= len(pixels):
+            raise BadRequest(f"instance {one.sop_uid} has no frame {number}")
+        data = pixels.stored(stored.read, number)
+        for at in range(0, len(data), _PIECE):
+            yield data[at : at + _PIECE]
+
+    kind = _FRAME_TYPES.get(found.transfer_syntax_uid, _OCTETS)
+    response = web.StreamResponse(headers={"Content-Type": kind, **ATTACHMENT})
+    return await stream(request, response, request.app[RETRIEVAL].pieces(found, work, len))
+
+
+async def _md5(request: web.Request, found: Located) -> str:
+    memory = request.app[RETRIEVAL].memory
+
+    def work(stored: StoredObject, one: Located) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        for piece in read_span(stored, one, 0, one.size, memory):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    (digest,) = await request.app[RETRIEVAL].map([found], work)
+    return digest
+
+
+def _text(found: Located, value: str) -> web.Response:
+    return web.Response(text=value, headers={"ETag": _entity_tag(found)})
+
+
+async def _size(_request: web.Request, found: Located) -> web.StreamResponse:
+    return _text(found, str(found.size))
+
+
+async def _digest(request: web.Request, found: Located) -> web.StreamResponse:
+    return _text(found, await _md5(request, found))
+
+
+async def _is_compressed(_request: web.Request, found: Located) -> web.StreamResponse:
+    return _text(found, "0")
+
+
+async def _info(request: web.Request, found: Located) -> web.StreamResponse:
+    digest = await _md5(request, found)
+    described: dict[str, Any] = {
+        "CompressedMD5": digest,
+        "CompressedSize": found.size,
+        "ContentType": 1,
+        "UncompressedMD5": digest,
+        "UncompressedSize": found.size,
+        "Uuid": found.key,
+    }
+    answer = json_answer(described)
+    answer.headers["ETag"] = _entity_tag(found)
+    return answer
+
+
+_ABOUT: Final[dict[str, Handler]] = {
+    "compressed-md5": _digest,
+    "compressed-size": _size,
+    "info": _info,
+    "is-compressed": _is_compressed,
+    "md5": _digest,
+    "size": _size,
+}
+_DATA: Final = ("compressed-data", "data")
+
+
+def _entity_tag(found: Located) -> str:
+    """The revision, as Orthanc counts it, and which file it is."""
+    return f'"{found.version - 1}-{found.key}"'
+
+
+def _plain(name: str) -> str:
+    """A name for a file without anything that could end the header or leave a folder."""
+    return "".join([letter for letter in name if letter.isascii() and (letter.isalnum() or letter in "._- ")])[:255]
+
+
+_FILENAME: Final = Parameter("filename", "What the file is called when it is saved", TEXT, "ct.dcm")
+
+ROUTES = (
+    Route("GET", "/instances/{id}/file", file, (_FILENAME,), answers=(_DICOM,), errors=(404, 416)),
+    Route("GET", "/instances/{id}/frames", frames, errors=(404,)),
+    Route("GET", "/instances/{id}/frames/{frame}", frame, errors=(404,)),
+    Route("GET", "/instances/{id}/frames/{frame}/raw", raw_frame, answers=(_OCTETS, "image/*"), errors=(404,)),
+    *(
+        Route("GET", f"/{kind}/{{id}}/attachments", functools.partial(attachments, level=level), errors=(404,))
+        for level, kind in COLLECTIONS.items()
+    ),
+    Route("GET", "/instances/{id}/attachments/{name}", attachment, errors=(404,)),
+    *(
+        Route(
+            "GET",
+            f"/instances/{{id}}/attachments/{{name}}/{each}",
+            functools.partial(about, make=make),
+            answers=(JSON,) if each == "info" else ("text/plain",),
+            errors=(404,),
+        )
+        for each, make in _ABOUT.items()
+    ),
+    *(
+        Route(
+            "GET",
+            f"/instances/{{id}}/attachments/{{name}}/{each}",
+            file,
+            (_FILENAME,),
+            answers=(_DICOM,),
+            errors=(404, 416),
+        )
+        for each in _DATA
+    ),
+)

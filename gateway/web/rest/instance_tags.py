@@ -1,0 +1,216 @@
+"""Attributes of stored instances in the JSON of Orthanc: `tags`, `header`, `module`, what several instances share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.dicom.levels import Level
+from gateway.dicom.private_names import private_attribute
+from gateway.index.locate import Identity, Located, identified
+from gateway.retrieve.tag_tree import Tag, TagTree, read_header_tags, read_tags, shared
+from gateway.storage.store import StoredObject
+from gateway.web.context import CONTEXT
+from gateway.web.dicomweb.resources import RETRIEVAL
+from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, unknown
+from gateway.web.rest.names import UNKNOWN_NAME, Format, name_of, tag_text
+from gateway.web.rest.resources import parse_tags
+from gateway.web.route import FLAG, TEXT, Parameter, Route
+from gateway.web.streaming import stream
+
+_AT_ONCE: Final = 50
+"""Instances whose files are read in one visit to a thread."""
+
+# As a live Orthanc 1.10.1 answers of an instance that has every attribute of the standard.
+MODULES: Final[Mapping[Level, frozenset[int]]] = {
+    "patient": frozenset(
+        {
+            *(0x00081120, 0x00100010, 0x00100020, 0x00100021, 0x00100024, 0x00100030, 0x00100032, 0x00100040),
+            *(0x00101000, 0x00101001, 0x00101002, 0x00102160, 0x00102201, 0x00102202, 0x00102292, 0x00102293),
+            *(0x00102294, 0x00102297, 0x00102298, 0x00102299, 0x00104000, 0x00120062, 0x00120063, 0x00120064),
+        }
+    ),
+    "study": frozenset(
+        {
+            *(0x00080020, 0x00080030, 0x00080050, 0x00080051, 0x00080090, 0x00080096, 0x00081030, 0x00081032),
+            *(0x00081048, 0x00081049, 0x00081060, 0x00081062, 0x00081110, 0x0020000D, 0x00200010, 0x00321034),
+            0x00401012,
+        }
+    ),
+    "series": frozenset(
+        {
+            *(0x00080021, 0x00080031, 0x00080060, 0x0008103E, 0x0008103F, 0x00081050, 0x00081052, 0x00081070),
+            *(0x00081072, 0x00081111, 0x00081250, 0x00102210, 0x00180015, 0x00181030, 0x00185100, 0x0020000E),
+            *(0x00200011, 0x00200060, 0x00400244, 0x00400245, 0x00400253, 0x00400254, 0x00400260, 0x00400275),
+            0x00400280,
+        }
+    ),
+    "instance": frozenset(
+        {
+            *(0x00080005, 0x00080012, 0x00080013, 0x00080014, 0x00080016, 0x00080018, 0x0008001A, 0x0008001B),
+            *(0x00080110, 0x00080201, 0x0018A001, 0x00200013, 0x00280303, 0x0040A390, 0x01000410, 0x01000420),
+            *(0x01000424, 0x01000426, 0x04000500, 0x04000561, 0x4FFE0001),
+        }
+    ),
+}
+
+
+async def tags(request: web.Request, form: Format | None = None) -> web.StreamResponse:
+    """All attributes of an instance, up to its pixel data.
+
+    `simplify` has them by name, `short` by tag alone; `whole` goes on behind the pixel data; `ignore-length` names
+    attributes that are shown however long they are.
+    """
+    long = parse_tags(_ignored(request))
+    found = await first_tags(request, "instance", long=long, behind_pixels=flag(request, "whole"))
+    return unknown(request) if found is None else json_answer(tags_json(found, form or wanted_format(request)))
+
+
+async def header(request: web.Request) -> web.StreamResponse:
+    """The File Meta Information of an instance, as it is stored here."""
+
+    def work(stored: StoredObject, _located: Located) -> TagTree:
+        return read_header_tags(stored.read)
+
+    async for page in identified(request.app[CONTEXT].database, "instance", request.match_info["id"]):
+        (found,) = await request.app[RETRIEVAL].map([page[0][1]], work)
+        return json_answer(tags_json(found, wanted_format(request)))
+    return unknown(request)
+
+
+async def module(request: web.Request, level: Level, shown: Level) -> web.StreamResponse:
+    """The attributes of a module, as the first instance has them."""
+    found = await first_tags(request, level, long=parse_tags(_ignored(request)))
+    if found is None:
+        return unknown(request)
+    wanted = MODULES[shown]
+    return json_answer(tags_json({tag: each for tag, each in found.items() if tag in wanted}, wanted_format(request)))
+
+
+async def shared_tags(request: web.Request, level: Level) -> web.StreamResponse:
+    """The attributes that are the same in all instances of a resource."""
+    common: TagTree | None = None
+    async for page in identified(request.app[CONTEXT].database, level, request.match_info["id"], _AT_ONCE):
+        trees = await request.app[RETRIEVAL].map([one for _id, one in page], read_tags)
+        common = shared(trees, common)
+    return unknown(request) if common is None else json_answer(tags_json(common, wanted_format(request)))
+
+
+async def instances_tags(request: web.Request, level: Level) -> web.StreamResponse:
+    """All attributes of all instances of a resource, by the instances' identifiers; sent as they are read."""
+    pages = identified(request.app[CONTEXT].database, level, request.match_info["id"], _AT_ONCE)
+    first = await anext(pages, None)
+    if first is None:
+        return unknown(request)
+    form, retrieval = wanted_format(request), request.app[RETRIEVAL]
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        page: list[tuple[Identity, Located]] | None = first
+        before = b"{"
+        while page:
+            trees = await retrieval.map([one for _id, one in page], read_tags)
+            found = {one.instance: tags_json(tree, form) for (one, _), tree in zip(page, trees, strict=True)}
+            yield before + msgspec.json.format(msgspec.json.encode(found), indent=3)[1:-2]
+            before = b","
+            page = await anext(pages, None)
+        yield b"\n}\n"
+
+    return await stream(
+        request, web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"}), chunks()
+    )
+
+
+async def first_tags(
+    request: web.Request, level: Level, *, long: frozenset[int] = frozenset(), behind_pixels: bool = False
+) -> TagTree | None:
+    """The attributes of the first instance of a resource; None where there is none."""
+    work = functools.partial(read_tags, long=long, behind_pixels=behind_pixels)
+    async for page in identified(request.app[CONTEXT].database, level, request.match_info["id"], 1):
+        (found,) = await request.app[RETRIEVAL].map([page[0][1]], work)
+        return found
+    return None
+
+
+def wanted_format(request: web.Request) -> Format:
+    """The format that the query names."""
+    simplified, short = flag(request, "simplify"), flag(request, "short")
+    return "simplified" if simplified else "short" if short else "full"
+
+
+def tags_json(tree: TagTree, form: Format) -> dict[str, Any]:
+    """Attributes in one of the formats."""
+    if form == "simplified":
+        return {_name(tag, each): _value(each, form) for tag, each in tree.items()}
+    if form == "short":
+        return {tag_text(tag): _value(each, form) for tag, each in tree.items()}
+    found = {}
+    for tag, each in tree.items():
+        described: dict[str, Any] = {"Name": _name(tag, each), "Type": each.shape, "Value": _value(each, form)}
+        if each.creator:
+            described["PrivateCreator"] = each.creator
+        found[tag_text(tag)] = described
+    return found
+
+
+def _name(tag: int, each: Tag) -> str:
+    return (private_attribute(tag, each.creator).name or UNKNOWN_NAME) if each.creator else name_of(tag)
+
+
+def _value(each: Tag, form: Format) -> Any:
+    return [tags_json(item, form) for item in each.value] if isinstance(each.value, list) else each.value
+
+
+def _ignored(request: web.Request) -> list[str]:
+    return [name for name in request.query.get("ignore-length", "").split(",") if name]
+
+
+_FORMATS: Final = (
+    Parameter("simplify", "Attributes by name, as their values", FLAG),
+    Parameter("short", "Attributes by tag, as their values", FLAG),
+)
+_LONG: Final = Parameter("ignore-length", "Attributes that are shown however long they are", TEXT, "PatientName")
+
+ROUTES = (
+    Route(
+        "GET",
+        "/instances/{id}/tags",
+        tags,
+        (*_FORMATS, Parameter("whole", "Those behind the pixel data too", FLAG), _LONG),
+        errors=(404,),
+    ),
+    Route(
+        "GET",
+        "/instances/{id}/simplified-tags",
+        functools.partial(tags, form="simplified"),
+        (Parameter("whole", "Those behind the pixel data too", FLAG), _LONG),
+        errors=(404,),
+    ),
+    Route("GET", "/instances/{id}/header", header, _FORMATS, errors=(404,)),
+    *(
+        Route(
+            "GET",
+            f"/{kind}/{{id}}/module",
+            functools.partial(module, level=level, shown=level),
+            (*_FORMATS, _LONG),
+            errors=(404,),
+        )
+        for level, kind in COLLECTIONS.items()
+    ),
+    Route(
+        "GET",
+        "/studies/{id}/module-patient",
+        functools.partial(module, level="study", shown="patient"),
+        (*_FORMATS, _LONG),
+        errors=(404,),
+    ),
+    *(
+        Route("GET", f"/{kind}/{{id}}/{name}", functools.partial(handler, level=level), _FORMATS, errors=(404,))
+        for level, kind in COLLECTIONS.items()
+        if level != "instance"
+        for name, handler in (("shared-tags", shared_tags), ("instances-tags", instances_tags))
+    ),
+)

@@ -1,0 +1,106 @@
+"""Patients, studies, series and instances in the JSON of Orthanc."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.dicom.levels import LEVELS, Level
+from gateway.index.attributes import PATIENT_ID
+from gateway.index.resources import Resource
+from gateway.index.values import NO_NUMBER
+from gateway.web.rest.answers import COLLECTIONS, timestamp
+from gateway.web.rest.names import MAIN_TAGS, Format, formatted
+
+STABLE_AFTER_S: Final = 60.0
+"""A resource is stable once nothing has come for so long, as in Orthanc's defaults."""
+_IMAGE_ORIENTATION: Final = 0x00200037
+
+
+def resource_json(
+    resource: Resource, form: Format = "simplified", requested: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """One resource; `requested` are further attributes that were asked for."""
+    level, now = resource.level, time.time()
+    made: dict[str, Any] = {
+        "ID": resource.public_id,
+        "Labels": resource.labels,
+        "MainDicomTags": formatted(_main(resource), form),
+        "Type": level.capitalize(),
+        **resource.made_from,
+    }
+    if level != "instance":
+        below = LEVELS[LEVELS.index(level) + 1]
+        made["IsStable"] = is_stable(resource, now)
+        made["LastUpdate"] = timestamp(resource.last_received)
+        made[COLLECTIONS[below].capitalize()] = resource.children
+    if level == "patient":
+        made["IsProtected"] = resource.protected
+    if level != "patient":
+        made[f"Parent{LEVELS[LEVELS.index(level) - 1].capitalize()}"] = resource.parent
+    if level == "study":
+        made["PatientMainDicomTags"] = formatted(_chosen(resource.attributes, "patient"), form)
+    elif level == "series":
+        expected = resource.expected_instances
+        made["ExpectedNumberOfInstances"] = expected
+        made["Status"] = status(resource.numbers, expected)
+    elif level == "instance":
+        made["FileSize"] = resource.size
+        made["FileUuid"] = resource.key
+        made["IndexInSeries"] = None if resource.number == NO_NUMBER else resource.number
+    if requested is not None:
+        made["RequestedTags"] = requested
+    return dict(sorted(made.items()))
+
+
+def is_stable(resource: Resource, now: float) -> bool:
+    """Whether nothing has come for a while. `now` in seconds since 1970."""
+    return now - resource.last_received >= STABLE_AFTER_S
+
+
+def status(numbers: Sequence[int], expected: int | None) -> str:
+    """The status of a series by its Instance Numbers: complete with each once, from 1 to the expected number."""
+    if expected is None:
+        return "Unknown"
+    there = [number for number in numbers if number != NO_NUMBER]
+    if len(set(there)) < len(there) or any(not 0 < number <= expected for number in there):
+        return "Inconsistent"
+    return "Complete" if len(there) == expected else "Missing"
+
+
+def _main(resource: Resource) -> list[tuple[int, str]]:
+    found = _chosen(resource.attributes, resource.level)
+    if resource.level == "series" and _IMAGE_ORIENTATION in resource.of_first:
+        found = sorted([*found, (_IMAGE_ORIENTATION, resource.of_first[_IMAGE_ORIENTATION])])
+    if resource.level == "patient" and PATIENT_ID not in resource.attributes:
+        found = sorted([*found, (PATIENT_ID, "")])
+    return found
+
+
+def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]]:
+    main = MAIN_TAGS[level]
+    return sorted([(tag, text) for tag, text in attributes.items() if tag in main])
+
+
+_PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})
+_CHILDREN: Final = frozenset({"Studies", "Series", "Instances"})
+_PARTS: Final[Mapping[str, frozenset[str]]] = {
+    "Children": _CHILDREN,
+    "IsProtected": frozenset({"IsProtected"}),
+    "IsStable": frozenset({"IsStable"}),
+    "Labels": frozenset({"Labels"}),
+    "MainDicomTags": frozenset({"MainDicomTags", "PatientMainDicomTags"}),
+    "Metadata": frozenset({"Metadata"}),
+    "Parent": _PARENTS,
+    "RequestedTags": frozenset({"RequestedTags"}),
+    "Status": frozenset({"Status", "ExpectedNumberOfInstances"}),
+}
+CONTENTS: Final = frozenset(_PARTS)
+"""What of a resource a search may ask for."""
+
+
+def part_of(made: Mapping[str, Any], contents: frozenset[str]) -> dict[str, Any]:
+    """The members of a resource that a search asked for, and always its id and type."""
+    names = {"ID", "Type", "RequestedTags"}.union(*[_PARTS[name] for name in contents])
+    return {name: value for name, value in made.items() if name in names}

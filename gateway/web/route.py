@@ -1,0 +1,150 @@
+"""Declarations of routes: method, path, parameters, media types, errors.
+
+Each file of handlers ends with a table of them. `routes.py` adds the tables to the router; `openapi.py` and
+`dicomweb/capabilities.py` describe them, with the handler's docstring, whose first sentence is the summary.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from aiohttp import web
+
+from gateway.http.multipart_writer import MULTIPART
+from gateway.web.accept import DICOM_XML, JSON
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Schema = Mapping[str, Any]
+"""A JSON Schema, as in OpenAPI."""
+Area = Literal["DICOMweb", "Health", "Management", "Pages"]
+
+STUDY: Final = "/studies/{study}"
+SERIES: Final = STUDY + "/series/{series}"
+INSTANCE: Final = SERIES + "/instances/{instance}"
+FRAMES: Final = INSTANCE + "/frames/{frames}"
+MODALITY: Final = "/modalities/{name}"
+PEERS: Final = "/peers"
+SERVERS: Final = "/dicom-web/servers"
+QUERY: Final = "/queries/{id}"
+ANSWER: Final = QUERY + "/answers/{number}"
+PATIENT_ROOT: Final = "/patients/{patient:[0-9a-f]{8}(?:-[0-9a-f]{8}){4}}"
+
+TEXT: Final[Schema] = {"type": "string"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+NUMBER: Final[Schema] = {"type": "number"}
+TRUTH: Final[Schema] = {"type": "boolean"}
+UID: Final[Schema] = {"type": "string", "pattern": "^[0-9.]+$", "maxLength": 64}
+LABEL: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": 64}
+FLAG: Final[Schema] = {"type": "string"}
+"""A parameter whose presence counts, whatever its value."""
+
+XML: Final = f'{MULTIPART}; type="{DICOM_XML}"'
+
+
+def at_least(least: int, most: int | None = None) -> Schema:
+    """The schema of a whole number within bounds."""
+    return {"type": "integer", "minimum": least, **({} if most is None else {"maximum": most})}
+
+
+def one_of(*values: str) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a query or path. `example` is a valid value."""
+
+    name: str
+    about: str
+    schema: Schema = field(default_factory=lambda: TEXT)
+    example: str = "1"
+    required: bool = False
+    any_name: bool = False
+    """The name stands for any of its kind: the schema is that of an object with all of them."""
+
+
+PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
+    each.name: each
+    for each in (
+        Parameter("filename", "File of a page"),
+        Parameter("frame", "Number of a frame, from 0", {"type": "string", "pattern": "^[0-9]+$"}),
+        Parameter(
+            "frames",
+            "Frame numbers from 1, with commas between them",
+            {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
+        ),
+        Parameter("id", "Identifier, as in the list of resources"),
+        Parameter("instance", "SOP Instance UID", UID),
+        Parameter("label", "A label", LABEL),
+        Parameter("name", "Name, as in the list of its kind"),
+        Parameter("number", "Number of an answer, from 0", {"type": "string", "pattern": "^[0-9]+$"}, "0"),
+        Parameter("page", "A path of the viewer's own"),
+        Parameter(
+            "patient",
+            "Orthanc's identifier of a patient, if several have a study of the same UID",
+            {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{8}){4}$"},
+        ),
+        Parameter("path", "Path below this resource; it may contain slashes"),
+        Parameter("release", "Release of the viewer"),
+        Parameter("series", "Series Instance UID", UID),
+        Parameter("study", "Study Instance UID", UID),
+        Parameter("uid", "SOP Instance UID", UID),
+    )
+}
+"""The parameters of paths, which mean the same in every path."""
+
+ACCEPT: Final = Parameter("accept", "Media types, in preference to those of the Accept header", example="*/*")
+EXPAND: Final = Parameter("expand", "All of each", FLAG)
+PAGE: Final = (
+    Parameter("limit", "Most entries in the answer", COUNT, "10"),
+    Parameter("before", "Only entries before this one", COUNT, "1000"),
+)
+
+_NO_SENTENCE: Final = re.compile(r"\s*\n\s*\n\s*|(?<=[.?!])\s+(?=[A-Z`])")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one resource."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+    path: str
+    """Path below the root of its table; parameters in braces, as in aiohttp."""
+    handler: Handler
+    query: tuple[Parameter, ...] = ()
+    body: tuple[str, ...] = ()
+    """Media types of the request body."""
+    answers: tuple[str, ...] = (JSON,)
+    """Media types of a successful answer; none without a body."""
+    errors: tuple[int, ...] = ()
+    """Specific failure statuses of this resource. Any may also answer 400, 401, 403, 500 or 503."""
+    leads_on: bool = False
+    """Whether the answer is always a redirection."""
+    name: str | None = None
+    """Name for `urls.py`."""
+    subject: str = ""
+    """The subject of a handler that serves several resources, put before its docstring."""
+    area: Area = "Management"
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters of the path, in order."""
+        return [PATH_PARAMETERS[name] for name in re.findall(r"{(\w+)", self.path)]
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The first sentence of the docstring, and the rest with a line for each paragraph."""
+        function = self.handler.func if isinstance(self.handler, functools.partial) else self.handler
+        text = f"{self.subject} {inspect.getdoc(function) or ''}".strip()
+        first, *rest = _NO_SENTENCE.split(text, maxsplit=1)
+        paragraphs = [" ".join(paragraph.split()) for paragraph in "".join(rest).split("\n\n")]
+        return " ".join(first.split()), "\n\n".join(paragraphs)
+
+
+SERVED: web.AppKey[tuple[Route, ...]] = web.AppKey("routes", tuple)
+"""All routes of an application, under their full paths: parameters in braces, without patterns."""

@@ -1,0 +1,368 @@
+"""An archive whose power goes at any moment, and what its senders know: the model that the intake is held against.
+
+The data folder, its recovery and the intake are the real ones, on a disk in memory, with an SQLite in memory whose
+commits are durable at once. All that is drawn comes from one seed: what is stored, overwritten and deleted, what runs
+when, at which call of the disk the power goes (or the processes are killed), and which changes survive that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+from gateway import config
+from gateway.admin.deletion import Removal
+from gateway.database import sqlite as sqlite_module
+from gateway.database.database import Query, Row, Script
+from gateway.database.transactions import Transactions
+from gateway.errors import GatewayError, InstanceRefused, NotFound
+from gateway.index.store import Origin
+from gateway.ingest import data_folder, garbage, ingest, instance_writer
+from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
+from gateway.ingest.ingest import Ingest
+from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome
+from gateway.storage import incoming, layout, reserve, workers
+from tests.support.datasets import CT, EXPLICIT, encode
+from tests.support.memory_disk import Fault, MemoryDisk, PowerCut
+from tests.support.simulation import Simulation
+
+T = TypeVar("T")
+
+BASE = "/data"
+EPOCH = 1_700_000_000.0
+STUDY, SERIES = "1.2.3", "1.2.3.4"
+UIDS = [f"1.2.3.4.{number}" for number in range(10, 16)]
+FAULTS = {
+    "open": (errno.EIO, errno.EMFILE, errno.ENOSPC),
+    "write": (errno.EIO, errno.ENOSPC),
+    "link": (errno.EIO, errno.ENOSPC),
+    "unlink": (errno.EIO,),
+    "mkdir": (errno.EIO, errno.ENOSPC),
+    "fdatasync": (errno.EIO, errno.ENOSPC),
+    "fsync": (errno.EIO,),
+}
+"""Calls that are made to fail, and how."""
+
+
+class _Connection:
+    """The database as it outlives its gateways. Its commit is one of the calls at which the power goes."""
+
+    def __init__(self, connection: sqlite3.Connection, disk: MemoryDisk) -> None:
+        self._connection, self._disk = connection, disk
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        if self._disk.is_off:
+            raise PowerCut
+        if sql != "COMMIT":
+            return self._connection.execute(sql, parameters)
+        for _ in self._disk.tick("COMMIT"):
+            self._connection.execute(sql)
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Transactions(Transactions):
+    """Closed by who uses them, or by the world in which that died."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            super().close()
+
+
+class _Database:
+    """`gateway.database.database.Database` over that."""
+
+    def __init__(self, transactions: Transactions, connection: _Connection) -> None:
+        self._transactions, self._connection = transactions, connection
+
+    async def fetch(self, query: Query, *parameters: Any) -> list[Row]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, lambda: self._connection.execute(query.qmark, parameters).fetchall())
+
+    async def write(self, script: Callable[[], Script[T]]) -> T:
+        ((result, error),) = await asyncio.get_running_loop().run_in_executor(None, self._transactions.commit, [script])
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def fail(self, reason: str) -> None:
+        self._transactions.failure = reason
+
+    async def close(self) -> None:
+        pass
+
+
+@cache
+def _schema() -> bytes:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        sqlite_module._migrate(connection)
+        return connection.serialize()
+
+
+@cache
+def _template() -> bytes:
+    from pydicom.dataset import Dataset
+
+    data_set = Dataset()
+    data_set.SOPClassUID, data_set.SOPInstanceUID = CT, UIDS[0]
+    data_set.PatientID, data_set.PatientName = "P1", "A^B"
+    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = STUDY, SERIES
+    data_set.ImageComments = "0" * 3000
+    data_set.InstanceNumber = "1"
+    return encode(data_set, EXPLICIT)
+
+
+def instance(uid: str, version: int) -> bytes:
+    """The data set of one version of an instance: all of one length."""
+    number = f"{version:08}".encode()
+    data = _template().replace(UIDS[0].encode(), uid.encode())
+    assert len(uid) == len(UIDS[0])
+    return data.replace(b"0" * 3000, (number * 375))
+
+
+class World:
+    """One archive, over all its lives."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.disk = MemoryDisk()
+        self.disk.makedirs("/")
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.deserialize(_schema())
+        self.now = 1000.0
+        self.policy = self.random.choice(("keep", "overwrite", "overwrite", "reject"))
+        self.settings = config.Storage(path=BASE, keepers=0, min_free=0, duplicates=self.policy)  # type: ignore[arg-type]
+        self.may_be: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
+        """For each instance what an archive that keeps its promises may hold now; None where it may have nothing."""
+        self.version = 0
+        self.acknowledged = 0
+        self.cuts = 0
+        self._transactions: list[Transactions] = []
+        self._busy: set[str] = set()
+
+    def run(self, lives: int) -> None:
+        """Live some lives that are cut short, and a last one that comes to its end and is looked at as a whole."""
+        with self._stubs():
+            for _ in range(lives):
+                self._live(cut=self.random.random() < 0.9, faults=self.random.random() < 0.3)
+            self._live(cut=False, faults=False, last=True)
+            for power_cut in (True, False):
+                self._end(power_cut)
+                self._live(cut=False, faults=False, last=True, idle=True)
+
+    # One life.
+
+    def _live(self, *, cut: bool, faults: bool, last: bool = False, idle: bool = False) -> None:
+        disk, random = self.disk, self.random
+        disk.calls.clear()
+        if cut:
+            disk.off_at, disk.off_before = int(random.expovariate(1 / 150)) + 1, random.random() < 0.5
+        if faults:
+            call = random.choice(list(FAULTS))
+            disk.faults.append(Fault(call, random.choice(FAULTS[call]), at=random.randint(1, 40)))
+        self.loop = Simulation(random, self.now)
+        self._busy.clear()
+        lived = False
+        try:
+            disk.on_cut = self.loop.end
+            lived = self.loop.live(self._life(idle))
+        except (OSError, GatewayError):
+            if not disk.failed:
+                raise
+        except PowerCut:
+            pass
+        finally:
+            self.now = self.loop.time() + 1
+            disk.on_cut = lambda: None
+            while self._transactions:
+                self._transactions.pop().close()
+        if last:
+            assert lived
+            self._check_remains()
+            if idle:  # what was deleted has had its time
+                assert self._garbage() == set()
+        else:
+            # A sync that has failed is told to people, who look at the disk before they start it again.
+            power_cut = disk.failed in ("fsync", "fdatasync") or random.random() < 0.7
+            self._end(power_cut)
+
+    def _end(self, power_cut: bool) -> None:
+        self.cuts += 1
+        self.disk = self.disk.after(self.random, power_cut=power_cut)
+        if self.connection.in_transaction:
+            self.connection.rollback()
+
+    async def _life(self, idle: bool) -> None:
+        async with open_folder(self.settings) as folder:
+            self._check(folder)
+            async with open_ingest(folder) as intake:
+                if not idle:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(self.random.randint(1, 4)):
+                            group.create_task(self._client(intake))
+                await asyncio.sleep(self.random.choice((0, 1, 200)) if not idle else 200)
+            self._check(folder)
+
+    async def _client(self, intake: Ingest) -> None:
+        """Someone who stores and deletes, one thing after another."""
+        for _ in range(self.random.randint(1, 8)):
+            free = [uid for uid in UIDS if uid not in self._busy]
+            if free:
+                uid = self.random.choice(free)
+                self._busy.add(uid)
+                try:
+                    await self.random.choice((self._store, self._store, self._store, self._delete, self._abandon))(
+                        intake, uid
+                    )
+                finally:
+                    self._busy.discard(uid)
+            await asyncio.sleep(self.random.choice((0, 0, 0.01, 0.3, 1, 70)))
+
+    async def _store(self, intake: Ingest, uid: str) -> None:
+        known = [data for data in self.may_be[uid] if data is not None]
+        if known and self.random.random() < 0.3:
+            data = self.random.choice(sorted(known))
+        else:
+            self.version += 1
+            data = instance(uid, self.version)
+        self.may_be[uid].add(data)
+        try:
+            incoming = await self._send(intake, uid, data)
+            taken = await incoming.commit()
+        except InstanceRefused as error:
+            self.may_be[uid] -= {None, data} if error.status == STATUS_DUPLICATE else self.may_be[uid]
+        except (OSError, GatewayError):
+            assert self.disk.failed
+            return
+        else:
+            assert not self.disk.is_off
+            if taken.outcome is Outcome.DUPLICATE_KEPT:
+                self.may_be[uid] -= {None, data}
+            else:
+                self.acknowledged += 1
+                self.may_be[uid] = {data}
+        assert self.may_be[uid], "what is said to be there is not among what may be"
+
+    async def _send(self, intake: Ingest, uid: str, data: bytes) -> Any:
+        origin = Origin(calling_aet="TEST", called_aet="GW", peer="", received_at=self.loop.time(), via="dimse")
+        writer = intake.begin(transfer_syntax_uid=EXPLICIT, sop_class_uid=CT, sop_instance_uid=uid, origin=origin)
+        at = 0
+        while at < len(data):
+            size = self.random.choice((100, 1000, 5000))
+            writer.write(data[at : at + size], None)
+            at += size
+            if self.random.random() < 0.2:
+                writer.flush()
+                await asyncio.sleep(0)
+        return writer
+
+    async def _abandon(self, intake: Ingest, uid: str) -> None:
+        try:
+            writer = await self._send(intake, uid, instance(uid, 0)[:-50])
+        except (OSError, GatewayError):
+            assert self.disk.failed
+            return
+        writer.abandon()
+
+    async def _delete(self, intake: Ingest, uid: str) -> None:
+        self.may_be[uid].add(None)
+        try:
+            await Removal(intake, clock=lambda: EPOCH + self.loop.time()).by_uid((STUDY, SERIES, uid))
+        except NotFound:
+            assert None in self.may_be[uid]
+        except (OSError, GatewayError):
+            assert self.disk.failed
+            return
+        assert not self.disk.is_off
+        self.may_be[uid] = {None}
+
+    # What must be so.
+
+    def _rows(self) -> dict[str, tuple[str, int]]:
+        rows = self.connection.execute("SELECT uid, key, data_set_offset FROM instances").fetchall()
+        return {uid: (key, offset) for uid, key, offset in rows}
+
+    def _check(self, folder: DataFolder) -> None:
+        """Everything acknowledged is there byte for byte; everything else whole or absent. What is seen, stays."""
+        rows = self._rows()
+        for uid, may_be in self.may_be.items():
+            found: bytes | None = None
+            if uid in rows:
+                key, offset = rows[uid]
+                file = folder.store.open(key)
+                found = file.read(offset, file.size)
+                file.close()
+            assert found in may_be, f"{uid}: {'other bytes than any' if found else 'nothing'} of {len(may_be)} possible"
+            self.may_be[uid] = {found}
+
+    def _check_remains(self) -> None:
+        """Nothing else is left over."""
+        keys = {key for key, _ in self._rows().values()}
+        left = {path.rsplit("/", 1)[1] for path in self.disk.files(f"{BASE}/store")} - self._garbage()
+        assert left == keys, f"left over: {left - keys}, lost: {keys - left}"
+        assert self.disk.files(f"{BASE}/incoming") == {}
+        assert self.disk.listdir(f"{BASE}/incoming") == []
+        assert self.disk.files(f"{BASE}/rejected") == {}
+
+    def _garbage(self) -> set[str]:
+        return {key for (key,) in self.connection.execute("SELECT key FROM garbage")}
+
+    # What stands in for the machine.
+
+    @contextlib.contextmanager
+    def _stubs(self) -> Iterator[None]:
+        clock = SimpleNamespace(
+            time=lambda: EPOCH + self.loop.time(),
+            time_ns=lambda: int((EPOCH + self.loop.time()) * 1e9),
+            strftime=time.strftime,
+            gmtime=time.gmtime,
+            sleep=lambda seconds: None,
+        )
+        with contextlib.ExitStack() as stubs:
+            for target, name, stub in (
+                (data_folder, "Layout", lambda base: layout.Layout(Path(base), self.disk)),
+                (data_folder, "SQLite", SimpleNamespace(open=self._open_database)),
+                (data_folder, "transactions", lambda path, lock_path: self._begin_transactions()[0]),
+                (data_folder, "_has_content", lambda database: True),
+                (workers, "time", clock),
+                (incoming, "time", clock),
+                (garbage, "time", clock),
+                (ingest, "time", clock),
+                (incoming, "PREALLOCATED", self.random.choice((1, 2, 6))),
+                (reserve, "MAX_RESERVE_BYTES", 1000),
+                (instance_writer, "_WRITE_AT_BYTES", 2000),
+                (layout.os, "urandom", self.random.randbytes),
+                (layout.os, "getpid", lambda: 1),
+            ):
+                stubs.enter_context(patch.object(target, name, stub))
+            try:
+                yield
+            finally:
+                self.connection.close()
+
+    def _begin_transactions(self) -> tuple[Transactions, _Connection]:
+        connection = _Connection(self.connection, self.disk)
+        made = _Transactions(connection, Path("/dev/null"))  # type: ignore[arg-type]
+        self._transactions.append(made)
+        return made, connection
+
+    async def _open_database(self, path: Path, **_: object) -> _Database:
+        return _Database(*self._begin_transactions())

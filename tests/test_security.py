@@ -1,0 +1,261 @@
+"""deploy/SECURITY.md: who may call what is what the program does, and whatever it names is there.
+
+The tables are policy, written by hand; here each of their rows is asked of an application and of a DICOM listener. What
+is added to either and not to the document fails, and so does what is in it and no more in the program.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import functools
+import itertools
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from aiohttp import ClientResponse
+
+from gateway.config import SERVICES, Dicom, Dicomweb, Http
+from gateway.dicom import uids
+from gateway.errors import AssociationRefused
+from gateway.net.requestor import associate
+from gateway.scp.services import REGISTRY, Offer
+from gateway.ul.negotiation import ACCEPTANCE, CALLING_AE_TITLE_NOT_RECOGNIZED, USER_REJECTION
+from gateway.web.security import EVERY_ANSWER
+from tests.support.intake import Intake, intake
+from tests.support.web import House, house
+from tests.web.test_middlewares import ANNA, basic
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "deploy" / "SECURITY.md").read_text()
+LET_IN = {"Authorization": basic("geheim")}
+IN_PATHS = {"patient": "-".join(["0123abcd"] * 5), "frames": "1", "path": "00420011"}
+
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    who: str
+    answer: str
+    changes: str
+
+    @property
+    def url(self) -> str:
+        """A path that it has."""
+        return re.sub(r"\{(\w+)\}", lambda found: IN_PATHS.get(found[1], "1"), self.path)
+
+    @property
+    def is_open(self) -> bool:
+        return self.who == "anybody"
+
+    @property
+    def setting(self) -> str:
+        """What has to be set before it is served; empty for none."""
+        found = re.fullmatch(r"users, if `(.+)`", self.who)
+        return found[1] if found else ""
+
+
+def rows(name: str) -> Iterator[list[str]]:
+    """The cells of a table of the document, its head left out."""
+    found = re.search(rf"<!-- {name}: .*? -->\n(.*?)<!-- end of {name} -->", TEXT, re.DOTALL)
+    assert found is not None, name
+    for line in found[1].splitlines()[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def routes() -> list[Route]:
+    found = []
+    for paths, methods, *others in rows("routes"):
+        for path, method in itertools.product(re.findall(r"`(.+?)`", paths), methods.split()):
+            # What stands in brackets may be left out, and HEAD is where GET is.
+            for each in {re.sub(r"\[.*?\]", "", path), path.replace("[", "").replace("]", "")}:
+                found += [Route(one, each, *others) for one in (("GET", "HEAD") if method == "GET" else (method,))]
+    return found
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path, Http(users=(ANNA,))) as made:
+        made.reasons = ["the disk is full"]
+        yield made
+
+
+async def ask(app: House, route: Route, **headers: str) -> ClientResponse:
+    """The answer, its body left: that of `/ui/events` has no end."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = await app.client.request(route.method, route.url, headers=fields, allow_redirects=False)
+    answer.close()
+    return answer
+
+
+def check_headers(route: Route, answer: ClientResponse) -> None:
+    """Nothing in it is active, but for pages of ours."""
+    for name in set(EVERY_ANSWER) - {"Content-Security-Policy", "Referrer-Policy"}:
+        assert answer.headers[name] == EVERY_ANSWER[name], route
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'"), route
+    assert "frame-ancestors 'none'" in policy, route
+    assert route.answer == "page" or "script-src" not in policy, route
+    assert not any(name.startswith("Access-Control") for name in answer.headers), route
+
+
+@pytest.mark.case("every route and service stands in the security document, with who may call it")
+class TestRoutes:
+    async def test_all_and_no_others(self, app: House) -> None:
+        served = {(each.method, each.resource.canonical) for each in app.client.app.router.routes() if each.resource}
+        listed = [(each.method, each.path) for each in routes()]
+        assert sorted(set(listed)) == sorted(served)
+        assert len(set(listed)) == len(listed), "one of them stands there twice"
+
+    async def test_who(self) -> None:
+        for route in routes():
+            assert route.is_open or route.setting or route.who == "users", route
+            assert route.answer in ("data", "page"), route
+            assert (route.changes == "nothing") is (route.method in ("GET", "HEAD", "OPTIONS")), route
+
+    async def test_without_credentials(self, app: House) -> None:
+        for route in routes():
+            answer = await ask(app, route)
+            assert answer.status in ((200, 503) if route.is_open else (401,)), route
+            assert ("WWW-Authenticate" in answer.headers) is not route.is_open, route
+            check_headers(route, answer)
+
+    async def test_to_pages_of_others(self, app: House) -> None:
+        """A browser that has a password of ours sends it along with whatever a page of somebody else asks for."""
+        for route, origin in itertools.product(routes(), ("http://evil.example", "null")):
+            answer = await ask(app, route, Origin=origin, **LET_IN)
+            assert answer.status in ((200, 503) if route.is_open else (403,)), route
+            check_headers(route, answer)
+
+    async def test_under_a_name_of_others(self, app: House) -> None:
+        for route in routes():
+            answer = await ask(app, route, Host="evil.example", **LET_IN)
+            assert answer.status in ((200, 503) if route.is_open else (421,)), route
+
+    async def test_with_credentials(self, app: House) -> None:
+        for route in routes():
+            if route.changes == "nothing":
+                answer = await ask(app, route, **LET_IN)
+                assert answer.status < 500 or route.is_open, route
+                assert answer.status not in (401, 403, 421), route
+                check_headers(route, answer)
+
+    async def test_what_a_setting_opens(self, app: House) -> None:
+        guarded = [route for route in routes() if route.setting]
+        assert {route.setting for route in guarded} == {"dicomweb.delete"}
+        for route in guarded:
+            answer = await app.client.request(route.method, route.url, headers=LET_IN)
+            assert (answer.status, route.setting in await answer.text()) == (403, True), route
+        app.dicomweb = Dicomweb(delete=True)
+        for route in guarded:
+            assert (await ask(app, route, **LET_IN)).status != 403, route
+
+    async def test_without_users_whoever_reaches_it_may(self, app: House) -> None:
+        app.http = Http()
+        for route in routes():
+            if route.changes == "nothing":
+                assert (await ask(app, route)).status not in (401, 403, 421), route
+
+    @pytest.mark.parametrize(
+        "path", ["/nope", "/system/", "/dicom-web//studies", "/ui/../system", "/dicom-web/studies/"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "TRACE", "OPTIONS"])
+    async def test_whatever_else_is_asked_needs_credentials_too(self, app: House, method: str, path: str) -> None:
+        answer = await app.client.request(method, path, allow_redirects=False)
+        assert answer.status == 401
+
+
+class Service(NamedTuple):
+    name: str
+    strangers: bool
+    """Whether `allow_any_caller` lets strangers ask for it, as `any_caller_may` is by default."""
+
+
+def services() -> list[Service]:
+    found = []
+    for name, _messages, strangers, _changes in rows("services"):
+        assert strangers in ("yes", "no")
+        found.append(Service(name.strip("`"), strangers == "yes"))
+    return found
+
+
+async def granted(gateway: Intake) -> set[str]:
+    """The services that a caller is granted which proposes all their SOP classes, those of each service by themselves.
+
+    Raises AssociationRefused.
+    """
+    found: dict[str, set[int]] = {service: set() for service in SERVICES}
+    syntaxes = [uids.IMPLICIT_VR_LITTLE_ENDIAN.uid, uids.EXPLICIT_VR_LITTLE_ENDIAN.uid]
+    for service, results in found.items():
+        classes = [uid for uid in sorted(Offer(Dicom()).contexts) if REGISTRY.permission_of(uid) == service]
+        for at in range(0, len(classes), 100):
+            async with associate(gateway.call(*[(uid, syntaxes) for uid in classes[at : at + 100]])) as peer:
+                results |= {context.result for context in peer.association.accepted.contexts}
+    assert all(results in ({ACCEPTANCE}, {USER_REJECTION}) for results in found.values()), found
+    return {service for service, results in found.items() if results == {ACCEPTANCE}}
+
+
+@pytest.mark.case("every route and service stands in the security document, with who may call it")
+class TestServices:
+    def test_all_and_no_others(self) -> None:
+        listed = [service.name for service in services()]
+        assert sorted(listed) == sorted(SERVICES)
+        assert {REGISTRY.permission_of(uid) for uid in Offer(Dicom()).contexts} == set(SERVICES)
+        assert {service.name for service in services() if service.strangers} == set(Dicom().any_caller_may)
+
+    async def test_on_loopback_with_nobody_named(self, tmp_path: Path) -> None:
+        async with asyncio.timeout(60), intake(tmp_path) as gateway:
+            assert await granted(gateway) == set(SERVICES)
+
+    async def test_to_strangers_once_somebody_is_named(self, tmp_path: Path) -> None:
+        async with asyncio.timeout(60), intake(tmp_path, modalities={"ct": {"aet": "CT"}}) as gateway:
+            for uid in sorted(Offer(Dicom()).contexts):
+                with pytest.raises(AssociationRefused) as caught:
+                    async with associate(gateway.call((uid, [uids.IMPLICIT_VR_LITTLE_ENDIAN.uid]))):
+                        pass
+                refusal = caught.value
+                assert (refusal.result, refusal.source, refusal.reason) == CALLING_AE_TITLE_NOT_RECOGNIZED, uid
+
+    async def test_to_strangers_where_any_caller_is_allowed(self, tmp_path: Path) -> None:
+        dicom, modalities = {"allow_any_caller": True}, {"ct": {"aet": "CT"}}
+        async with asyncio.timeout(60), intake(tmp_path, dicom=dicom, modalities=modalities) as gateway:
+            assert await granted(gateway) == {service.name for service in services() if service.strangers}
+
+    async def test_to_a_modality_that_may_one_thing(self, tmp_path: Path) -> None:
+        async with asyncio.timeout(60), intake(tmp_path) as gateway:
+            for service in SERVICES:
+                gateway.configure(modalities={"ct": {"aet": "TEST", "allow": [service]}})
+                assert await granted(gateway) == {service}
+
+
+class TestReferences:
+    """The matrix: each file and each test that it names."""
+
+    def test_files(self) -> None:
+        named = set(re.findall(r"`((?:gateway|deploy|tests|loadtest)/[\w./]+)", TEXT))
+        assert len(named) > 50
+        assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+    def test_tests(self) -> None:
+        named = set(re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`", TEXT))
+        assert len(named) > 50
+        assert [f"{file}::{name}" for file, name in sorted(named) if name not in defined_in(ROOT / file)] == []
+
+    def test_each_attack_has_one(self) -> None:
+        for attack, _where, tests in rows("attacks"):
+            assert "tests/" in tests, attack
+
+
+@functools.cache
+def defined_in(file: Path) -> set[str]:
+    """Tests of a file as pytest names them, classes too."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}::{each.name}" for each in node.body if hasattr(each, "name")}
+    return found
