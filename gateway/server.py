@@ -260,7 +260,6 @@ def _runner(use_cases: UseCases, deliveries: delivery.Service, jobs_added: async
         owner=use_cases.ingest.incoming.name,  # after a crash, the adopter of this folder knows that the jobs are free
         slots=jobs.slots,
         limit=deliveries.limit,
-        longest=deliveries.longest_wait,
         purge=purge,
         wake=jobs_added,
     )

@@ -87,6 +87,6 @@ def _restart_timer(name: str, rule: Rule, record: InstanceRecord, now: float) ->
     """Restart the stability timer of a rule for a series or study, because an instance of it has arrived."""
     whole = record.parents.study_public_id if rule.each == "study" else record.parents.series_public_id
     chain, due = f"{STABILITY}:{whole}:{name}", now + rule.stable_after
-    if not (yield from move_jobs(chain, due)):
+    if not (yield from move_jobs(chain, due, now)):
         payload = {"rule": name, "level": rule.each, "id": whole}
         yield from add_job(STABILITY, payload, now, chain=chain, due_at=due)

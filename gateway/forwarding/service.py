@@ -15,7 +15,7 @@ from gateway.forwarding.rule_engine import RuleEngine
 from gateway.forwarding.stability import Stability
 from gateway.forwarding.table import KIND, QUEUE_PREFIX, Delivery
 from gateway.forwarding.verification import VERIFICATION, Verification
-from gateway.jobs.runner import JobType, Retry
+from gateway.jobs.runner import JobType
 from gateway.remote.destination import DestinationUnavailable
 from gateway.retrieve.retrieval import Retrieval
 
@@ -48,13 +48,6 @@ class Service:
         if queue.startswith(QUEUE_PREFIX):
             return self._handler.at_once(queue)
         return self._settings().jobs.per_destination
-
-    def longest_wait(self) -> float:
-        """The longest time, in seconds, by which any job may be scheduled ahead."""
-        settings = self._settings()
-        retries = (Retry().longest, *(each.retry_longest for each in settings.destinations.values()))
-        after = (each.prove_after for each in settings.destinations.values())
-        return max([1.5 * max(retries), *after, *(rule.stable_after for rule in settings.rules.values())])
 
     async def _ask(self, destination: str, asked: Sequence[Delivery]) -> set[str]:
         uids = [(each.sent_study_uid, each.sent_series_uid, each.sent_sop_uid) for each in asked]

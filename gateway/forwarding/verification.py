@@ -32,7 +32,7 @@ AskDestination = Callable[[str, Sequence[Delivery]], Awaitable[set[str]]]
 def schedule_verification(destination: str, study: str, due_at: float, now: float) -> Script[None]:
     """Schedule the verification of a study at a destination; a verification already scheduled moves to `due_at`."""
     chain = f"{VERIFICATION}:{study}:{destination}"
-    if not (yield from move_jobs(chain, due_at)):
+    if not (yield from move_jobs(chain, due_at, now)):
         payload = {"destination": destination, "study": study}
         queue = f"{VERIFICATION}:{destination}"
         yield from add_job(VERIFICATION, payload, now, queue=queue, chain=chain, due_at=due_at)

@@ -10,9 +10,9 @@ _COLUMNS = """id, kind, state, lane, chain, priority, payload, attempts, created
 ADD = Query(
     "add_job: one new job, waiting",
     """
-    INSERT INTO jobs (kind, state, lane, chain, priority, payload, attempts, created_at, due_at, lease_until, owner,
-        finished_at, error)
-    VALUES ($1, 'waiting', $2, $3, $4, $5, 0, $6, $7, 0, '', 0, '') RETURNING id
+    INSERT INTO jobs (kind, state, lane, chain, priority, payload, attempts, created_at, due_at, scheduled_at,
+        lease_until, owner, finished_at, error)
+    VALUES ($1, 'waiting', $2, $3, $4, $5, 0, $6, $7, $6, 0, '', 0, '') RETURNING id
     """,
 )
 NEXT = Query(
@@ -27,13 +27,18 @@ NEXT = Query(
 EXPIRE = Query(
     "expire_jobs: running jobs whose lease has expired wait again, except those of $2, the living caller",
     """
-    UPDATE jobs SET state = 'waiting', owner = '', due_at = $1, error = 'the process that worked on it has ended'
+    UPDATE jobs SET state = 'waiting', owner = '', due_at = $1, scheduled_at = $1,
+        error = 'the process that worked on it has ended'
     WHERE state = 'running' AND lease_until <= $1 AND owner <> $2
     """,
 )
 PULL_IN = Query(
-    "pull_in_jobs: jobs that would wait beyond $2 become due at $1",
-    "UPDATE jobs SET due_at = $1 WHERE state = 'waiting' AND due_at > $2 RETURNING id",
+    "pull_in_jobs: jobs scheduled by a clock that was ahead of $1 wait as long from $1 on as they were to wait then",
+    """
+    UPDATE jobs SET due_at = $1 + CASE WHEN due_at > scheduled_at THEN due_at - scheduled_at ELSE 0 END,
+        scheduled_at = $1
+    WHERE state = 'waiting' AND due_at > $1 AND scheduled_at > $1 RETURNING id
+    """,
 )
 QUEUES = Query(
     "job_queues: every queue in which a job waits and that is open at $1, or paused for longer than until $2, by"
@@ -91,10 +96,11 @@ FINISH = Query(
     """,
 )
 POSTPONE = Query(
-    "postpone_job: it waits until $3, with $4 attempts, if the owner still has it; a job that was due at $6 and has"
-    " been expedited since it was claimed does not wait",
+    "postpone_job: it waits from $7 until $3, with $4 attempts, if the owner still has it; a job that was due at $6"
+    " and has been expedited since it was claimed does not wait",
     """
     UPDATE jobs SET state = 'waiting', due_at = CASE WHEN due_at = $6 THEN $3 ELSE due_at END,
+        scheduled_at = CASE WHEN due_at = $6 AND $3 <> $6 THEN $7 ELSE scheduled_at END,
         attempts = $4, error = $5, owner = '', lease_until = 0
     WHERE id = $1 AND owner = $2 AND state = 'running' RETURNING id
     """,
@@ -102,7 +108,8 @@ POSTPONE = Query(
 GIVE_BACK = Query(
     "give_back_jobs: all running jobs of an owner, as if they had not begun",
     """
-    UPDATE jobs SET state = 'waiting', due_at = $2, attempts = attempts - 1, owner = '', lease_until = 0
+    UPDATE jobs SET state = 'waiting', due_at = $2, scheduled_at = $2, attempts = attempts - 1, owner = '',
+        lease_until = 0
     WHERE owner = $1 AND state = 'running'
     """,
 )
@@ -130,24 +137,17 @@ HOLD = Query(
 RELEASE = Query(
     "release_job: a held, failed, cancelled or waiting job becomes due, with all its attempts",
     """
-    UPDATE jobs SET state = 'waiting', due_at = $2, attempts = 0, finished_at = 0
+    UPDATE jobs SET state = 'waiting', due_at = $2, scheduled_at = $2, attempts = 0, finished_at = 0
     WHERE id = $1 AND state IN ('held', 'failed', 'cancelled', 'waiting') RETURNING id
-    """,
-)
-COMPLETE = Query(
-    "complete_job: done without a lease, unless it is finished",
-    """
-    UPDATE jobs SET state = 'done', finished_at = $2, error = '', owner = '', lease_until = 0
-    WHERE id = $1 AND state IN ('waiting', 'running', 'held') RETURNING id
     """,
 )
 EXPEDITE = Query(
     "expedite_jobs: waiting jobs of a chain become due; a running one runs again if it is postponed",
-    "UPDATE jobs SET due_at = $2 WHERE chain = $1 AND state IN ('waiting', 'running')",
+    "UPDATE jobs SET due_at = $2, scheduled_at = $2 WHERE chain = $1 AND state IN ('waiting', 'running')",
 )
 MOVE = Query(
-    "move_job: the waiting job of a chain becomes due at $2",
-    "UPDATE jobs SET due_at = $2 WHERE chain = $1 AND state = 'waiting' RETURNING id",
+    "move_job: the waiting job of a chain becomes due at $2, as it is said at $3",
+    "UPDATE jobs SET due_at = $2, scheduled_at = $3 WHERE chain = $1 AND state = 'waiting' RETURNING id",
 )
 _WITH_PROGRESS = f"""SELECT {_COLUMNS}, percent, position, content, error_payload
     FROM jobs LEFT JOIN job_progress ON job = id"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import time
@@ -32,8 +33,8 @@ Handler = Callable[[Job], Awaitable[CompletionScript | None]]
 """Does one job. Raises: PermanentFailure if a retry is in vain; Postpone, or OutOfDescriptors, if it is too early;
 QueuePaused if that holds for the whole queue; any other error to retry the job."""
 _PURGE_EVERY_S = 3600.0
-_PULL_EVERY_S = 60.0
-"""Seconds between searches for jobs whose due time was written by a clock that was ahead."""
+_STEP_S = 1.0
+"""A clock that goes back by more than this, in seconds, between two searches for work has been set."""
 _FIRST_RECORD_S, _MAX_RECORD_S = 0.5, 30.0
 """Seconds between attempts to record a result while the database fails: doubled each time, up to the second number."""
 _DESCRIPTORS_S = 5.0
@@ -104,7 +105,6 @@ class Runner:
         limit: Limit = lambda queue: 4,
         lease: float = 60.0,
         poll: float = 1.0,
-        longest: Callable[[], float] = lambda: 1.5 * Retry().longest,
         purge: Callable[[float], Script[int]] = lambda now: table.forget_jobs(now - 7 * 86400.0),
         clock: Callable[[], float] = time.time,
         wake: asyncio.Event | None = None,
@@ -112,8 +112,8 @@ class Runner:
         """`owner` is a name that no other runner has or had.
 
         `slots` jobs run at once, shared as in `claim_jobs`; `limit` bounds a queue over all runners; `poll` is the
-        seconds until a job added by another process is noticed; `longest` the seconds that a job ever waits; `purge`
-        deletes some finished jobs, given the time, until none is left. A caller that adds or releases a job sets
+        seconds until a job added by another process is noticed; `purge` deletes some finished jobs, given the time,
+        until none is left. A caller that adds or releases a job sets
         `wake`: the runner then searches at once.
         """
         self._database = database
@@ -122,7 +122,6 @@ class Runner:
         self._limit = limit
         self._lease = lease
         self._poll = poll
-        self._longest = longest
         self._purge_script = purge
         self._clock = clock
         self._owner = owner or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -154,11 +153,15 @@ class Runner:
 
     async def _work(self) -> None:
         monotonic = asyncio.get_running_loop().time
-        purge_at = pull_at = 0.0
+        purge_at, clock_lead = 0.0, math.inf
         while True:
             self._wake.clear()
             wait = self._poll
             try:
+                lead = self._clock() - monotonic()
+                if lead < clock_lead - _STEP_S:  # At the start too: the process before may have seen any time.
+                    await self._database.write(lambda: table.pull_in_jobs(self._clock()))
+                clock_lead = lead
                 moment = await table.next_moment(self._database)
                 if moment is not None:
                     if moment <= self._clock():
@@ -168,9 +171,6 @@ class Runner:
                 if monotonic() >= purge_at:
                     await self._purge()
                     purge_at = monotonic() + _PURGE_EVERY_S
-                if monotonic() >= pull_at:
-                    await self._database.write(lambda: table.pull_in_jobs(self._clock(), self._longest()))
-                    pull_at = monotonic() + _PULL_EVERY_S
             except DatabaseError as error:
                 log.warning("jobs cannot be read: %s", error)
             with contextlib.suppress(TimeoutError):
@@ -258,8 +258,8 @@ class Runner:
         return lambda: self._ended(job, "done", "", record)
 
     def _later(self, job: Job, seconds: float, why: str) -> Callable[[], Script[bool]]:
-        due = self._clock() + seconds
-        return lambda: table.postpone_job(job, due, why, counted=False)
+        now = self._clock()
+        return lambda: table.postpone_job(job, now + seconds, now, why, counted=False)
 
     def _again(self, job: Job, kind: JobType, why: str) -> Callable[[], Script[bool]]:
         retry = kind.retry(job)
@@ -267,11 +267,11 @@ class Runner:
             return self._failed(job, kind, why, given_up=False)
         delay = retry.delay(job.attempts, random.random())
         log.warning("job %d (%s), attempt %d: %s; again in %.0f s", job.id, job.kind, job.attempts, why, delay)
-        due = self._clock() + delay
+        now = self._clock()
 
         def script() -> Script[bool]:
             yield from table.resume_queue(job.queue)
-            return (yield from table.postpone_job(job, due, why))
+            return (yield from table.postpone_job(job, now + delay, now, why))
 
         return script
 
@@ -296,7 +296,7 @@ class Runner:
 
         def script() -> Script[bool]:
             yield from table.pause_queue(job.queue, now, lambda n: max(closed.at_least, PAUSES.delay(n, chance)), why)
-            return (yield from table.postpone_job(job, job.due_at, why, counted=False))
+            return (yield from table.postpone_job(job, job.due_at, now, why, counted=False))
 
         if moment >= self._logged_until.get(job.queue, 0.0):
             log.warning("%s: %s; its jobs wait", job.queue, why)
@@ -308,7 +308,7 @@ class Runner:
         now, retry = self._clock(), Retry()
         if job.attempts >= retry.attempts:
             return lambda: table.finish_job(job, "failed", now, why)
-        return lambda: table.postpone_job(job, now + retry.delay(job.attempts, random.random()), why)
+        return lambda: table.postpone_job(job, now + retry.delay(job.attempts, random.random()), now, why)
 
     async def _record(self, job: Job, outcome: Callable[[], Script[bool]]) -> None:
         """Record a result, as soon as the database can: until then the job is leased, and not run twice."""

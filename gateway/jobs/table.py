@@ -132,10 +132,10 @@ def claim_jobs(owner: str, now: float, lease: float, slots: int, limit: Limit, *
     return claimed
 
 
-def pull_in_jobs(now: float, longest: float) -> Script[int]:
-    """Make jobs due that wait longer than `longest`, the longest wait there is in seconds: their due time is from a
-    clock that was ahead. Returns their number."""
-    return len((yield queries.PULL_IN, (now, now + longest)))
+def pull_in_jobs(now: float) -> Script[int]:
+    """Let jobs whose due time was written by a clock that was ahead wait no longer than they were meant to. Returns
+    their number."""
+    return len((yield queries.PULL_IN, (now,)))
 
 
 def extend_leases(owner: str, until: float) -> Script[set[int]]:
@@ -148,20 +148,15 @@ def finish_job(job: Job, state: Literal["done", "failed"], now: float, error: st
     return bool((yield queries.FINISH, (job.id, job.owner, state, now, error)))
 
 
-def postpone_job(job: Job, due_at: float, error: str, *, counted: bool = True) -> Script[bool]:
+def postpone_job(job: Job, due_at: float, now: float, error: str, *, counted: bool = True) -> Script[bool]:
     """Let a claimed job wait; if not `counted`, as if this attempt had not been made."""
     attempts = job.attempts if counted else job.attempts - 1
-    return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error, job.due_at)))
+    return bool((yield queries.POSTPONE, (job.id, job.owner, due_at, attempts, error, job.due_at, now)))
 
 
 def give_back_jobs(owner: str, now: float) -> Script[None]:
     """Return all jobs of an owner, to wait for another one."""
     yield queries.GIVE_BACK, (owner, now)
-
-
-def complete_job(number: int, now: float) -> Script[bool]:
-    """Mark a job as done elsewhere. False if it is finished already."""
-    return bool((yield queries.COMPLETE, (number, now)))
 
 
 def abandon_jobs(owner: str) -> Script[int]:
@@ -213,9 +208,9 @@ def expedite_jobs(chain: str, now: float) -> Script[None]:
     yield queries.EXPEDITE, (chain, now)
 
 
-def move_jobs(chain: str, due_at: float) -> Script[bool]:
+def move_jobs(chain: str, due_at: float, now: float) -> Script[bool]:
     """Move the waiting job of a chain to another time. False if none waits."""
-    return bool((yield queries.MOVE, (chain, due_at)))
+    return bool((yield queries.MOVE, (chain, due_at, now)))
 
 
 def pause_queue(queue: str, now: float, pause: Callable[[int], float], reason: str) -> Script[None]:

@@ -146,12 +146,12 @@ class JobsContract:
     async def test_a_postponed_job_keeps_its_error(self, desk: Desk) -> None:
         number = await desk.add()
         (job,) = await desk.claim()
-        assert await desk.run(lambda: table.postpone_job(job, 130.0, "nobody there"))
+        assert await desk.run(lambda: table.postpone_job(job, 130.0, 100.0, "nobody there"))
         found = await table.get_job(desk.database, number)
         assert found is not None
         assert (found.state, found.due_at, found.attempts, found.error) == ("waiting", 130.0, 1, "nobody there")
         (job,) = await desk.claim(now=130.0)
-        assert await desk.run(lambda: table.postpone_job(job, 140.0, "not yet", counted=False))
+        assert await desk.run(lambda: table.postpone_job(job, 140.0, 130.0, "not yet", counted=False))
         assert (await desk.claim(now=140.0))[0].attempts == 2
 
     async def test_hurried(self, desk: Desk) -> None:
@@ -165,7 +165,7 @@ class JobsContract:
         await desk.add(chain="c")
         (job,) = await desk.claim()
         await desk.run(lambda: table.expedite_jobs("c", 101.0))
-        assert await desk.run(lambda: table.postpone_job(job, 900.0, "not there yet", counted=False))
+        assert await desk.run(lambda: table.postpone_job(job, 900.0, 101.0, "not there yet", counted=False))
         assert len(await desk.claim(now=101.0)) == 1
 
     async def test_given_back_as_if_not_begun(self, desk: Desk) -> None:
@@ -200,13 +200,6 @@ class JobsContract:
         assert again.attempts == 1
         await desk.finish(again)
         assert not await desk.run(lambda: table.release_job(number, 106.0))
-
-    async def test_settled_by_somebody_else(self, desk: Desk) -> None:
-        number = await desk.add(due_at=200.0)
-        assert await desk.run(lambda: table.complete_job(number, 100.0))
-        assert await desk.state(number) == "done"
-        assert await desk.claim(now=300.0) == []
-        assert not await desk.run(lambda: table.complete_job(number, 100.0))
 
     async def test_what_is_over_is_forgotten_later(self, desk: Desk) -> None:
         done, waiting = await desk.add(), await desk.add(due_at=1000.0)
@@ -260,7 +253,7 @@ class JobsContract:
         await desk.add(queue="down")
         await desk.run(lambda: table.pause_queue("down", 100.0 + year, lambda n: 5.0, "no answer"))
         (job,) = await desk.claim(now=100.0)
-        await desk.run(lambda: table.postpone_job(job, 100.0, "", counted=False))
+        await desk.run(lambda: table.postpone_job(job, 100.0, 100.0, "", counted=False))
         await desk.run(lambda: table.pause_queue("down", 100.0, lambda n: 10.0 * n, "no answer"))
         assert await desk.claim(now=119.0) == []
         assert len(await desk.claim(now=120.0)) == 1
@@ -272,11 +265,49 @@ class JobsContract:
         assert await desk.claim(now=99.0 + table.MAX_PAUSE_S) == []
         assert len(await desk.claim(now=100.0 + table.MAX_PAUSE_S)) == 1
 
-    async def test_what_waits_beyond_the_longest_wait_is_due(self, desk: Desk) -> None:
-        ahead, later = await desk.add(due_at=5000.0), await desk.add(due_at=150.0)
-        assert await desk.run(lambda: table.pull_in_jobs(100.0, 60.0)) == 1
-        assert await desk.ids(now=100.0) == [ahead]
-        assert await desk.ids(now=150.0) == [later]
+    async def test_what_a_clock_that_was_ahead_scheduled_waits_no_longer_than_it_was_meant_to(self, desk: Desk) -> None:
+        hour = 3600.0
+        at_once = await desk.add(now=100.0 + hour)
+        soon = await desk.add(now=100.0 + hour, due_at=110.0 + hour)
+        tomorrow = await desk.add(due_at=86400.0)
+        assert await desk.run(lambda: table.pull_in_jobs(100.0)) == 2
+        assert await desk.ids(now=100.0) == [at_once]
+        assert await desk.ids(now=110.0) == [soon]
+        assert await desk.claim(now=86399.0) == []
+        assert await desk.ids(now=86400.0) == [tomorrow]
+
+    @pytest.mark.parametrize("way", ["postponed", "moved", "expedited", "released", "given back", "expired"])
+    async def test_whatever_moves_a_job_by_a_clock_that_was_ahead_holds_it_up_no_longer(
+        self, desk: Desk, way: str
+    ) -> None:
+        ahead = 100.0 + 3600.0
+        number = await desk.add(chain="c")
+        if way in ("postponed", "given back", "expired"):
+            (job,) = await desk.claim(now=100.0)
+            scripts = {
+                "postponed": lambda: table.postpone_job(job, ahead + 10.0, ahead, "not there"),
+                "given back": lambda: table.give_back_jobs("me", ahead),
+                "expired": lambda: table.claim_jobs("other", ahead, 60.0, 10, lambda queue: 0),
+            }
+        else:
+            scripts = {
+                "moved": lambda: table.move_jobs("c", ahead + 10.0, ahead),
+                "expedited": lambda: table.expedite_jobs("c", ahead),
+                "released": lambda: table.release_job(number, ahead),
+            }
+        await desk.run(scripts[way])
+        assert await desk.claim(now=110.0) == []
+        assert await desk.run(lambda: table.pull_in_jobs(100.0)) == 1
+        assert await desk.ids(now=110.0) == [number]
+
+    async def test_a_pause_of_its_queue_leaves_it_as_late_as_it_was(self, desk: Desk) -> None:
+        """Claimed while the clock was ahead, and postponed to the same time when its destination did not answer."""
+        ahead = 100.0 + 3600.0
+        number = await desk.add(now=ahead)
+        (job,) = await desk.claim(now=ahead)
+        assert await desk.run(lambda: table.postpone_job(job, job.due_at, 100.0, "no answer", counted=False))
+        assert await desk.run(lambda: table.pull_in_jobs(100.0)) == 1
+        assert await desk.ids(now=100.0) == [number]
 
     async def test_what_is_not_due_holds_up_nothing_of_its_lane(self, desk: Desk) -> None:
         await desk.add(priority=1, due_at=500.0)
@@ -285,10 +316,10 @@ class JobsContract:
 
     async def test_the_time_of_what_waits_moves(self, desk: Desk) -> None:
         await desk.add(chain="c", due_at=150.0)
-        assert await desk.run(lambda: table.move_jobs("c", 180.0))
+        assert await desk.run(lambda: table.move_jobs("c", 180.0, 100.0))
         assert await desk.claim(now=160.0) == []
         assert len(await desk.claim(now=180.0)) == 1
-        assert not await desk.run(lambda: table.move_jobs("c", 200.0))
+        assert not await desk.run(lambda: table.move_jobs("c", 200.0, 180.0))
 
     async def test_lanes_are_counted(self, desk: Desk) -> None:
         for lane in ("to:a", "to:a", "to:b", "other"):

@@ -16,7 +16,6 @@ import pydicom
 import pytest
 
 from gateway.admin.deletion import Removal
-from gateway.config import Settings
 from gateway.errors import NotFound, OutOfDescriptors
 from gateway.forwarding.control import DestinationStatus, Selection
 from gateway.forwarding.handler import AT_ONCE
@@ -301,8 +300,3 @@ class TestChanges:
         (one,) = await desk.until_all("refused")
         assert "study cannot be made" in one.detail
         assert not desk.peer.messages
-
-
-async def test_the_longest_wait_without_destinations_and_rules(desk: Desk) -> None:
-    desk.archive.settings = Settings()
-    assert desk.service.longest_wait() == 5400.0

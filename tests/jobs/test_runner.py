@@ -263,6 +263,35 @@ async def test_a_clock_that_jumps_takes_no_work_from_who_is_at_it(database: SQLi
     assert attempts == [1, 1]
 
 
+@pytest.mark.parametrize("started_again", [False, True], ids=["set right", "started again"])
+async def test_what_came_while_the_clock_was_ahead_does_not_wait_for_that_time(
+    database: SQLite, started_again: bool
+) -> None:
+    """Its first attempt fails by the wrong clock; the second is not an hour later, whoever makes it."""
+    wrong_by, attempts, failed = 3600.0, 0, asyncio.Event()
+
+    async def handle(job: Job) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            failed.set()
+            raise Postpone(0.3, "not yet")
+
+    async with running(database, handle, clock=lambda: time.time() + wrong_by) as runner:
+        number = await database.write(lambda: table.add_job("work", {}, time.time() + wrong_by))
+        runner.notify()
+        await failed.wait()
+        await job_in(database, number, "waiting", "done")
+        if not started_again:
+            wrong_by = 0.0
+            runner.notify()
+            await job_in(database, number, "done")
+    if started_again:
+        async with running(database, handle):
+            await job_in(database, number, "done")
+    assert attempts == 2
+
+
 async def test_what_is_held_and_released_at_once_is_done_by_one_at_a_time(database: SQLite) -> None:
     begun, finish = asyncio.Event(), asyncio.Event()
     at_it = most = attempts = 0

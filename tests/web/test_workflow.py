@@ -125,7 +125,8 @@ class TestJobs:
 
     async def test_what_they_may_not(self, gateway: House):
         number = int(await self.add(gateway))
-        await gateway.database.write(lambda: table.complete_job(number, 1.0))
+        (job,) = await gateway.database.write(lambda: table.claim_jobs("me", time.time(), 60.0, 1, lambda queue: 1))
+        await gateway.database.write(lambda: table.finish_job(job, "done", time.time()))
         for action in ("pause", "resume", "cancel", "resubmit"):
             status, answer = await send(gateway, "POST", f"/jobs/{number}/{action}")
             assert status == 400
