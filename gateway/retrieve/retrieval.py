@@ -341,7 +341,7 @@ def _batches(
     items: Iterator[T], size: Callable[[T], int], memory: MemoryBudget
 ) -> Generator[tuple[list[T], bool], None, None]:
     """Yield the items in lists of about `MemoryBudget.piece` bytes, each with whether it is known to be the last."""
-    batch = Batch[T](memory)
+    batch: Batch[T] = Batch(memory)
     for item in items:
         if batch.add(item, size(item)):
             yield batch.take(), False

@@ -85,8 +85,11 @@ class Directory:
         self._made: tuple[Settings, _Added, Settings] | None = None
 
     def settings(self) -> Settings:
-        """The current settings, with the modalities that were added."""
-        return self.extend(self._configured())
+        """The current settings, with the modalities that were added. Called several times for each request."""
+        settings, made = self._configured(), self._made
+        if made is not None and made[0] is settings and made[1] is self._added:
+            return made[2]
+        return self.extend(settings)
 
     def extend(self, settings: Settings) -> Settings:
         """A snapshot of the configuration with what was added; the same object while nothing changes."""

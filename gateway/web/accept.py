@@ -44,7 +44,9 @@ class MediaRange(NamedTuple):
 
     def covers(self, media_type: str) -> bool:
         """Whether this range decides about a type, parameters aside."""
-        return includes(self.media_type, media_type) and not any(includes(each, media_type) for each in self.narrower)
+        if not includes(self.media_type, media_type):
+            return False
+        return not self.narrower or not any(includes(each, media_type) for each in self.narrower)
 
     def accepts(self, offer: str) -> bool:
         """Whether this range accepts an offer of `choose`, which may be multipart. Multipart without a type, and a type
@@ -56,7 +58,9 @@ class MediaRange(NamedTuple):
 
 def includes(media_range: str, media_type: str) -> bool:
     """Whether a type, `type/*` or `*/*` includes a type or range."""
-    return media_range in ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
+    if media_range == media_type or media_range == "*/*":
+        return True
+    return media_range.endswith("/*") and media_type.partition("/")[0] == media_range[:-2]
 
 
 def parse(text: str) -> list[MediaRange]:

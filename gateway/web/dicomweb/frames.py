@@ -41,21 +41,22 @@ async def frames(request: web.Request) -> web.StreamResponse:
     span = whole if form.multipart else span_for(request)
 
     def work(stored: StoredObject, one: Located) -> Items:
-        form = pixel_form(ranges, one.transfer_syntax_uid, single=single)
+        same = one.transfer_syntax_uid == located.transfer_syntax_uid
+        chosen = form if same else pixel_form(ranges, one.transfer_syntax_uid, single=single)
         pixels = places.find(stored, one)
         if pixels is None:
             raise NotFound(f"instance {one.sop_uid} has no pixel data")
         missing = next((number for number in numbers if number > len(pixels)), None)
         if missing is not None:
             raise NotFound(f"instance {one.sop_uid} has {len(pixels)} frames, not {missing}")
-        if form.transfer_syntax == one.transfer_syntax_uid and form.transfer_syntax in VIDEO:
+        if chosen.transfer_syntax == one.transfer_syntax_uid and chosen.transfer_syntax in VIDEO:
             # One stream of any length: not read whole like a frame.
-            yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", form, frame_url(urls, one, 1), span)
+            yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", chosen, frame_url(urls, one, 1), span)
             return
-        spare = stored_form(ranges, one.transfer_syntax_uid, form)
+        spare = stored_form(ranges, one.transfer_syntax_uid, chosen)
         for number in numbers:
             url = frame_url(urls, one, number)
-            yield from frame_items(pixels, stored, one, number - 1, form, spare, url, span, retrieval.frame_memory)
+            yield from frame_items(pixels, stored, one, number - 1, chosen, spare, url, span, retrieval.frame_memory)
 
     items = retrieval.pieces(located, work, size_of, decodes=decodes(form, located))
     return await send(request, items, f"instance {target.instance} has no frames")

@@ -157,7 +157,7 @@ async def _multipart(
     body: Multipart, part: Part, items: AsyncGenerator[Item, None], memory: MemoryBudget
 ) -> AsyncGenerator[tuple[list[bytes], bool], None]:
     """Yield batches of chunks as large as `memory` has room for, each with whether it is the last."""
-    batch = Batch[bytes](memory)
+    batch: Batch[bytes] = Batch(memory)
     head = _head(body, part)
     batch.add(head, len(head))
     async with aclosing(items) as source:
