@@ -151,7 +151,11 @@ class TestHostileZips:
         locator = struct.pack("<4sLQL", b"PK\6\7", 0, start, 1)
         await self.refused(gateway, content[:start] + record + locator + end, "directory")
 
-    @pytest.mark.parametrize("content", [b"PK\3\4", b"PK\3\4" + bytes(1000), zipped({"a": b"b"})[:-10]])
+    @pytest.mark.parametrize(
+        "content",
+        [b"PK\3\4", b"PK\3\4" + bytes(1000), zipped({"a": b"b"})[:-10]],
+        ids=["its first bytes", "then zeros", "cut short"],
+    )
     async def test_no_end(self, gateway: House, content: bytes):
         await self.refused(gateway, content, "not a zip")
 
