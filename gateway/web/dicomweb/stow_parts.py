@@ -51,7 +51,7 @@ class Parts:
         self._room = asyncio.Semaphore(WINDOW)
         self._tasks: set[asyncio.Task[StoreResult]] = set()
         self._nameless = 0
-        self._metadata = 0
+        self._metadata_size = 0
         self._scratch: Scratch | None = None
         self._bulk: dict[str, list[Bulk]] = {}
         self._wanting: dict[str, list[Pending]] = {}
@@ -68,39 +68,56 @@ class Parts:
             location = _FRAME.sub("", location)
         try:
             if media_type in METADATA:
-                self._part = _Metadata(self, media_type)
+                self._part = _Metadata(is_json=media_type in (DICOM_JSON, JSON))
             elif location and location in self._wanting:
                 await self._begin_location(location)
-                self._part = _BulkData(self, location, media_type, parameters.get("transfer-syntax", ""))
+                scratch = await self._open_scratch()
+                self._part = _BulkData(scratch, location, media_type, parameters.get("transfer-syntax", ""))
             elif media_type in (DICOM, _OCTETS, ""):
                 await self._room.acquire()
-                self._part = _File(self)
+                receiver = Part10Receiver(self._ingest, self._origin, **self._parents)
+                self._part = _File(receiver, self._new_result(), self._room)
             else:
                 raise UnsupportedPart(f"a part of type {media_type} that no metadata refer to")
         except GatewayError as error:
-            self.fail(error, self.new_result())
+            self._fail(error, self._new_result())
 
     async def write(self, data: memoryview) -> None:
-        if self._part is not None:
-            try:
-                await self._part.write(data)
-            except Exception as error:
-                self._fail_part(error)
+        try:
+            match self._part:
+                case _File() as part:
+                    await part.write(data)
+                case _Metadata() as part:
+                    self._metadata_size += len(data)
+                    if self._metadata_size > MAX_METADATA:
+                        raise DataSetError(f"more than {MAX_METADATA} bytes of metadata in one request")
+                    part.write(data)
+                case _BulkData() as part:
+                    self._ingest.check_space()
+                    await part.write(data)
+        except Exception as error:
+            self._fail_part(error)
 
     async def end(self) -> None:
-        if self._part is not None:
-            try:
-                await self._part.end()
-            except Exception as error:
-                self._fail_part(error)
-            self._part = None
+        try:
+            match self._part:
+                case _File() as part:
+                    self._await(part.end(), part.result)
+                case _Metadata() as part:
+                    for found in await part.end():
+                        await self._expect(found)
+                case _BulkData() as part:
+                    self._bulk.setdefault(part.location, []).append(await part.end())
+        except Exception as error:
+            self._fail_part(error)
+        self._part = None
 
     async def finish(self) -> None:
         """Finish a whole body: instances that still lack bulk data fail."""
         await self._begin_location("")
         for pending in {id(each): each for some in self._wanting.values() for each in some}.values():
             lacking = next(uri for uri, place in pending.uris.items() if place not in self._bulk)
-            self.fail(DataSetError(f"its bulk data were not sent: {lacking}"), pending.result)
+            self._fail(DataSetError(f"its bulk data were not sent: {lacking}"), pending.result)
         self._wanting.clear()
 
     def cut(self, error: BadRequest | GatewayError) -> None:
@@ -108,9 +125,9 @@ class Parts:
         if self._part is not None:
             self._fail_part(error)
         else:
-            self.fail(error, self.new_result())
+            self._fail(error, self._new_result())
         for pending in {id(each): each for some in self._wanting.values() for each in some}.values():
-            self.fail(error, pending.result)
+            self._fail(error, pending.result)
         self._wanting.clear()
 
     async def close(self) -> None:
@@ -123,22 +140,24 @@ class Parts:
         if self._scratch is not None:
             await asyncio.to_thread(self._scratch.close)
 
-    # --- called by the parts
-
-    def new_result(self) -> InstanceResult:
+    def _new_result(self) -> InstanceResult:
         result = InstanceResult()
         self.results.append(result)
         return result
 
-    def fail(self, error: BaseException, result: InstanceResult) -> None:
+    def _fail(self, error: BaseException, result: InstanceResult) -> None:
         result.failed(error)
         self._nameless += not result.sop_instance_uid
 
-    def new_receiver(self) -> Part10Receiver:
-        return Part10Receiver(self._ingest, self._origin, **self._parents)
+    def _fail_part(self, error: Exception) -> None:
+        """Fail the open part; the rest of it is ignored."""
+        part, self._part = self._part, None
+        assert part is not None
+        part.abandon()
+        self._fail(error, part.result or self._new_result())
 
-    def adopt(self, task: asyncio.Task[StoreResult], result: InstanceResult) -> None:
-        """Adopt the task of an instance being stored; its end frees the room for another."""
+    def _await(self, task: asyncio.Task[StoreResult], result: InstanceResult) -> None:
+        """Await an instance being stored, beside everything else; its end frees its room for another."""
 
         def finished(task: asyncio.Task[StoreResult]) -> None:
             self._tasks.discard(task)
@@ -147,44 +166,31 @@ class Parts:
             if error is None:
                 result.stored(task.result())
             else:
-                self.fail(error, result)
+                self._fail(error, result)
 
         self._tasks.add(task)
         task.add_done_callback(finished)
 
-    def free_room(self) -> None:
-        """Free the room of an instance that is not stored after all."""
-        self._room.release()
+    # --- instances with bulk data
 
-    def count_metadata(self, size: int) -> None:
-        self._metadata += size
-        if self._metadata > MAX_METADATA:
-            raise DataSetError(f"more than {MAX_METADATA} bytes of metadata in one request")
-
-    async def expect(self, pending: Pending) -> None:
+    async def _expect(self, found: Pending | DataSetError) -> None:
         """Add an instance known by its metadata; without bulk data it is complete."""
-        pending.result = self.new_result()
-        pending.result.sop_class_uid, pending.result.sop_instance_uid = pending.sop_class_uid, pending.sop_uid
-        pending.uris = {uri: urljoin(self._base, uri.strip()) for uri in pending.uris}
-        if not pending.uris:
-            await self._assemble(pending)
-        for place in set(pending.uris.values()):
-            self._wanting.setdefault(place, []).append(pending)
+        result = self._new_result()
+        if isinstance(found, DataSetError):
+            self._fail(found, result)
+            return
+        found.result = result
+        result.sop_class_uid, result.sop_instance_uid = found.sop_class_uid, found.sop_uid
+        found.uris = {uri: urljoin(self._base, uri.strip()) for uri in found.uris}
+        if not found.uris:
+            await self._assemble(found)
+        for place in set(found.uris.values()):
+            self._wanting.setdefault(place, []).append(found)
 
-    async def scratch(self) -> Scratch:
+    async def _open_scratch(self) -> Scratch:
         if self._scratch is None:
             self._scratch = await asyncio.to_thread(self._ingest.scratch)
         return self._scratch
-
-    async def spool(self, data: list[memoryview]) -> None:
-        """Append bulk data to the scratch file."""
-        self._ingest.check_space()
-        await asyncio.to_thread((await self.scratch()).append, data)
-
-    def add_bulk(self, location: str, bulk: Bulk) -> None:
-        self._bulk.setdefault(location, []).append(bulk)
-
-    # --- instances with bulk data
 
     async def _begin_location(self, location: str) -> None:
         """Begin bulk data for a location: instances that waited for the previous one alone are complete (§8.6.1.2.2:
@@ -204,7 +210,6 @@ class Parts:
             await asyncio.to_thread(self._scratch.clear)
 
     async def _assemble(self, pending: Pending) -> None:
-        result = pending.result
         await self._room.acquire()
         try:
             bulk = {uri: self._bulk[place] for uri, place in pending.uris.items()}
@@ -213,42 +218,32 @@ class Parts:
             self._room.release()
             if not isinstance(error, Exception):
                 raise
-            self.fail(error, result)
+            self._fail(error, pending.result)
         else:
-            self.adopt(task, result)
-
-    def _fail_part(self, error: Exception) -> None:
-        """Fail the open part; the rest of it is ignored."""
-        part, self._part = self._part, None
-        assert part is not None
-        part.abandon()
-        self.fail(error, part.result or self.new_result())
+            self._await(task, pending.result)
 
 
 class _File:
-    """A DICOM file (PS3.10)."""
+    """A DICOM file (PS3.10), with room among the instances being stored: given back when it is abandoned, or after
+    `end` by whoever awaits its task."""
 
-    def __init__(self, parts: Parts) -> None:
-        self.result = parts.new_result()
-        self._parts = parts
-        self._receiver = parts.new_receiver()
-        self._holds_room = True
+    def __init__(self, receiver: Part10Receiver, result: InstanceResult, room: asyncio.Semaphore) -> None:
+        self.result = result
+        self._receiver = receiver
+        self._room = room
 
     async def write(self, data: memoryview) -> None:
         await self._receiver.write(data)
 
-    async def end(self) -> None:
+    def end(self) -> asyncio.Task[StoreResult]:
         task = self._receiver.end()
         self._name()
-        self._holds_room = False
-        self._parts.adopt(task, self.result)
+        return task
 
     def abandon(self) -> None:
         self._name()
         self._receiver.abandon()
-        if self._holds_room:
-            self._holds_room = False
-            self._parts.free_room()
+        self._room.release()
 
     def _name(self) -> None:
         self.result.sop_class_uid = self._receiver.sop_class_uid
@@ -258,38 +253,34 @@ class _File:
 class _Metadata:
     """A JSON array of instances (PS3.18 Annex F), or an XML document of one (PS3.19 A.1)."""
 
-    def __init__(self, parts: Parts, media_type: str) -> None:
-        self.result = None
-        self._parts = parts
-        self._is_json = media_type in (DICOM_JSON, JSON)
+    result: InstanceResult | None = None
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
         self._pieces: list[memoryview] = []
 
-    async def write(self, data: memoryview) -> None:
-        self._parts.count_metadata(len(data))
+    def write(self, data: memoryview) -> None:
         self._pieces.append(data)
 
-    async def end(self) -> None:
+    async def end(self) -> list[Pending | DataSetError]:
         document = b"".join(self._pieces)
         self._pieces = []
-        for found in await asyncio.to_thread(read_json if self._is_json else read_xml, document):
-            if isinstance(found, DataSetError):
-                self._parts.fail(found, self._parts.new_result())
-            else:
-                await self._parts.expect(found)
+        return await asyncio.to_thread(read_json if self._is_json else read_xml, document)
 
     def abandon(self) -> None:
         self._pieces = []
 
 
 class _BulkData:
-    """Bulk data that metadata refer to."""
+    """Bulk data that metadata refer to, appended to a scratch file."""
 
-    def __init__(self, parts: Parts, location: str, media_type: str, transfer_syntax_uid: str) -> None:
-        self.result = None
-        self._parts = parts
-        self._location = location
+    result: InstanceResult | None = None
+
+    def __init__(self, scratch: Scratch, location: str, media_type: str, transfer_syntax_uid: str) -> None:
+        self.location = location
+        self._scratch = scratch
         self._kind = (media_type or _OCTETS, transfer_syntax_uid)
-        self._offset = -1
+        self._offset = scratch.size
         self._length = 0
         self._gathered: list[memoryview] = []
         self._pending = 0
@@ -300,16 +291,14 @@ class _BulkData:
         if self._pending >= _GATHER:
             await self._flush()
 
-    async def end(self) -> None:
+    async def end(self) -> Bulk:
         await self._flush()
-        self._parts.add_bulk(self._location, Bulk(*self._kind, self._offset, self._length))
+        return Bulk(*self._kind, self._offset, self._length)
 
     def abandon(self) -> None:
         self._gathered = []
 
     async def _flush(self) -> None:
-        if self._offset < 0:
-            self._offset = (await self._parts.scratch()).size
-        await self._parts.spool(self._gathered)
+        await asyncio.to_thread(self._scratch.append, self._gathered)
         self._length += self._pending
         self._gathered, self._pending = [], 0
