@@ -144,6 +144,21 @@ class TestBasicProfile:
         data = encode(instance()).replace(b"\x28\0\x08\0IS", b"\x28\0\x09\0LO")
         assert b"\x28\0\x09\0" not in whole(apply(data))
 
+    @pytest.mark.parametrize(
+        ("tag", "fitting"),
+        [(0x00180015, b"KNEE"), (0x00180060, b"120"), (0x00281052, b"-1024"), (0x00081160, b"1\\2")],
+    )
+    @pytest.mark.parametrize("vr", ["LO", "SH", "LT", "ST", "UT", "UC"])
+    def test_free_text_where_the_dictionary_has_codes_or_numbers_goes(self, tag: int, fitting: bytes, vr: str) -> None:
+        """A code in the VR of text is a code; a sentence is none, in whatever VR."""
+        data = encode(instance())
+        before = data.index(b"\x10\0\x10\0PN")
+        for word, stays in ((fitting, True), (b"KNEE of Karla Testmann", False), (b"x" * 20_000, False)):
+            element = raw_elements.element(tag, vr, word + b" " * (len(word) & 1))
+            after = whole(apply(data[:before] + element + data[before:]))
+            assert (element in after) is stays
+            assert stays or word not in after
+
     def test_a_document_of_any_size_becomes_a_blank_page(self) -> None:
         before = instance(
             MIMETypeOfEncapsulatedDocument="application/pdf", EncapsulatedDocument=b"%PDF Doe " * (1 << 21)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from gateway.dicom.charset import TEXT_VRS, decode
 from gateway.dicom.dictionary import VRS, implicit_vr
 from gateway.dicom.encode import BINARY, NUMBERS
+from gateway.dicom.validity import fault_of
 from gateway.dicom.walk import ITEM
 from gateway.edit.deid import content
 from gateway.edit.deid.known import Known, gather
@@ -45,6 +46,8 @@ _REPLACED: Final = (frozenset(DUMMIES) - {"CS", "DS", "IS"}) | _BYTES
 """VRs whose values may identify a person in a sequence to be replaced; the others give structure to the object."""
 _FREE_TEXT: Final = TEXT_VRS | {"UR"}
 _NO_TEXT: Final = frozenset(NUMBERS) | BINARY | {"AT", "SQ"}
+_FORMED: Final = frozenset(("AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
+"""VRs whose values have a form that free text has not."""
 _SHOWN: Final = 64
 
 
@@ -123,7 +126,7 @@ class Rules:
                     action = self._private(node, safe)
                 elif 0x5000 <= group <= 0x50FF or 0x6000 <= group <= 0x60FF:
                     action = self._graphics(tag)
-                elif (vr := known_vr(tag)) != node.vr and _is_unknown(node):
+                elif (vr := known_vr(tag)) != node.vr and (_is_unknown(node) or self._is_misplaced(node, vr)):
                     action = Action.REMOVE
                 elif vr == "PN" or node.vr == "PN":
                     action = Action.EMPTY
@@ -201,6 +204,15 @@ class Rules:
         if node.vr in DATES:
             return self._profile.actions[0x00080022]  # as an Acquisition Date
         return Action.REMOVE if node.vr == "PN" else Action.KEEP
+
+    def _is_misplaced(self, node: Node, vr: str | None) -> bool:
+        """Whether an element is free text where the data dictionary has codes, numbers or dates, and its value is none
+        of these."""
+        if vr not in _FORMED or node.vr not in _FREE_TEXT or node.items is not None:
+            return False
+        if node.length > MAX_IDENTIFIER_BYTES:
+            return True
+        return bool(fault_of(vr, self._tree.value(node).decode("latin-1").rstrip(" \0")))
 
     # --- one element
 
