@@ -18,7 +18,9 @@ from gateway.dicom.dictionary import KEYWORDS
 from gateway.errors import ConfigurationError
 from loadtest.data import parse_size
 
-Kind = Literal["echo", "store", "find", "move", "get", "stow", "qido", "study", "metadata", "frames", "rendered"]
+Kind = Literal[
+    "echo", "store", "find", "move", "get", "stow", "qido", "study", "metadata", "frames", "rendered", "rest"
+]
 WRITES: tuple[Kind, ...] = ("store", "stow")
 READS: tuple[Kind, ...] = ("move", "get", "study", "metadata", "frames", "rendered")
 """Kinds of work that read instances in the server."""
@@ -83,6 +85,10 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Matches at most, for qido; 0 for no limit."""
     anew: bool = False
     """For rendered: use another window each time, so that no rendered image is in a cache."""
+    paths: tuple[str, ...] = ()
+    """For rest: paths below the URL of the service, asked for in turn; that of an Orthanc is its root."""
+    body: str = ""
+    """For rest: the JSON of a question, which is then a POST."""
 
     @property
     def title(self) -> str:
@@ -247,6 +253,10 @@ def _wrong_work(place: str, work: Work, scenario: Scenario) -> Iterator[str]:
         yield from _names(f"{place}.data", scenario, names)
     elif names:
         yield f"`{place}.data` is for store and stow"
+    if bool(work.paths) is not (work.do == "rest") or any(not path.startswith("/") for path in work.paths):
+        yield f"`{place}.paths` is for rest, which needs it: paths that begin with /"
+    if work.body and work.do != "rest":
+        yield f"`{place}.body` is for rest"
     if work.keys and work.do not in ("find", "qido"):
         yield f"`{place}.keys` is for find and qido"
     for key in work.keys:

@@ -35,6 +35,8 @@ class Stand:
     destination: str = "SINK"
     """Destination of a C-MOVE."""
     disk: Disk = dataclasses.field(default_factory=Disk)
+    stocks: dict[int, int] = dataclasses.field(default_factory=dict)
+    """Small instances that servers have got, by process id."""
     _studies: dict[tuple[int, str, int], list[Place]] = dataclasses.field(default_factory=dict)
 
     def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:

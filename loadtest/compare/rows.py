@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from loadtest.compare import measures, memory
+from loadtest.compare import measures, memory, rest
 from loadtest.compare.measures import Measure
 from loadtest.compare.table import Goal
 from loadtest.peers import GATEWAY, GATEWAY_BEFORE
@@ -227,6 +227,51 @@ _ROWS = (
         warm_up=False,
     ),
     Row(
+        "rest-archive",
+        "REST, the zip of a study of 800 x 512 KB",
+        "MB/s",
+        rest.archive("512KB"),
+        800,
+        _WEB,
+        (Goal(2, "orthanc-tuned"),),
+    ),
+    Row(
+        "rest-find",
+        "REST, /tools/find with a wild card and Expand, 200 000 instances, 4 clients",
+        "answers/s",
+        rest.calls("/tools/find", operations=40, body=rest.FIND),
+        200_000,
+        _WEB,
+        (Goal(10, "orthanc-tuned"),),
+    ),
+    Row(
+        "rest-changes",
+        "REST, 1000 of /changes, 200 000 instances, 4 clients",
+        "answers/s",
+        rest.calls("/changes?since=0&limit=1000", operations=100),
+        200_000,
+        _WEB,
+        (Goal(10, "orthanc-tuned"),),
+    ),
+    Row(
+        "rest-studies",
+        "REST, all of /studies?expand, 200 000 instances, 1 client",
+        "answers/s",
+        rest.calls("/studies?expand", operations=3, at_once=1),
+        200_000,
+        _WEB,
+        (Goal(10, "orthanc-tuned"),),
+    ),
+    Row(
+        "rest-tags",
+        "REST, /instances/{id}/tags, 200 000 instances, 4 clients",
+        "answers/s",
+        rest.tags(operations=1000),
+        200_000,
+        _WEB,
+        (Goal(5, "orthanc-tuned"),),
+    ),
+    Row(
         "slow-readers",
         "1000 clients that hardly read what they asked for: peak memory",
         "MB",
@@ -267,9 +312,13 @@ _ROWS = (
 )
 ROWS = {row.name: row for row in _ROWS}
 GROUPS = {
-    "table": tuple(name for name in ROWS if name not in ("growth", "slow-readers", "big-study")),
+    "table": tuple(
+        name for name in ROWS if name not in ("growth", "slow-readers", "big-study") and not name.startswith("rest-")
+    ),
+    "rest": tuple(name for name in ROWS if name.startswith("rest-")),
     "quick": ("store-1", "store-8", "small-8", "stow", "qido", "frame", "find"),
     "memory": ("swarm", "giants", "slow-readers", "big-study"),
     "all": tuple(ROWS),
 }
-"""Groups of rows: `table` measures the gateway, `quick` takes few minutes, `growth` many."""
+"""Groups of rows: `table` measures the gateway, `quick` takes few minutes, `growth` and `rest` many: they store 200 000
+instances first."""

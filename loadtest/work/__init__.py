@@ -23,6 +23,7 @@ _READERS: dict[str, Callable[[Ground, Work], Worker]] = {
     "metadata": read.RetrieveMetadata,
     "frames": read.RetrieveFrame,
     "rendered": read.RetrieveRendered,
+    "rest": read.Rest,
 }
 
 

@@ -53,6 +53,20 @@ class Qido(_Reader):
         stats.done(since, rows, size)
 
 
+class Rest(_Reader):
+    """A call of Orthanc's REST API. The answer is counted, and not looked at."""
+
+    async def do(self, stats: Stats, since: float) -> None:
+        path = self.work.paths[next(_numbers) % len(self.work.paths)]
+        body = _Counted()
+        if self.work.body:
+            head = await self.connection.post(path, self.work.body, lambda head: body)
+        else:
+            head = await self.connection.get(path, "*/*", lambda head: body)
+        _check(head)
+        stats.done(since, 1, body.size)
+
+
 class _Retrieve(_Reader):
     """A retrieval by WADO-RS."""
 

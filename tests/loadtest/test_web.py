@@ -49,6 +49,33 @@ async def test_every_kind_of_reading() -> None:
     assert found["frames"].instances == found["rendered"].instances == 4
 
 
+async def test_calls_of_rest_in_turn_and_questions() -> None:
+    asked: list[tuple[str, str, bytes]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.method, request.path_qs, await request.read()))
+        return web.json_response({}, status=404 if request.path.endswith("/gone") else 200)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    works = (
+        Work(do="rest", name="in turn", paths=("/a?x=1", "/b"), count=4),
+        Work(do="rest", name="question", paths=("/tools/find",), body='{"Level": "Straße"}', count=1),
+        Work(do="rest", name="gone", paths=("/gone",), count=1),
+    )
+    in_turn, question, gone = await run(*works, app=app)
+    assert (in_turn.operations, in_turn.bytes, question.operations) == (4, 8, 1)
+    assert gone.failures == {"HTTP 404 Not Found": 1}
+    base = "/dicom-web"
+    assert sorted(asked) == sorted(
+        [
+            *2 * [("GET", f"{base}/a?x=1", b""), ("GET", f"{base}/b", b"")],
+            ("POST", f"{base}/tools/find", '{"Level": "Straße"}'.encode()),
+            ("GET", f"{base}/gone", b""),
+        ]
+    )
+
+
 async def test_stow_acknowledges_what_the_answer_names() -> None:
     named: set[str] = set()
 
