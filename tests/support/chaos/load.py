@@ -94,8 +94,9 @@ class Load:
             yield association
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session:
+    async def _session(self, *traces: aiohttp.TraceConfig) -> AsyncIterator[aiohttp.ClientSession]:
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        async with aiohttp.ClientSession(timeout=timeout, trace_configs=list(traces)) as session:
             yield session
 
     async def _send(self, association: Requestor, item: Item, what: str) -> None:
@@ -160,13 +161,23 @@ class Load:
                 return
         else:
             path += f"/instances/{entry.uid}"
-        async with self._session() as session:
+        connections = 0
+
+        async def count(*_: object) -> None:
+            nonlocal connections
+            connections += 1
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_start.append(count)
+        async with self._session(trace) as session:
             with self.ledger.attempt({each.uid: None for each in some}, "deleted") as attempt:
                 async with session.delete(path) as answer:
                     await answer.read()
                 if answer.status in (200, 204):
                     for each in some:
                         attempt.succeeded(each.uid)
+                elif answer.status == 404 and connections > 1:
+                    pass  # aiohttp has asked again where the first worker was killed, perhaps after it had deleted
                 elif answer.status not in UNABLE:
                     self.ledger.seen.append(f"deleting {path}, which was there, was answered {answer.status}")
 
