@@ -27,6 +27,7 @@ from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.health import Health
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.pixel_examination import Examination
+from gateway.ingest.stability_watch import StabilityWatch
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort
@@ -159,6 +160,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         most, most_web = _connections(settings, group)
         context, deliveries = scp.Context(use_cases), _deliveries(use_cases, rule_engine)
         runner, examination = _runner(use_cases, deliveries, jobs_added), _examination(use_cases)
+        watch = StabilityWatch(folder.database, feed.notify)
         open_now = group.open_associations if group is not None else OpenAssociations()
         services = GatewayServices(
             settings,
@@ -201,6 +203,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             if group is None or group.does_jobs:
                 runner.start()
                 examination.start()
+                watch.start()
             async with _watching(ready.dicom):
                 yield gateway
         finally:
@@ -208,6 +211,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             await acceptor.stop(current().dicom.drain_timeout)
             await runner.close()
             await examination.close()
+            await watch.close()
             await deliveries.close(_SENDING_ENDS_S)
             await context.close()
             await web.stop()

@@ -5,17 +5,30 @@ Entries are written by the scripts that make the changes; waiting for entries is
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.database.database import Database
 from gateway.events import queries
 
+KINDS: Final = (
+    "CompletedSeries",
+    "Deleted",
+    *("NewInstance", "NewPatient", "NewSeries", "NewStudy"),
+    *("StablePatient", "StableSeries", "StableStudy"),
+    *("UpdatedAttachment", "UpdatedMetadata"),
+)
+"""What an entry can say, in Orthanc's words."""
+_NEWEST: Final = 2**62
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log. `kind` and `level` are Orthanc's words: NewPatient, NewStudy, NewSeries,
-    NewInstance, UpdatedAttachment (a new version of the file); Patient, Study, Series, Instance. `at` is seconds since
-    1970."""
+    """One entry of the change log. `kind` is one of KINDS, `level` one of Patient, Study, Series and Instance.
+
+    UpdatedAttachment is a new version of a file. `at` is seconds since 1970.
+    """
 
     seq: int
     kind: str
@@ -25,9 +38,26 @@ class Change:
     at: float
 
 
-async def changes_since(database: Database, seq: int, limit: int = 100) -> list[Change]:
-    """At most `limit` changes after number `seq` (0: from the beginning), oldest first."""
-    return [Change(*row) for row in await database.fetch(queries.CHANGES_AFTER, seq, limit)]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the change log, oldest first; `is_last` where nothing comes beyond it in the direction of reading."""
+
+    changes: list[Change]
+    is_last: bool
+
+
+async def read_changes(
+    database: Database, *, since: int = 0, to: int | None = None, limit: int = 100, kinds: Collection[str] = ()
+) -> Part:
+    """Changes after number `since` up to number `to`, at most `limit`: the first of them, or with `to` alone the last.
+
+    `kinds` are those wanted; all where there are none.
+    """
+    backward = to is not None and not since
+    query = queries.changes_between(len(kinds), backward=backward, new_instances=not kinds or "NewInstance" in kinds)
+    rows = await database.fetch(query, since, _NEWEST if to is None else to, limit + 1, *kinds)
+    found = [Change(*row) for row in rows[:limit]]
+    return Part(found[::-1] if backward else found, len(rows) <= limit)
 
 
 async def last_change(database: Database) -> int:

@@ -70,7 +70,9 @@ def _own(resource: Resource) -> dict[str, str]:
     return {"ReceptionDate": when, **({"IndexInSeries": str(resource.number)} if resource.number != NO_NUMBER else {})}
 
 
-def set_metadata(level: Level, public_id: str, name: str, value: str, expected: Expected | None) -> Script[Metadata]:
+def set_metadata(
+    level: Level, public_id: str, name: str, value: str, expected: Expected | None, now: float
+) -> Script[Metadata]:
     """Add metadata to a resource, or set it anew; where `expected` is given, only if it is true of what is there.
 
     Raises NotFound where there is no resource, or none of what is expected; RevisionConflict where something else is
@@ -85,6 +87,7 @@ def set_metadata(level: Level, public_id: str, name: str, value: str, expected: 
     _check(rows, name, expected)
     made = Metadata(value, rows[0][1] + 1 if rows else 0)
     yield queries.SET_METADATA, (level, public_id, name, made.value, made.revision)
+    yield queries.LOG_METADATA[level], (public_id, now)
     return made
 
 
@@ -106,7 +109,7 @@ def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Sc
             yield queries.SET_METADATA, (level, public_id, name, source, 0)
 
 
-def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None) -> Script[None]:
+def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None, now: float) -> Script[None]:
     """Take added metadata away again. Raises as `set_metadata`, and NotFound where there is none of that name."""
     yield from _check_exists(level, public_id)
     rows = yield queries.ONE_METADATA, (level, public_id, name)
@@ -114,6 +117,7 @@ def remove_metadata(level: Level, public_id: str, name: str, expected: Expected 
         raise NotFound(f"the {level} has no metadata {name!r} that was added")
     _check(rows, name, expected)
     yield queries.REMOVE_METADATA, (level, public_id, name)
+    yield queries.LOG_METADATA[level], (public_id, now)
 
 
 def _check(rows: list[tuple[str, int]], name: str, expected: Expected | None) -> None:

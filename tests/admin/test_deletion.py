@@ -19,7 +19,7 @@ from gateway.database.database import Query
 from gateway.dicom.part10 import file_header
 from gateway.dimse.commitment import Reference
 from gateway.errors import NotFound, RetainedByCommitment
-from gateway.events.changes import changes_since
+from gateway.events.changes import read_changes
 from gateway.index.summary import statistics
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.file_import import import_paths
@@ -129,11 +129,11 @@ class TestCounts:
 
 
 async def test_the_change_log_tells(house: House):
-    before = (await changes_since(house.database, 0))[-1].seq
+    before = (await read_changes(house.database)).changes[-1].seq
     heard: list[int] = []
     house.ingest.committed = heard.append
     removed = await house.removal.by_uid(["1.3"])
-    entries = await changes_since(house.database, before)
+    entries = (await read_changes(house.database, since=before)).changes
     assert [(entry.kind, entry.level) for entry in entries] == [
         ("Deleted", level) for level in ("Instance", "Series", "Study", "Patient")
     ]

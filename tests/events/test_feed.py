@@ -11,7 +11,7 @@ import pytest
 
 from gateway.database.sqlite import SQLite
 from gateway.errors import DatabaseError
-from gateway.events.changes import changes_since, last_change
+from gateway.events.changes import last_change, read_changes
 from gateway.events.feed import Feed
 from gateway.index.store import Stored
 from tests.support.index import data_set, fill, store
@@ -21,11 +21,11 @@ from tests.support.waiting import until
 async def test_the_log_in_pages(database: SQLite) -> None:
     assert await last_change(database) == 0
     await fill(database, [data_set() for _ in range(5)])
-    everything = await changes_since(database, 0)
+    everything = (await read_changes(database)).changes
     assert [change.seq for change in everything] == list(range(1, 9))
     assert await last_change(database) == 8
-    assert await changes_since(database, 3, 2) == everything[3:5]
-    assert await changes_since(database, 8) == []
+    assert (await read_changes(database, since=3, limit=2)).changes == everything[3:5]
+    assert (await read_changes(database, since=8)).changes == []
 
 
 async def test_a_change_that_is_there_already(database: SQLite) -> None:

@@ -6,7 +6,7 @@ import time
 
 from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
-from gateway.events.changes import changes_since
+from gateway.events.changes import read_changes
 from gateway.index import rebuild
 from gateway.index.locate import located_page
 from gateway.index.record import InstanceRecord
@@ -48,7 +48,7 @@ async def test_the_same_index_comes_back(database: SQLite) -> None:
     await store(database, files[0][0], newer, origin(60.0), replaces="KEY0")
     files[0] = (files[0][0], newer)
     before = [await database.fetch(query) for query in DERIVED]
-    changes = await changes_since(database, 0)
+    changes = (await read_changes(database)).changes
 
     assert not await rebuild.unfinished(database)
     await database.write(rebuild.begin)
@@ -66,7 +66,7 @@ async def test_the_same_index_comes_back(database: SQLite) -> None:
     assert after[0] == before[0]
     assert after[2:] == before[2:]
     assert [row[:9] for row in after[1]] == [row[:9] for row in before[1]]
-    assert await changes_since(database, 0) == changes
+    assert (await read_changes(database)).changes == changes
     assert await garbage(database, older_than=1e12) == ["KEY0"]
 
 
@@ -75,4 +75,4 @@ async def test_a_file_that_the_database_never_knew(database: SQLite) -> None:
     assert await rebuild.origin_of(database, "FOUND") is None
     await again(database, record(data_set()), placement("FOUND"))
     assert len(await located_page(database, "1.2.3")) == 1
-    assert await changes_since(database, 0) == []
+    assert (await read_changes(database)).changes == []

@@ -13,7 +13,7 @@ import pytest
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
 from gateway.errors import DatabaseError
-from gateway.events.changes import changes_since
+from gateway.events.changes import read_changes
 from gateway.index import store as module
 from gateway.index.identity import public_id
 from gateway.index.remove import remove_resource
@@ -78,7 +78,7 @@ async def test_the_common_case_takes_at_most_five_statements(database: SQLite) -
 
 async def test_changes_in_orthancs_words(database: SQLite) -> None:
     stored = await store(database, data_set(sop="1.2.3.1.1"), None, origin(9.5))
-    changes = await changes_since(database, 0)
+    changes = (await read_changes(database)).changes
     assert [(change.kind, change.level) for change in changes] == [
         ("NewPatient", "Patient"),
         ("NewStudy", "Study"),
@@ -95,11 +95,15 @@ class TestDuplicates:
     async def test_again_changes_nothing(self, database: SQLite) -> None:
         source = data_set(sop="1.9")
         await store(database, source, placement("OLD", 7))
-        before = [await database.fetch(STUDIES), await database.fetch(SERIES), await changes_since(database, 0)]
+        before = [await database.fetch(STUDIES), await database.fetch(SERIES), (await read_changes(database)).changes]
         again = await store(database, source, placement("NEW", 8))
         assert again == Duplicate("OLD", 1, "1.2.840.10008.1.2.1", 7, 340, "")
         assert await store(database, source, placement("NEW"), replaces="OTHER") == again
-        assert [await database.fetch(STUDIES), await database.fetch(SERIES), await changes_since(database, 0)] == before
+        assert [
+            await database.fetch(STUDIES),
+            await database.fetch(SERIES),
+            (await read_changes(database)).changes,
+        ] == before
 
     async def test_a_new_version(self, database: SQLite) -> None:
         await store(database, data_set(sop="1.9", PatientName="Wrong"), placement("OLD", 7), origin(10.0))
@@ -112,7 +116,7 @@ class TestDuplicates:
         assert await database.fetch(Query("names", "SELECT name FROM person_names WHERE tag > 0")) == [("right^now",)]
         assert await garbage(database, older_than=12.0) == ["OLD"]
         assert await keys_present(database, ["OLD", "NEW", "ELSE", "NEVER"]) == {"NEW", "ELSE"}
-        (last,) = await changes_since(database, stored.change - 1)
+        (last,) = (await read_changes(database, since=stored.change - 1)).changes
         assert (last.kind, last.level) == ("UpdatedAttachment", "Instance")
         third = await store(database, corrected, placement("THIRD", 9), origin(13.0), replaces="NEW")
         assert isinstance(third, Stored)

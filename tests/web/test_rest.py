@@ -37,6 +37,46 @@ async def test_changes(gateway: House):
     assert [each["Seq"] for each in (await gateway.json("/changes?last"))["Changes"]] == [4]
     assert await gateway.json("/changes?since=4") == {"Changes": [], "Done": True, "Last": 4}
     assert len((await gateway.json("/changes?limit=x&since=y"))["Changes"]) == 4
+    assert (await gateway.json("/changes?since=100"))["Last"] == 4
+
+
+async def test_changes_of_some_kinds_and_backwards(gateway: House):
+    for study in ("1.1", "1.2", "1.3"):
+        await gateway.add(data_set(study))
+    everything = (await gateway.json("/changes"))["Changes"]
+    studies = [each["Seq"] for each in everything if each["ChangeType"] == "NewStudy"]
+    some = await gateway.json("/changes?type=NewStudy;NewSeries&limit=4")
+    assert {each["ChangeType"] for each in some["Changes"]} == {"NewStudy", "NewSeries"}
+    assert not some["Done"]
+    last = await gateway.json(f"/changes?type=NewStudy&to={studies[2]}&limit=2")
+    assert ([each["Seq"] for each in last["Changes"]], last["Done"]) == (studies[1:], False)
+    assert (last["First"], last["Last"]) == (studies[1], studies[2])
+    before = await gateway.json(f"/changes?type=NewStudy&to={last['First'] - 1}&limit=2")
+    assert ([each["Seq"] for each in before["Changes"]], before["Done"]) == (studies[:1], True)
+    between = await gateway.json(f"/changes?since={studies[0]}&to={studies[1]}&type=NewStudy")
+    assert [each["Seq"] for each in between["Changes"]] == [studies[1]]
+    assert [each["Seq"] for each in (await gateway.json("/changes?last&type=NewStudy"))["Changes"]] == studies[2:]
+    assert (await gateway.json("/changes?type=all"))["Changes"] == everything
+    assert len((await gateway.json("/changes?type=NewInstance"))["Changes"]) == 3
+    answer = await gateway.get("/changes?type=Nonsense")
+    assert answer.status == 400
+    assert "StableStudy" in (await answer.json())["Details"]
+
+
+async def test_the_change_log_is_not_cleared(gateway: House):
+    answer = await gateway.client.delete("/changes")
+    assert answer.status == 403
+    assert "not cleared" in (await answer.json())["Details"]
+
+
+async def test_metadata_that_change_are_changes(gateway: House):
+    await gateway.add(data_set("1.1"))
+    for kind in ("patients", "studies", "series", "instances"):
+        (public_id,) = await gateway.json(f"/{kind}")
+        for ask in (gateway.client.put, gateway.client.delete):
+            assert (await ask(f"/{kind}/{public_id}/metadata/1024")).status == 200
+        found = (await gateway.json("/changes?type=UpdatedMetadata"))["Changes"][-2:]
+        assert [each["Path"] for each in found] == [f"/{kind}/{public_id}"] * 2
 
 
 async def test_associations(gateway: House):

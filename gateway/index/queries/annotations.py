@@ -51,6 +51,23 @@ SET_METADATA = Query(
     ON CONFLICT (level, public_id, name) DO UPDATE SET value = excluded.value, revision = excluded.revision
     """,
 )
+LOG_METADATA: Final[dict[Level, Query]] = {
+    level: Query(
+        f"log_metadata: those of a {level} have changed",
+        "INSERT INTO changes (kind, level, public_id, study_uid, at) "
+        f"SELECT 'UpdatedMetadata', '{level.capitalize()}', $1, {uid}, CAST($2 AS DOUBLE PRECISION) {rows}",
+    )
+    for level, uid, rows in (
+        ("patient", "''", "FROM patients p WHERE p.public_id = $1"),
+        ("study", "t.uid", "FROM studies t WHERE t.public_id = $1"),
+        ("series", "t.uid", "FROM series s JOIN studies t ON t.id = s.study WHERE s.public_id = $1"),
+        (
+            "instance",
+            "t.uid",
+            "FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study WHERE i.public_id = $1",
+        ),
+    )
+}
 REMOVE_METADATA = Query(
     "remove_metadata: of a resource, by its name",
     "DELETE FROM resource_metadata WHERE level = $1 AND public_id = $2 AND name = $3",

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
-from gateway.events.changes import Change, changes_since, last_change
+from gateway.errors import BadRequest
+from gateway.events.changes import KINDS, Change, Part, last_change, read_changes
 from gateway.web.context import CONTEXT
+from gateway.web.errors import error_answer
 from gateway.web.rest.answers import json_answer, number, place, timestamp
-from gateway.web.route import COUNT, FLAG, Parameter, Route
+from gateway.web.route import COUNT, FLAG, TEXT, Parameter, Route
 
-_DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
+_DEFAULT_LIMIT: Final = 100
+_MAX_LIMIT: Final = 1000
+_ALL: Final = "all"
 
 
 async def changes(request: web.Request) -> web.Response:
-    """The change log after `since`, or the `last` change alone. A parameter that is not a number is ignored."""
+    """The change log after `since`, or the `last` change alone. A parameter that is not a number is ignored.
+
+    `type` names the kinds wanted, separated by semicolons. With `to` and no `since` these are the last changes up to
+    that one, still oldest first: `First` less one is the next `to`, as `Last` is the next `since`.
+    """
     database = request.app[CONTEXT].database
-    since, limit = number(request, "since", 0), number(request, "limit", 0)
-    limit = min(limit or _DEFAULT_LIMIT, _MAX_LIMIT)
+    since, to = number(request, "since", 0), number(request, "to", 0) or None
+    limit = min(number(request, "limit", 0) or _DEFAULT_LIMIT, _MAX_LIMIT)
+    kinds = _kinds(request.query.get("type", ""))
     if "last" in request.query:
-        since, limit = max(await last_change(database) - 1, 0), 1
-    found = await changes_since(database, since, limit + 1)
-    shown = found[:limit]
+        found = await read_changes(database, to=await last_change(database), limit=1, kinds=kinds)
+        found = Part(found.changes, True)
+    else:
+        found = await read_changes(database, since=since, to=to, limit=limit, kinds=kinds)
+    shown = found.changes
+    first = {"First": shown[0].seq} if shown else {}
     return json_answer(
         {
             "Changes": [_as_json(change) for change in shown],
-            "Done": len(found) <= limit,
-            "Last": shown[-1].seq if shown else since,
+            "Done": found.is_last,
+            **first,
+            "Last": shown[-1].seq if shown else await last_change(database),
         }
     )
+
+
+async def delete_changes(request: web.Request) -> web.Response:
+    """Refuse to clear the change log: examinations, live pages and what becomes stable are read off it."""
+    return error_answer(
+        request, 403, "the change log is not cleared: parts of the gateway, and other readers, follow it"
+    )
+
+
+def _kinds(text: str) -> list[str]:
+    """The kinds of changes that `type` names; none for all. Raises BadRequest."""
+    wanted = dict.fromkeys(name for name in text.split(";") if name)
+    if _ALL in wanted:
+        return []
+    for name in wanted:
+        if name not in KINDS:
+            raise BadRequest(f"type: {name[:40]!r} is none of {', '.join(KINDS)}")
+    return list(wanted)
 
 
 def _as_json(change: Change) -> dict[str, str | int]:
@@ -48,8 +81,11 @@ ROUTES = (
         changes,
         (
             Parameter("since", "Sequence number to go on after", COUNT, "0"),
+            Parameter("to", "Sequence number of the last one wanted", COUNT, "1000"),
             Parameter("limit", "Most changes", COUNT, "10"),
+            Parameter("type", "Kinds of changes, separated by semicolons", TEXT, "StableStudy;NewStudy"),
             Parameter("last", "The newest alone", FLAG),
         ),
     ),
+    Route("DELETE", "/changes", delete_changes, answers=(), errors=(403,)),
 )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dicom.levels import LEVELS, Level
 from gateway.index.attributes import PATIENT_ID
 from gateway.index.resources import Resource
+from gateway.index.stability import is_stable, series_status
 from gateway.index.values import NO_NUMBER
 from gateway.web.rest.answers import COLLECTIONS, timestamp
 from gateway.web.rest.names import MAIN_TAGS, Format, formatted
 
-STABLE_AFTER_S: Final = 60.0
-"""A resource is stable once nothing has come for so long, as in Orthanc's defaults."""
 _IMAGE_ORIENTATION: Final = 0x00200037
 
 
@@ -42,9 +41,8 @@ def resource_json(
     if level == "study":
         made["PatientMainDicomTags"] = formatted(_chosen(resource.attributes, "patient"), form)
     elif level == "series":
-        expected = resource.expected_instances
-        made["ExpectedNumberOfInstances"] = expected
-        made["Status"] = status(resource.numbers, expected)
+        made["ExpectedNumberOfInstances"] = resource.expected_instances
+        made["Status"] = series_status(resource)
     elif level == "instance":
         made["FileSize"] = resource.size
         made["FileUuid"] = resource.key
@@ -52,21 +50,6 @@ def resource_json(
     if requested is not None:
         made["RequestedTags"] = requested
     return dict(sorted(made.items()))
-
-
-def is_stable(resource: Resource, now: float) -> bool:
-    """Whether nothing has come for a while. `now` in seconds since 1970."""
-    return now - resource.last_received >= STABLE_AFTER_S
-
-
-def status(numbers: Sequence[int], expected: int | None) -> str:
-    """The status of a series by its Instance Numbers: complete with each once, from 1 to the expected number."""
-    if expected is None:
-        return "Unknown"
-    there = [number for number in numbers if number != NO_NUMBER]
-    if len(set(there)) < len(there) or any(not 0 < number <= expected for number in there):
-        return "Inconsistent"
-    return "Complete" if len(there) == expected else "Missing"
 
 
 def _main(resource: Resource) -> list[tuple[int, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -108,7 +109,7 @@ async def put_metadata(request: web.Request, level: Level) -> web.StreamResponse
         raise BadRequest(f"metadata is at most {index.MAX_METADATA_BYTES} bytes of text without NUL")
     expected = _expected(request)
     made = await request.app[CONTEXT].database.write(
-        lambda: index.set_metadata(level, public_id, name, value, expected)
+        lambda: index.set_metadata(level, public_id, name, value, expected, time.time())
     )
     return web.Response(text="", headers={"ETag": _entity_tag(made)})
 
@@ -120,7 +121,9 @@ async def delete_metadata(request: web.Request, level: Level) -> web.StreamRespo
         return _read_only(request, name)
     expected = _expected(request)
     try:
-        await request.app[CONTEXT].database.write(lambda: index.remove_metadata(level, public_id, name, expected))
+        await request.app[CONTEXT].database.write(
+            lambda: index.remove_metadata(level, public_id, name, expected, time.time())
+        )
     except NotFound:
         return unknown(request)
     return web.Response(text="")

@@ -29,7 +29,7 @@ async def system(request: web.Request) -> web.Response:
         {
             "ApiVersion": _API_VERSION,
             "Capabilities": {
-                "HasExtendedChanges": False,
+                "HasExtendedChanges": True,
                 "HasExtendedFind": True,
                 "HasKeyValueStores": False,
                 "HasQueues": False,
