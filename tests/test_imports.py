@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gateway.storage.layout import Layout
+from tests.support.stale_names import stale_names
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
@@ -293,3 +294,42 @@ def test_house_rule(rule: Callable[[Path], list[str]]):
 def test_house_rule_can_fail(tmp_path: Path, rule: Callable[[Path], list[str]], files: dict[str, str]):
     assert rule(made_up(tmp_path / "good", database__sqlite='"""SELECT a FROM b"""\nq = "SELECT a FROM b"')) == []
     assert len(rule(made_up(tmp_path / "bad", **files))) == 1
+
+
+def test_tests_use_names_that_are_there():
+    assert stale_names(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from gateway.web.rest import gone",
+        "from gateway.index import store\nstore.gone",
+        "import gateway.index.store\ngateway.index.store.gone",
+        'def test(monkeypatch):\n    monkeypatch.setattr("gateway.index.store.gone", 1)',
+        'def test(monkeypatch):\n    monkeypatch.setattr("gateway.index.store.Store.gone", 1)',
+        'from gateway.index.store import Store\npatch.object(Store, "gone", 1)',
+        "from gateway.index import store as module\n"
+        'class TestIt:\n    def test(self, m):\n        m.setattr(module, "gone", 1)',
+    ],
+)
+def test_names_that_are_gone_are_found(tmp_path: Path, text: str):
+    made_up(tmp_path, index__store="class Store:\n    def there(self):\n        self.too = 1\nTHERE = Store()")
+    (tmp_path / "tests").mkdir()
+    test = tmp_path / "tests" / "test_it.py"
+    test.write_text(text)
+    assert [each.rpartition(".")[2] for each in stale_names(tmp_path)] == ["gone"]
+    there = (
+        text.replace("rest import gone", "rest import *").replace("Store.gone", "Store.too").replace(".gone", ".THERE")
+    )
+    test.write_text(there.replace('Store, "gone"', 'Store, "there"').replace('"gone"', '"THERE"'))
+    (tmp_path / "gateway" / "web" / "rest.py").write_text("")
+    assert [each for each in stale_names(tmp_path) if not each.endswith("*")] == []
+
+
+def test_a_name_that_is_something_else_inside_is_left_alone(tmp_path: Path):
+    made_up(tmp_path, index__store="THERE = 1")
+    (tmp_path / "tests").mkdir()
+    text = "from gateway.index import store\ndef test(store):\n    store.gone\n    [store.gone for store in ()]\n"
+    (tmp_path / "tests" / "test_it.py").write_text(text)
+    assert stale_names(tmp_path) == []

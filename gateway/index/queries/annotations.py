@@ -51,22 +51,21 @@ SET_METADATA = Query(
     ON CONFLICT (level, public_id, name) DO UPDATE SET value = excluded.value, revision = excluded.revision
     """,
 )
+_ITSELF: Final[dict[Level, tuple[str, str]]] = {
+    "patient": ("''", "patients r"),
+    "study": ("r.uid", "studies r"),
+    "series": ("t.uid", "series r JOIN studies t ON t.id = r.study"),
+    "instance": ("t.uid", "instances r JOIN series s ON s.id = r.series JOIN studies t ON t.id = s.study"),
+}
+"""The Study Instance UID of a resource, and the tables that have both."""
 LOG_METADATA: Final[dict[Level, Query]] = {
     level: Query(
         f"log_metadata: those of a {level} have changed",
         "INSERT INTO changes (kind, level, public_id, study_uid, at) "
-        f"SELECT 'UpdatedMetadata', '{level.capitalize()}', $1, {uid}, CAST($2 AS DOUBLE PRECISION) {rows}",
+        f"SELECT 'UpdatedMetadata', '{level.capitalize()}', r.public_id, {uid}, CAST($2 AS DOUBLE PRECISION) "
+        f"FROM {tables} WHERE r.public_id = $1",
     )
-    for level, uid, rows in (
-        ("patient", "''", "FROM patients p WHERE p.public_id = $1"),
-        ("study", "t.uid", "FROM studies t WHERE t.public_id = $1"),
-        ("series", "t.uid", "FROM series s JOIN studies t ON t.id = s.study WHERE s.public_id = $1"),
-        (
-            "instance",
-            "t.uid",
-            "FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study WHERE i.public_id = $1",
-        ),
-    )
+    for level, (uid, tables) in _ITSELF.items()
 }
 REMOVE_METADATA = Query(
     "remove_metadata: of a resource, by its name",
