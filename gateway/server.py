@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -46,7 +47,7 @@ from gateway.systems.directory import Directory
 from gateway.ul.association import Limits
 from gateway.use_cases import UseCases, open_use_cases
 from gateway.web.app import create_app
-from gateway.web.context import Accepted, Context
+from gateway.web.context import Accepted, Context, Control
 from gateway.web.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                     ports=sockets.ports,
                     intake=group.intake if group is not None else telemetry.intake,
                     accepted=_accepted(use_cases.settings),
+                    control=_control(group),
                 )
             ),
             max_connections=most_web,
@@ -215,6 +217,15 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             await deliveries.close(_SENDING_ENDS_S)
             await context.close()
             await web.stop()
+
+
+def _control(group: Group | None) -> Control:
+    main_process = group.main_process if group is not None else os.getpid()
+    return Control(
+        stop=lambda: os.kill(main_process, signal.SIGTERM),
+        reload=lambda: os.kill(main_process, signal.SIGHUP),
+        set_verbosity=group.report_verbosity if group is not None else telemetry.set_verbosity,
+    )
 
 
 def _accepted(settings: Callable[[], Settings]) -> Accepted:

@@ -173,6 +173,40 @@ class _JsonFormatter(logging.Formatter):
         return msgspec.json.encode(entry).decode()
 
 
+VERBOSITIES = ("default", "verbose", "trace")
+"""How much is logged, in Orthanc's words: as configured; the gateway's debugging; that of its libraries too."""
+LOG_CATEGORIES = {
+    "dicom": ("gateway.net", "gateway.scp", "gateway.scu", "gateway.ul", "gateway.dimse"),
+    "generic": (
+        *("gateway.ingest", "gateway.storage", "gateway.retrieve", "gateway.index", "gateway.server"),
+        *("gateway.workers", "gateway.workflow", "gateway.admin", "gateway.edit", "gateway.imaging", "gateway.render"),
+    ),
+    "http": ("gateway.web", "gateway.http", "gateway.remote"),
+    "jobs": ("gateway.jobs", "gateway.forwarding", "gateway.systems"),
+    "sqlite": ("gateway.database",),
+}
+"""The loggers of Orthanc's log categories."""
+_LIBRARIES = {"http": ("aiohttp",), "sqlite": ("aiosqlite",), "generic": ("asyncio",)}
+_verbosity = dict.fromkeys(LOG_CATEGORIES, "default")
+
+
+def verbosity(category: str = "") -> str:
+    """How much a category logs; without one, the most that any does."""
+    if category:
+        return _verbosity[category]
+    return max(_verbosity.values(), key=VERBOSITIES.index)
+
+
+def set_verbosity(level: str, category: str = "") -> None:
+    """Log as much of a category, or of all, until `setup_logging` is called again."""
+    for each in [category] if category else list(LOG_CATEGORIES):
+        _verbosity[each] = level
+        for name in LOG_CATEGORIES[each]:
+            logging.getLogger(name).setLevel(logging.NOTSET if level == "default" else logging.DEBUG)
+        for name in _LIBRARIES.get(each, ()):
+            logging.getLogger(name).setLevel(logging.DEBUG if level == "trace" else logging.WARNING)
+
+
 def setup_logging(level: str = "info", style: str = "text", *, worker: int = 0) -> None:
     """Send the gateway's log to standard error, as text lines or one JSON object a line, with the worker's number."""
     handler = logging.StreamHandler(sys.stderr)
@@ -184,5 +218,5 @@ def setup_logging(level: str = "info", style: str = "text", *, worker: int = 0) 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    set_verbosity("default")
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)

@@ -36,6 +36,8 @@ from gateway.systems.directory import Directory
 from gateway.systems.http_store_jobs import HttpStoreJobs
 from gateway.systems.job_desk import JobDesk
 from gateway.systems.kept_queries import KeptQueries
+from gateway.systems.reconstruction import KIND as RECONSTRUCT
+from gateway.systems.reconstruction import Reconstruction
 from gateway.systems.retrieve_jobs import RetrieveJobs
 from gateway.systems.store_jobs import StoreJobs
 from gateway.workflow import commitment_requests, performed_steps
@@ -72,6 +74,7 @@ class UseCases:
     http_store_jobs: HttpStoreJobs
     retrieve_jobs: RetrieveJobs
     kept_queries: KeptQueries
+    reconstruction: Reconstruction
     wake: Callable[[], None]
     """Tells the job runner that a job may be due."""
 
@@ -82,6 +85,7 @@ class UseCases:
             commitment_requests.KIND: self.commitments.kind,
             performed_steps.KIND: self.steps.kind,
             store_jobs.KIND: self.store_jobs.kind,
+            RECONSTRUCT: self.reconstruction.kind,
             **self.http_store_jobs.kinds,
             **self.retrieve_jobs.kinds,
         }
@@ -141,6 +145,7 @@ async def open_use_cases(
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
             retrieve_jobs=RetrieveJobs(job_desk, directory, ingest),
             kept_queries=KeptQueries(database, directory),
+            reconstruction=Reconstruction(job_desk, store, lambda: settings().storage.max_header),
             wake=wake,
         )
     finally:

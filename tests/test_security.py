@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 from aiohttp import ClientResponse
 
-from gateway.config import SERVICES, Dicom, Dicomweb, Http
+from gateway.config import SERVICES, Dicom, Dicomweb, Http, Rest
 from gateway.dicom import uids
 from gateway.errors import AssociationRefused
 from gateway.net.requestor import associate
@@ -145,11 +145,11 @@ class TestRoutes:
 
     async def test_what_a_setting_opens(self, app: House) -> None:
         guarded = [route for route in routes() if route.setting]
-        assert {route.setting for route in guarded} == {"dicomweb.delete"}
+        assert {route.setting for route in guarded} == {"dicomweb.delete", "rest.log_level", "rest.shutdown"}
         for route in guarded:
             answer = await app.client.request(route.method, route.url, headers=LET_IN)
             assert (answer.status, route.setting in await answer.text()) == (403, True), route
-        app.dicomweb = Dicomweb(delete=True)
+        app.dicomweb, app.rest = Dicomweb(delete=True), Rest(shutdown=True, log_level=True)
         for route in guarded:
             assert (await ask(app, route, **LET_IN)).status != 403, route
 

@@ -200,6 +200,16 @@ class Dicomweb(Section, frozen=True):
     """The status of a successful DELETE under `/dicom-web`: 200 or 204."""
 
 
+class Rest(Section, frozen=True):
+    """What users may do over Orthanc's REST API beyond its data. Nothing of it, unless it is set."""
+
+    shutdown: bool = False
+    """Allow `POST /tools/shutdown`, which ends the gateway, and `POST /tools/reset`, which has the configuration read
+    again."""
+    log_level: bool = False
+    """Allow `PUT /tools/log-level`. The log of the levels `verbose` and `trace` may name patients."""
+
+
 class Storage(Section, frozen=True):
     """The data folder: files, index, and their limits."""
 
@@ -319,6 +329,7 @@ class Settings(Section, frozen=True):
     http: Http = Http()
     tokens: Tokens = Tokens()
     dicomweb: Dicomweb = Dicomweb()
+    rest: Rest = Rest()
     storage: Storage = Storage()
     query: Query = Query()
     retrieve: Retrieve = Retrieve()

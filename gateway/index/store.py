@@ -224,11 +224,21 @@ def _correct_parents(record: InstanceRecord, series: object, study: object) -> S
     """Update the parents' rows: a new version has its own patient, study and series attributes; the latest count."""
     parents = record.parents
     yield queries.CORRECT_PATIENT, parents.patient
-    yield queries.CORRECT_STUDY, (study, *parents.study[2:])
-    yield queries.FORGET_NAMES, (study,)
-    for tag, name in parents.names:
-        yield queries.ADD_NAME, (study, tag, name)
+    yield from set_study(record, study)
     yield queries.CORRECT_SERIES, (series, *parents.series[2:])
+    yield from set_modalities(study)
+
+
+def set_study(record: InstanceRecord, study: object) -> Script[None]:
+    """Set the attributes of the study with a row number to those that an instance of it has."""
+    yield queries.CORRECT_STUDY, (study, *record.parents.study[2:])
+    yield queries.FORGET_NAMES, (study,)
+    for tag, name in record.parents.names:
+        yield queries.ADD_NAME, (study, tag, name)
+
+
+def set_modalities(study: object) -> Script[None]:
+    """Set the modalities of the study with a row number to those of its series."""
     modalities = yield queries.MODALITIES, (study,)
     yield queries.SET_MODALITIES, (study, "\\" + "".join([f"{code}\\" for (code,) in modalities if code]))
 

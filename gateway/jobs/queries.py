@@ -220,6 +220,7 @@ OLDEST = Query(
     JOIN jobs j ON j.id = first.id
     """,
 )
+COUNT_STATES = Query("count_states: jobs by state", "SELECT state, COUNT(*) FROM jobs GROUP BY state")
 COUNT_QUEUES = Query(
     "count_queues: unfinished jobs by queue and state, for queues from $1 to before $2",
     """

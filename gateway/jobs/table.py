@@ -292,6 +292,11 @@ async def count_queues(database: Database, prefix: str) -> dict[tuple[str, str],
     return {(queue, state): count for queue, state, count in rows}
 
 
+async def count_states(database: Database) -> dict[str, int]:
+    """The number of jobs, finished ones included, by state. Reads all of them."""
+    return dict(await database.fetch(queries.COUNT_STATES))
+
+
 async def oldest_jobs(database: Database, prefix: str) -> dict[str, float]:
     """When the oldest waiting or running job was added, by queue, of queues whose name has the prefix."""
     return dict(await database.fetch(queries.OLDEST, prefix, prefix + "\U0010ffff"))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -74,6 +75,10 @@ class Group:
     """Wakes the worker that runs the jobs: a job has been added."""
     report_systems: Callable[[], None] = lambda: None
     """Tells the other workers that a system was added, changed or removed over REST."""
+    report_verbosity: Callable[[str, str], None] = telemetry.set_verbosity
+    """Sets how much all workers log, of a category or ('') of all."""
+    main_process: int = field(default_factory=os.getpid)
+    """The process that takes the signals for all."""
     open_associations: OpenAssociations = field(default_factory=OpenAssociations)
     """The associations of this worker."""
     _soon: asyncio.Event = field(default_factory=asyncio.Event)

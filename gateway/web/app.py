@@ -29,6 +29,7 @@ from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.peers import HTTP_STORE_JOBS
 from gateway.web.rest.queries import KEPT_QUERIES
+from gateway.web.rest.reconstruct import RECONSTRUCTION
 from gateway.web.rest.removal import REMOVAL
 from gateway.web.rest.resources import FINDER
 from gateway.web.rest.worklists import WORKLISTS
@@ -92,6 +93,7 @@ def create_app(context: Context) -> web.Application:
     app[METADATA] = use_cases.metadata
     app[RENDERER] = use_cases.renderer
     app[FRAME_INDEX] = use_cases.frame_index
+    app[RECONSTRUCTION] = use_cases.reconstruction
     app[REMOVAL] = use_cases.removal
     app[RETRIEVAL] = use_cases.retrieval
     app[RETRIEVE_JOBS] = use_cases.retrieve_jobs

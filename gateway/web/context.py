@@ -40,6 +40,18 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """What a request may have done to all processes of the gateway."""
+
+    stop: Callable[[], None] = lambda: None
+    """Ends the gateway, as SIGTERM does."""
+    reload: Callable[[], None] = lambda: None
+    """Has the configuration read again, as SIGHUP does."""
+    set_verbosity: Callable[[str, str], None] = telemetry.set_verbosity
+    """Sets how much is logged, of a category or ('') of all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything that handlers need."""
 
@@ -53,6 +65,7 @@ class Context:
     intake: Callable[[], tuple[float, float]] = telemetry.intake
     """Data set bytes and instances received so far."""
     accepted: Accepted = Accepted()
+    control: Control = Control()
 
     @property
     def settings(self) -> Callable[[], Settings]:

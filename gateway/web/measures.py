@@ -5,6 +5,7 @@ They are read from the database on request, by whichever worker answers. `gatewa
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -15,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.database.database import Database
+from gateway.events.changes import last_change
 from gateway.forwarding.control import Deliveries
 from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import Statistics, statistics
@@ -22,7 +24,8 @@ from gateway.jobs import table as jobs
 from gateway.web.context import Context
 
 _COUNTED_EVERY: Final = 30.0
-"""Seconds for which the counts of the archive are reused: counting reads every study."""
+"""Seconds for which the counts of the archive and of jobs are reused: counting reads every study and job."""
+_OF_ORTHANC: Final = "As Orthanc has it."
 
 
 class Measures:
@@ -33,13 +36,39 @@ class Measures:
         self._deliveries = deliveries
         self._stored: Statistics | None = None
         self._counted_at = 0.0
+        self._job_states: dict[str, int] = {}
+        self._job_states_at = -math.inf
+        self._began = time.monotonic()
 
     async def page(self) -> bytes:
         """All gauges in the Prometheus text format. Raises DatabaseError."""
         gauges = [*self._of_disk(), *await self._of_archive(), *await self._of_jobs(), *await self._of_destinations()]
-        registry = CollectorRegistry()
-        registry.register(_Read(gauges))
-        return generate_latest(registry)
+        return _text(gauges)
+
+    async def orthanc_page(self) -> bytes:
+        """What Orthanc has metrics of and we have too, by its names of 1.10 and of 1.13. Raises DatabaseError."""
+        stored, states = await self._counts(), await self._counts_of_jobs()
+        done, failed = states.get("done", 0), states.get("failed", 0) + states.get("cancelled", 0)
+        size_mb = stored.size / (1 << 20)
+        values = {
+            "count_instances": stored.instances,
+            "count_patients": stored.patients,
+            "count_series": stored.series,
+            "count_studies": stored.studies,
+            "disk_size_mb": size_mb,
+            "jobs_completed": done + failed,
+            "jobs_failed": failed,
+            "jobs_pending": states.get("waiting", 0) + states.get("held", 0),
+            "jobs_running": states.get("running", 0),
+            "jobs_success": done,
+            "jobs_total_completed": done + failed,
+            "jobs_total_failed": failed,
+            "jobs_total_success": done,
+            "last_change": await last_change(self._context.database),
+            "uncompressed_size_mb": size_mb,
+            "up_time_s": int(time.monotonic() - self._began),
+        }
+        return _text([_gauge(f"orthanc_{name}", _OF_ORTHANC, value) for name, value in values.items()])
 
     def _of_disk(self) -> list[Metric]:
         ready, _reasons = self._context.readiness()
@@ -54,11 +83,20 @@ class Measures:
             _gauge("gateway_disk_floor_bytes", "Free space below which nothing is stored: `storage.min_free`.", floor),
         ]
 
-    async def _of_archive(self) -> list[Metric]:
+    async def _counts(self) -> Statistics:
         now = time.monotonic()
         if self._stored is None or now - self._counted_at > _COUNTED_EVERY:
             self._stored, self._counted_at = await statistics(self._context.database), now
-        stored = self._stored
+        return self._stored
+
+    async def _counts_of_jobs(self) -> dict[str, int]:
+        now = time.monotonic()
+        if now - self._job_states_at > _COUNTED_EVERY:
+            self._job_states, self._job_states_at = await jobs.count_states(self._context.database), now
+        return self._job_states
+
+    async def _of_archive(self) -> list[Metric]:
+        stored = await self._counts()
         return [
             _gauge("gateway_stored_patients", "Patients in the archive.", stored.patients),
             _gauge("gateway_stored_studies", "Studies in the archive.", stored.studies),
@@ -121,6 +159,12 @@ async def _oldest(database: Database) -> dict[str, float]:
     return {
         lane.removeprefix(QUEUE_PREFIX): at for lane, at in (await jobs.oldest_jobs(database, QUEUE_PREFIX)).items()
     }
+
+
+def _text(gauges: Iterable[Metric]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Read(gauges))
+    return generate_latest(registry)
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -18,6 +18,7 @@ from gateway.web.rest import (
     anonymize,
     changes,
     commitments,
+    controls,
     deliveries,
     dimse,
     find,
@@ -34,6 +35,7 @@ from gateway.web.rest import (
     peers,
     plugins,
     queries,
+    reconstruct,
     removal,
     resource_metadata,
     resources,
@@ -59,10 +61,12 @@ _FIRST: Final = ("frames", "rendered", "instance", "studies")
 _MANAGEMENT: Final = (
     *(system.ROUTES, changes.ROUTES, instances.ROUTES, modify.ROUTES, anonymize.ROUTES, removal.ROUTES, jobs.ROUTES),
     *(deliveries.ROUTES, worklists.ROUTES, mpps.ROUTES, modalities.ROUTES),
+    reconstruct.ROUTES,
     *(dimse.ROUTES, queries.ROUTES, finding.ROUTES, commitments.ROUTES, peers.ROUTES),
     *(
         find.ROUTES,
         tools.ROUTES,
+        controls.ROUTES,
         plugins.ROUTES,
         labels.ROUTES,
         resource_metadata.ROUTES,

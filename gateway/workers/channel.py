@@ -67,7 +67,14 @@ class Systems(msgspec.Struct, tag=True):
     """Either way, in the end to all other workers: another system was added, changed or removed over REST."""
 
 
-Message = Begin | Use | Stop | Listening | Unfit | Failed | Jobs | Systems
+class Verbosity(msgspec.Struct, tag=True):
+    """Either way, in the end to all workers: how much is to be logged, of a category or ('') of all."""
+
+    level: str
+    category: str
+
+
+Message = Verbosity | Begin | Use | Stop | Listening | Unfit | Failed | Jobs | Systems
 
 
 class Channel:

@@ -30,8 +30,8 @@ from gateway.processes.process import prepare_process
 from gateway.processes.sockets import bind, web_url
 from gateway.processes.spawning import command, ending
 from gateway.supervision import Deaths, lasting
-from gateway.telemetry import METRICS_FOLDER, setup_logging
-from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use
+from gateway.telemetry import METRICS_FOLDER, set_verbosity, setup_logging
+from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use, Verbosity
 from gateway.workers.sizing import share
 
 log = logging.getLogger(__name__)
@@ -221,6 +221,11 @@ class Parent:
                 case Jobs():
                     if (first := self.workers[0].channel) is not None:
                         first.send(message)
+                case Verbosity():
+                    set_verbosity(message.level, message.category)
+                    for each in self.workers:
+                        if each.channel is not None:
+                            each.channel.send(message)
                 case Systems():
                     for other in self.workers:
                         if other is not worker and other.channel is not None:

@@ -15,15 +15,14 @@ import sys
 
 import uvloop
 
-from gateway import server
+from gateway import server, telemetry
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.processes.board import Scoreboard
 from gateway.processes.group import Group
 from gateway.processes.sockets import Sockets
 from gateway.storage.failures import NO_DESCRIPTORS
 from gateway.supervision import lasting
-from gateway.telemetry import setup_logging
-from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use
+from gateway.workers.channel import Begin, Channel, Failed, Jobs, Listening, Stop, Systems, Unfit, Use, Verbosity
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ async def _run(end: socket.socket) -> int:
     assert isinstance(begin, Begin)
     die_with(begin.parent)
     settings = begin.settings
-    setup_logging(settings.log.level, settings.log.format, worker=begin.number)
+    telemetry.setup_logging(settings.log.level, settings.log.format, worker=begin.number)
     loop = asyncio.get_running_loop()
     pending: list[asyncio.TimerHandle] = []
 
@@ -92,6 +91,8 @@ async def _run(end: socket.socket) -> int:
         report_failure=lambda why: channel.send(Failed(why)),
         report_job=report_job,
         report_systems=lambda: channel.send(Systems()),
+        report_verbosity=lambda level, category: channel.send(Verbosity(level, category)),
+        main_process=begin.parent,
     )
     try:
         async with server.running(settings, group) as gateway:
@@ -109,6 +110,8 @@ async def _run(end: socket.socket) -> int:
                         gateway.jobs_added.set()
                     elif isinstance(message, Systems):
                         await gateway.refresh_systems()
+                    elif isinstance(message, Verbosity):
+                        telemetry.set_verbosity(message.level, message.category)
                     elif isinstance(message, Stop):
                         stop.set()
                 os._exit(1)  # The parent died: another gateway may be starting, and this worker could not be stopped.

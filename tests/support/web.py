@@ -15,7 +15,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config import Dicom, Dicomweb, Http, Modality, Query, Settings, Storage
+from gateway.config import Dicom, Dicomweb, Http, Modality, Query, Rest, Settings, Storage
 from gateway.config.destinations import Destination
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
@@ -28,7 +28,7 @@ from gateway.storage.memory import MemoryStore
 from gateway.storage.store import Store
 from gateway.use_cases import UseCases, open_use_cases
 from gateway.web.app import create_app
-from gateway.web.context import Context
+from gateway.web.context import Context, Control
 from tests.support import index
 from tests.support.datasets import EXPLICIT, encode
 
@@ -36,7 +36,7 @@ from tests.support.datasets import EXPLICIT, encode
 class House:
     """What the application stands on.
 
-    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `reasons`.
+    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `reasons`.
     """
 
     ingest: Ingest
@@ -51,6 +51,8 @@ class House:
         self.http = http
         self.query = Query()
         self.dicomweb = Dicomweb()
+        self.rest = Rest()
+        self.controls: list[str] = []
         self.dicom = Dicom()
         self.modalities: dict[str, Modality] = {}
         self.destinations: dict[str, Destination] = {}
@@ -65,6 +67,7 @@ class House:
             associations=lambda: self.associations,
             readiness=lambda: (not self.reasons, self.reasons),
             ports=(4242, 8042),
+            control=Control(lambda: self.controls.append("stop"), lambda: self.controls.append("reload")),
         )
 
     @asynccontextmanager
@@ -85,6 +88,7 @@ class House:
             http=self.http,
             query=self.query,
             dicomweb=self.dicomweb,
+            rest=self.rest,
             dicom=self.dicom,
             modalities=self.modalities,
             destinations=self.destinations,
