@@ -4,6 +4,7 @@
 # make cases   what real clients, files and reports have shown: a line for each, right or wrong
 # make fuzz    fuzz every parser of foreign bytes for so many SECONDS=60 each, SLICES=4 times or until one finds nothing
 #              new; KEEP=yes replaces the corpus, TARGETS="pdu xml"
+# make schemathesis  requests made of /openapi.json, EXAMPLES=50 of each call: none may be answered 500
 # make sbom    the software bill of materials, dist/sbom.cdx.json (CycloneDX), of what an installation holds
 # make audit   known vulnerabilities in that (pip-audit)
 # make check   what CI asks for: lint, types, test
@@ -23,7 +24,7 @@ KEEP ?=
 SLICES ?= 1
 RELEASE := $(VENV)-release
 
-.PHONY: run test quick versions cases chaos fuzz sbom audit lint format types check clean
+.PHONY: run test quick versions cases chaos fuzz schemathesis sbom audit lint format types check clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/dicom-gateway serve $(ARGS)
@@ -47,6 +48,10 @@ chaos: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.run $(TARGETS) --seconds $(SECONDS) --slices $(SLICES) $(if $(KEEP),--keep)
+
+EXAMPLES ?= 50
+schemathesis: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz.openapi --examples $(EXAMPLES)
 
 sbom: $(RELEASE)/.installed $(VENV)/.installed-audit
 	@mkdir -p dist

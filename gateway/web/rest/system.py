@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
 from gateway import __version__
@@ -14,9 +16,9 @@ from gateway.web.rest.answers import json_answer
 from gateway.web.rest.names import MAIN_TAGS, tag_text
 from gateway.web.route import Route
 
-_ORTHANC_VERSION, _API_VERSION = "1.10.1", 16
-"""The version of Orthanc whose whole REST API clients may count on as far as it is here; by these they choose their
-calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
+ORTHANC_VERSION: Final = ("1.10.1", 16)
+"""`Version` and `ApiVersion`: of the Orthanc whose whole REST API clients may count on, as far as it is here. By these
+they choose their calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
 _DATABASE_VERSION = 6
 
 
@@ -25,9 +27,10 @@ async def system(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     settings = context.settings()
     dicom_port, http_port = context.ports
+    version, api_version = ORTHANC_VERSION
     return json_answer(
         {
-            "ApiVersion": _API_VERSION,
+            "ApiVersion": api_version,
             "Capabilities": {
                 "HasExtendedChanges": True,
                 "HasExtendedFind": True,
@@ -63,7 +66,7 @@ async def system(request: web.Request) -> web.Response:
             "StorageCompression": False,
             "StoreMD5ForAttachments": False,
             "UserMetadata": {},
-            "Version": _ORTHANC_VERSION,
+            "Version": version,
         }
     )
 
