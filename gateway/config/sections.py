@@ -201,7 +201,7 @@ class Dicomweb(Section, frozen=True):
 
 
 class Rest(Section, frozen=True):
-    """What users may do over Orthanc's REST API beyond its data. Nothing of it, unless it is set."""
+    """Requests over Orthanc's REST API that affect the gateway itself: none of them is allowed unless it is set."""
 
     shutdown: bool = False
     """Allow `POST /tools/shutdown`, which ends the gateway, and `POST /tools/reset`, which has the configuration read

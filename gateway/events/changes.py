@@ -39,7 +39,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChangeLogPage:
     """A part of the change log, oldest first; `is_last` where nothing comes beyond it in the direction of reading."""
 
     changes: list[Change]
@@ -48,7 +48,7 @@ class Part:
 
 async def read_changes(
     database: Database, *, since: int = 0, to: int | None = None, limit: int = 100, kinds: Collection[str] = ()
-) -> Part:
+) -> ChangeLogPage:
     """Changes after number `since` up to number `to`, at most `limit`: the first of them, or with `to` alone the last.
 
     `kinds` are those wanted; all where there are none.
@@ -57,7 +57,7 @@ async def read_changes(
     query = queries.changes_between(len(kinds), backward=backward, new_instances=not kinds or "NewInstance" in kinds)
     rows = await database.fetch(query, since, _NEWEST if to is None else to, limit + 1, *kinds)
     found = [Change(*row) for row in rows[:limit]]
-    return Part(found[::-1] if backward else found, len(rows) <= limit)
+    return ChangeLogPage(found[::-1] if backward else found, len(rows) <= limit)
 
 
 async def last_change(database: Database) -> int:

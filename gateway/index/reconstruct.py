@@ -20,7 +20,7 @@ from gateway.index.store import set_modalities, set_study
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexedFile:
     """An instance in the index: its row number, the key of its file, its public id, the row number of its series."""
 
     row: int
@@ -40,15 +40,15 @@ async def count_instances(database: Database) -> int:
     return int(count)
 
 
-async def entries(database: Database, resource: tuple[Level, int] | None, after: int, limit: int) -> list[Entry]:
+async def entries(database: Database, resource: tuple[Level, int] | None, after: int, limit: int) -> list[IndexedFile]:
     """The next instances below a resource (level and row number), or of all, after a row number."""
     if resource is None:
-        return [Entry(*row) for row in await database.fetch(queries.ALL_AFTER, after, limit)]
+        return [IndexedFile(*row) for row in await database.fetch(queries.ALL_AFTER, after, limit)]
     level, row_number = resource
-    return [Entry(*row) for row in await database.fetch(queries.BELOW_AFTER[level], row_number, after, limit)]
+    return [IndexedFile(*row) for row in await database.fetch(queries.BELOW_AFTER[level], row_number, after, limit)]
 
 
-def reconstruct(entry: Entry, record: InstanceRecord, *, first_seen: bool) -> Script[bool]:
+def reconstruct(entry: IndexedFile, record: InstanceRecord, *, first_seen: bool) -> Script[bool]:
     """Make the entry of an instance again, and where the instance is the oldest one below them, of its parents.
 
     `first_seen` says that it is the first of its series in this run: for others the parents are not looked at. False
@@ -63,7 +63,7 @@ def reconstruct(entry: Entry, record: InstanceRecord, *, first_seen: bool) -> Sc
     return True
 
 
-def _correct_parents(entry: Entry, record: InstanceRecord) -> Script[None]:
+def _correct_parents(entry: IndexedFile, record: InstanceRecord) -> Script[None]:
     parents = record.parents
     ((study, in_series, in_study, in_patient),) = yield queries.PARENTS_OF, (entry.series, entry.row)
     if not in_patient:

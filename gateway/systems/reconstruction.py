@@ -99,8 +99,8 @@ class Reconstruction:
         return reporter.done
 
     def _read(
-        self, page: Sequence[index.Entry]
-    ) -> tuple[list[tuple[index.Entry, InstanceRecord]], list[tuple[index.Entry, str]]]:
+        self, page: Sequence[index.IndexedFile]
+    ) -> tuple[list[tuple[index.IndexedFile, InstanceRecord]], list[tuple[index.IndexedFile, str]]]:
         """The records of instances, and why others have none. Blocks."""
         read, failures = [], []
         for entry in page:
@@ -115,8 +115,8 @@ class Reconstruction:
         return read, failures
 
     async def _enter(
-        self, read: Sequence[tuple[index.Entry, InstanceRecord]], seen: set[int]
-    ) -> list[tuple[index.Entry, str]]:
+        self, read: Sequence[tuple[index.IndexedFile, InstanceRecord]], seen: set[int]
+    ) -> list[tuple[index.IndexedFile, str]]:
         """Enter the records of a page; those of which the file is one of another instance, with that reason."""
         if len(seen) > _MAX_SEEN:
             seen.clear()

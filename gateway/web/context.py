@@ -41,7 +41,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a request may have done to all processes of the gateway."""
+    """Commands to all processes of the gateway, which a request may give."""
 
     stop: Callable[[], None] = lambda: None
     """Ends the gateway, as SIGTERM does."""

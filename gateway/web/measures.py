@@ -46,7 +46,7 @@ class Measures:
         return _text(gauges)
 
     async def orthanc_page(self) -> bytes:
-        """What Orthanc has metrics of and we have too, by its names of 1.10 and of 1.13. Raises DatabaseError."""
+        """Gauges that Orthanc has too, by its names of 1.10 and of 1.13. Raises DatabaseError."""
         stored, states = await self._counts(), await self._counts_of_jobs()
         done, failed = states.get("done", 0), states.get("failed", 0) + states.get("cancelled", 0)
         size_mb = stored.size / (1 << 20)

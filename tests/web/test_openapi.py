@@ -18,6 +18,7 @@ from gateway.config import Http
 from gateway.config.destinations import FolderDestination
 from gateway.dicom.part10 import file_header
 from gateway.index.identity import public_id
+from gateway.jobs.runner import Runner
 from gateway.web.route import PATH_PARAMETERS, SERVED, Route
 from tests.support.datasets import EXPLICIT, encode
 from tests.support.web import House, archive
@@ -163,11 +164,16 @@ class Seen:
 
 @pytest.fixture
 async def stocked(tmp_path: Path) -> AsyncIterator[House]:
-    """With an image and a destination."""
+    """With an image and a destination; jobs are done."""
     async with archive(tmp_path) as gateway:
         gateway.destinations = {"pacs": FolderDestination(path="/")}
         assert (await gateway.client.post("/dicom-web/studies", data=a_file(), headers=AS_DICOM)).status == 200
-        yield gateway
+        runner = Runner(gateway.database, gateway.use_cases.kinds, poll=0.02)
+        runner.start()
+        try:
+            yield gateway
+        finally:
+            await runner.close()
 
 
 AS_DICOM = {"Content-Type": "application/dicom"}

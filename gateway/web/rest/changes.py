@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import BadRequest
-from gateway.events.changes import KINDS, Change, Part, last_change, read_changes
+from gateway.events.changes import KINDS, Change, ChangeLogPage, last_change, read_changes
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.rest.answers import json_answer, number, place, timestamp
@@ -30,7 +30,7 @@ async def changes(request: web.Request) -> web.Response:
     kinds = _kinds(request.query.get("type", ""))
     if "last" in request.query:
         found = await read_changes(database, to=await last_change(database), limit=1, kinds=kinds)
-        found = Part(found.changes, True)
+        found = ChangeLogPage(found.changes, True)
     else:
         found = await read_changes(database, since=since, to=to, limit=limit, kinds=kinds)
     shown = found.changes

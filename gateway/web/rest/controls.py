@@ -122,14 +122,21 @@ _TEXT: Final = ("text/plain",)
 ROUTES = (
     *(
         route
-        for path, category in (
-            ("/tools/log-level", ""),
-            *((f"/tools/log-level-{category}", category) for category in LOG_CATEGORIES),
-        )
+        for category in ("", *LOG_CATEGORIES)
         for route in (
-            Route("GET", path, functools.partial(get_log_level, category=category), answers=_TEXT),
             Route(
-                "PUT", path, functools.partial(put_log_level, category=category), body=_TEXT, answers=(), errors=(403,)
+                "GET",
+                "/tools/log-level" + f"-{category}" * bool(category),
+                functools.partial(get_log_level, category=category),
+                answers=_TEXT,
+            ),
+            Route(
+                "PUT",
+                "/tools/log-level" + f"-{category}" * bool(category),
+                functools.partial(put_log_level, category=category),
+                body=_TEXT,
+                answers=(),
+                errors=(403,),
             ),
         )
     ),
