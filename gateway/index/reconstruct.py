@@ -35,11 +35,6 @@ async def row_of(database: Database, level: Level, public_id: str) -> int | None
     return int(found[0][0]) if found else None
 
 
-async def count_instances(database: Database) -> int:
-    ((count,),) = await database.fetch(queries.COUNT_ALL)
-    return int(count)
-
-
 async def entries(database: Database, resource: tuple[Level, int] | None, after: int, limit: int) -> list[IndexedFile]:
     """The next instances below a resource (level and row number), or of all, after a row number."""
     if resource is None:

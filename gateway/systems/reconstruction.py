@@ -18,6 +18,7 @@ from gateway.dicom.levels import Level
 from gateway.errors import DataSetError, NotFound, StorageError
 from gateway.index import reconstruct as index
 from gateway.index.record import InstanceRecord
+from gateway.index.summary import statistics
 from gateway.ingest.stored_header import read_stored_header
 from gateway.jobs.runner import CompletionScript, JobType
 from gateway.jobs.table import Job
@@ -60,7 +61,7 @@ class Reconstruction:
     async def add(self, resource: tuple[Level, str] | None, *, priority: int = 0, user_data: Any = None) -> int:
         """Add a job for a resource (level and public id), or for all; its number. Raises NotFound."""
         database = self._desk.database
-        count = await index.count_instances(database) if resource is None else 0
+        count = (await statistics(database)).instances if resource is None else 0
         content: dict[str, Any] = {"Description": DESCRIPTION, _FAILED: 0, "InstancesCount": 0}
         order = _Order(count, user_data=user_data)
         if resource is not None:

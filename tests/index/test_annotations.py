@@ -21,7 +21,7 @@ async def test_it_outlives_a_rebuild(database: SQLite) -> None:
     entry, where = record(data_set()), placement()
     await store(database, entry, where)
     study, patient = entry.parents.study_public_id, entry.parents.patient_public_id
-    await database.write(partial(annotations.set_metadata, "study", study, "note", "x", None))
+    await database.write(partial(annotations.set_metadata, "study", study, "note", "x", None, 1000.0))
     await database.write(partial(annotations.add_label, "study", study, "urgent"))
     await database.write(partial(annotations.protect, patient, True))
     await database.write(rebuild.begin)

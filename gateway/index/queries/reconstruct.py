@@ -17,7 +17,6 @@ BELOW_AFTER: Final[dict[Level, Query]] = {
     )
     for level in LEVELS
 }
-COUNT_ALL = Query("count_all: instances", "SELECT COUNT(*) FROM instances")
 REFRESH_INSTANCE = Query(
     "refresh_instance: what its file says, if it is still the file of this instance; returns its series",
     """
