@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 GIF: Final = "image/gif"
+PAM: Final = "image/x-portable-arbitrarymap"
 QUALITY: Final = 90
 """Default quality of a JPEG image."""
 
@@ -38,6 +39,15 @@ def encode(shown: Array, media_type: str, *, quality: int = QUALITY, profile: by
     else:
         image.save(target, "GIF")
     return target.getvalue()
+
+
+def as_pam(shown: Array) -> bytes:
+    """Encode uint8, uint16 or int16 of `(rows, columns)`, or uint8 RGB, as a portable arbitrary map: big endian."""
+    rows, columns = shown.shape[:2]
+    depth, tuple_type = (1, "GRAYSCALE") if shown.ndim == 2 else (3, "RGB")
+    greatest = 255 if shown.dtype.itemsize == 1 else 65535
+    head = f"P7\nWIDTH {columns}\nHEIGHT {rows}\nDEPTH {depth}\nMAXVAL {greatest}\nTUPLTYPE {tuple_type}\nENDHDR\n"
+    return head.encode() + shown.astype(shown.dtype.newbyteorder(">")).tobytes()
 
 
 def cine(pictures: Iterator[Array], milliseconds: Sequence[float]) -> bytes:

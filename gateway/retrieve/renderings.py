@@ -6,14 +6,15 @@ makes the image. Work whose waiter was cancelled is not begun; nothing here runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.database.database import Database
 from gateway.errors import DataSetError, NotFound
 from gateway.imaging.cache import Cache, FrameCache
 from gateway.index.locate import Located, representative
+from gateway.render.extraction import Extraction, Shape, extract, extraction_bytes, samples_of, shape_of
 from gateway.render.picture import encode, placeholder
 from gateway.render.rendering import (
     MAX_CINE_PIXELS,
@@ -26,6 +27,11 @@ from gateway.render.rendering import (
 )
 from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.store import StoredObject
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 T = TypeVar("T")
 
@@ -98,6 +104,38 @@ class Renderer:
                 return encode(card, options.media_type, quality=options.quality)
 
         return await self._cached(located, ("thumbnail", frame, options), make)
+
+    async def extract(self, located: Located, frame: int, extraction: Extraction) -> bytes:
+        """Extract a frame, from 0, to an image file as Orthanc has them. Raises BadRequest for too large a picture."""
+
+        def make(stored: StoredObject, found: Located) -> bytes:
+            subject = self._subject(stored, found)
+            number = _number(subject, frame, found)
+            with self._memory.reserved(extraction_bytes(subject, extraction)):
+                return extract(subject, stored.read, number, extraction)
+
+        return await self._cached(located, (frame, extraction), make)
+
+    async def shapes(self, located: list[Located]) -> list[Shape]:
+        """The shapes of the arrays of some instances."""
+        return await self._retrieval.map(
+            located, lambda stored, found: shape_of(self._subject(stored, found)), self._executor
+        )
+
+    def arrays(
+        self, located: Located, frame: int | None, write: Callable[[Subject, int, Array], Iterator[bytes]]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what `write` makes of the values of a frame, from 0, or of each frame: decoded one by one, in threads
+        ahead of the caller."""
+
+        def work(stored: StoredObject, found: Located) -> Generator[bytes, None, None]:
+            subject = self._subject(stored, found)
+            for number in range(len(subject)) if frame is None else (_number(subject, frame, found),):
+                with self._memory.reserved(extraction_bytes(subject)):
+                    array = samples_of(subject, stored.read, number)
+                yield from write(subject, number, array)
+
+        return self._retrieval.pieces(located, work, len, decodes=True)
 
     def _subject(self, stored: StoredObject, found: Located) -> Subject:
         return self._subjects.get(

@@ -33,6 +33,7 @@ _ORTHANC = {
     404: (17, "Unknown resource"),
     405: (8, "Bad request"),
     406: (34, "Cannot send a response which is acceptable according to the Accept HTTP header"),
+    415: (15, "Bad file format"),
     429: (29, "Bad credentials were provided to an HTTP request"),
     500: (-1, "Internal error"),
     503: (36, "The database is currently not available (probably a transient situation)"),

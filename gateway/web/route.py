@@ -32,6 +32,9 @@ PEERS: Final = "/peers"
 SERVERS: Final = "/dicom-web/servers"
 QUERY: Final = "/queries/{id}"
 ANSWER: Final = QUERY + "/answers/{number}"
+ORTHANC_SERIES: Final = "/series/{id}"
+ORTHANC_INSTANCE: Final = "/instances/{id}"
+ORTHANC_FRAME: Final = ORTHANC_INSTANCE + "/frames/{frame}"
 PATIENT_ROOT: Final = "/patients/{patient:[0-9a-f]{8}(?:-[0-9a-f]{8}){4}}"
 
 TEXT: Final[Schema] = {"type": "string"}

@@ -16,6 +16,7 @@ from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido,
 from gateway.web.pages import assets, live, page, reports, routing
 from gateway.web.rest import (
     anonymize,
+    arrays,
     changes,
     commitments,
     controls,
@@ -33,6 +34,7 @@ from gateway.web.rest import (
     modify,
     mpps,
     peers,
+    pictures,
     plugins,
     queries,
     reconstruct,
@@ -73,6 +75,8 @@ _MANAGEMENT: Final = (
         resources.ROUTES,
         instance_tags.ROUTES,
         instance_files.ROUTES,
+        pictures.ROUTES,
+        arrays.ROUTES,
         instance_content.ROUTES,
     ),
 )

@@ -6,6 +6,8 @@ what is missing; both are accounted for in `orthanc_rest.toml`, with the reasons
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import re
 import subprocess
@@ -18,7 +20,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gateway.web.routes import declared
 from tests.support import peers
@@ -44,6 +48,11 @@ OF_INSTANCES = (
     *("/content/0010-1002/0/0010-0020", "/content/7fe0-0010", "/content/7fe0-0010/0", "/content/7fe0-0010/1"),
     *("/content/0010-9999", "/frames", "/frames/0", "/frames/0/raw", "/file", "/metadata/TransferSyntax"),
     *("/metadata/9", "/metadata/1024", "/metadata/nonsense", "/attachments/dicom", "/attachments/dicom/size"),
+    *("/preview", "/rendered", "/rendered?width=50", "/rendered?height=300&smooth=1", "/rendered?width=30&smooth=1"),
+    *("/rendered?window-center=50&window-width=200", "/rendered?width=a", "/image-uint8", "/image-uint16"),
+    *("/image-int16", "/numpy", "/numpy?rescale=0", "/numpy?compress=1", "/numpy?compress=x", "/matlab", "/pdf"),
+    *("/frames/0/preview", "/frames/0/rendered", "/frames/0/image-uint8", "/frames/0/numpy", "/frames/0/matlab"),
+    *("/frames/0/raw.gz", "/frames/1/preview", "/frames/999/preview", "/frames/x/preview", "/preview?quality=a"),
     *("/attachments/dicom/md5", "/attachments/dicom/is-compressed", "/attachments/dicom/info"),
 )
 PLAIN = (
@@ -81,7 +90,21 @@ def ask(base: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     try:
         return status, json.loads(text)
     except ValueError:
-        return status, text
+        return status, decoded(text)
+
+
+def decoded(content: bytes) -> Any:
+    """The pixels of pictures and arrays, and what is in gzip; anything else as it is."""
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.decompress(content)
+    if content.startswith(b"\x89PNG"):
+        pixels = np.asarray(Image.open(io.BytesIO(content)))
+    elif content.startswith((b"\x93NUMPY", b"PK")):
+        pixels = np.load(io.BytesIO(content))
+        pixels = pixels["arr_0"] if content.startswith(b"PK") else pixels
+    else:
+        return content
+    return {"shape": list(pixels.shape), "type": str(pixels.dtype), "pixels": pixels.tobytes()}
 
 
 def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
@@ -150,6 +173,8 @@ def calls(base: str) -> Iterator[tuple[str, str, Any]]:
             path = f"/{kind}/{each}"
             below = [f"/{name}" for name in (*BELOW[kind], *ABOVE[kind])]
             more = OF_INSTANCES if kind == "instances" else OF_PARENTS
+            if kind == "series":
+                more = (*more, "/ordered-slices", "/numpy", "/numpy?rescale=0")
             extra = ("/module-patient",) if kind == "studies" else ("/protected",) if kind == "patients" else ()
             yield from (("GET", path + name, None) for name in (*OF_EACH, *below, *more, *extra))
     yield from (("POST", "/tools/find", body) for body in FOUND)

@@ -30,6 +30,7 @@ IN_PATHS = {
     "series": "1.1.1",
     "instance": "1.1.1.1",
     "patient": public_id("P1"),
+    "frame": "0",
     "frames": "1",
     "path": "7FE00010",
     "name": "pacs",

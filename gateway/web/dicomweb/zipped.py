@@ -10,40 +10,15 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Final
 
+from gateway.http.zip_sink import ZipSink
 from gateway.retrieve.opened import Content
 from gateway.retrieve.retrieval import Retrieval
 
 ZIP: Final = "application/zip"
-
-
-class _Sink:
-    """The output of `zipfile`: pieces of the archive that wait to be sent."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._closed = False
-
-    def write(self, piece: bytes) -> int:
-        """Append a piece. Raises ValueError once closed, as a file does."""
-        if self._closed:
-            raise ValueError("the archive is closed")
-        self._pieces.append(piece)
-        return len(piece)
-
-    def flush(self) -> None:
-        """Do nothing; `zipfile` calls it."""
-
-    def close(self) -> None:
-        self._closed = True
-
-    def drain(self) -> Iterator[bytes]:
-        """Yield the pieces written since the last call."""
-        pieces, self._pieces = self._pieces, []
-        yield from pieces
 
 
 async def zipped(retrieval: Retrieval, opened: AsyncGenerator[Content, None]) -> AsyncGenerator[bytes, None]:
@@ -54,7 +29,7 @@ async def zipped(retrieval: Retrieval, opened: AsyncGenerator[Content, None]) ->
     """
     folders: dict[str, int] = {}
     counts: Counter[int] = Counter()
-    sink = _Sink()
+    sink = ZipSink()
     archive = zipfile.ZipFile(sink, "w")
     try:
         async with aclosing(opened) as contents:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import zlib
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import closing
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.dicom.levels import Level
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, DataSetError
 from gateway.index.annotations import check_exists
 from gateway.index.locate import Located, identified
 from gateway.retrieve.content import read_span
+from gateway.retrieve.retrieval import obtainable
 from gateway.storage.store import StoredObject
 from gateway.web.accept import JSON
 from gateway.web.conditional import unchanged, validators, wanted_range
@@ -26,7 +29,7 @@ from gateway.web.dicomweb.frames import FRAME_INDEX
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import COLLECTIONS, json_answer, unknown
-from gateway.web.route import TEXT, Parameter, Route
+from gateway.web.route import TEXT, UID, Parameter, Route, at_least
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
@@ -38,9 +41,13 @@ _FRAME_TYPES: Final = {
     "1.2.840.10008.1.2.4.91": "image/jp2",
 }
 """Media types by which Orthanc hands out frames that browsers may know; all others are octets."""
-_FRAME_PARTS: Final = ["raw"]
+_FRAME_PARTS: Final = [
+    *("image-int16", "image-uint16", "image-uint8", "matlab", "numpy", "preview", "raw", "raw.gz", "rendered"),
+]
 _DICOM_NAMES: Final = frozenset({"dicom", "1"})
 _PIECE: Final = 1 << 20
+_GZIP: Final = 31
+"""What zlib calls its largest window with the head and tail of a gzip file."""
 MAX_LISTED: Final = 1 << 20
 """Frames in one list."""
 
@@ -55,11 +62,16 @@ async def located(request: web.Request) -> Located | None:
 
 
 async def file(request: web.Request) -> web.StreamResponse:
-    """The file of an instance as it is stored, or a part of it; `filename` is what it is called when it is saved."""
+    """The file of an instance as it is stored, or a part of it; `filename` is what it is called when it is saved.
+
+    With `transcode`, the whole file in another transfer syntax that can be had without loss.
+    """
     name = _plain(request.query.get("filename", ""))
     found = await located(request)
     if found is None or request.match_info.get("name", "dicom") not in _DICOM_NAMES:
         return unknown(request)
+    if "name" not in request.match_info and ("transcode" in request.query or "lossy-quality" in request.query):
+        return await _transcoded(request, found, name)
     tag = _entity_tag(found)
     if (answer := unchanged(request, tag)) is not None:
         return answer
@@ -76,6 +88,25 @@ async def file(request: web.Request) -> web.StreamResponse:
     else:
         response.content_length = found.size
     return await stream(request, response, request.app[RETRIEVAL].span(found, start, stop))
+
+
+async def _transcoded(request: web.Request, found: Located, name: str) -> web.StreamResponse:
+    uid = request.query.get("transcode", "")
+    if "lossy-quality" in request.query:
+        raise BadRequest("lossy-quality: files are handed out without loss only; leave it out")
+    if not obtainable(found.transfer_syntax_uid, uid):
+        raise BadRequest(
+            f"transcode: {uid[:64]!r} cannot be had without loss from {found.transfer_syntax_uid}, as it is stored"
+        )
+    try:
+        content = await request.app[RETRIEVAL].open(found, lambda _stored: uid)
+    except DataSetError as error:
+        raise BadRequest(f"transcode: the instance cannot be had in {uid}: {error}") from error
+    disposition = f'attachment; filename="{name or found.key + ".dcm"}"'
+    response = web.StreamResponse(headers={"Content-Type": _DICOM, "Content-Disposition": disposition})
+    response.content_length = content.length
+    with closing(content):
+        return await stream(request, response, content.chunks())
 
 
 async def attachments(request: web.Request, level: Level) -> web.StreamResponse:
@@ -134,7 +165,7 @@ async def frame(request: web.Request) -> web.StreamResponse:
     return unknown(request) if await located(request) is None else json_answer(_FRAME_PARTS)
 
 
-async def raw_frame(request: web.Request) -> web.StreamResponse:
+async def raw_frame(request: web.Request, *, gzip: bool = False) -> web.StreamResponse:
     """A frame as it is stored: compressed, or its samples in little endian."""
     found, number = await located(request), whole_number(request.match_info["frame"])
     if found is None or number is None:
@@ -146,10 +177,14 @@ async def raw_frame(request: web.Request) -> web.StreamResponse:
         if pixels is None or number >= len(pixels):
             raise BadRequest(f"instance {one.sop_uid} has no frame {number}")
         data = pixels.stored(stored.read, number)
+        packer = zlib.compressobj(wbits=_GZIP) if gzip else None
         for at in range(0, len(data), _PIECE):
-            yield data[at : at + _PIECE]
+            piece = data[at : at + _PIECE]
+            yield piece if packer is None else packer.compress(piece)
+        if packer is not None:
+            yield packer.flush()
 
-    kind = _FRAME_TYPES.get(found.transfer_syntax_uid, _OCTETS)
+    kind = "application/gzip" if gzip else _FRAME_TYPES.get(found.transfer_syntax_uid, _OCTETS)
     response = web.StreamResponse(headers={"Content-Type": kind, **ATTACHMENT})
     return await stream(request, response, request.app[RETRIEVAL].pieces(found, work, len))
 
@@ -220,12 +255,24 @@ def _plain(name: str) -> str:
 
 
 _FILENAME: Final = Parameter("filename", "What the file is called when it is saved", TEXT, "ct.dcm")
+_TRANSCODE: Final = (
+    Parameter("transcode", "Transfer syntax of the file", UID, "1.2.840.10008.1.2.1"),
+    Parameter("lossy-quality", "Not here: files are handed out without loss", at_least(1, 100), "90"),
+)
 
 ROUTES = (
-    Route("GET", "/instances/{id}/file", file, (_FILENAME,), answers=(_DICOM,), errors=(404, 416)),
+    Route("GET", "/instances/{id}/file", file, (_FILENAME, *_TRANSCODE), answers=(_DICOM,), errors=(404, 416)),
     Route("GET", "/instances/{id}/frames", frames, errors=(404,)),
     Route("GET", "/instances/{id}/frames/{frame}", frame, errors=(404,)),
     Route("GET", "/instances/{id}/frames/{frame}/raw", raw_frame, answers=(_OCTETS, "image/*"), errors=(404,)),
+    Route(
+        "GET",
+        "/instances/{id}/frames/{frame}/raw.gz",
+        functools.partial(raw_frame, gzip=True),
+        answers=("application/gzip",),
+        errors=(404,),
+        subject="Compressed with gzip:",
+    ),
     *(
         Route("GET", f"/{kind}/{{id}}/attachments", functools.partial(attachments, level=level), errors=(404,))
         for level, kind in COLLECTIONS.items()
