@@ -129,7 +129,8 @@ def rescaled(subject: Subject, frame: int, array: Array) -> Array:
     if array.ndim == 3:
         return array
     slope, intercept = _rescale(subject, frame)
-    return np.asarray(array.astype("f4") * np.float32(slope) + np.float32(intercept), "<f4")
+    with np.errstate(over="ignore", invalid="ignore"):  # slope and intercept of a data set may be anything
+        return np.asarray(array.astype("f4") * np.float32(slope) + np.float32(intercept), "<f4")
 
 
 def chunks(array: Array) -> Iterator[bytes]:
@@ -210,9 +211,12 @@ def _preview(array: Array, *, inverse: bool) -> Array:
 
 def _rendered(subject: Subject, frame: int, array: Array, extraction: Extraction) -> Array:
     """The values of a frame through its window, or the one that is asked for, and fitted into the size."""
+    import numpy as np
+
     rows, columns = array.shape[:2]
     if array.ndim == 2:
-        array = _windowed(subject, frame, array, extraction)
+        with np.errstate(over="ignore", invalid="ignore"):  # slope and width of a data set may be anything
+            array = _windowed(subject, frame, array, extraction)
     size = _size(extraction, columns, rows)
     if size != (columns, rows):
         if extraction.smooth and (size[0] < columns or size[1] < rows):
@@ -236,10 +240,9 @@ def _windowed(subject: Subject, frame: int, array: Array, extraction: Extraction
     width = max(single(extraction.width) if extraction.width is not None else width, single(1))
     if abs(slope) <= single(_LEAST_SLOPE):
         slope = single(_LEAST_SLOPE)
-    with np.errstate(over="ignore", invalid="ignore"):  # slope and width of a data set may be anything
-        scale = single(255) * slope / width
-        shift = (intercept - center + width / single(2)) / slope * scale
-        shown = np.nan_to_num(array.astype("f4") * scale + shift)
+    scale = single(255) * slope / width
+    shift = (intercept - center + width / single(2)) / slope * scale
+    shown = np.nan_to_num(array.astype("f4") * scale + shift)
     return np.asarray(np.clip(np.floor(shown), 0, 255), "u1")
 
 

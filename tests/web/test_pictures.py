@@ -73,6 +73,12 @@ class TestPictures:
         shown = await pixels(gateway, f"{one}/rendered?window-center=35&window-width=70")
         assert shown[:, 0].tolist() == [0, 36, 72, 109, 145, 182, 218, 255]
 
+    async def test_numbers_beyond_reason(self, gateway: House):
+        made = image("1.1", RescaleSlope="1e300", RescaleIntercept="-1e300", WindowCenter="1e300", WindowWidth="1e300")
+        one = await added(gateway, made)
+        assert (await pixels(gateway, f"{one}/rendered")).shape == (8, 16)
+        await body(gateway, f"{one}/numpy")
+
     @pytest.mark.parametrize(
         ("asked", "shape"), [("width=8", (4, 8)), ("height=16", (16, 32)), ("width=8&height=8", (4, 8))]
     )
