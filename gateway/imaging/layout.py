@@ -86,6 +86,8 @@ def by_pixel(data: bytes, image: Image, bits: int) -> bytes:
     if bits != image.frame_bits:
         return _full(data)
     if image.planar:
+        if image.bits_allocated % 8:
+            raise DataSetError(f"colour by plane with {image.bits_allocated} bits allocated cannot be read")
         return interleaved(data, image.bits_allocated // 8)
     return data
 

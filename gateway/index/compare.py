@@ -56,10 +56,8 @@ def matches(key: Attribute, stored: Attribute | None, rules: MatchingRules = LIT
     if stored is None or not stored.values:
         return False
     vr = stored.vr
-    if vr == "SQ":
-        return bool(matching_items(key, stored, rules))
-    if key.vr == "SQ":
-        return False
+    if "SQ" in (vr, key.vr):
+        return vr == key.vr and bool(matching_items(key, stored, rules))
     if vr in BINARY or key.vr in BINARY:
         return list(key.values) == list(stored.values)
     test = _test(vr, key.text, rules.fuzzy, rules.any_case)

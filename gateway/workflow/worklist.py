@@ -96,6 +96,8 @@ def checked(data_set: DataSet) -> DataSet:
             "SQ", [{**step} if text_of(step.get(STEP_STATUS)) else {**step, STEP_STATUS: scheduled} for step in steps]
         ),
     }
+    if STUDY_UID in completed and completed[STUDY_UID].vr != "UI":
+        raise BadRequest(f"StudyInstanceUID (0020,000D) of a worklist item has VR {completed[STUDY_UID].vr}, not UI")
     if not text_of(completed.get(STUDY_UID)):
         completed[STUDY_UID] = Attribute("UI", [f"2.25.{uuid.uuid4().int}"])
     return completed

@@ -215,6 +215,8 @@ class TestLiars:
         self.refuse(Rows=0)
         self.refuse(Columns=None)
         self.refuse(PixelData=b"")
+        self.refuse(Columns=4, Rows=4, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=1,
+                    BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=bytes(6))  # fmt: skip
         self.refuse(Columns=3, Rows=3, SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", BitsAllocated=8,
                     BitsStored=8, PixelData=bytes(18))  # fmt: skip
 

@@ -119,3 +119,10 @@ def test_many_asterisks_take_no_time() -> None:
     assert not matches(Attribute("LO", ["*a" * 20 + "b"]), Attribute("LO", ["a" * 60_000]))
     assert matches(Attribute("LO", ["a*b?d*d"]), Attribute("LO", ["aXXbbbcd-d"]))
     assert not matches(Attribute("LO", ["a*b*b"]), Attribute("LO", ["ab"]))
+
+
+@pytest.mark.parametrize("key", [Attribute("OB", [b"abc"]), Attribute("UN", [b"abc"]), Attribute("LO", ["abc"])])
+def test_a_key_that_is_no_sequence_finds_nothing_in_one(key: Attribute) -> None:
+    stored = Attribute("SQ", [{0x00080100: Attribute("SH", ["abc"])}])
+    assert not matches(key, stored)
+    assert not matches(Attribute("SQ", [{0x00080100: Attribute("SH", ["abc"])}]), key)

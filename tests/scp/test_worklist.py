@@ -364,6 +364,11 @@ class TestItems:
         with pytest.raises(BadRequest, match="ScheduledProcedureStepSequence"):
             await worklists.create(without)
 
+    async def test_a_study_uid_that_is_none(self, worklists: Worklists) -> None:
+        strange = from_json(item().to_json_dict() | {"0020000D": {"vr": "UN", "InlineBinary": "MS4yLjOA"}})
+        with pytest.raises(BadRequest, match="StudyInstanceUID"):
+            await worklists.create(strange)
+
 
 def write_wl(path: Path, source: Dataset) -> None:
     meta = FileMetaDataset()
