@@ -142,12 +142,10 @@ def find(nodes: list[Node], tag: int) -> Node | None:
 
 
 def put(nodes: list[Node], node: Node) -> None:
-    """Insert `node` in the order of tags, in place of an element with its tag."""
-    for at, other in enumerate(nodes):
-        if other.tag >= node.tag:
-            nodes[at : at + (other.tag == node.tag)] = [node]
-            return
-    nodes.append(node)
+    """Insert `node` in the order of tags, in place of every element with its tag: an invalid data set has several."""
+    nodes[:] = [other for other in nodes if other.tag != node.tag]
+    at = next((at for at, other in enumerate(nodes) if other.tag > node.tag), len(nodes))
+    nodes.insert(at, node)
 
 
 class Segments:

@@ -159,6 +159,16 @@ class TestBasicProfile:
             assert (element in after) is stays
             assert stays or word not in after
 
+    def test_bytes_where_the_dictionary_has_text_go_and_marks_stand_once(self) -> None:
+        data = encode(instance())
+        before = data.index(b"\x10\0\x10\0PN")
+        marks = raw_elements.element(0x00120062, "CS", b"NO") + raw_elements.element(0x00120062, "OW", b"Karla!")
+        strange = raw_elements.element(0x00180015, "OB", b"Karla!") + marks
+        after = whole(apply(data[:before] + strange + data[before:]))
+        assert b"Karla" not in after
+        assert after.count(b"\x12\0\x62\0") == 1
+        assert b"\x12\0\x62\0CS\4\0YES " in after
+
     def test_a_document_of_any_size_becomes_a_blank_page(self) -> None:
         before = instance(
             MIMETypeOfEncapsulatedDocument="application/pdf", EncapsulatedDocument=b"%PDF Doe " * (1 << 21)

@@ -105,8 +105,8 @@ def _slice(name: str, seconds: int, artifacts: Path, folder: Path) -> Report:
 
 
 def _command(name: str, *options: str) -> list[str]:
-    # From a shell that forks: a process begins with the peak of memory of the one that made it, which libFuzzer counts as
-    # its own, and a test run that once had 3.9 GB let every target end as out of memory.
+    # From a shell that forks: a process begins with the peak of memory of the one that made it, which libFuzzer counts
+    # as its own, and a test run that once had 3.9 GB let every target end as out of memory.
     shell = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
     return [*shell, sys.executable, "-m", "tests.fuzz.run", "--inside", name, "--", *options]
 

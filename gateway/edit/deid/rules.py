@@ -206,8 +206,10 @@ class Rules:
         return Action.REMOVE if node.vr == "PN" else Action.KEEP
 
     def _is_misplaced(self, node: Node, vr: str | None) -> bool:
-        """Whether an element is free text where the data dictionary has codes, numbers or dates, and its value is none
-        of these."""
+        """Whether an element is bytes where the data dictionary has text, or free text where it has codes, numbers or
+        dates, and its value is none of these."""
+        if node.vr in BINARY and node.vr != "UN" and (vr in TEXT_VRS or vr in _FORMED):
+            return True
         if vr not in _FORMED or node.vr not in _FREE_TEXT or node.items is not None:
             return False
         if node.length > MAX_IDENTIFIER_BYTES:
