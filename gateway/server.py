@@ -206,7 +206,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 runner.start()
                 examination.start()
                 watch.start()
-            async with _watching(ready.dicom):
+            async with _watching(ready.dicom), _expiring(use_cases, group is None or group.does_jobs):
                 yield gateway
         finally:
             gateway.drain()
@@ -350,6 +350,19 @@ async def _watching(certificates: Certificates | None) -> AsyncIterator[None]:
         yield
     finally:
         watch.cancel()
+
+
+@asynccontextmanager
+async def _expiring(use_cases: UseCases, does_jobs: bool) -> AsyncIterator[None]:
+    """Delete archives that are too old, inside the context, in the process that runs the jobs."""
+    if not does_jobs:
+        yield
+        return
+    expiry = asyncio.get_running_loop().create_task(use_cases.archive_jobs.expire_forever())
+    try:
+        yield
+    finally:
+        expiry.cancel()
 
 
 def _limits(settings: Settings) -> Limits:

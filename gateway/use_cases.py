@@ -23,6 +23,7 @@ from gateway.forwarding.control import Deliveries
 from gateway.imaging.cache import FrameCache
 from gateway.ingest.ingest import Ingest
 from gateway.jobs.runner import JobType
+from gateway.retrieve.archive import Archives
 from gateway.retrieve.find import ResourceFinder
 from gateway.retrieve.frame_index import FrameIndexCache
 from gateway.retrieve.frame_memory import FrameMemory, Ledger
@@ -30,8 +31,10 @@ from gateway.retrieve.metadata import MetadataCache
 from gateway.retrieve.renderings import Renderer
 from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.layout import Layout
+from gateway.storage.outputs import OutputFolder
 from gateway.storage.store import Store
 from gateway.systems import store_jobs
+from gateway.systems.archive_jobs import ArchiveJobs
 from gateway.systems.directory import Directory
 from gateway.systems.http_store_jobs import HttpStoreJobs
 from gateway.systems.job_desk import JobDesk
@@ -62,6 +65,8 @@ class UseCases:
     frame_index: FrameIndexCache
     metadata: MetadataCache
     anonymizing: Anonymizing
+    archives: Archives
+    archive_jobs: ArchiveJobs
     removal: Removal
     deliveries: Deliveries
     commitments: Commitments
@@ -86,6 +91,7 @@ class UseCases:
             performed_steps.KIND: self.steps.kind,
             store_jobs.KIND: self.store_jobs.kind,
             RECONSTRUCT: self.reconstruction.kind,
+            **self.archive_jobs.kinds,
             **self.http_store_jobs.kinds,
             **self.retrieve_jobs.kinds,
         }
@@ -114,11 +120,12 @@ async def open_use_cases(
     readers = ThreadPoolExecutor(now.retrieve.threads + now.http.read_threads, thread_name_prefix="read")
     decoders = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="decode")
     renderers = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="picture")
-    spool = Layout(Path(now.storage.path)).spool
+    layout = Layout(Path(now.storage.path))
     frame_memory = FrameMemory(lambda: settings().imaging.memory, ledger)
-    retrieval = Retrieval(database, store, readers, decoders, spool, workers=workers, frame_memory=frame_memory)
+    retrieval = Retrieval(database, store, readers, decoders, layout.spool, workers=workers, frame_memory=frame_memory)
     commitments = Commitments(database, store, settings, wake=wake)
     job_desk = JobDesk(database, wake=wake)
+    archives = Archives(database, retrieval)
     authenticator = Authenticator()
     try:
         yield UseCases(
@@ -133,6 +140,8 @@ async def open_use_cases(
             frame_index=FrameIndexCache(),
             metadata=MetadataCache(database, retrieval, lambda: settings().http.metadata_cache),
             anonymizing=Anonymizing(database, retrieval, ingest),
+            archives=archives,
+            archive_jobs=ArchiveJobs(job_desk, archives, ingest, OutputFolder(layout), settings),
             removal=Removal(ingest),
             deliveries=Deliveries(database, settings, wake=wake),
             commitments=commitments,

@@ -73,6 +73,8 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "jobs.slots": settings.jobs.slots,
         "jobs.per_destination": settings.jobs.per_destination,
         "jobs.keep_days": settings.jobs.keep_days,
+        "jobs.keep_outputs_hours": settings.jobs.keep_outputs_hours,
+        "jobs.max_output_bytes": settings.jobs.max_output_bytes,
         "jobs.keep_deliveries_days": settings.jobs.keep_deliveries_days,
     }
     for name, number in positive.items():

@@ -305,6 +305,10 @@ class Jobs(Section, frozen=True):
     """Concurrent jobs, other than deliveries, for one destination."""
     keep_days: float = 7.0
     """Days for which finished jobs remain visible."""
+    keep_outputs_hours: float = 24.0
+    """Hours for which an archive that a job has made can be fetched (`/jobs/{id}/archive`)."""
+    max_output_bytes: int = 20 << 30
+    """Bytes of such archives, all together; the oldest are deleted for a new one."""
     keep_deliveries_days: float = 400.0
     """Days for which the record of a delivery is kept: what was sent where, with which changes."""
 

@@ -51,6 +51,17 @@ class Identity(NamedTuple):
     instance: str
 
 
+class Counted(NamedTuple):
+    """A resource, and how much is below it."""
+
+    level: Level
+    instances: int
+    size: int
+    """Bytes of all files."""
+    above: frozenset[str]
+    """Public ids of what it belongs to."""
+
+
 def located(row: Row) -> Located:
     """The instance of a row whose first columns are `COLUMNS`."""
     identifier, study, series, sop, sop_class, syntax, key, size, offset, version, *rest = row[:COLUMN_COUNT]
@@ -138,14 +149,15 @@ async def identified(
         after = rows[-1][0]
 
 
-async def counted_resources(database: Database, public_ids: Sequence[str]) -> dict[str, tuple[Level, int]]:
-    """Level and number of instances of those that there are, by public id, in the order asked for."""
-    found: dict[str, tuple[Level, int]] = {}
+async def counted_resources(database: Database, public_ids: Sequence[str]) -> dict[str, Counted]:
+    """Level and instances of those that there are, by public id, in the order asked for."""
+    found: dict[str, Counted] = {}
     unique = list(dict.fromkeys(public_ids))
     for at in range(0, len(unique), PAGE):
         some = unique[at : at + PAGE]
         rows = await database.fetch(queries.counted_resources(len(some)), *some)
-        found |= {public_id: (level, int(count)) for public_id, level, count in rows}
+        for each, level, count, size, *above in rows:
+            found[each] = Counted(level, int(count), int(size), frozenset(filter(None, above)))
     return {public_id: found[public_id] for public_id in unique if public_id in found}
 
 

@@ -8,6 +8,7 @@ A data folder holds:
     incoming/<worker>/<key>    instances being received; `<worker>/lock` is locked while the worker lives
     rejected/<key>.dcm, .json  unreadable objects, with the reason
     unindexed/<key>.dcm        complete instances left by a crash that the index did not have
+    outputs/<job>              archives that jobs have made; see gateway/storage/outputs.py
     ohif/                      the OHIF viewer, where it is installed; see gateway/web/viewer/release.py
     backup.json                in a backup only: marks it as complete, and lists its contents
     (files without a name)     frames that wait to be sent
@@ -69,6 +70,7 @@ class Layout:
         self.unindexed = base / "unindexed"
         self.spool = base
         self.ohif = base / "ohif"
+        self.outputs = base / "outputs"
         self.manifest = base / "backup.json"
         self._store = str(self.store)
 
@@ -88,6 +90,10 @@ class Layout:
         if not is_key(key):
             raise StorageError(f"{key!r} is not a storage key")
         return self.rejected / f"{key}.dcm", self.rejected / f"{key}.json"
+
+    def output(self, job: int) -> Path:
+        """The path of what a job has made."""
+        return self.outputs / str(job)
 
     def unindexed_file(self, key: str) -> Path:
         """The path of an instance left by a crash that the index did not have."""

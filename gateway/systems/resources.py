@@ -19,8 +19,8 @@ async def resolved(database: Database, public_ids: Sequence[str]) -> tuple[Resou
     for public_id in public_ids:
         if public_id not in found:
             raise NotFound(f"there is no resource {public_id}")
-    resources = tuple((public_id, level) for public_id, (level, _) in found.items())
-    return resources, sum(count for _, count in found.values())
+    resources = tuple((public_id, each.level) for public_id, each in found.items())
+    return resources, sum(each.instances for each in found.values())
 
 
 async def pages(

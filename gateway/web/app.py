@@ -21,6 +21,7 @@ from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
+from gateway.web.rest.archives import ARCHIVE_JOBS, ARCHIVE_SLOTS, ARCHIVES, archive_slots
 from gateway.web.rest.asked import JOB_DESK
 from gateway.web.rest.changing import ANONYMIZING
 from gateway.web.rest.deliveries import DELIVERIES
@@ -84,6 +85,9 @@ def create_app(context: Context) -> web.Application:
     use_cases = context.use_cases
     app[middlewares.AUTHENTICATOR] = use_cases.authenticator
     app[ANONYMIZING] = use_cases.anonymizing
+    app[ARCHIVES] = use_cases.archives
+    app[ARCHIVE_JOBS] = use_cases.archive_jobs
+    app[ARCHIVE_SLOTS] = archive_slots()
     app[DELIVERIES] = use_cases.deliveries
     app[DIRECTORY] = use_cases.directory
     app[HTTP_STORE_JOBS] = use_cases.http_store_jobs

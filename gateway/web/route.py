@@ -83,6 +83,7 @@ PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
         ),
         Parameter("id", "Identifier, as in the list of resources"),
         Parameter("instance", "SOP Instance UID", UID),
+        Parameter("key", "What a job has made", TEXT, "archive"),
         Parameter("label", "A label", LABEL),
         Parameter("name", "Name, as in the list of its kind"),
         Parameter("number", "Number of an answer, from 0", {"type": "string", "pattern": "^[0-9]+$"}, "0"),

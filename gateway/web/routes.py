@@ -17,6 +17,8 @@ from gateway.web.pages import assets, live, page, reports, routing
 from gateway.web.rest import (
     anonymize,
     arrays,
+    archives,
+    bulk,
     changes,
     commitments,
     controls,
@@ -66,6 +68,8 @@ _MANAGEMENT: Final = (
     reconstruct.ROUTES,
     *(dimse.ROUTES, queries.ROUTES, finding.ROUTES, commitments.ROUTES, peers.ROUTES),
     *(
+        archives.ROUTES,
+        bulk.ROUTES,
         find.ROUTES,
         tools.ROUTES,
         controls.ROUTES,

@@ -38,6 +38,19 @@ PAGE: Final[Mapping[str, str]] = {
 ATTACHMENT: Final[Mapping[str, str]] = {"Content-Disposition": "attachment"}
 """Content of an object is saved as a file, never shown as a page of the gateway."""
 
+_MAX_FILE_NAME: Final = 255
+
+
+def attachment_named(name: str, otherwise: str) -> str:
+    """The Content-Disposition of a file that a client calls `name`, or `otherwise` where that is no name.
+
+    Of the name only letters, digits, spaces, dots, hyphens and underscores remain: nothing ends the header, and nothing
+    leaves the folder that the file is saved in.
+    """
+    plain = "".join([letter for letter in name if letter.isascii() and (letter.isalnum() or letter in "._- ")])
+    return f'attachment; filename="{plain[:_MAX_FILE_NAME].strip(" .") or otherwise}"'
+
+
 _DOCUMENT_TYPES: Final = frozenset(
     ("application/pdf", "text/plain", "text/xml", "model/stl", "model/obj", "model/mtl")  # CDA is text/xml
 )

@@ -15,7 +15,8 @@ from typing import Any, cast
 import pytest
 
 from gateway.retrieve.retrieval import Content, Retrieval
-from gateway.web.dicomweb.zipped import zipped
+from gateway.retrieve.zip_stream import zip_stream
+from gateway.web.dicomweb.wado import named_by_series
 
 
 class Here:
@@ -50,7 +51,7 @@ def sent(*contents: Opened) -> AsyncGenerator[bytes, None]:
         for content in contents:
             yield cast(Content, content)
 
-    return zipped(cast(Retrieval, Here()), opened())
+    return zip_stream(cast(Retrieval, Here()), named_by_series(opened()))
 
 
 async def whole(*contents: Opened) -> bytes:

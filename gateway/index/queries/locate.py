@@ -53,16 +53,22 @@ LOCATE_BY_PUBLIC_ID = {
 
 
 def counted_resources(count: int) -> Query:
-    """The statement for the level and the number of instances of `count` public ids."""
+    """The statement for the level of `count` public ids, what is below them, and what they belong to."""
     names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    of_patient = "(SELECT {what} FROM studies o WHERE o.patient = p.id)"
+    counted, size = (of_patient.format(what=f"COALESCE(SUM(o.{name}), 0)") for name in ("instance_count", "size"))
     return Query(
-        "counted_resources: public id, level and number of instances",
+        "counted_resources: public id, level, number and bytes of instances, public ids of patient, study and series",
         f"""
-        SELECT public_id, 'instance', 1 FROM instances WHERE public_id IN ({names})
-        UNION ALL SELECT public_id, 'series', instance_count FROM series WHERE public_id IN ({names})
-        UNION ALL SELECT public_id, 'study', instance_count FROM studies WHERE public_id IN ({names})
-        UNION ALL SELECT p.public_id, 'patient',
-            (SELECT COALESCE(SUM(t.instance_count), 0) FROM studies t WHERE t.patient = p.id)
+        SELECT i.public_id, 'instance', 1, i.size, p.public_id, t.public_id, s.public_id
+        FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+            JOIN patients p ON p.id = t.patient WHERE i.public_id IN ({names})
+        UNION ALL SELECT s.public_id, 'series', s.instance_count, s.size, p.public_id, t.public_id, ''
+        FROM series s JOIN studies t ON t.id = s.study JOIN patients p ON p.id = t.patient
+        WHERE s.public_id IN ({names})
+        UNION ALL SELECT t.public_id, 'study', t.instance_count, t.size, p.public_id, '', ''
+        FROM studies t JOIN patients p ON p.id = t.patient WHERE t.public_id IN ({names})
+        UNION ALL SELECT p.public_id, 'patient', {counted}, {size}, '', '', ''
         FROM patients p WHERE p.public_id IN ({names})
         """,
     )

@@ -7,6 +7,7 @@ metadata, bulk data and frames are in the files beside this one.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,17 +21,12 @@ from gateway.http.multipart_writer import MULTIPART, Multipart
 from gateway.index.locate import Located
 from gateway.index.selection import outline
 from gateway.retrieve.opened import Content
-from gateway.retrieve.retrieval import (
-    Choose,
-    MayComeAsStored,
-    Retrieval,
-    obtainable,
-)
+from gateway.retrieve.retrieval import Choose, MayComeAsStored, Retrieval, obtainable
+from gateway.retrieve.zip_stream import ZIP, ZipEntry, zip_stream
 from gateway.web.accept import MediaRange, listed, wanted
 from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page
-from gateway.web.dicomweb.zipped import ZIP, zipped
 from gateway.web.errors import NotAcceptable
 from gateway.web.route import ACCEPT, INSTANCE, SERIES, STUDY, Route
 from gateway.web.security import ATTACHMENT
@@ -154,7 +150,9 @@ async def instances(request: web.Request) -> web.StreamResponse:
         response.headers[hdrs.CONTENT_TYPE] = ZIP
         response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{_plain(name)}"'
     contents = _contents(retrieval, each(retrieval, rows, target), best, options, response)
-    return await stream(request, response, zipped(retrieval, contents) if kind == ZIP else _multipart(contents, body))
+    zipped = kind == ZIP
+    chunks = zip_stream(retrieval, named_by_series(contents)) if zipped else _multipart(contents, body)
+    return await stream(request, response, chunks)
 
 
 async def _contents(
@@ -236,6 +234,22 @@ async def _multipart(opened: AsyncGenerator[Content, None], body: Multipart) -> 
                     yield chunk
             yield body.END
     yield body.close()
+
+
+async def named_by_series(opened: AsyncGenerator[Content, None]) -> AsyncGenerator[ZipEntry, None]:
+    """Yield the files of a zip: `series-001/000001.dcm` and so on, in the order of `opened`, which is closed. Names are
+    ours, never a peer's.
+
+    A series may reappear after another one (a study of two patients, whose series have equal numbers): files are
+    counted by folder.
+    """
+    folders: dict[str, int] = {}
+    counts: Counter[int] = Counter()
+    async with aclosing(opened) as contents:
+        async for content in contents:
+            folder = folders.setdefault(content.located.series_uid, len(folders) + 1)
+            counts[folder] += 1
+            yield ZipEntry(f"series-{folder:03}/{counts[folder]:06}.dcm", content.chunks())
 
 
 def _plain(name: str) -> str:

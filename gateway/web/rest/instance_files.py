@@ -30,7 +30,7 @@ from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import COLLECTIONS, json_answer, unknown
 from gateway.web.route import TEXT, UID, Parameter, Route, at_least
-from gateway.web.security import ATTACHMENT
+from gateway.web.security import ATTACHMENT, attachment_named
 from gateway.web.streaming import stream
 
 _DICOM: Final = "application/dicom"
@@ -66,7 +66,7 @@ async def file(request: web.Request) -> web.StreamResponse:
 
     With `transcode`, the whole file in another transfer syntax that can be had without loss.
     """
-    name = _plain(request.query.get("filename", ""))
+    name = request.query.get("filename", "")
     found = await located(request)
     if found is None or request.match_info.get("name", "dicom") not in _DICOM_NAMES:
         return unknown(request)
@@ -77,7 +77,7 @@ async def file(request: web.Request) -> web.StreamResponse:
         return answer
     headers = {
         "Content-Type": _DICOM,
-        "Content-Disposition": f'attachment; filename="{name or found.key + ".dcm"}"',
+        "Content-Disposition": attachment_named(name, f"{found.key}.dcm"),
         "Accept-Ranges": "bytes",
     }
     response = web.StreamResponse(headers={**headers, **validators(tag)})
@@ -247,11 +247,6 @@ _DATA: Final = ("compressed-data", "data")
 def _entity_tag(found: Located) -> str:
     """The revision, as Orthanc counts it, and which file it is."""
     return f'"{found.version - 1}-{found.key}"'
-
-
-def _plain(name: str) -> str:
-    """A name for a file without anything that could end the header or leave a folder."""
-    return "".join([letter for letter in name if letter.isascii() and (letter.isalnum() or letter in "._- ")])[:255]
 
 
 _FILENAME: Final = Parameter("filename", "What the file is called when it is saved", TEXT, "ct.dcm")

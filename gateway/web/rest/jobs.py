@@ -16,6 +16,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, NETWORK
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
+from gateway.web.rest.archives import ARCHIVE_JOBS
 from gateway.web.route import EXPAND, PAGE, Route
 
 _STATES = {"running": "Running", "held": "Paused", "done": "Success", "failed": "Failure", "cancelled": "Failure"}
@@ -59,8 +60,10 @@ async def resubmit(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Delete a job that is over."""
-    return await _act(request, lambda job: table.remove_job(job.id))
+    """Delete a job that is over, and what it has made."""
+    answer = await _act(request, lambda job: table.remove_job(job.id))
+    await request.app[ARCHIVE_JOBS].remove_output(int(request.match_info["id"]))
+    return answer
 
 
 def as_json(job: Job) -> dict[str, Any]:
