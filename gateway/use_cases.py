@@ -33,7 +33,7 @@ from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.layout import Layout
 from gateway.storage.outputs import OutputFolder
 from gateway.storage.store import Store
-from gateway.systems import store_jobs
+from gateway.systems import store_jobs, wado_jobs
 from gateway.systems.archive_jobs import ArchiveJobs
 from gateway.systems.directory import Directory
 from gateway.systems.http_store_jobs import HttpStoreJobs
@@ -43,6 +43,7 @@ from gateway.systems.reconstruction import KIND as RECONSTRUCT
 from gateway.systems.reconstruction import Reconstruction
 from gateway.systems.retrieve_jobs import RetrieveJobs
 from gateway.systems.store_jobs import StoreJobs
+from gateway.systems.wado_jobs import WadoJobs
 from gateway.workflow import commitment_requests, performed_steps
 from gateway.workflow.commitment import Commitments
 from gateway.workflow.performed_steps import PerformedSteps
@@ -78,6 +79,7 @@ class UseCases:
     store_jobs: StoreJobs
     http_store_jobs: HttpStoreJobs
     retrieve_jobs: RetrieveJobs
+    wado_jobs: WadoJobs
     kept_queries: KeptQueries
     reconstruction: Reconstruction
     wake: Callable[[], None]
@@ -94,6 +96,7 @@ class UseCases:
             **self.archive_jobs.kinds,
             **self.http_store_jobs.kinds,
             **self.retrieve_jobs.kinds,
+            wado_jobs.KIND: self.wado_jobs.kind,
         }
 
 
@@ -153,6 +156,7 @@ async def open_use_cases(
             store_jobs=StoreJobs(job_desk, directory, retrieval, commitments),
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
             retrieve_jobs=RetrieveJobs(job_desk, directory, ingest),
+            wado_jobs=WadoJobs(job_desk, directory, ingest),
             kept_queries=KeptQueries(database, directory),
             reconstruction=Reconstruction(job_desk, store, lambda: settings().storage.max_header),
             wake=wake,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -59,6 +59,10 @@ class Reply:
         text = " ".join(self.body[: 4 * _SHOWN].decode("utf-8", "replace").split())
         text = "".join(character for character in text if character.isprintable())[:_SHOWN]
         return f"it answers {self.status}" + (f": {text}" if text and not text.startswith("<") else "")
+
+
+Take = Callable[[str, AsyncGenerator[bytes, None]], Awaitable[None]]
+"""Takes the media type and the body of a response."""
 
 
 class Body:
@@ -144,15 +148,18 @@ class HttpClient:
         body: Body | bytes | None = None,
         headers: Mapping[str, str],
         missing: bool = False,
+        take: Take | None = None,
     ) -> Reply:
         """Send one request at `path` below the URL; a 401 is retried once with new credentials, if there are any.
 
+        `take` is given the body of a successful response as it arrives, however long it is; then the reply has none.
+
         Raises: DestinationUnavailable when the system cannot be reached, refuses access, or asks to retry later;
-        RequestBroken.
+        RequestBroken; the errors of `take`.
         """
-        authorization, reply = await self._once(method, path, body, headers)
+        authorization, reply = await self._once(method, path, body, headers, take)
         if reply.status == 401 and self._credentials.rejected(authorization):
-            _, reply = await self._once(method, path, body, headers)
+            _, reply = await self._once(method, path, body, headers, take)
         if reply.status in _LATER:
             raise DestinationUnavailable(f"{self.name}: {reply.words}", _retry_after(reply))
         if reply.status in _OURS and not (missing and reply.status in _MISSING):
@@ -181,7 +188,7 @@ class HttpClient:
             await self._session.close()
 
     async def _once(
-        self, method: str, path: str, body: Body | bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: Body | bytes | None, headers: Mapping[str, str], take: Take | None
     ) -> tuple[str, Reply]:
         """Send one request; returns the Authorization used, and the response."""
         import aiohttp
@@ -202,10 +209,13 @@ class HttpClient:
         try:
             async with _Clock(self._section.timeout) as clock:
                 clock.start()
+                receive = _Receiving(self.name, clock, take)
                 if not isinstance(body, Body):
-                    return authorization, await self._exchange(self._session, method, url, body, sent, context)
+                    return authorization, await self._exchange(self._session, method, url, body, sent, context, receive)
                 async with body.open(clock) as pieces:
-                    return authorization, await self._exchange(self._session, method, url, pieces, sent, context)
+                    return authorization, await self._exchange(
+                        self._session, method, url, pieces, sent, context, receive
+                    )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise DestinationUnavailable(f"{self.name}: no connection: {_reason(error)}") from None
         except TimeoutError:
@@ -221,17 +231,43 @@ class HttpClient:
         body: AsyncGenerator[bytes, None] | bytes | None,
         headers: Mapping[str, str],
         context: ssl.SSLContext,
+        receive: _Receiving,
     ) -> Reply:
         async with session.request(
             method, url, data=body, headers=headers, ssl=context, allow_redirects=False
         ) as response:
-            read = bytearray()
-            async for piece in response.content.iter_any():
-                read += piece
-                if len(read) > _MAX_ANSWER_BYTES:
-                    response.close()
-                    raise RequestBroken(f"{self.name}: it answers more than {_MAX_ANSWER_BYTES} bytes")
-            return Reply(response.status, dict(response.headers), bytes(read))
+            return await receive.reply(response)
+
+
+@dataclass(frozen=True, slots=True)
+class _Receiving:
+    """What becomes of the body of a response."""
+
+    name: str
+    clock: _Clock
+    take: Take | None
+
+    async def reply(self, response: aiohttp.ClientResponse) -> Reply:
+        headers = dict(response.headers)
+        if self.take is not None and 200 <= response.status < 300:
+            async with aclosing(self._chunks(response)) as chunks:
+                await self.take(response.headers.get("Content-Type", ""), chunks)
+            return Reply(response.status, headers, b"")
+        read = bytearray()
+        async for piece in response.content.iter_any():
+            read += piece
+            if len(read) > _MAX_ANSWER_BYTES:
+                response.close()
+                raise RequestBroken(f"{self.name}: it answers more than {_MAX_ANSWER_BYTES} bytes")
+        return Reply(response.status, headers, bytes(read))
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        self.clock.start()
+        async for piece in response.content.iter_any():
+            self.clock.stop()
+            yield piece
+            self.clock.start()
+        self.clock.stop()
 
 
 def tls_context(name: str, section: DicomwebDestination | PeerDestination) -> ssl.SSLContext:

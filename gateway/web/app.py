@@ -28,7 +28,7 @@ from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.dimse import RETRIEVE_JOBS, STORE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.mpps import STEPS
-from gateway.web.rest.peers import HTTP_STORE_JOBS
+from gateway.web.rest.peers import HTTP_STORE_JOBS, WADO_JOBS
 from gateway.web.rest.queries import KEPT_QUERIES
 from gateway.web.rest.reconstruct import RECONSTRUCTION
 from gateway.web.rest.removal import REMOVAL
@@ -102,6 +102,7 @@ def create_app(context: Context) -> web.Application:
     app[RETRIEVAL] = use_cases.retrieval
     app[RETRIEVE_JOBS] = use_cases.retrieve_jobs
     app[STORE_JOBS] = use_cases.store_jobs
+    app[WADO_JOBS] = use_cases.wado_jobs
     app[STEPS] = use_cases.steps
     app[WORKLISTS] = use_cases.worklists
     app[MEASURES] = Measures(context, app[DELIVERIES])

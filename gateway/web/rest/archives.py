@@ -81,7 +81,7 @@ async def of_resource(request: web.Request, media: bool) -> web.StreamResponse:
 
 
 async def made_of_resource(request: web.Request, media: bool) -> web.StreamResponse:
-    """Make a zip of all files below a resource, as GET does; with `Asynchronous`, by a job that writes it to the disk."""
+    """Make a zip of all files below a resource, as GET does; with `Asynchronous`, by a job that writes it down."""
     try:
         body = await _body(request)
     except BadRequest as error:

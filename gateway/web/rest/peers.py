@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
+from gateway.config.destinations import PeerDestination
 from gateway.dicom.dictionary import keyword_of
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS
 from gateway.dicom.uids import is_uid
@@ -17,19 +18,24 @@ from gateway.remote.http import HttpClient, Reply
 from gateway.remote.http_fields import shown
 from gateway.systems.directory import KnownSystem
 from gateway.systems.http_store_jobs import HttpStoreJobs, System
+from gateway.systems.straight import post_straight
+from gateway.systems.wado_jobs import WadoJobs
 from gateway.web.accept import JSON
+from gateway.web.context import CONTEXT
 from gateway.web.errors import NETWORK, error_answer
 from gateway.web.inputs import read_json
+from gateway.web.receiving import receiving
 from gateway.web.rest.answers import COLLECTIONS, flag, json_answer
-from gateway.web.rest.asked import StoreBody, bad_file, job_answer, level_named, read_store_body
+from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.route import EXPAND, PEERS, SERVERS, Route
 from gateway.web.security import ATTACHMENT
 
 HTTP_STORE_JOBS: web.AppKey[HttpStoreJobs] = web.AppKey("http_store_jobs", HttpStoreJobs)
+WADO_JOBS: web.AppKey[WadoJobs] = web.AppKey("wado_jobs", WadoJobs)
 _OPERATIONS: Final[dict[System, tuple[str, ...]]] = {
-    "peer": ("configuration", "store", "system"),
-    "server": ("delete", "get", "qido", "stow"),
+    "peer": ("configuration", "store", "store-straight", "system"),
+    "server": ("delete", "get", "qido", "retrieve", "stow"),
 }
 _MAX_ARGUMENTS: Final = 100
 
@@ -95,6 +101,54 @@ async def store(request: web.Request, kind: System) -> web.Response:
         user_data=body.user_data,
     )
     return await job_answer(request, number, waits=body.waits)
+
+
+async def store_straight(request: web.Request) -> web.Response:
+    """Send the DICOM file in the body to a peer, without storing it here: what the peer answers."""
+    name = request.match_info["name"]
+    section = await request.app[DIRECTORY].section("peer", name)
+    assert isinstance(section, PeerDestination)
+    async with receiving(request) as chunks:
+        return json_answer(await post_straight(request.app[CONTEXT].use_cases.ingest, name, section, chunks))
+
+
+async def retrieve(request: web.Request) -> web.Response:
+    """Retrieve studies, series and instances from a DICOMweb server (WADO-RS), and store them here.
+
+    `{"Resources": [{"Study", "Series", "Instance"}]}`: UIDs, down to what is meant. The answer comes once all are
+    stored; with `"Synchronous": false` at once, with the job that does it.
+    """
+    try:
+        members = await read_json(request)
+        if not isinstance(members, dict) or not isinstance(members.get("Resources"), list):
+            raise BadRequest('The body must be a JSON object containing an array "Resources"')
+        body = converted(members, StoreBody)
+        resources = [_uids(each) for each in body.resources]
+    except BadRequest as error:
+        return bad_file(request, error)
+    number = await request.app[WADO_JOBS].add(
+        request.match_info["name"], resources, priority=body.rank, user_data=body.user_data
+    )
+    return await job_answer(request, number, waits=body.waits)
+
+
+def _uids(resource: Any) -> tuple[str, ...]:
+    """The UIDs of a study, series or instance. Raises BadRequest."""
+    if not isinstance(resource, dict):
+        raise BadRequest('each of the Resources is an object with "Study", and "Series" and "Instance" below it')
+    if "Study" not in resource:
+        raise BadRequest('Missing "Study" field in the body')
+    if "Instance" in resource and "Series" not in resource:
+        raise BadRequest('Missing "Series" field in the body')
+    found = []
+    for name in ("Study", "Series", "Instance"):
+        uid = resource.get(name, "")
+        if not isinstance(uid, str) or (not is_uid(uid) and (uid or name == "Study")):
+            raise BadRequest(f"{name}: a UID is expected")
+        if not uid:
+            break
+        found.append(uid)
+    return tuple(found)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -222,9 +276,17 @@ ROUTES = (
     Route("GET", f"{PEERS}/{{name}}/configuration", configuration, errors=(404,)),
     Route("GET", f"{PEERS}/{{name}}/system", system, errors=(404,)),
     Route("POST", f"{PEERS}/{{name}}/store", functools.partial(store, kind="peer"), body=_STORED, errors=(404,)),
+    Route(
+        "POST",
+        f"{PEERS}/{{name}}/store-straight",
+        store_straight,
+        body=("application/dicom", "application/octet-stream"),
+        errors=(404, 413, 503, 507),
+    ),
     *_routes("server", SERVERS),
     Route("POST", f"{SERVERS}/{{name}}/get", get, body=(JSON,), answers=("application/dicom+json",), errors=(404,)),
     Route("POST", f"{SERVERS}/{{name}}/delete", delete, body=(JSON,), errors=(404,)),
+    Route("POST", f"{SERVERS}/{{name}}/retrieve", retrieve, body=(JSON,), errors=(404,)),
     Route("POST", f"{SERVERS}/{{name}}/qido", qido, body=(JSON,), errors=(404,)),
     Route("POST", f"{SERVERS}/{{name}}/stow", functools.partial(store, kind="server"), body=_STORED, errors=(404,)),
 )
