@@ -112,7 +112,7 @@ def record_type(sop_class_uid: str) -> str:
     return _TYPES.get(rest) or next(families, "IMAGE")
 
 
-class Reference(NamedTuple):
+class FileReference(NamedTuple):
     """The file of an instance: where it is on the medium, and what it is."""
 
     file_id: tuple[str, ...]
@@ -143,7 +143,7 @@ class MediaDirectory:
         self._patients: list[_Record] = []
         self._known: dict[tuple[str, ...], _Record] = {}
 
-    def add(self, path: Sequence[tuple[str, str, DataSet]], reference: Reference, keys: DataSet) -> None:
+    def add(self, path: Sequence[tuple[str, str, DataSet]], reference: FileReference, keys: DataSet) -> None:
         """Add an instance. `path` has what is above it from the patient down: an identifier, type and keys of each.
 
         Raises DataSetError for a value that its VR cannot hold.

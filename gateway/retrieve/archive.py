@@ -35,7 +35,7 @@ Entries = AsyncGenerator[ZipEntry, None]
 
 
 class ArchiveContent(msgspec.Struct, frozen=True):
-    """What an archive has in it, and in which form."""
+    """The resources whose files an archive has, and the form of the archive."""
 
     resources: tuple[tuple[str, Level], ...]
     """Public ids and levels; none is below another one."""

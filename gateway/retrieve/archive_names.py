@@ -73,7 +73,7 @@ class ArchiveNames:
 
 
 def plain(text: str) -> str:
-    """What of a text may be in a name: letters, digits, dots, underscores, and single spaces between them."""
+    """Reduce a text to letters, digits, dots, underscores and single spaces of ASCII, which names may have."""
     letters = [letter if letter != "^" else " " for letter in text if letter.isascii()]
     words = "".join([letter for letter in letters if letter.isalnum() or letter in "._ "]).split()
     return " ".join(words)[:MAX_NAME].strip(" .")

@@ -7,8 +7,8 @@ name is whole. Everything blocks.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,18 @@ from gateway.storage.failures import storage_error
 from gateway.storage.layout import Layout
 
 _PART: Final = ".part"
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The whole output of a job."""
+
+    job: int
+    size: int
+    """Bytes."""
+    made_at: float
+    """Seconds since 1970."""
 
 
 class OutputFolder:
@@ -33,18 +45,34 @@ class OutputFolder:
         except OSError as error:
             raise storage_error(error, "making the output of a job") from error
 
-    def open(self, job: int, since: float = 0.0) -> Output:
-        """Open the output of a job. Raises: NoSuchObject where there is none, or none that is as new as `since`."""
+    def find(self, job: int, since: float = 0.0) -> Output:
+        """The output of a job. Raises: NoSuchObject where there is none, or none that is as new as `since`."""
         try:
-            output = Output(self._layout.output(job))
+            status = self._layout.output(job).stat()
         except FileNotFoundError:
             raise NoSuchObject(f"job {job} has no output") from None
         except OSError as error:
-            raise storage_error(error, "opening the output of a job") from error
-        if output.made_at < since:
-            output.close()
+            raise StorageError(f"cannot read the output of job {job}: {error.strerror}") from error
+        if status.st_mtime < since:
             raise NoSuchObject(f"the output of job {job} has been deleted")
-        return output
+        return Output(job, status.st_size, status.st_mtime)
+
+    def read(self, output: Output, start: int, stop: int) -> Generator[bytes, None, None]:
+        """Yield the bytes of an output from `start` up to `stop`, which stay readable when it is deleted meanwhile.
+
+        Raises: StorageError where it was deleted or replaced since it was found.
+        """
+        try:
+            with self._layout.output(output.job).open("rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if (status.st_size, status.st_mtime) != (output.size, output.made_at):
+                    raise StorageError(f"the output of job {output.job} has been replaced")
+                file.seek(start)
+                while start < stop and (piece := file.read(min(_PIECE, stop - start))):
+                    start += len(piece)
+                    yield piece
+        except OSError as error:
+            raise StorageError(f"cannot read the output of job {output.job}: {error.strerror}") from error
 
     def remove(self, job: int) -> bool:
         """Delete the output of a job. False where there is none."""
@@ -133,29 +161,3 @@ class OutputWriter:
                 self._file.close()
             except OSError:  # What was in its buffer does not fit the disk: nobody wants it any more.
                 pass
-
-
-class Output:
-    """The whole output of a job, open for reading; it stays readable when it is deleted meanwhile."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(self._descriptor)
-        self.size, self.made_at = status.st_size, status.st_mtime
-        self._lock = threading.Lock()
-        """A call whose caller has been cancelled must not use a closed descriptor, or that of another file."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Read up to `length` bytes from `offset`. Raises: StorageError."""
-        with self._lock:
-            try:
-                return os.pread(self._descriptor, length, offset) if self._descriptor >= 0 else b""
-            except OSError as error:
-                raise StorageError(f"cannot read the output of a job: {error.strerror}") from error
-
-    def close(self) -> None:
-        """Close the file. Idempotent."""
-        with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -138,14 +138,18 @@ class ArchiveJobs:
         await asyncio.to_thread(self._outputs.make_room, self._settings().jobs.max_output_bytes)
 
     async def output(self, number: int) -> tuple[Job, Output] | None:
-        """A job and what it has made, open for reading; None where it has made nothing, or that is no more there."""
+        """A job and what it has made; None where it has made nothing, or that is no more there."""
         job = await table.get_job(self._desk.database, number)
         if job is None or job.state != "done":
             return None
         try:
-            return job, await asyncio.to_thread(self._outputs.open, number, self._oldest())
+            return job, await asyncio.to_thread(self._outputs.find, number, self._oldest())
         except NoSuchObject:
             return None
+
+    def read(self, output: Output, start: int, stop: int) -> Generator[bytes, None, None]:
+        """Yield the bytes of an output from `start` up to `stop`. Blocks. Raises StorageError."""
+        return self._outputs.read(output, start, stop)
 
     async def remove_output(self, number: int) -> bool:
         """Delete what a job has made. False where there is nothing."""

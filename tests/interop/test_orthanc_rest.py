@@ -14,6 +14,7 @@ import subprocess
 import tomllib
 import urllib.error
 import urllib.request
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -75,6 +76,20 @@ FOUND: tuple[Any, ...] = (
     {"Level": "Instance", "Query": {"Rows": "128"}},
     {"Level": "Instance", "Query": {"ImageType": "*AXIAL*"}},
     {"Level": "Study", "Query": {"0010,0020": "1CT*"}},
+)
+
+BULKY: tuple[Any, ...] = (
+    [],
+    {},
+    {"Resources": "x"},
+    {"Resources": [1]},
+    {"Resources": []},
+    {"Resources": [], "Level": "x"},
+)
+"""Bodies of bulk-content and, as far as nothing is deleted, of bulk-delete."""
+ARCHIVED: tuple[Any, ...] = (
+    *({}, {"Resources": "x"}, {"Resources": [1]}, {"Resources": ["nope"]}, ["nope"]),
+    {"Resources": [], "Transcode": "nonsense"},
 )
 
 
@@ -153,7 +168,7 @@ def in_any_order(answer: tuple[int, Any]) -> tuple[int, Any]:
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[tuple[Peer, Gateway]]:
-    environment = {"GATEWAY_DICOM__ACCEPT_UNKNOWN_SOP_CLASSES": "true"}
+    environment = {"GATEWAY_DICOM__ACCEPT_UNKNOWN_SOP_CLASSES": "true", "GATEWAY_DICOMWEB__DELETE": "true"}
     with Gateway(tmp_path / "data", environment=environment) as gateway, orthanc(tmp_path / "orthanc") as peer:
         files = {path.name: path for path in samples()}
         for name in SAMPLES:
@@ -184,6 +199,14 @@ def calls(base: str) -> Iterator[tuple[str, str, Any]]:
         yield from (("PUT", f"{study}/metadata/{name}", b"x"), ("GET", f"{study}/metadata/{name}", None))
         yield "DELETE", f"{study}/metadata/{name}", None
     yield "PUT", "/studies/0-0/metadata/1024", b"x"
+    first = ask(base, "GET", "/patients")[1][0]
+    yield from (("POST", "/tools/bulk-content", body) for body in (*BULKY, {"Resources": [first, "nope", first]}))
+    for level in ("Patient", "Study", "Series", "Instance"):
+        yield "POST", "/tools/bulk-content", {"Resources": [first], "Level": level, "Short": level != "Series"}
+    yield from (("POST", "/tools/bulk-delete", body) for body in BULKY[:4])
+    yield from (("POST", f"/tools/create-{name}", body) for name in ("archive", "media") for body in ARCHIVED)
+    yield from (("GET", f"/{kind}/0-0/{name}", None) for kind in list(LEVELS)[:3] for name in ("archive", "media"))
+    yield "GET", "/jobs/0-0/archive", None
     patient = f"/patients/{ask(base, 'GET', '/patients')[1][0]}/protected"
     yield from (("PUT", patient, b"1"), ("GET", patient, None), ("PUT", patient, b"x"), ("PUT", patient, b"0"))
 
@@ -240,3 +263,26 @@ def test_no_call_is_forgotten(tmp_path: Path) -> None:
 def _named(path: str) -> str:
     """A path with all its parameters called the same."""
     return re.sub(r"\{[^}]*\}", "{}", path).rstrip("/")
+
+
+def test_archives(both: tuple[Peer, Gateway], tmp_path: Path) -> None:
+    """The same folders and files, and a DICOMDIR that DCMTK reads and goes on with."""
+    peer, gateway = both
+    patients = ask(peer.url, "GET", "/patients")[1]
+    names = [
+        set(zipfile.ZipFile(io.BytesIO(ask(base, "POST", "/tools/create-archive", patients)[1])).namelist())
+        for base in (peer.url, gateway.url)
+    ]
+    assert {name.replace("Unknown Patient/", "/") for name in names[1]} == names[0]
+    medium = tmp_path / "medium"
+    zipfile.ZipFile(io.BytesIO(ask(gateway.url, "POST", "/tools/create-media", patients)[1])).extractall(medium)
+    new = {path.name: path for path in samples()}["CT_small.dcm"].read_bytes()
+    (medium / "IMAGES" / "NEW").write_bytes(
+        new.replace(b"1.3.6.1.4.1.5962.1.1.1.1.1.2004", b"1.3.6.1.4.1.5962.1.1.1.1.9.2004")
+    )
+    command = [peers.need("dcmmkdir"), "--update", "-Pgp", "+D", "DICOMDIR", "IMAGES/NEW"]
+    done = subprocess.run(command, cwd=medium, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    command = [peers.need("dcmdump"), "+P", "ReferencedFileID", str(medium / "DICOMDIR")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert len(done.stdout.splitlines()) == len(names[1]) + 1

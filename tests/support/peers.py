@@ -81,6 +81,7 @@ PEERS: dict[str, Peer] = {
                 "dcmsend",
                 "echoscu",
                 "dcmdump",
+                "dcmmkdir",
                 "findscu",
                 "movescu",
                 "getscu",

@@ -53,6 +53,7 @@ class House:
         self.dicomweb = Dicomweb()
         self.rest = Rest()
         self.controls: list[str] = []
+        self.storage = Storage()
         self.dicom = Dicom()
         self.modalities: dict[str, Modality] = {}
         self.destinations: dict[str, Destination] = {}
@@ -89,6 +90,7 @@ class House:
             query=self.query,
             dicomweb=self.dicomweb,
             rest=self.rest,
+            storage=self.storage,
             dicom=self.dicom,
             modalities=self.modalities,
             destinations=self.destinations,
@@ -149,7 +151,7 @@ async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
     settings = Storage(path=str(folder), min_free=0, **storage)
     async with open_folder(settings) as data:
         made = House(data.database, MemoryStore(), Http())
-        made.store = data.store
+        made.store, made.storage = data.store, settings
         async with open_ingest(data, committed=made.feed.notify) as made.ingest, made.served():
             yield made
 

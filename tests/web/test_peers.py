@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer as OtherServer
 
 from gateway.config import Dicomweb
 from gateway.config.destinations import DicomwebDestination, PeerDestination
@@ -147,7 +149,7 @@ class TestPeer:
 
     async def test_what_it_says_of_itself(self, pair: Pair) -> None:
         assert (await pair.here.json("/peers/there/system"))["DicomAet"] == "GATEWAY"
-        assert await pair.here.json("/peers/there") == ["configuration", "store", "system"]
+        assert await pair.here.json("/peers/there") == ["configuration", "store", "store-straight", "system"]
         assert (await pair.here.json("/peers/there/configuration"))["Source"] == "REST"
 
     @pytest.mark.parametrize("body", [{}, {"Resources": ["x"]}, "nope"])
@@ -174,7 +176,7 @@ class TestServer:
         assert (await pair.ask("POST", path, {"Uri": "/nope"}))[0] == 404
         for body in ({}, {"Uri": "/../x"}, {"Uri": "/a", "Arguments": []}, {"Uri": "/a\n"}):
             assert (await pair.ask("POST", path, body))[0] == 400
-        assert await pair.here.json("/dicom-web/servers/there") == ["delete", "get", "qido", "stow"]
+        assert await pair.here.json("/dicom-web/servers/there") == ["delete", "get", "qido", "retrieve", "stow"]
 
     async def test_searched(self, pair: Pair) -> None:
         made = await pair.fill(1)
@@ -201,3 +203,100 @@ class TestServer:
         pair.there.dicomweb = Dicomweb(delete=True)
         assert await pair.ask("POST", path, body) == (200, {})
         assert await pair.stored_there() == 0
+
+
+class TestStraight:
+    async def test_is_stored_there_and_not_here(self, pair: Pair) -> None:
+        for status in ("Success", "AlreadyStored"):
+            found, answer = await pair.ask("POST", "/peers/there/store-straight", data=file_of(numbered(1)))
+            assert (found, answer["Status"]) == (200, status)
+        assert await pair.stored_there() == 1
+        assert await pair.here.json("/instances") == []
+
+    @pytest.mark.parametrize(("name", "status"), [("there", 500), ("closed", 500), ("nobody", 404)])
+    async def test_what_is_not_taken(self, pair: Pair, name: str, status: int) -> None:
+        found, answer = await pair.ask("POST", f"/peers/{name}/store-straight", data=b"nonsense")
+        assert found == status
+        assert name in answer["Details"]
+
+
+class TestRetrieve:
+    async def fill_there(self, pair: Pair, *numbers: int) -> None:
+        for number in numbers:
+            assert (await pair.there.client.post("/instances", data=file_of(numbered(number)))).status == 200
+
+    @pytest.mark.parametrize(
+        ("resource", "count"),
+        [
+            ({"Study": "1.2.3"}, 3),
+            ({"Study": "1.2.3", "Series": "1.2.3.1"}, 3),
+            ({"Study": "1.2.3", "Series": "1.2.3.1", "Instance": "1.2.3.1.2"}, 1),
+        ],
+    )
+    async def test_what_is_named(self, pair: Pair, resource: dict[str, str], count: int) -> None:
+        await self.fill_there(pair, 1, 2, 3)
+        found = await pair.ask("POST", "/dicom-web/servers/there/retrieve", {"Resources": [resource]})
+        assert found == (200, {"NetworkUsageMB": "0", "ReceivedInstancesCount": str(count)})
+        assert len(await pair.here.json("/instances")) == count
+        (one, *_) = await pair.here.json("/instances")
+        files = [await (await house.get(f"/instances/{one}/file")).read() for house in (pair.here, pair.there)]
+        assert len({file[-500:] for file in files}) == 1
+
+    async def test_by_a_job(self, pair: Pair) -> None:
+        await self.fill_there(pair, 1)
+        body = {"Resources": [{"Study": "1.2.3"}], "Synchronous": False, "Priority": 2, "UserData": "x"}
+        _, answer = await pair.ask("POST", "/dicom-web/servers/there/retrieve", body)
+        await ended_job(pair.here.database, int(answer["ID"]))
+        job = await pair.here.json(answer["Path"])
+        assert (job["Type"], job["State"], job["Priority"]) == ("DicomWebWadoRetrieveClient", "Success", 2)
+        assert (job["UserData"], job["Content"]["ReceivedInstancesCount"]) == ("x", "1")
+
+    async def test_what_does_not_come(self, pair: Pair) -> None:
+        body = {"Resources": [{"Study": "1.2.3"}]}
+        for name, reason in (("there", "it answers 404"), ("closed", "no connection")):
+            status, answer = await pair.ask("POST", f"/dicom-web/servers/{name}/retrieve", body)
+            assert status == 500
+            assert reason in answer["Details"]
+        assert (await pair.ask("POST", "/dicom-web/servers/nobody/retrieve", body))[0] == 404
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            [],
+            {},
+            {"Resources": {}},
+            {"Resources": [1]},
+            {"Resources": [{}]},
+            {"Resources": [{"Series": "1"}]},
+            {"Resources": [{"Study": "../x"}]},
+            {"Resources": [{"Study": "1.2", "Instance": "1.2"}]},
+            {"Resources": [{"Study": ["1.2"]}]},
+        ],
+    )
+    async def test_what_makes_no_sense(self, pair: Pair, body: Any) -> None:
+        status, answer = await pair.ask("POST", "/dicom-web/servers/there/retrieve", body)
+        assert (status, answer["OrthancStatus"]) == (400, 15)
+        assert answer["Details"]
+
+    async def test_what_is_no_instance_is_said_and_the_rest_stored(self, pair: Pair) -> None:
+        """A server that answers a page instead of instances, or a part that is none."""
+
+        async def answer(request: web.Request) -> web.Response:
+            if request.path.endswith("/1.1"):
+                return web.Response(text="<html>", content_type="text/html")
+            parts = b"".join(
+                b"--X\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n"
+                for data in (file_of(numbered(1)), b"nonsense", file_of(numbered(2)))
+            )
+            kind = 'multipart/related; type="application/dicom"; boundary=X'
+            return web.Response(body=parts + b"--X--", headers={"Content-Type": kind})
+
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        async with OtherServer(app) as server:
+            await pair.ask("PUT", "/dicom-web/servers/odd", {"Url": str(server.make_url("/"))})
+            for study, reason in (("1.1", "not multipart/related"), ("1.2.3", "1 instances were not stored")):
+                body = {"Resources": [{"Study": study}]}
+                status, found = await pair.ask("POST", "/dicom-web/servers/odd/retrieve", body)
+                assert (status, reason in found["Details"]) == (500, True), found
+        assert len(await pair.here.json("/instances")) == 2

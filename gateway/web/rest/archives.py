@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -39,7 +39,6 @@ MAX_RESOURCES: Final = 20_000
 """Resources in one request."""
 _PATIENCE_S: Final = 30.0
 """Seconds that a request waits for others to end."""
-_PIECE: Final = 1 << 20
 _OUT_OF_RANGE: Final = (3, "Parameter out of range")
 _INEXISTENT: Final = (7, "Accessing an inexistent item")
 
@@ -70,7 +69,8 @@ async def of_resource(request: web.Request, media: bool) -> web.StreamResponse:
     whose records have more than they must have with `extended`.
     """
     try:
-        content = ArchiveContent((), media, flag(request, "extended"), _syntax(request.query.get("transcode", "")))
+        syntax = _syntax(request.query.get("transcode", ""))
+        content = ArchiveContent((), media, media and flag(request, "extended"), syntax)
         _quality(whole_number(request.query.get("lossy-quality", "100")))
     except OutOfRange as error:
         return error_answer(request, 400, str(error), orthanc=_OUT_OF_RANGE)
@@ -184,20 +184,17 @@ async def output(request: web.Request) -> web.StreamResponse:
     if found is None:
         return _no_output(request)
     name, made = found
-    try:
-        tag = entity_tag("output", request.match_info["id"], made.made_at, made.size)
-        response = web.StreamResponse(headers={**_headers(name, "archive.zip"), **validators(tag)})
-        response.headers[hdrs.ACCEPT_RANGES] = "bytes"
-        start, stop = 0, made.size
-        if (part := wanted_range(request, made.size, tag)) is not None:
-            part.describe(response, made.size)
-            start, stop = part
-        else:
-            response.content_length = made.size
-        pieces = request.app[RETRIEVAL].stepwise(_pieces(made, start, stop), stop - start)
-        return await stream(request, response, pieces)
-    finally:
-        await asyncio.to_thread(made.close)  # A thread may still read it.
+    tag = entity_tag("output", made)
+    response = web.StreamResponse(headers={**_headers(name, "archive.zip"), **validators(tag)})
+    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
+    start, stop = 0, made.size
+    if (part := wanted_range(request, made.size, tag)) is not None:
+        part.describe(response, made.size)
+        start, stop = part
+    else:
+        response.content_length = made.size
+    pieces = request.app[ARCHIVE_JOBS].read(made, start, stop)
+    return await stream(request, response, request.app[RETRIEVAL].stepwise(pieces, stop - start))
 
 
 async def remove_output(request: web.Request) -> web.StreamResponse:
@@ -223,15 +220,6 @@ async def _output(request: web.Request) -> tuple[str, Output] | None:
 def _no_output(request: web.Request) -> web.Response:
     details = f"Job has no such output: {request.match_info['key'][:80]}"
     return error_answer(request, 404, details, orthanc=_INEXISTENT)
-
-
-def _pieces(made: Output, start: int, stop: int) -> Generator[bytes, None, None]:
-    while start < stop:
-        piece = made.read(start, min(_PIECE, stop - start))
-        if not piece:
-            return
-        start += len(piece)
-        yield piece
 
 
 def _syntax(uid: str) -> str:
