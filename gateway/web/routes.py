@@ -16,8 +16,8 @@ from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido,
 from gateway.web.pages import assets, live, page, reports, routing
 from gateway.web.rest import (
     anonymize,
-    arrays,
     archives,
+    arrays,
     bulk,
     changes,
     commitments,
