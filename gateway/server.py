@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,11 +202,16 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         try:
             await web.start(settings.http, sockets.web, group.web_turns if group is not None else None)
             acceptor.start()
-            if group is None or group.does_jobs:
-                runner.start()
-                examination.start()
-                watch.start()
-            async with _watching(ready.dicom), _expiring(use_cases, group is None or group.does_jobs):
+            does_jobs = group is None or group.does_jobs
+            if does_jobs:
+                for each in (runner, examination, watch):
+                    each.start()
+            certificates = ready.dicom.watch if ready.dicom is not None else None
+            expiry = use_cases.archive_jobs.expire_forever if does_jobs else None
+            async with (
+                _beside("watching the certificates", certificates),
+                _beside("deleting archives that are too old", expiry),
+            ):
                 yield gateway
         finally:
             gateway.drain()
@@ -340,29 +345,17 @@ def log_stop(began: float) -> None:
 
 
 @asynccontextmanager
-async def _watching(certificates: Certificates | None) -> AsyncIterator[None]:
-    """Reload certificates whose files change, inside the context."""
-    if certificates is None:
+async def _beside(what: str, work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
+    """Run `work` in a task for as long as the context lasts, named `what` in the log; None runs nothing."""
+    if work is None:
         yield
         return
-    watch = asyncio.get_running_loop().create_task(lasting("watching the certificates", certificates.watch))
+    task = asyncio.get_running_loop().create_task(lasting(what, work))
     try:
         yield
     finally:
-        watch.cancel()
-
-
-@asynccontextmanager
-async def _expiring(use_cases: UseCases, does_jobs: bool) -> AsyncIterator[None]:
-    """Delete archives that are too old, inside the context, in the process that runs the jobs."""
-    if not does_jobs:
-        yield
-        return
-    expiry = asyncio.get_running_loop().create_task(use_cases.archive_jobs.expire_forever())
-    try:
-        yield
-    finally:
-        expiry.cancel()
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _limits(settings: Settings) -> Limits:

@@ -24,7 +24,6 @@ from gateway.jobs.runner import CompletionScript, JobType
 from gateway.jobs.table import Job
 from gateway.retrieve.archive import MAX_FILES, ArchiveContent, Archives
 from gateway.storage.outputs import Output, OutputFolder, OutputWriter
-from gateway.supervision import lasting
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 
 log = logging.getLogger(__name__)
@@ -167,13 +166,9 @@ class ArchiveJobs:
 
     async def expire_forever(self) -> None:
         """`expire` now and then, until it is cancelled."""
-
-        async def often() -> None:
-            while True:
-                try:
-                    await self.expire()
-                except (GatewayError, OSError) as error:
-                    log.warning("archives that are too old cannot be deleted: %s", error)
-                await asyncio.sleep(_EXPIRE_EVERY_S)
-
-        await lasting("deleting archives that are too old", often)
+        while True:
+            try:
+                await self.expire()
+            except (GatewayError, OSError) as error:
+                log.warning("archives that are too old cannot be deleted: %s", error)
+            await asyncio.sleep(_EXPIRE_EVERY_S)
