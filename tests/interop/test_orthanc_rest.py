@@ -114,9 +114,10 @@ def decoded(content: bytes) -> Any:
         return gzip.decompress(content)
     if content.startswith(b"\x89PNG"):
         pixels = np.asarray(Image.open(io.BytesIO(content)))
-    elif content.startswith((b"\x93NUMPY", b"PK")):
+    elif content.startswith(b"\x93NUMPY"):
         pixels = np.load(io.BytesIO(content))
-        pixels = pixels["arr_0"] if content.startswith(b"PK") else pixels
+    elif content.startswith(b"PK") and zipfile.ZipFile(io.BytesIO(content)).namelist() == ["arr_0.npy"]:
+        pixels = np.load(io.BytesIO(content))["arr_0"]
     else:
         return content
     return {"shape": list(pixels.shape), "type": str(pixels.dtype), "pixels": pixels.tobytes()}
