@@ -116,7 +116,7 @@ def decoded(content: bytes) -> Any:
         pixels = np.asarray(Image.open(io.BytesIO(content)))
     elif content.startswith(b"\x93NUMPY"):
         pixels = np.load(io.BytesIO(content))
-    elif content.startswith(b"PK") and zipfile.ZipFile(io.BytesIO(content)).namelist() == ["arr_0.npy"]:
+    elif content.startswith(b"PK") and zipfile.ZipFile(io.BytesIO(content)).namelist()[0].startswith("arr_0"):
         pixels = np.load(io.BytesIO(content))["arr_0"]
     else:
         return content
