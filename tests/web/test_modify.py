@@ -46,6 +46,17 @@ async def test_an_instance_comes_back_as_a_file_of_another_one(gateway: House):
     assert after.PixelData == one.PixelData
 
 
+async def test_a_study_that_keeps_its_uid_is_not_deleted_with_its_copies(gateway: House):
+    one = instance()
+    await post(gateway, multipart(files(one)))
+    gateway.dicomweb = Dicomweb(delete=True)
+    path = f"/studies/{public_id(*names(one)[:2])}"
+    wanted = {"Replace": {"StationName": "new"}, "Keep": ["StudyInstanceUID"], "KeepSource": False, "Force": True}
+    answer = await gateway.client.post(f"{path}/modify", json=wanted)
+    assert answer.status == 200, await answer.text()
+    assert (await gateway.json(path))["Series"]
+
+
 async def test_a_study_becomes_another_and_its_source_goes_where_asked(gateway: House):
     one, two = instance(), instance()
     two.StudyInstanceUID, two.SeriesInstanceUID = one.StudyInstanceUID, one.SeriesInstanceUID

@@ -98,14 +98,14 @@ async def changed(
     )
     if done.taken is None:
         return error_answer(request, 400, f"none of the {done.count} instances may pass: {done.failed[0]}")
-    if not keep_source and not done.failed:
-        await request.app[REMOVAL].by_public_id(level, public_id)
     parents, kind = done.taken.record.parents, level.capitalize()
     ids = {
         "patient": parents.patient_public_id,
         "study": parents.study_public_id,
         "series": parents.series_public_id,
     }
+    if not keep_source and not done.failed and ids[level] != public_id:  # with UIDs kept, the copies are in it too
+        await request.app[REMOVAL].by_public_id(level, public_id)
     return json_answer(
         {
             "Description": "REST API",
