@@ -132,10 +132,8 @@ class Requestor(Exchange):
             where = f"{call.host}:{call.port}"
             raise AssociationLost(f"{call.called_aet}: no connection to {where} in {call.timeout:g} s") from None
         try:
-            async with asyncio.timeout(call.timeout):
-                await self._established
-        except TimeoutError:
-            raise AssociationLost(f"{call.called_aet} did not answer within {call.timeout:g} s") from None
+            # The association's own timer bounds this (Sta5): a second one of the same length would race with it.
+            await self._established
         finally:
             if self._ended is not None or not self._established.done() or self._established.cancelled():
                 link.disconnect()

@@ -311,7 +311,7 @@ class TestAsking:
         ("trouble", "why"),
         [
             ("refuses", "rejected for now"),
-            ("never accepts", "did not answer within 0.1 s"),
+            ("never accepts", "no answer to our request in 0.1 s"),
             ("never answers", "did not answer N-ACTION-RQ within 0.1 s"),
             ("aborts", "PACS: "),
         ],
