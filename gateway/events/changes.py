@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.database.database import Database
 from gateway.events import queries
@@ -23,8 +23,7 @@ KINDS: Final = (
 _NEWEST: Final = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One entry of the change log. `kind` is one of KINDS, `level` one of Patient, Study, Series and Instance.
 
     UpdatedAttachment is a new version of a file. `at` is seconds since 1970.
@@ -56,7 +55,7 @@ async def read_changes(
     backward = to is not None and not since
     query = queries.changes_between(len(kinds), backward=backward, new_instances=not kinds or "NewInstance" in kinds)
     rows = await database.fetch(query, since, _NEWEST if to is None else to, limit + 1, *kinds)
-    found = [Change(*row) for row in rows[:limit]]
+    found = [Change._make(row) for row in rows[:limit]]
     return ChangeLogPage(found[::-1] if backward else found, len(rows) <= limit)
 
 

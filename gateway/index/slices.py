@@ -51,7 +51,7 @@ async def ordered_slices(database: Database, public_id: str) -> Slices:
         if len(found) > MAX_SLICES:
             raise BadRequest(f"the series has more than {MAX_SLICES} instances; so many are not put in order")
     # In a series without an orientation of its own, that of the first instance is as good.
-    orientation = (series.of_first | series.attributes).get(_ORIENTATION, "")
+    orientation = series.attributes.get(_ORIENTATION) or series.of_first.get(_ORIENTATION, "")
     return put_in_order(found, _normal(orientation))
 
 

@@ -6,6 +6,7 @@ What is long or binary is only said to be there. Names and JSON are the web's. E
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import unpack
 from typing import Final, Literal, NamedTuple
 
@@ -31,6 +32,8 @@ INFLATE_LIMIT: Final = 256 << 20
 """Bytes to which a deflated data set may inflate on the way to its pixel data."""
 _MAX_READ: Final = 4 * MAX_TEXT_BYTES
 """Bytes of a value that is looked at: in ISO 2022 text may be several times as long as in UTF-8."""
+_MAX_SHORT: Final = 64
+"""Bytes of a value (such as any UID) whose text is kept for the next instance: 8192 of them are some 2 MB."""
 _CHARSET: Final = 0x00080005
 
 Shape = Literal["String", "Sequence", "Null", "TooLong"]
@@ -143,12 +146,19 @@ def _tag(window: Window, event: Event, vr: str, charset: bytes | None, creator: 
         return Tag("Null", None, creator)
     if length > (MAX_LONG_BYTES if is_asked else _MAX_READ):
         return Tag("TooLong", None, creator)
-    text = _text(vr, window.read(event.value_start, length), charset, event.syntax.big_endian)
+    made = _short_text if length <= _MAX_SHORT else _text
+    text = made(vr, window.read(event.value_start, length), charset, event.syntax.big_endian)
     if text is None:
         return Tag("Null", None, creator)
     if not is_asked and (len(text) > MAX_TEXT_BYTES or len(text.encode()) > MAX_TEXT_BYTES):
         return Tag("TooLong", None, creator)
     return Tag("String", text, creator)
+
+
+@lru_cache(8192)
+def _short_text(vr: str, value: bytes, charset: bytes | None, big_endian: bool) -> str | None:
+    # Instances of a series have most values in common.
+    return _text(vr, value, charset, big_endian)
 
 
 def _text(vr: str, value: bytes, charset: bytes | None, big_endian: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from gateway.database.database import Query
@@ -111,6 +112,11 @@ LOOK_UP = Query(
 )
 
 
+_KEPT: Final = 128
+"""Statements that are kept: most pages are full, and the text of one of 200 takes as long as SQLite with it."""
+
+
+@lru_cache(_KEPT)
 def by_row(level: Level, count: int) -> Query:
     """The resources with these row numbers."""
     return Query(
@@ -119,6 +125,7 @@ def by_row(level: Level, count: int) -> Query:
     )
 
 
+@lru_cache(_KEPT)
 def around(level: Level, count: int) -> Query:
     """Children, labels and the like of the resources with these row numbers: row number, kind, text, number.
 

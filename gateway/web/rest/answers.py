@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +77,12 @@ def reference(collection: str, identifier: str | int) -> dict[str, str]:
 
 def timestamp(at: float) -> str:
     """A time (seconds since 1970) in Orthanc's format, in UTC: `20261122T093000`."""
+    return _second(int(at))
+
+
+@lru_cache(1 << 12)
+def _second(at: int) -> str:
+    # What comes in comes many times a second: of 1000 changes, this was half of the time.
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y%m%dT%H%M%S")
 
 

@@ -15,6 +15,7 @@ from gateway.web.rest.answers import COLLECTIONS, timestamp
 from gateway.web.rest.names import MAIN_TAGS, Format, formatted
 
 _IMAGE_ORIENTATION: Final = 0x00200037
+_IN_ORDER: Final = {level: sorted(tags) for level, tags in MAIN_TAGS.items()}
 
 
 def resource_json(
@@ -62,8 +63,7 @@ def _main(resource: Resource) -> list[tuple[int, str]]:
 
 
 def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]]:
-    main = MAIN_TAGS[level]
-    return sorted([(tag, text) for tag, text in attributes.items() if tag in main])
+    return [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
 
 
 _PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})
