@@ -153,7 +153,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 wake=wake,
                 systems_changed=group.report_systems if group is not None else lambda: None,
                 workers=group.count if group is not None else 1,
-                ledger=group.board if group is not None else None,
+                board=group.board if group is not None else None,
             )
         )
         await use_cases.directory.refresh()

@@ -23,10 +23,11 @@ from gateway.forwarding.control import Deliveries
 from gateway.imaging.cache import FrameCache
 from gateway.ingest.ingest import Ingest
 from gateway.jobs.runner import JobType
+from gateway.processes.board import Scoreboard
 from gateway.retrieve.archive import Archives
 from gateway.retrieve.find import ResourceFinder
 from gateway.retrieve.frame_index import FrameIndexCache
-from gateway.retrieve.frame_memory import FrameMemory, Ledger
+from gateway.retrieve.frame_memory import FrameMemory
 from gateway.retrieve.metadata import MetadataCache
 from gateway.retrieve.renderings import Renderer
 from gateway.retrieve.retrieval import Retrieval
@@ -110,11 +111,11 @@ async def open_use_cases(
     wake: Callable[[], None] = lambda: None,
     systems_changed: Callable[[], None] = lambda: None,
     workers: int = 1,
-    ledger: Ledger | None = None,
+    board: Scoreboard | None = None,
 ) -> AsyncIterator[UseCases]:
     """Build every use case; end their threads at exit.
 
-    `workers` processes share the budgets of the gateway; `ledger` is common to them for the memory of frames.
+    `workers` processes share the budgets of the gateway, and on `board` the memory of frames and wrong passwords.
     `settings` are those of the configuration; `systems_changed` tells the other processes that a system was added.
     """
     directory = Directory(database, settings, changed=systems_changed)
@@ -124,12 +125,12 @@ async def open_use_cases(
     decoders = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="decode")
     renderers = ThreadPoolExecutor(now.imaging.threads, thread_name_prefix="picture")
     layout = Layout(Path(now.storage.path))
-    frame_memory = FrameMemory(lambda: settings().imaging.memory, ledger)
+    frame_memory = FrameMemory(lambda: settings().imaging.memory, board)
     retrieval = Retrieval(database, store, readers, decoders, layout.spool, workers=workers, frame_memory=frame_memory)
     commitments = Commitments(database, store, settings, wake=wake)
     job_desk = JobDesk(database, wake=wake)
     archives = Archives(database, retrieval)
-    authenticator = Authenticator()
+    authenticator = Authenticator(failures=board.failures if board is not None else None)
     try:
         yield UseCases(
             settings=settings,

@@ -22,18 +22,18 @@ from gateway.access import passwords
 from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.config import User
 from gateway.errors import ConfigurationError
+from gateway.processes.failure_table import FailureTable
 
 log = logging.getLogger(__name__)
 
 _MAX_REMEMBERED = 256
 """Verified credentials that are not hashed again."""
-MAX_CLIENTS = 4096
-"""Clients whose failures are counted."""
 MAX_TRIES = 1024
 """Passwords being checked, or slowed down after a failure. Past it the oldest failure of the
 client with the most is answered early."""
 MAX_TRIES_EACH = 16
-"""Of these, from one client: past it another is refused at once. So other clients get in meanwhile."""
+"""Of these, from one client: past it another is refused at once. So other clients get in meanwhile. Each worker has so
+many of its own, while the failures that slow them down are counted together."""
 _MAX_HASHING = 2
 """Passwords hashed at once, each for some 50 ms; clients take turns."""
 _MAX_CREDENTIALS_LENGTH = 1024
@@ -82,13 +82,16 @@ def read_basic(header: str | None) -> BasicCredentials | None:
 class Authenticator:
     """Checks credentials. One for each process; `close()` ends its threads."""
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, failures: FailureTable | None = None
+    ) -> None:
+        """`failures` is the table that the processes of a gateway share."""
         self._sleep = sleep
+        self._failures = failures or FailureTable()
         self._threads = ThreadPoolExecutor(_MAX_HASHING, thread_name_prefix="password")
         self._hashing = FairSlots(_MAX_HASHING)
         self._secret = os.urandom(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
-        self._failures: OrderedDict[str, int] = OrderedDict()
         self._tries: Counter[str] = Counter()
         self._slowed: dict[str, deque[asyncio.Future[None]]] = {}
         """By client, the failures with a delayed answer, oldest first."""
@@ -124,7 +127,7 @@ class Authenticator:
         try:
             if await self._verify(credentials, stored, client):
                 self._verified[digest] = None
-                self._failures.pop(client, None)
+                self._failures.forget(client)
                 while len(self._verified) > _MAX_REMEMBERED:
                     self._verified.popitem(last=False)
                 return credentials.name
@@ -164,10 +167,7 @@ class Authenticator:
         return matches and known
 
     async def _slow_down(self, client: str) -> None:
-        failures = self._failures.pop(client, 0) + 1
-        self._failures[client] = failures
-        while len(self._failures) > MAX_CLIENTS:
-            self._failures.popitem(last=False)
+        failures = self._failures.add(client)
         log.warning("wrong user name or password from %s, failure %d in a row", client, failures)
         pause = asyncio.ensure_future(self._sleep(min(0.1 * 2 ** min(failures, 10), 5.0)))
         self._slowed.setdefault(client, deque()).append(pause)

@@ -1,7 +1,8 @@
 """Memory visible to all workers of a gateway: the connections of each, by AE title, and its reports.
 
 The parent makes it and passes the descriptor on. Each worker writes only its own region; the parent clears the region
-of a worker that died, so nothing has to be counted down on behalf of the dead. A lock of the kernel, released by death,
+of a worker that died, so nothing has to be counted down on behalf of the dead. Behind the regions is the table of wrong
+passwords, which all write. A lock of the kernel, released by death,
 guards regions for the microseconds of a copy. Linux only.
 """
 
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+
+from gateway.processes.failure_table import TABLE_BYTES, FailureTable
 
 DICOM: Final = 0
 HTTP: Final = 1
@@ -36,7 +39,7 @@ MAX_REPORT_BYTES: Final = _REGION - _REPORT
 def make(workers: int) -> int:
     """The descriptor of an empty board for `workers` workers."""
     descriptor = os.memfd_create("gateway-board", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, workers * _REGION)
+    os.ftruncate(descriptor, workers * _REGION + TABLE_BYTES)
     return descriptor
 
 
@@ -49,11 +52,15 @@ class Scoreboard:
         self._size = os.fstat(descriptor).st_size
         self._memory = mmap.mmap(descriptor, self._size)
         self._threads = threading.Lock()
+        self._table = memoryview(self._memory)
+        self.failures = FailureTable(self._table, self._size - TABLE_BYTES, self._locked)
+        """Wrong passwords by client, counted by all workers together."""
         if index >= 0:
             self.clear(index)
             self._put(index, 0, 1)
 
     def close(self) -> None:
+        self._table.release()
         self._memory.close()
         os.close(self._descriptor)
 
