@@ -75,25 +75,43 @@ def unchanged(request: web.Request, tag: str) -> web.Response | None:
     return None
 
 
-def wanted_range(request: web.Request, length: int, tag: str) -> ByteRange | None:
-    """The single range of a GET within `length` bytes; None to send all of them.
+class RangeRequest(NamedTuple):
+    """A request for a part of an answer, as a value that a reading thread may hold."""
 
-    All is also the answer to several ranges, other units, invalid syntax, and an If-Range of another version (RFC 9110
-    §14.2, §13.1.5). Raises RangeNotSatisfiable.
-    """
-    match = _RANGE.match(request.headers.get("Range", ""))
-    # A date in If-Range never matches: no Last-Modified is ever sent.
-    if match is None or request.method != "GET" or request.headers.get("If-Range", tag) != tag:
-        return None
-    first, last = match.groups()
-    if first:
-        start, stop = int(first), min(int(last) + 1, length) if last else length
-        if last and int(last) < start:
+    wanted: str
+    """The Range header of a GET; empty for none."""
+    version: str | None
+    """The If-Range header."""
+
+    @classmethod
+    def of(cls, request: web.Request) -> RangeRequest:
+        wanted = request.headers.get("Range", "") if request.method == "GET" else ""
+        return cls(wanted, request.headers.get("If-Range"))
+
+    def within(self, length: int, tag: str) -> ByteRange | None:
+        """The single range within `length` bytes; None to send all of them.
+
+        All is also the answer to several ranges, other units, invalid syntax, and an If-Range of another version (RFC
+        9110 §14.2, §13.1.5). Raises RangeNotSatisfiable.
+        """
+        match = _RANGE.match(self.wanted)
+        # A date in If-Range never matches: no Last-Modified is ever sent.
+        if match is None or self.version not in (None, tag):
             return None
-    elif last:
-        start, stop = max(length - int(last), 0), length
-    else:
-        return None
-    if start >= length or start == stop:
-        raise RangeNotSatisfiable(length)
-    return ByteRange(start, stop)
+        first, last = match.groups()
+        if first:
+            start, stop = int(first), min(int(last) + 1, length) if last else length
+            if last and int(last) < start:
+                return None
+        elif last:
+            start, stop = max(length - int(last), 0), length
+        else:
+            return None
+        if start >= length or start == stop:
+            raise RangeNotSatisfiable(length)
+        return ByteRange(start, stop)
+
+
+def wanted_range(request: web.Request, length: int, tag: str) -> ByteRange | None:
+    """The part that a request asks for of an answer whose length and tag are known: see RangeRequest."""
+    return RangeRequest.of(request).within(length, tag)

@@ -15,6 +15,7 @@ from gateway.imaging.pixels import VIDEO, PixelData
 from gateway.index.locate import Located
 from gateway.retrieve.frame_index import FrameIndexCache
 from gateway.retrieve.frame_memory import FrameMemory
+from gateway.retrieve.frames import frame_bytes, pixels_with
 from gateway.storage.store import StoredObject
 from gateway.web.accept import wanted
 from gateway.web.dicomweb.media import Form, media_type_of, pixel_form, stored_form
@@ -43,12 +44,7 @@ async def frames(request: web.Request) -> web.StreamResponse:
     def work(stored: StoredObject, one: Located) -> Items:
         same = one.transfer_syntax_uid == located.transfer_syntax_uid
         chosen = form if same else pixel_form(ranges, one.transfer_syntax_uid, single=single)
-        pixels = places.find(stored, one)
-        if pixels is None:
-            raise NotFound(f"instance {one.sop_uid} has no pixel data")
-        missing = next((number for number in numbers if number > len(pixels)), None)
-        if missing is not None:
-            raise NotFound(f"instance {one.sop_uid} has {len(pixels)} frames, not {missing}")
+        pixels = pixels_with(places, stored, one, numbers)
         if chosen.transfer_syntax == one.transfer_syntax_uid and chosen.transfer_syntax in VIDEO:
             # One stream of any length: not read whole like a frame.
             yield from stream_items(stored, one, f"{PIXEL_DATA:08X}", chosen, frame_url(urls, one, 1), span)
@@ -87,11 +83,12 @@ def frame_items(
 ) -> Items:
     """One frame, `number` from 0, as a part; in the spare form if it cannot be decoded. Raises NotAcceptable."""
     try:
-        data = frame_bytes(pixels, stored, number, form, memory)
+        data = frame_bytes(pixels, stored, number, form.transfer_syntax, memory, compressed=form.encapsulated)
     except DataSetError as error:
         if spare is None or spare == form:
             raise not_decoded(one, f"frame {number + 1}", error) from error
-        form, data = spare, frame_bytes(pixels, stored, number, spare, memory)
+        form = spare
+        data = frame_bytes(pixels, stored, number, form.transfer_syntax, memory, compressed=form.encapsulated)
     part = Part(form.content_type, len(data), url, one.key, form.multipart)
     piece = cut(data, span(part))
     yield part
@@ -121,19 +118,6 @@ def stream_items(stored: StoredObject, one: Located, path: str, form: Form, url:
 
 def data_set_of(stored: StoredObject, located: Located) -> DataSet:
     return DataSet(stored.read, located.data_set_offset, located.size, located.transfer_syntax_uid)
-
-
-def frame_bytes(pixels: PixelData, stored: StoredObject, number: int, form: Form, memory: FrameMemory) -> bytes:
-    """The bytes of a frame in an available form. Uncompressed frames keep their layout, which metadata describe.
-
-    Decoding reserves its `memory` first. Raises DataSetError, Overloaded.
-    """
-    if form.transfer_syntax == pixels.syntax.uid or not (form.encapsulated or pixels.syntax.encapsulated):
-        return pixels.stored(stored.read, number)
-    with memory.reserved(pixels.decoding_bytes):
-        if not form.encapsulated:
-            return pixels.native(stored.read, number)
-        return pixels.encoded(stored.read, number, form.transfer_syntax)
 
 
 _ERRORS: Final = (404, 406, 409, 503)

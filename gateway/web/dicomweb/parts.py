@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from gateway.errors import NotFound
 from gateway.http.multipart_writer import Multipart
 from gateway.retrieve.read_ahead import Batch, MemoryBudget
-from gateway.web.conditional import ByteRange, entity_tag, unchanged, validators, wanted_range
+from gateway.web.conditional import ByteRange, RangeRequest, entity_tag, unchanged, validators
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
@@ -53,11 +53,14 @@ def whole(part: Part) -> tuple[int, int]:
 
 
 def span_for(request: web.Request) -> Span:
-    """The span of a Range header. Raises RangeNotSatisfiable."""
+    """The span of a Range header, for a thread that knows no request. Raises RangeNotSatisfiable."""
+    asked = RangeRequest.of(request)
+    if not asked.wanted:
+        return whole
 
     def span(part: Part) -> tuple[int, int]:
         assert part.length is not None
-        return wanted_range(request, part.length, part.tag) or whole(part)
+        return asked.within(part.length, part.tag) or whole(part)
 
     return span
 
