@@ -5,6 +5,7 @@ Pure: bytes and attributes in, an array of grey or RGB out. `imaging/pixels.py` 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import DataSetError
@@ -63,7 +64,8 @@ def samples(image: Image, data: bytes) -> Array:
         else (image.rows, image.columns, image.samples_per_pixel)
     )
     if image.bits_allocated == 1:
-        return np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")[: image.rows * image.columns].reshape(shape)
+        bits = np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")
+        return bits[: math.prod(shape)].reshape(shape)
     kind = "f" if image.floating else "u"
     return np.frombuffer(data, f"<{kind}{image.bits_allocated // 8}").reshape(shape)
 

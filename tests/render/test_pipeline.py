@@ -16,7 +16,7 @@ from gateway.render import picture
 from gateway.render.grey import Window
 from gateway.render.header import Header, read_header
 from gateway.render.lut import palette
-from gateway.render.pipeline import render
+from gateway.render.pipeline import render, samples
 from gateway.render.viewport import Viewport
 from tests.support.datasets import DEFLATED, EXPLICIT, IMPLICIT, encode
 
@@ -424,3 +424,10 @@ class TestLabelMaps:
     def test_a_window_shows_the_numbers_as_greys(self) -> None:
         shown = show(np.array([0, 1, 2, 3], "u1"), window=Window(1.5, 3, "LINEAR_EXACT"), SegmentationType="LABELMAP")
         assert shown == [[0, 85, 170, 255]]
+
+
+def test_one_bit_of_each_colour() -> None:
+    """Nothing forbids it but reason; the samples of a pixel follow each other like those of bytes."""
+    image = Image(1, 3, 3, "RGB", 1, 1, signed=False, frames=1)
+    found = samples(image, bytes([0b10001001, 0b1]))
+    assert found.tolist() == [[[1, 0, 0], [1, 0, 0], [0, 1, 1]]]
