@@ -17,6 +17,7 @@
     │   ├── StorageFailed          an I/O error after which nothing more may be acknowledged
     │   └── NoSuchObject           no object under that key
     ├── DatabaseError              the database could not do what was asked
+    ├── SourceError                what a migration reads from cannot be read; the text says what
     ├── PermanentFailure           a job cannot succeed, however often it is tried
     ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
     ├── RetainedByCommitment       an object must stay: storage commitment has promised it
@@ -140,6 +141,10 @@ class DatabaseError(GatewayError):
     def __init__(self, detail: str, *, in_doubt: bool = False) -> None:
         super().__init__(detail)
         self.in_doubt = in_doubt
+
+
+class SourceError(GatewayError):
+    """A system, index or file that a migration reads from cannot be read. The text says which, and why."""
 
 
 class PermanentFailure(GatewayError):

@@ -65,7 +65,7 @@ URL = re.compile(r"^/[a-z{][\w\-/{}.:]*$")
 PATH_CALLS = {"join", "joinpath"}
 ROUTE_CALLS = {"add_get", "add_post", "add_put", "add_delete", "add_head", "add_route", "add_resource", "add_static"}
 STORE_PATHS = {name for name in dir(Layout(Path())) if not name.startswith("__")} - {
-    *("base", "disk", "database", "rebuilding", "write_lock", "spool", "ohif", "manifest")
+    *("base", "disk", "database", "rebuilding", "write_lock", "spool", "ohif", "migrations", "manifest")
 }
 """What a layout says of the store, and so to storage/ alone."""
 PATHLESS = ("ul", "dimse", "net", "index", "events", "scp", "ingest", "retrieve", "workflow", "admin", "storage")
@@ -179,7 +179,8 @@ def urls_outside_their_place(tree: Path) -> list[str]:
 def undeclared_imports(tree: Path) -> list[str]:
     """What is imported stands in pyproject.toml, not merely among what our dependencies bring with them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {_canonical(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in project["dependencies"]}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgresql"]]
+    declared = {_canonical(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in wanted}
     providers = packages_distributions()
     found = []
     for file in sorted((*tree.glob("gateway/**/*.py"), *tree.glob("loadtest/**/*.py"))):

@@ -27,6 +27,7 @@ def check_config(
     problem is listed with its line; exit code 2 if there is any.
     """
     from gateway import config
+    from gateway.config.toml import toml_value
 
     if file is not None and config_file is not None and str(config_file) != os.environ.get("GATEWAY_CONFIG"):
         raise typer.BadParameter("name one file: FILE, or --config FILE")
@@ -40,7 +41,7 @@ def check_config(
         print_line(f"[{section}]")
         for name, value in values.items():
             if value is not None:
-                print_line(f"{name} = {_toml(value)}")
+                print_line(f"{name} = {toml_value(value)}")
         print_line()
     print_line(f"# {file or 'these defaults'}: valid")
 
@@ -62,13 +63,3 @@ def show_problems(file: Path | None, as_json: bool) -> Settings:
         for each in problems:
             complain(str(each))
     raise typer.Exit(2)
-
-
-def _toml(value: object) -> str:
-    import json
-
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items() if item is not None) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)

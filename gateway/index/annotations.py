@@ -7,7 +7,7 @@ has by itself (when it came, from whom) stands in its row and not here.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -107,6 +107,34 @@ def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Sc
     for (level, public_id), source in origins.items():
         if (yield queries.EXISTS[level], (public_id,)):
             yield queries.SET_METADATA, (level, public_id, name, source, 0)
+
+
+def bring_annotations(
+    level: Level, public_id: str, metadata: Mapping[str, Metadata], labels: Iterable[str], now: float
+) -> Script[list[str]]:
+    """Set metadata, with their revisions, and labels as another archive has them; returns the names of metadata that
+    the resource has no room for.
+
+    What the resource has besides stays. Raises UnknownResource.
+    """
+    yield from _check_exists(level, public_id)
+    ((count,),) = yield queries.COUNT_METADATA, (level, public_id)
+    changed, refused = False, []
+    for name, brought in metadata.items():
+        rows = yield queries.ONE_METADATA, (level, public_id, name)
+        if rows and Metadata(*rows[0]) == brought:
+            continue
+        if len(brought.value.encode("utf-8", "replace")) > MAX_METADATA_BYTES or (not rows and count >= MAX_METADATA):
+            refused.append(name)
+            continue
+        yield queries.SET_METADATA, (level, public_id, name, brought.value, brought.revision)
+        count += not rows
+        changed = True
+    if changed:
+        yield queries.LOG_METADATA[level], (public_id, now)
+    for label in labels:
+        yield from add_label(level, public_id, label)
+    return refused
 
 
 def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None, now: float) -> Script[None]:

@@ -9,6 +9,7 @@ A data folder holds:
     rejected/<key>.dcm, .json  unreadable objects, with the reason
     unindexed/<key>.dcm        complete instances left by a crash that the index did not have
     outputs/<job>              archives that jobs have made; see gateway/storage/outputs.py
+    migrations/                what migrations have brought, so that they can go on; see gateway/migration/ledger.py
     ohif/                      the OHIF viewer, where it is installed; see gateway/web/viewer/release.py
     backup.json                in a backup only: marks it as complete, and lists its contents
     (files without a name)     frames that wait to be sent
@@ -71,6 +72,7 @@ class Layout:
         self.spool = base
         self.ohif = base / "ohif"
         self.outputs = base / "outputs"
+        self.migrations = base / "migrations"
         self.manifest = base / "backup.json"
         self._store = str(self.store)
 

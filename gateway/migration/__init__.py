@@ -1,0 +1,2 @@
+"""Moving in: an Orthanc's settings, images and what people added to them; the images of any archive that answers
+queries."""

@@ -1,0 +1,112 @@
+"""A copy of an Orthanc's PostgreSQL index (of its plugin's schema), in the form of an SQLite one.
+
+Everything is read in one transaction, repeatable and read-only: no lock that Orthanc would meet, and one state of all
+tables. Needs asyncpg, which `pip install dicom-gateway[postgresql]` brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import ConfigurationError, SourceError
+from gateway.migration import queries
+
+_PAGE: Final = 5000
+_NAMES: Final = {"uncompressedMD5": "uncompressedhash", "compressedMD5": "compressedhash"}
+"""Columns of PostgreSQL that are called otherwise than SQLite's."""
+
+
+def connection_options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The options to connect with, of the section `PostgreSQL` of Orthanc's configuration. Raises:
+    ConfigurationError."""
+    if uri := section.get("ConnectionUri"):
+        return {"dsn": str(uri)}
+    try:
+        port = int(section.get("Port", 5432))
+    except (TypeError, ValueError):
+        raise ConfigurationError("PostgreSQL.Port is not a number") from None
+    options = {
+        "host": str(section.get("Host", "localhost")),
+        "port": port,
+        "database": str(section.get("Database", "orthanc")),
+        "user": str(section.get("Username", "orthanc")),
+        "password": str(section.get("Password", "")) or None,
+    }
+    if section.get("EnableSsl") is True:
+        options["ssl"] = "require"
+    return options
+
+
+async def copy_postgres(section: Mapping[str, Any], target: Path) -> None:
+    """Write what the index has to a new SQLite file. Raises: SourceError; ConfigurationError without asyncpg."""
+    try:
+        import asyncpg
+    except ImportError:
+        raise ConfigurationError(
+            "the index is in PostgreSQL; reading it needs asyncpg: pip install dicom-gateway[postgresql]"
+        ) from None
+    await asyncio.to_thread(target.unlink, missing_ok=True)
+    await asyncio.to_thread(lambda: target.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
+    try:
+        connection = await asyncpg.connect(**connection_options(section), timeout=30)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await _Copy(connection, target).run()
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, sqlite3.Error) as error:
+        raise SourceError(
+            f"the index of Orthanc in PostgreSQL cannot be read: {error or type(error).__name__}"
+        ) from None
+
+
+class _Copy:
+    def __init__(self, connection: Any, target: Path) -> None:
+        self._source = connection
+        self._target = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
+
+    async def run(self) -> None:
+        target = self._target
+        try:
+            for pragma in queries.FAST:
+                await asyncio.to_thread(target.execute, pragma)
+            for table in queries.COPIED_TABLES:
+                await asyncio.to_thread(target.execute, queries.create_table(table))
+                await self._table(table)
+            for index in queries.INDEXES:
+                await asyncio.to_thread(target.execute, index)
+        finally:
+            await asyncio.to_thread(target.close)
+
+    async def _table(self, table: str) -> None:
+        there = await self._columns(table.lower())
+        if not there and table != "Labels":
+            raise SourceError(f"PostgreSQL has no table {table.lower()}: it is no index of Orthanc")
+        sources = [_NAMES.get(name, name.lower()) for name in queries.COPIED_TABLES[table]]
+        if not there:
+            return
+        sql = queries.select_all(table.lower(), [name if name in there else "NULL" for name in sources])
+        insert = queries.insert_row(table)
+        cursor = await self._source.cursor(sql)
+        while rows := await cursor.fetch(_PAGE):
+            await asyncio.to_thread(self._insert, insert, [tuple(row) for row in rows])
+        if table == "GlobalProperties":
+            await self._server_properties(insert)
+
+    async def _server_properties(self, insert: str) -> None:
+        """Modalities and peers of the index belong to one server of several; those of all are brought."""
+        if await self._columns("serverproperties"):
+            rows = await self._source.fetch(queries.SERVER_PROPERTIES)
+            await asyncio.to_thread(self._insert, insert.replace("INSERT", "INSERT OR IGNORE", 1), [*map(tuple, rows)])
+
+    async def _columns(self, table: str) -> set[str]:
+        return {row[0] for row in await self._source.fetch(queries.POSTGRES_COLUMNS, table)}
+
+    def _insert(self, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._target.execute("BEGIN")
+        self._target.executemany(insert, rows)
+        self._target.execute("COMMIT")
