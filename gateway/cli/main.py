@@ -24,6 +24,7 @@ from gateway.cli import (
     hash_password,
     import_,
     install_ohif,
+    migrate,
     modify,
     move,
     reindex,
@@ -50,6 +51,7 @@ app.command("status")(status.status)
 app.command("check-config")(check_config.check_config)
 app.command("hash-password")(hash_password.hash_password)
 app.command("import")(import_.import_)
+app.add_typer(migrate.app, name="migrate")
 app.command("modify")(modify.modify)
 app.command("anonymize")(anonymize.anonymize)
 app.command("reidentify")(anonymize.reidentify)

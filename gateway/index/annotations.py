@@ -62,6 +62,12 @@ async def metadata_of(database: Database, resources: Sequence[Resource]) -> list
     return [made[row] for row in rows]
 
 
+async def added_metadata(database: Database, level: Level, public_id: str) -> dict[str, Metadata]:
+    """The metadata that were added to a resource, by name."""
+    rows = await database.fetch(queries.ADDED_METADATA, level, public_id)
+    return {name: Metadata(value, revision) for name, value, revision in rows}
+
+
 def _own(resource: Resource) -> dict[str, str]:
     when = datetime.datetime.fromtimestamp(resource.last_received, datetime.UTC).strftime("%Y%m%dT%H%M%S")
     if resource.level != "instance":

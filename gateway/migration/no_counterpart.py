@@ -24,8 +24,8 @@ _BY_REASON: Final = {
     ),
     "a page or service of Orthanc; see the pages under /ui": (
         "OrthancExplorerEnabled OrthancExplorer2 WebDavEnabled WebDavDeleteAllowed WebDavUploadAllowed ServeFolders "
-        "StoneWebViewer WebViewer OHIF VolView WSI Stl STL Neuro Education Transfers Tcia MultitenantDicom Authorization "
-        "Housekeeper DelayedDeletion PixelsMasker Connectivity OrthancWebViewer"
+        "StoneWebViewer WebViewer OHIF VolView WSI Stl STL Neuro Education Transfers Tcia MultitenantDicom "
+        "Authorization Housekeeper DelayedDeletion PixelsMasker Connectivity OrthancWebViewer"
     ),
     "the log and its levels are [log]; metrics are always on": (
         "HttpVerbose DeidentifyLogs DeidentifyLogsDicomVersion MetricsEnabled Warnings"

@@ -1,7 +1,7 @@
 """What an Orthanc's index says, read from a copy of it: resources, their files, and what people added to them.
 
-Blocks; each method is one page at most. `index_copy.py` makes the copy of an SQLite index, `orthanc_postgres.py` that of
-a PostgreSQL one.
+Blocks; each method is one page at most. `index_copy.py` makes the copy of an SQLite index, `orthanc_postgres.py` that
+of a PostgreSQL one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.migration import queries
 
 PAGE: Final = 200
 """Resources of one page."""
-_RECEPTION_DATE, _REMOTE_AET, _ORIGIN, _REMOTE_IP, _CALLED_AET, _HTTP_HOST = 2, 3, 8, 11, 12, 14
+_RECEPTION_DATE, _REMOTE_AET, _ORIGIN, _REMOTE_IP, _CALLED_AET = 2, 3, 8, 11, 12
 """Numbers of Orthanc's own metadata of instances."""
 MADE_OF: Final = {5: "ModifiedFrom", 6: "AnonymizedFrom"}
 """Orthanc's own metadata that say of what a resource was made."""
@@ -150,6 +150,14 @@ class OrthancIndex:
         """The page of the resources of a level after a row: row and public id."""
         return self._rows(queries.RESOURCES_AFTER, LEVELS.index(level) + 1, after, PAGE)
 
+    def above(self, row: int) -> list[str]:
+        """The public ids of the series, study and patient of an instance."""
+        found: list[str] = []
+        while len(found) < len(LEVELS) and (rows := self._rows(queries.ABOVE, row)):
+            row = rows[0][0]
+            found.append(str(rows[0][1]))
+        return found
+
     def annotated(self, after: int) -> list[Annotated]:
         """The page after a row of what has metadata, labels or protection."""
         return [
@@ -207,7 +215,7 @@ def _origin(came: Mapping[int, str]) -> Origin:
     return Origin(
         came.get(_REMOTE_AET, "")[:64],
         came.get(_CALLED_AET, "")[:64],
-        (came.get(_REMOTE_IP) or came.get(_HTTP_HOST) or "")[:255],
+        came.get(_REMOTE_IP, "")[:255],
         when,
         _VIA.get(came.get(_ORIGIN, ""), "import"),
     )

@@ -59,9 +59,8 @@ async def copy_postgres(section: Mapping[str, Any], target: Path) -> None:
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, sqlite3.Error) as error:
-        raise SourceError(
-            f"the index of Orthanc in PostgreSQL cannot be read: {error or type(error).__name__}"
-        ) from None
+        reason = str(error) or type(error).__name__
+        raise SourceError(f"the index of Orthanc in PostgreSQL cannot be read: {reason}") from None
 
 
 class _Copy:

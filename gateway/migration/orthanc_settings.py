@@ -5,11 +5,13 @@ Pure, except for hashing passwords, which blocks for tens of milliseconds for ea
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -19,8 +21,9 @@ from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
 from gateway.migration.no_counterpart import NO_COUNTERPART
+from gateway.remote.http_fields import Section as HttpSection
 from gateway.remote.http_fields import read_http, section_of
-from gateway.remote.modality_fields import modality_of, read_modality
+from gateway.remote.modality_fields import Fields, modality_of, read_modality
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SYNTAX_FLAGS: Final = {
@@ -150,7 +153,7 @@ class _Translator:
         return value if isinstance(value, bool) else default
 
     def _path(self, text: str) -> str | None:
-        return os.path.normpath(os.path.join(self._base, text)) if text else None
+        return os.path.normpath(Path(self._base) / text) if text else None
 
     def _dicom(self) -> None:
         """The listener. Orthanc's listens on all addresses, ours only where it is said."""
@@ -310,13 +313,13 @@ class _Translator:
         self._made.took(setting, f"modalities.{name}{other if special else ''}")
 
     def _peer(self, name: str, body: Any, setting: str) -> None:
-        self._system(name, body, setting, PeerDestination, "peer")
+        self._system(name, body, setting, functools.partial(section_of, PeerDestination), "peer")
 
     def _server(self, name: str, body: Any, setting: str) -> None:
-        self._system(name, body, setting, DicomwebDestination, "dicomweb")
+        self._system(name, body, setting, functools.partial(section_of, DicomwebDestination), "dicomweb")
 
     def _system(
-        self, name: str, body: Any, setting: str, kind: type[PeerDestination] | type[DicomwebDestination], tag: str
+        self, name: str, body: Any, setting: str, section_of_fields: Callable[[Fields], HttpSection], tag: str
     ) -> None:
         """A destination over HTTP, with the certificates that only a configuration may name."""
         files: dict[str, str | None] = {}
@@ -330,7 +333,7 @@ class _Translator:
             files["ca"] = self._path(authorities)
         timeout = self._orthanc.get("HttpTimeout")
         fields = read_http(body)
-        section = section_of(kind, fields)
+        section = section_of_fields(fields)
         place = f"destinations.{name}"
         if name in self._made.tree.get("destinations", {}):
             place = f"destinations.{name}-{tag}"

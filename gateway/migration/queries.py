@@ -43,9 +43,13 @@ def instances_after(custom_data: bool) -> str:
 
 
 METADATA_BETWEEN: Final = (
-    "SELECT m.id, m.type, m.value FROM Metadata m WHERE m.id BETWEEN ?1 AND ?2 AND m.type IN (2, 3, 8, 11, 12, 14)"
+    "SELECT m.id, m.type, m.value FROM Metadata m WHERE m.id BETWEEN ?1 AND ?2 AND m.type IN (2, 3, 8, 11, 12)"
 )
 """What says how instances came, of all resources between two."""
+ABOVE: Final = (
+    "SELECT p.internalId, p.publicId FROM Resources r JOIN Resources p ON p.internalId = r.parentId "
+    "WHERE r.internalId = ?1"
+)
 RESOURCES_AFTER: Final = (
     "SELECT internalId, publicId FROM Resources WHERE resourceType = ?1 AND internalId > ?2 "
     "ORDER BY internalId LIMIT ?3"
@@ -155,7 +159,10 @@ LIST_FAILED: Final = "SELECT id, reason FROM failed WHERE id > ?1 ORDER BY id LI
 FORGET_LIST: Final = ("DELETE FROM listed", "DELETE FROM studies", "DELETE FROM failed")
 
 # PostgreSQL.
-POSTGRES_COLUMNS: Final = "SELECT column_name FROM information_schema.columns WHERE table_name = $1 AND table_schema = ANY (current_schemas(false))"
+POSTGRES_COLUMNS: Final = (
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_name = $1 AND table_schema = ANY (current_schemas(false))"
+)
 SERVER_PROPERTIES: Final = "SELECT property, value FROM serverproperties WHERE property IN (20, 21)"
 
 

@@ -44,6 +44,10 @@ ONE_METADATA = Query(
     "one_metadata: of a resource, by its name",
     "SELECT value, revision FROM resource_metadata WHERE level = $1 AND public_id = $2 AND name = $3",
 )
+ADDED_METADATA = Query(
+    "added_metadata: of a resource",
+    "SELECT name, value, revision FROM resource_metadata WHERE level = $1 AND public_id = $2 ORDER BY name",
+)
 SET_METADATA = Query(
     "set_metadata: of a resource",
     """

@@ -1,0 +1,271 @@
+"""`dicom-gateway migrate`: brings everything from another archive, and proves that it is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gateway.cli.common import (
+    ConfigOption,
+    CreateOption,
+    DataOption,
+    JsonOption,
+    complain,
+    count,
+    load_settings,
+    need_archive,
+    print_json,
+    print_line,
+    progress_bar,
+    size,
+)
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.migration.orthanc_index import Contents
+    from gateway.migration.orthanc_migration import MigrationReport, OrthancSource
+    from gateway.migration.orthanc_settings import Translation
+
+_FIRST_OF_USERS: Final = 1024
+"""Numbers of attachments from here on are the user's; those below are Orthanc's own, made of the files."""
+app = typer.Typer(no_args_is_help=True, help="Bring everything from another archive, and prove that it is here.")
+RateOption = Annotated[
+    int, typer.Option("--rate", min=0, metavar="N", help="Instances a second, at most; 0: no limit.")
+]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be brought, and bring nothing.")]
+
+
+@app.command("orthanc")
+def orthanc(
+    configuration: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Orthanc's configuration: a file, or the folder of several.")
+    ],
+    toml: Annotated[
+        Path | None, typer.Option("--toml", metavar="FILE", help="Write its settings, translated, to this new file.")
+    ] = None,
+    settings_only: Annotated[bool, typer.Option("--settings-only", help="Translate the settings only.")] = False,
+    storage: Annotated[
+        Path | None,
+        typer.Option("--storage", metavar="DIR", help="Its storage area, where it is not what CONFIG says."),
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", metavar="DIR", help="The folder of its index, where that is elsewhere.")
+    ] = None,
+    rate: RateOption = 0,
+    dry_run: DryOption = False,
+    config_file: ConfigOption = None,
+    data: DataOption = None,
+    create: CreateOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring an Orthanc: settings, instances, metadata, labels, protection. It may run meanwhile.
+
+    What was broken off goes on when it is started again; nothing is brought twice. In the end everything is compared,
+    every object by the MD5 that Orthanc recorded. Exit code 1 if anything is missing or differs.
+    """
+    from gateway.migration.orthanc_json import read_configuration
+    from gateway.migration.orthanc_settings import translate
+
+    if not configuration.exists():
+        complain(f"there is no {configuration}")
+        raise typer.Exit(2)
+    if toml is not None and toml.exists():
+        raise ConfigurationError(f"{toml}: it exists, and is not overwritten")
+    read = read_configuration(configuration, os.environ)
+    base = (configuration if configuration.is_dir() else configuration.parent).absolute()
+    translation = translate(read, str(base))
+    source = None if settings_only else _source(read, translation, base, storage, index)
+    if source is not None and (read.get("DicomModalitiesInDatabase") or read.get("OrthancPeersInDatabase")):
+        translation = translate({**read, **_systems(source)}, str(base))
+    result: dict[str, Any] = {"settings": write_translation(translation, toml, quiet=as_json)}
+    clean = True
+    if source is not None and dry_run:
+        result["contents"] = show_contents(source, quiet=as_json)
+    elif source is not None:
+        report = _migrated(source, load_settings(config_file, data), rate, create=create, quiet=as_json)
+        result["report"] = show_report(report, quiet=as_json)
+        clean = report.proof is not None and report.proof.is_clean
+    if as_json:
+        print_json(result)
+    if not clean:
+        raise typer.Exit(1)
+
+
+def _migrated(source: OrthancSource, settings: Settings, rate: int, *, create: bool, quiet: bool) -> MigrationReport:
+    import uvloop
+
+    from gateway.migration.orthanc_migration import migrate_orthanc
+
+    need_archive(settings.storage, create)
+    with phases(quiet=quiet) as show:
+        return uvloop.run(migrate_orthanc(settings.storage, source, rate=rate, show=show))
+
+
+@contextmanager
+def phases(*, quiet: bool) -> Iterator[Any]:
+    """Show one progress bar after another, one for each thing that is done."""
+    bar: Any = None
+    current = ""
+    with_bar: Any = None
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal bar, current, with_bar
+        if what != current:
+            if with_bar is not None:
+                with_bar.__exit__(None, None, None)
+            with_bar, current = progress_bar(what, quiet=quiet), what
+            bar = with_bar.__enter__()
+        bar(done, total or None)
+
+    try:
+        yield show
+    finally:
+        if with_bar is not None:
+            with_bar.__exit__(None, None, None)
+
+
+def _source(
+    read: dict[str, Any], translation: Translation, base: Path, storage: Path | None, index: Path | None
+) -> OrthancSource:
+    """Where Orthanc has index and files. Raises ConfigurationError where these cannot be read."""
+    from gateway.migration.orthanc_migration import OrthancSource
+    from gateway.migration.storage_area import StorageArea
+
+    folder = storage or base / str(read.get("StorageDirectory", "OrthancStorage"))
+    postgres = read.get("PostgreSQL")
+    if not isinstance(postgres, dict) or index is not None:
+        postgres = {}
+    if postgres.get("EnableStorage") is True:
+        raise ConfigurationError(
+            "PostgreSQL.EnableStorage: Orthanc's files are in the database; bring them from the running Orthanc by "
+            "`migrate dicomweb`"
+        )
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: there is no storage area here; name it with --storage")
+    at = index or (base / str(read["IndexDirectory"]) if "IndexDirectory" in read and storage is None else folder)
+    return OrthancSource(
+        StorageArea(folder.absolute()),
+        at.absolute() / "index",
+        postgres if postgres.get("EnableIndex") is True else None,
+        translation.metadata_names,
+    )
+
+
+def _systems(source: OrthancSource) -> dict[str, Any]:
+    """Modalities and peers that were added over REST, from the index."""
+    with _copied(source) as index:
+        found: dict[str, Any] = index.systems()
+    return found
+
+
+@contextmanager
+def _copied(source: OrthancSource) -> Iterator[Any]:
+    """A copy of the index for a moment, outside of the data folder."""
+    import asyncio
+    import tempfile
+    from contextlib import closing
+
+    from gateway.migration.orthanc_index import OrthancIndex
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "index"
+        asyncio.run(source.copy(copy))
+        with closing(OrthancIndex(copy)) as index:
+            yield index
+
+
+def write_translation(translation: Translation, file: Path | None, *, quiet: bool) -> list[dict[str, Any]]:
+    """Write the translated settings to a file, and print what became of each of Orthanc's; the same as JSON."""
+    from gateway import config
+    from gateway.config.toml import toml_lines
+
+    if not quiet:
+        for each in translation.fates:
+            print_line(f"{each.setting}: {'' if each.taken else 'not taken: '}{each.text}")
+    if file is not None:
+        text = "\n".join(["# Translated from an Orthanc's settings.", *toml_lines(translation.tree)]) + "\n"
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(text)
+        for problem in config.read(file, {}).problems:
+            complain(str(problem))
+    return [{"setting": each.setting, "taken": each.taken, "text": each.text} for each in translation.fates]
+
+
+def show_contents(source: OrthancSource, *, quiet: bool) -> dict[str, Any]:
+    """Print what would be brought, and how many files are missing; the same as JSON."""
+    with _copied(source) as index:
+        contents: Contents = index.contents()
+        annotated, missing, after = 0, 0, 0
+        while page := index.annotated(after):
+            annotated, after = annotated + len(page), page[-1].row
+        after = 0
+        while instances := index.instances(after):
+            after = instances[-1].row
+            missing += sum(each.file is None or not source.storage.path(each.file).is_file() for each in instances)
+    if not quiet:
+        levels = ", ".join(f"{level}: {number:,}" for level, number in contents.levels.items())
+        print_line(f"{levels}; {size(contents.size)}, {size(contents.stored_size)} of them in the storage area")
+        print_line(f"{count(annotated, 'resource')} with metadata, labels or protection")
+        print_line(f"{count(missing, 'file')} missing in the storage area")
+        _show_others(contents)
+    return {
+        "levels": dict(contents.levels),
+        "bytes": contents.size,
+        "annotated": annotated,
+        "missing_files": missing,
+        "other_attachments": {str(kind): number for kind, (number, _size) in contents.others.items()},
+    }
+
+
+def _show_others(contents: Contents) -> None:
+    for kind, (number, total) in sorted(contents.others.items()):
+        if kind >= _FIRST_OF_USERS:
+            print_line(f"not brought: {count(number, 'attachment')} of the user's type {kind}, {size(total)}")
+
+
+def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
+    """Print what was brought, and the proof; the same as JSON."""
+    proof, contents = report.proof, report.contents
+    assert proof is not None
+    assert contents is not None
+    if not quiet:
+        for problem in proof.problems:
+            complain(problem)
+        if proof.problem_count > len(proof.problems):
+            complain(f"{proof.problem_count - len(proof.problems):,} further problems")
+        for name in report.refused_metadata:
+            complain(f"{name}: the metadata has no room here")
+        _show_others(contents)
+        ways = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(report.outcomes.items()))
+        print_line(
+            f"brought in this run: {count(report.outcomes.total(), 'instance')}{f' ({ways})' if ways else ''}, "
+            f"metadata of {count(report.annotated, 'resource')}; {report.failed:,} failed"
+        )
+        for level, there in proof.there.items():
+            print_line(f"{level}: {there:,} there, {proof.here[level]:,} here")
+        print_line(
+            f"{'proved' if proof.is_clean else 'NOT proved'}: {count(proof.proved, 'instance')} by the MD5 of Orthanc, "
+            f"metadata of {count(proof.annotated, 'resource')}, {count(proof.problem_count, 'problem')}"
+            f"{f', {proof.renamed:,} under another identifier' if proof.renamed else ''}"
+        )
+    return {
+        "outcomes": dict(report.outcomes),
+        "failed": report.failed,
+        "annotated": report.annotated,
+        "refused_metadata": report.refused_metadata,
+        "passes": report.passes,
+        "there": proof.there,
+        "here": proof.here,
+        "proved": proof.proved,
+        "proved_annotations": proof.annotated,
+        "renamed": proof.renamed,
+        "problems": proof.problems,
+        "problem_count": proof.problem_count,
+        "clean": proof.is_clean,
+    }
