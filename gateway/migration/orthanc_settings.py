@@ -293,6 +293,8 @@ class _Translator:
         if self._has(setting):
             if isinstance(table, dict):
                 self._each(table, setting, one)
+                if not table:
+                    self._made.took(setting, "there are none")
             else:
                 self._made.left(setting, "it is no object of systems by names")
 
@@ -365,8 +367,8 @@ class _Translator:
         section = self._orthanc.get("DicomWeb")
         if not self._has("DicomWeb"):
             return
-        if not isinstance(section, dict):
-            self._made.left("DicomWeb", "it is no object")
+        if not isinstance(section, dict) or not section:
+            self._made.left("DicomWeb", "it has no settings")
             return
         for name, value in section.items():
             if name == "Servers" and isinstance(value, dict):
