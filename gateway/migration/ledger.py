@@ -6,6 +6,7 @@ Losing its last entries does no harm: an instance that is brought again is recog
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import sqlite3
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from gateway.errors import DatabaseError
+from gateway.errors import ConfigurationError, DatabaseError
 from gateway.migration import queries
 
 _COMMIT_AFTER: Final = 64
@@ -25,15 +26,24 @@ class Ledger:
     """An open ledger. Every method blocks for a moment only, and may be called in any thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it. Raises: DatabaseError."""
+        """Open or create it. Raises: DatabaseError; ConfigurationError while another process has it."""
         self._lock = threading.Lock()
         self._pending = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ConfigurationError(f"{path}: this migration runs already; wait for its end, or end it") from None
+        except OSError as error:
+            raise DatabaseError(f"{path}: {error.strerror}") from None
+        try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             for statement in queries.LEDGER:
                 self._connection.execute(statement)
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
+            self._file.close()
             raise DatabaseError(f"{path}: {error}") from None
         self.path = path
 
@@ -71,6 +81,7 @@ class Ledger:
         with self._lock:
             self._commit()
             self._connection.close()
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

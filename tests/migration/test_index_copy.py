@@ -1,0 +1,178 @@
+"""Copies of an index that another process holds as Orthanc does: exclusively, writing, in whatever journal mode."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SourceError
+from gateway.migration.index_copy import copy_index, index_state
+
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for pragma in ("locking_mode = EXCLUSIVE", "wal_autocheckpoint = 40", "synchronous = OFF"):
+    connection.execute("PRAGMA " + pragma)
+connection.execute("PRAGMA journal_mode = " + sys.argv[2])
+connection.execute("CREATE TABLE IF NOT EXISTS pairs (id INTEGER PRIMARY KEY, a BLOB, b BLOB)")
+number = 0
+print("ready", flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        number += 1
+        connection.execute("BEGIN")
+        # Rows far apart that say the same: a copy of half a transaction shows.
+        for row in (number % 50, number % 50 + 1000):
+            connection.execute("INSERT OR REPLACE INTO pairs VALUES (?, ?, zeroblob(3000))", (row, str(number)))
+        connection.execute("COMMIT")
+    print(number, flush=True)
+"""
+
+
+class Writer:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def write(self, transactions: int) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{transactions}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline().strip().isdigit()
+
+
+@contextmanager
+def writing(index: Path, mode: str) -> Iterator[Writer]:
+    command = [sys.executable, "-c", WRITER, str(index), mode]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield Writer(process)
+        finally:
+            process.kill()
+
+
+def pairs(copy: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(copy)) as connection:
+        sql = "SELECT x.a, y.a FROM pairs x JOIN pairs y ON y.id = x.id + 1000 ORDER BY x.id"
+        return connection.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_copies_are_consistent_while_it_is_written(tmp_path: Path, mode: str) -> None:
+    index, copy = tmp_path / "index", tmp_path / "copy"
+    with writing(index, mode) as writer:
+        writer.write(60)
+        with (
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+            closing(sqlite3.connect(index, timeout=0)) as other,
+        ):
+            other.execute("SELECT COUNT(*) FROM pairs")
+        over = threading.Event()
+
+        def write() -> None:
+            while not over.wait(0.002):
+                writer.write(1)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for _ in range(15):
+                copy_index(index, copy)
+                found = pairs(copy)
+                assert len(found) == 50
+                assert [each for each in found if each[0] != each[1]] == []
+        finally:
+            over.set()
+            thread.join()
+        newest = max(int(a) for a, _ in pairs(copy))
+        writer.write(3)
+        copy_index(index, copy)
+        assert max(int(a) for a, _ in pairs(copy)) >= newest + 3
+
+
+def test_its_state_says_whether_it_was_written(tmp_path: Path) -> None:
+    with writing(tmp_path / "index", "WAL") as writer:
+        writer.write(1)
+        state = copy_index(tmp_path / "index", tmp_path / "copy")
+        assert index_state(tmp_path / "index") == state
+        writer.write(1)
+        assert index_state(tmp_path / "index") != state
+
+
+def test_nothing_beside_the_index_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "orthanc").mkdir()
+    index = tmp_path / "orthanc" / "index"
+    with writing(index, "WAL") as writer:
+        writer.write(5)
+        before = {path.name: path.read_bytes() for path in index.parent.iterdir()}
+        copy_index(index, tmp_path / "below" / "copy")
+        assert {path.name: path.read_bytes() for path in index.parent.iterdir()} == before
+
+
+def test_a_transaction_that_was_broken_off_is_taken_back(tmp_path: Path) -> None:
+    """An Orthanc was killed in the midst of one: its journal is there, and nobody has used it."""
+    with writing(tmp_path / "index", "DELETE") as writer:
+        writer.write(60)
+        good = (tmp_path / "index").read_bytes()
+    connection = sqlite3.connect(tmp_path / "index", isolation_level=None)
+    with closing(connection):
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE pairs SET a = 'half' WHERE id < 500")
+        journal = (tmp_path / "index-journal").read_bytes()
+        half = (tmp_path / "index").read_bytes()
+        connection.execute("ROLLBACK")
+    assert half != good
+    (tmp_path / "index").write_bytes(half)
+    (tmp_path / "index-journal").write_bytes(journal)
+    copy_index(tmp_path / "index", tmp_path / "copy")
+    assert not any("half" in pair for pair in pairs(tmp_path / "copy"))
+
+
+def test_one_that_is_always_written_is_given_up(tmp_path: Path) -> None:
+    with writing(tmp_path / "index", "WAL") as writer:
+        writer.write(1)
+        log = tmp_path / "index-wal"
+        pauses: list[float] = []
+        real = Path.open
+
+        def open_after_writing(path: Path, *arguments: object) -> object:
+            if path == log:
+                writer.write(200)  # The log is begun anew between any two looks at it.
+            return real(path, *arguments)  # type: ignore[call-overload]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "open", open_after_writing)
+            with pytest.raises(SourceError, match="faster than it can be copied"):
+                copy_index(tmp_path / "index", tmp_path / "copy", pause=pauses.append)
+        assert len(pauses) > 10
+
+
+@pytest.mark.parametrize("content", [b"", b"no database, but some text of more than a hundred bytes" * 4])
+def test_what_is_no_index(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(SourceError, match="there is no index"):
+        copy_index(tmp_path / "index", tmp_path / "copy")
+    (tmp_path / "index").write_bytes(content)
+    if content:
+        with pytest.raises(SourceError, match="cannot be read"):
+            copy_index(tmp_path / "index", tmp_path / "copy")
+
+
+def test_damage_is_seen(tmp_path: Path) -> None:
+    with writing(tmp_path / "index", "DELETE") as writer:
+        writer.write(60)
+    data = bytearray((tmp_path / "index").read_bytes())
+    data[4096 * 3 : 4096 * 4] = bytes(4096)
+    (tmp_path / "index").write_bytes(data)
+    with pytest.raises(SourceError, match=r"damaged|cannot be read"):
+        copy_index(tmp_path / "index", tmp_path / "copy")

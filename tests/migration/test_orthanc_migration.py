@@ -1,0 +1,271 @@
+"""An Orthanc made by hand, with what later versions have, brought into a data folder: all of it, once, and proved."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from gateway.config import Storage
+from gateway.errors import ConfigurationError, SourceError
+from gateway.index import annotations
+from gateway.ingest.data_folder import open_folder
+from gateway.ingest.file_import import import_paths
+from gateway.migration import orthanc_migration
+from gateway.migration.ledger import Ledger
+from gateway.migration.orthanc_index import OrthancIndex
+from gateway.migration.orthanc_migration import MigrationReport, OrthancSource, migrate_orthanc
+from gateway.migration.storage_area import StorageArea
+from tests.support.datasets import instance
+from tests.support.orthanc_folder import OrthancFolder, file_of
+
+
+def ct(number: int, **values: object) -> Dataset:
+    """One of four instances of a series, two series of a study, two studies of a patient."""
+    uids = {
+        "PatientID": f"P{number // 16}",
+        "StudyInstanceUID": f"1.2.{number // 8}",
+        "SeriesInstanceUID": f"1.2.{number // 8}.{number // 4}",
+        "SOPInstanceUID": f"1.2.{number // 8}.{number // 4}.{number}",
+    }
+    return instance(**{**uids, "InstanceNumber": number, **values})
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[OrthancFolder]:
+    folder = OrthancFolder(tmp_path / "orthanc")
+    yield folder
+    folder.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Storage:
+    return Storage(path=str(tmp_path / "data"), min_free=0)
+
+
+def source_of(orthanc: OrthancFolder) -> OrthancSource:
+    return OrthancSource(StorageArea(orthanc.folder), orthanc.folder / "index", None, {1024: "triage", 1025: "no name"})
+
+
+async def migrate(settings: Storage, orthanc: OrthancFolder) -> MigrationReport:
+    async with asyncio.timeout(40):
+        return await migrate_orthanc(settings, source_of(orthanc))
+
+
+def clean(report: MigrationReport) -> bool:
+    assert report.proof is not None
+    return report.proof.is_clean and report.failed == 0
+
+
+def problems(report: MigrationReport) -> list[str]:
+    assert report.proof is not None
+    return report.proof.problems
+
+
+@pytest.mark.parametrize("newer", [True, False])
+async def test_everything_comes(tmp_path: Path, settings: Storage, newer: bool) -> None:
+    orthanc = OrthancFolder(tmp_path / "one", newer=newer)
+    rows = [orthanc.add(ct(number), compressed=number % 2 == 0, md5=number % 3 > 0) for number in range(20)]
+    orthanc.metadata(rows[0].study, 1024, "urgent", 7)
+    orthanc.metadata(rows[0].series, 1025, "by its number")
+    orthanc.metadata(rows[5].study, 5, "what it was made of")
+    orthanc.protect(rows[0].patient)
+    if newer:
+        orthanc.label(rows[0].study, "seen")
+        orthanc.label(rows[19].instance, "teaching")
+    report = await migrate(settings, orthanc)
+    assert clean(report), problems(report)
+    assert report.proof is not None
+    assert report.proof.here == {"patient": 2, "study": 3, "series": 5, "instance": 20}
+    assert (report.outcomes, report.proof.proved) == ({"stored": 20}, 20)
+    async with open_folder(settings) as folder:
+        database, study = folder.database, public_id_of(orthanc, rows[0].study)
+        added = await annotations.added_metadata(database, "study", study)
+        revision = 7 if newer else 0
+        assert added["triage"] == annotations.Metadata("urgent", revision)
+        assert added["ModifiedFrom"].value == "what it was made of"  # The fifth is of the same study.
+        series = await annotations.added_metadata(database, "series", public_id_of(orthanc, rows[0].series))
+        assert series == {"1025": annotations.Metadata("by its number", 0)}
+        assert await annotations.labels(database, "study", study) == (["seen"] if newer else [])
+        assert await annotations.is_protected(database, public_id_of(orthanc, rows[0].patient))
+        assert not await annotations.is_protected(database, public_id_of(orthanc, rows[19].patient))
+    sql = "SELECT peer, calling_aet, called_aet, via, received_at FROM instances WHERE public_id = ?"
+    assert rows_of(settings, sql, rows[3].public_id) == [("10.0.0.9", "CT1", "OLD", "dimse", 1577934245.0)]
+    orthanc.close()
+
+
+def rows_of(settings: Storage, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(Path(settings.path) / "database.sqlite")) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+def public_id_of(orthanc: OrthancFolder, row: int) -> str:
+    return str(orthanc.database.execute("SELECT publicId FROM Resources WHERE internalId = ?", (row,)).fetchone()[0])
+
+
+async def test_again_brings_nothing_and_proves_all(settings: Storage, orthanc: OrthancFolder) -> None:
+    for number in range(6):
+        orthanc.add(ct(number))
+    assert clean(await migrate(settings, orthanc))
+    changes = rows_of(settings, "SELECT COUNT(*) FROM changes")
+    again = await migrate(settings, orthanc)
+    assert clean(again)
+    assert again.outcomes.total() == 0
+    assert again.proof is not None
+    assert again.proof.proved == 6
+    assert rows_of(settings, "SELECT COUNT(*) FROM changes") == changes
+
+
+async def test_what_has_changed_since(settings: Storage, orthanc: OrthancFolder) -> None:
+    rows = [orthanc.add(ct(number)) for number in range(6)]
+    orthanc.metadata(rows[0].study, 1024, "a")
+    assert clean(await migrate(settings, orthanc))
+    orthanc.add(ct(6))
+    orthanc.attach(rows[1].instance, file_of(ct(1, PatientName="Changed^Name")))
+    orthanc.remove(rows[2])
+    orthanc.metadata(rows[0].study, 1024, "b", 1)
+    orthanc.label(rows[0].study, "new")
+    report = await migrate(settings, orthanc)
+    assert clean(report), problems(report)
+    assert report.outcomes == {"stored": 1, "replaced": 1}
+    assert report.proof is not None
+    assert report.proof.here["instance"] == 6
+    assert rows_of(settings, "SELECT COUNT(*) FROM instances") == [(7,)]  # What Orthanc has deleted stays here.
+    assert rows_of(settings, "SELECT value, revision FROM resource_metadata") == [("b", 1)]
+
+
+async def test_what_came_here_otherwise_is_not_brought_twice(
+    tmp_path: Path, settings: Storage, orthanc: OrthancFolder
+) -> None:
+    for number in range(3):
+        orthanc.add(ct(number))
+    (tmp_path / "same.dcm").write_bytes(file_of(ct(0)))
+    (tmp_path / "other.dcm").write_bytes(file_of(ct(1, PatientName="Other^Name")))
+    async with asyncio.timeout(20):
+        await import_paths(settings, [tmp_path / "same.dcm", tmp_path / "other.dcm"])
+    report = await migrate(settings, orthanc)
+    assert report.outcomes == {"same": 1, "kept": 1, "stored": 1}
+    assert not clean(report)
+    (problem,) = problems(report)
+    assert problem.endswith("it is here with other bytes")
+
+
+async def test_what_cannot_be_brought_is_listed(settings: Storage, orthanc: OrthancFolder) -> None:
+    rows = [orthanc.add(ct(number), compressed=True) for number in range(7)]
+    rows[0].path.unlink()
+    rows[1].path.write_bytes(rows[1].path.read_bytes()[:-7])
+    orthanc.attach(rows[2].instance, b"no DICOM at all")
+    orthanc.database.execute("DELETE FROM AttachedFiles WHERE id = ?", (rows[3].instance,))
+    orthanc.attach(rows[4].instance, file_of(ct(4)), custom=b"/somewhere/else")
+    orthanc.database.execute("UPDATE AttachedFiles SET uuid = '../../secret' WHERE id = ?", (rows[5].instance,))
+    report = await migrate(settings, orthanc)
+    assert not clean(report)
+    assert report.failed == 6
+    assert report.proof is not None
+    assert (report.proof.here["instance"], report.proof.proved) == (1, 1)
+    said = {each.split(": ", 2)[0].split()[1]: each for each in problems(report)}
+    for row, words in (
+        (0, "cannot be opened"),
+        (1, "is damaged"),
+        (2, "not a DICOM file"),
+        (3, "has no file of it"),
+        (4, "where a plugin has put it"),
+        (5, "in no known way"),
+    ):
+        assert words in said[rows[row].public_id]
+    orthanc.attach(rows[0].instance, file_of(ct(0)))  # Somebody has repaired it.
+    assert (await migrate(settings, orthanc)).outcomes == {"stored": 1}
+
+
+async def test_what_is_damaged_here_is_seen(settings: Storage, orthanc: OrthancFolder) -> None:
+    """The proof reads the bytes that are here, and does not believe what is noted of them."""
+    rows = [orthanc.add(ct(number), md5=number > 0) for number in range(3)]
+    orthanc.metadata(rows[2].study, 1024, "a")
+    assert clean(await migrate(settings, orthanc))
+    for path in (Path(settings.path) / "store").rglob("*"):
+        if path.is_file():
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.chmod(0o600)
+            path.write_bytes(data)
+    with closing(sqlite3.connect(Path(settings.path) / "database.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM resource_metadata")
+    report = await migrate(settings, orthanc)
+    assert report.proof is not None
+    assert report.proof.proved == 0
+    assert [each.rpartition(": ")[2] for each in problems(report)] == [
+        *["it is here with other bytes"] * 3,
+        "metadata triage",
+    ]
+
+
+async def test_it_receives_meanwhile(settings: Storage, orthanc: OrthancFolder) -> None:
+    """What comes while files are brought is found by the next copy of the index."""
+    for number in range(4):
+        orthanc.add(ct(number))
+    more = iter(range(4, 8))
+
+    def show(what: str, done: int, total: int) -> None:
+        if what == "bringing metadata" and (number := next(more, None)) is not None:
+            orthanc.add(ct(number))
+
+    async with asyncio.timeout(40):
+        report = await migrate_orthanc(settings, source_of(orthanc), show=show)
+    assert report.proof is not None
+    assert report.proof.is_clean
+
+
+async def test_a_proof_that_was_broken_off_goes_on(settings: Storage, orthanc: OrthancFolder) -> None:
+    for number in range(6):
+        orthanc.add(ct(number))
+    assert clean(await migrate(settings, orthanc))
+    opened: list[str] = []
+
+    class Counting(StorageArea):
+        def open(self, attachment: orthanc_migration.Any) -> orthanc_migration.Any:
+            opened.append(attachment.uuid)
+            return super().open(attachment)
+
+    source = OrthancSource(Counting(orthanc.folder), orthanc.folder / "index")
+    stop = RuntimeError("killed")
+
+    def show(what: str, done: int, total: int) -> None:
+        if what == "proving":
+            raise stop
+
+    with pytest.raises(RuntimeError, match="killed"):
+        await migrate_orthanc(settings, source, show=show)
+    assert len(opened) == 6
+    report = await migrate_orthanc(settings, source)
+    assert len(opened) == 6
+    assert report.proof is not None
+    assert report.proof.proved == 6
+
+
+async def test_another_version_of_the_database(tmp_path: Path, settings: Storage) -> None:
+    orthanc = OrthancFolder(tmp_path / "old", version="5")
+    with pytest.raises(SourceError, match="database version 5; 6 can be read"):
+        await migrate(settings, orthanc)
+    orthanc.close()
+
+
+async def test_one_at_a_time(settings: Storage, orthanc: OrthancFolder) -> None:
+    orthanc.add(ct(0))
+    assert clean(await migrate(settings, orthanc))
+    (path,) = (Path(settings.path) / "migrations").glob("*.ledger")
+    with Ledger(path), pytest.raises(ConfigurationError, match="runs already"):
+        await migrate(settings, orthanc)
+
+
+async def test_systems_of_the_index(tmp_path: Path, orthanc: OrthancFolder) -> None:
+    orthanc.database.execute(
+        """INSERT INTO GlobalProperties VALUES (20, '{"ct": ["CT1", "10.0.0.1", 104]}'), (21, '{')"""
+    )
+    index = OrthancIndex(orthanc.folder / "index")
+    assert index.systems() == {"DicomModalities": {"ct": ["CT1", "10.0.0.1", 104]}}
+    index.close()
