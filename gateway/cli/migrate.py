@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.cli import crawls
 from gateway.cli.common import (
     ConfigOption,
     CreateOption,
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 _FIRST_OF_USERS: Final = 1024
 """Numbers of attachments from here on are the user's; those below are Orthanc's own, made of the files."""
 app = typer.Typer(no_args_is_help=True, help="Bring everything from another archive, and prove that it is here.")
-RateOption = Annotated[
-    int, typer.Option("--rate", min=0, metavar="N", help="Instances a second, at most; 0: no limit.")
-]
-DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be brought, and bring nothing.")]
 
 
 @app.command("orthanc")
@@ -57,8 +54,8 @@ def orthanc(
     index: Annotated[
         Path | None, typer.Option("--index", metavar="DIR", help="The folder of its index, where that is elsewhere.")
     ] = None,
-    rate: RateOption = 0,
-    dry_run: DryOption = False,
+    rate: crawls.RateOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be brought, and bring nothing.")] = False,
     config_file: ConfigOption = None,
     data: DataOption = None,
     create: CreateOption = False,
@@ -128,6 +125,11 @@ def phases(*, quiet: bool) -> Iterator[Any]:
     finally:
         if with_bar is not None:
             with_bar.__exit__(None, None, None)
+
+
+_dicom, _dicomweb = crawls.commands(phases)
+app.command("dicom")(_dicom)
+app.command("dicomweb")(_dicomweb)
 
 
 def _source(

@@ -60,7 +60,7 @@ class Ledger:
     def write(self, *statements: tuple[Any, ...]) -> None:
         """Note something: each statement with its parameters. Raises: DatabaseError."""
         with self._lock:
-            if not self._pending:
+            if statements and not self._pending:
                 self._execute("BEGIN", ())
             for query, *parameters in statements:
                 self._execute(query, parameters)

@@ -1,0 +1,207 @@
+"""`dicom-gateway migrate dicom` and `migrate dicomweb`: all studies of an archive, by queries and retrievals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.common import (
+    ConfigOption,
+    CreateOption,
+    DataOption,
+    JsonOption,
+    complain,
+    count,
+    load_settings,
+    need_archive,
+    print_json,
+    print_line,
+)
+from gateway.cli.nodes import Calling, NodeArgument, calls_a_node, node_of
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.config.destinations import DicomwebDestination
+    from gateway.migration.crawl import CrawlReport, Source
+
+Phases = Callable[..., AbstractContextManager[Any]]
+RateOption = Annotated[
+    int, typer.Option("--rate", min=0, metavar="N", help="Instances a second, at most; 0: no limit.")
+]
+ParallelOption = Annotated[int, typer.Option("--parallel", min=1, max=16, help="Studies at once.")]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        formats=["%Y%m%d", "%Y-%m-%d"],
+        help="Only studies from this day on.  [default: all]",
+        show_default=False,
+    ),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--until", formats=["%Y%m%d", "%Y-%m-%d"], help="Only studies up to this day.", show_default=False),
+]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="List the studies, and bring nothing.")]
+
+
+def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The two commands; `phases` shows progress."""
+
+    @calls_a_node()
+    def dicom(
+        node: NodeArgument,
+        calling: Calling,
+        to: Annotated[
+            str,
+            typer.Option("--to", metavar="AET", help="Have it send by C-MOVE to this gateway, which runs; else C-GET."),
+        ] = "",
+        since: SinceOption = None,
+        until: UntilOption = None,
+        rate: RateOption = 0,
+        parallel: ParallelOption = 2,
+        dry_run: DryOption = False,
+        data: DataOption = None,
+        create: CreateOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Bring all studies of a DICOM node, found by C-FIND in windows of time that halve where it limits answers.
+
+        What was broken off goes on when it is started again. Exit code 1 if the node has what is not here in the end.
+        """
+        _, called = node_of(node, calling)
+        settings = load_settings(calling.config_file, data)
+
+        async def source() -> Source:
+            from gateway.migration.dicom_source import DicomSource
+
+            return DicomSource(called, to)
+
+        _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+
+    def dicomweb(
+        url: Annotated[
+            str,
+            typer.Argument(metavar="URL", help="The part before /studies, or the name of a configured destination."),
+        ],
+        user: Annotated[
+            str | None,
+            typer.Option(
+                metavar="NAME[:PASSWORD]", help="A user of the server. The password may be in SOURCE_PASSWORD."
+            ),
+        ] = None,
+        since: SinceOption = None,
+        until: UntilOption = None,
+        rate: RateOption = 0,
+        parallel: ParallelOption = 2,
+        dry_run: DryOption = False,
+        config_file: ConfigOption = None,
+        data: DataOption = None,
+        create: CreateOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Bring all studies of a DICOMweb server, by QIDO-RS and WADO-RS.
+
+        What was broken off goes on when it is started again. Exit code 1 if the server has what is not here in the end.
+        """
+        settings = load_settings(config_file, data)
+        section = _section(settings, url, user)
+
+        async def source() -> Source:
+            from gateway.migration.dicomweb_source import DicomwebSource
+
+            return DicomwebSource(url, section, settings.dicom.aet)
+
+        _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+
+    return dicom, dicomweb
+
+
+def _days(since: datetime | None, until: datetime | None) -> tuple[date, date]:
+    """The first and the last day; by default all that a study may have, a year to come among them."""
+    from gateway.migration.crawl import EVER
+
+    first = since.date() if since is not None else EVER
+    # The same for a whole year: windows of another day would be listed anew.
+    last = until.date() if until is not None else date(date.today().year + 1, 12, 31)
+    if last < first:
+        raise typer.BadParameter("--until is before --since")
+    return first, last
+
+
+def _section(settings: Settings, url: str, user: str | None) -> DicomwebDestination:
+    """The section of a server: a configured one, or one made of a URL. Raises ConfigurationError."""
+    from gateway.config.destinations import DicomwebDestination
+
+    known = settings.destinations.get(url)
+    if isinstance(known, DicomwebDestination):
+        return known
+    if known is not None or not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{url!r} is no URL, http:// or https://, and no destination of kind dicomweb")
+    if user is None:
+        return DicomwebDestination(url=url)
+    name, colon, password = user.partition(":")
+    return DicomwebDestination(
+        url=url, auth="basic", user=name, password=password if colon else os.environ.get("SOURCE_PASSWORD", "")
+    )
+
+
+def _crawl(
+    make: Callable[[], Awaitable[Source]],
+    settings: Settings,
+    phases: Phases,
+    since: datetime | None,
+    until: datetime | None,
+    rate: int,
+    parallel: int,
+    dry_run: bool,
+    create: bool,
+    as_json: bool,
+) -> None:
+    days = _days(since, until)
+    need_archive(settings.storage, create)
+
+    import uvloop
+
+    from gateway.migration.crawl import CrawlReport, open_crawl
+    from gateway.migration.windows import Window
+
+    async def run(show: Any) -> CrawlReport:
+        source = await make()
+        try:
+            async with open_crawl(settings.storage, source, days, show) as (crawl, ingest):
+                studies = await crawl.list_studies(Window(*days), undated=since is None and until is None)
+                return CrawlReport(studies=studies) if dry_run else await crawl.bring(ingest, rate, parallel)
+        finally:
+            await source.close()
+
+    with phases(quiet=as_json) as show:
+        report = uvloop.run(run(show))
+    show_report(report, dry_run=dry_run, as_json=as_json)
+    if report.lacking:
+        raise typer.Exit(1)
+
+
+def show_report(report: CrawlReport, *, dry_run: bool, as_json: bool) -> None:
+    """Print what an archive has, what came, and what is lacking."""
+    if as_json:
+        print_json(report)
+        return
+    for problem in report.problems:
+        complain(problem)
+    if report.lacking > len(report.problems):
+        complain(f"{report.lacking - len(report.problems):,} further problems")
+    if dry_run:
+        print_line(f"{count(report.studies, 'study', 'studies')} there")
+        return
+    print_line(
+        f"{count(report.studies, 'study', 'studies')} there, {count(report.instances, 'instance')} compared, "
+        f"{report.brought:,} brought in this run"
+    )
+    print_line(f"{report.lacking:,} not whole here" if report.lacking else "everything that is there is here")

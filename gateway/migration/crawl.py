@@ -1,0 +1,318 @@
+"""All studies of an archive that answers queries, listed, brought and compared: dcm4chee and others.
+
+A study is brought when the index here lacks an instance that the archive names; so a crawl that was broken off goes on
+where it was, and what is here already costs a query. `dicom_source.py` and `dicomweb_source.py` speak to the archive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final, NamedTuple, Protocol
+
+from gateway import config
+from gateway.database.database import Database
+from gateway.errors import GatewayError, RequestFailed, SourceError
+from gateway.index.locate import every_located
+from gateway.ingest.data_folder import open_folder, open_ingest
+from gateway.ingest.ingest import Ingest
+from gateway.migration import queries
+from gateway.migration.ledger import Ledger, digest_of
+from gateway.migration.windows import Listing, Window
+from gateway.remote.rate_limit import Bandwidth
+
+MAX_LISTED: Final = 1000
+"""Problems that are listed; more are counted."""
+_PAGE: Final = 100
+_MAX_ANSWERS: Final = 1000
+"""Studies of one answer, after which smaller windows are asked for: answers in the millions burden an archive."""
+_ROUNDS: Final = 2
+"""Attempts at studies that did not come whole."""
+_MAX_UNREACHED: Final = 5
+"""Studies in succession after which an archive that does not answer is given up for this run."""
+_NO_DATE: Final = "studies without a date"
+
+Show = Callable[[str, int, int], None]
+
+
+class StudyRow(NamedTuple):
+    """A study as an archive lists it: its UID, date, and number of instances, if it says."""
+
+    uid: str
+    study_date: str
+    expected: int | None
+
+
+class Named(NamedTuple):
+    """An instance as an archive names it."""
+
+    series_uid: str
+    sop_class_uid: str
+
+
+class Source(Protocol):
+    """An archive that is crawled. Every method raises GatewayError; SourceError if it cannot be reached."""
+
+    name: str
+    """A text that is the same for the same archive."""
+
+    def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+        """The studies in a window, or all of them, as far as the archive answers."""
+
+    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+        """The instances of a study by SOP Instance UID; None if the archive does not name instances."""
+
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+        """Have a study, or a series of it, sent here. `lacking` are instances that are not here yet, if known."""
+
+    async def close(self) -> None:
+        """Close what is open to the archive."""
+
+
+@dataclass(slots=True)
+class CrawlReport:
+    """The results of a crawl."""
+
+    studies: int = 0
+    """Studies that the archive has."""
+    instances: int = 0
+    """Instances that it named in this run."""
+    brought: int = 0
+    """Instances that came in this run."""
+    lacking: int = 0
+    """Studies of which something is missing here, and other problems."""
+    problems: list[str] = field(default_factory=list)
+    """The first MAX_LISTED of them."""
+
+
+class _Notes:
+    """Notes in the ledger on what has been listed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def found(self, name: str) -> int | None:
+        value: int | None = await asyncio.to_thread(self._ledger.value, queries.LISTED, name)
+        return value
+
+    async def note(self, name: str, found: int, proved: int) -> None:
+        await asyncio.to_thread(
+            self._ledger.write, (queries.ADD_LISTED, name, found), (queries.WRITE_NOTE, "proved", str(proved))
+        )
+
+    async def doubt(self, name: str, answered: int) -> None:
+        await asyncio.to_thread(self._ledger.write, (queries.ADD_DOUBT, name, answered))
+
+
+class Crawl:
+    """One run over an archive."""
+
+    def __init__(self, source: Source, ledger: Ledger, database: Database, show: Show) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._database = database
+        self._show = show
+        self._report = CrawlReport()
+        self._done = 0
+
+    async def list_studies(self, window: Window, *, undated: bool = True) -> int:
+        """List the studies of a window, and those that no window has; returns how many there are.
+
+        A listing that was broken off goes on. Raises GatewayError.
+        """
+        proved = await asyncio.to_thread(self._ledger.value, queries.READ_NOTE, "proved")
+        notes = _Notes(self._ledger)
+        listing = Listing(self._ask, notes, int(proved or 2))
+        await listing.complete(window)
+        if undated and await notes.found(_NO_DATE) is None:
+            await notes.note(_NO_DATE, await self._ask_undated(window), listing.proved)
+        for name, answered in await self._ledger.of(queries.DOUBTS, listing.proved, MAX_LISTED):
+            await self._fail(name, f"the archive may have more than the {answered} studies that it answers")
+        ((number, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
+        return int(number)
+
+    async def bring(self, ingest: Ingest, rate: int, parallel: int) -> CrawlReport:
+        """Bring what is lacking, `parallel` studies at a time. Raises: SourceError if the archive is gone;
+        StorageError."""
+        pace, room, report = Bandwidth(rate), asyncio.Semaphore(parallel), self._report
+        ((number, done),) = await self._ledger.of(queries.COUNT_STUDIES)
+        report.studies, self._done, unreached = int(number), int(done), 0
+
+        async def work(uid: str, expected: int | None) -> None:
+            nonlocal unreached
+            try:
+                await pace.take(await self._study(ingest, uid, expected))
+                unreached = 0
+            except SourceError as error:
+                unreached += 1
+                await self._fail(uid, str(error))
+                if unreached >= _MAX_UNREACHED:
+                    raise
+            finally:
+                room.release()
+            self._done += 1
+            self._show("bringing studies", min(self._done, report.studies), report.studies)
+
+        try:
+            for _ in range(_ROUNDS):
+                after = ""
+                while page := await self._ledger.of(queries.STUDIES_AFTER, after, _PAGE):
+                    after = page[-1][0]
+                    async with asyncio.TaskGroup() as group:
+                        for uid, expected in page:
+                            await room.acquire()
+                            group.create_task(work(uid, expected))
+                    await asyncio.to_thread(self._ledger.commit)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return await self._finish()
+
+    async def _finish(self) -> CrawlReport:
+        """Say what is lacking. The next run asks for all studies again."""
+        report = self._report
+        ((report.lacking,),) = await self._ledger.of(queries.COUNT_FAILED)
+        rows = await self._ledger.of(queries.LIST_FAILED, "", MAX_LISTED)
+        report.problems = [f"{name}: {reason}" for name, reason in rows]
+        await asyncio.to_thread(self._ledger.write, *((each,) for each in queries.FORGET_LIST))
+        await asyncio.to_thread(self._ledger.commit)
+        return report
+
+    async def _ask(self, window: Window) -> int | None:
+        """Ask for a window, and note its studies."""
+        found: dict[str, StudyRow] = {}
+        complete = True
+        try:
+            async with aclosing(self._source.studies(window)) as rows:
+                async for row in rows:
+                    found[row.uid] = row
+                    if len(found) > _MAX_ANSWERS and window.halves() is not None:
+                        complete = False
+                        break
+        except SourceError:
+            raise
+        except GatewayError as error:
+            too_many = isinstance(error, RequestFailed) and error.status & 0xFF00 == 0xA700
+            if window.first == window.last and not found and not too_many:
+                # Each of a million minutes would fail likewise.
+                raise SourceError(f"{error}, to a search for the studies of {window.study_date}") from None
+            complete = False
+        await self._note_studies(found)
+        self._show("listing studies", 0, 0)
+        return len(found) if complete else None
+
+    async def _ask_undated(self, window: Window) -> int:
+        """Ask for all studies, and note those that no window finds: without a date, or with none of the calendar."""
+        first, last = (f"{each:%Y%m%d}" for each in (window.first, window.last))
+        found: dict[str, StudyRow] = {}
+        answered = 0
+        try:
+            async with aclosing(self._source.studies(None)) as rows:
+                async for row in rows:
+                    answered += 1
+                    if not first <= row.study_date <= last:
+                        found[row.uid] = row
+        except SourceError:
+            raise
+        except GatewayError as error:
+            await self._fail(_NO_DATE, f"they cannot be listed: {error}")
+        await self._note_studies(found)
+        ((number, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
+        if answered < number:
+            await self._fail(
+                _NO_DATE, f"the archive answers {answered} of at least {number} studies, and may have more"
+            )
+        return len(found)
+
+    async def _note_studies(self, found: Mapping[str, StudyRow]) -> None:
+        rows = [(queries.ADD_STUDY, row.uid, row.expected) for row in found.values()]
+        await asyncio.to_thread(self._ledger.write, *rows)
+
+    async def _study(self, ingest: Ingest, uid: str, expected: int | None) -> int:
+        """Bring what is lacking of a study; returns how many instances came."""
+        before = await self._here(uid)
+        try:
+            named = await self._source.instances(uid)
+        except SourceError:
+            raise
+        except GatewayError:
+            named = None
+        if named is not None:
+            self._report.instances += len(named)
+        lacking, reason = _lacking(named, before), ""
+        if named is None or lacking:
+            reason = await self._brought(ingest, uid, named, lacking)
+        here = await self._here(uid)
+        came = len(here) - len(before)
+        self._report.brought += came
+        lacking = _lacking(named, here)
+        if named is None and (expected or 0) > len(here):
+            await self._fail(uid, f"the archive has {expected} instances, {len(here)} are here{reason}")
+        elif lacking:
+            some = ", ".join(list(lacking)[:3])
+            await self._fail(uid, f"{len(lacking)} of {len(named or ())} instances are not here, as {some}{reason}")
+        else:
+            done = (queries.STUDY_DONE, uid), (queries.FORGET_FAILED, uid)
+            await asyncio.to_thread(self._ledger.write, *done)
+            await asyncio.to_thread(self._ledger.commit)
+        return came
+
+    async def _brought(
+        self, ingest: Ingest, uid: str, named: Mapping[str, Named] | None, lacking: Mapping[str, Named]
+    ) -> str:
+        """Have a study sent, then again the series of which something is lacking; returns what the archive said of a
+        failure."""
+        reason = ""
+        try:
+            await self._source.bring(ingest, uid, lacking)
+        except SourceError:
+            raise
+        except GatewayError as error:
+            reason = f": {error}"
+        lacking = _lacking(named, await self._here(uid))
+        for series in dict.fromkeys(each.series_uid for each in lacking.values()):
+            try:
+                await self._source.bring(ingest, uid, lacking, series)
+                reason = ""
+            except SourceError:
+                raise
+            except GatewayError as error:
+                reason = f": {error}"
+        return reason
+
+    async def _here(self, uid: str) -> set[str]:
+        return {each.sop_uid async for each in every_located(self._database, uid)}
+
+    async def _fail(self, name: str, reason: str) -> None:
+        await asyncio.to_thread(self._ledger.write, (queries.ADD_FAILED, name, reason))
+
+
+def number_of(text: str) -> int | None:
+    """The number that an archive says; None for what is none."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _lacking(named: Mapping[str, Named] | None, here: set[str]) -> dict[str, Named]:
+    return {uid: each for uid, each in (named or {}).items() if uid not in here}
+
+
+@asynccontextmanager
+async def open_crawl(
+    settings: config.Storage, source: Source, days: tuple[date, date], show: Show
+) -> AsyncIterator[tuple[Crawl, Ingest]]:
+    """A crawl of some days into a data folder, and the ingest that takes what comes.
+
+    Raises: ConfigurationError; DatabaseError.
+    """
+    async with open_folder(settings) as folder, open_ingest(folder) as ingest:
+        path = folder.layout.migrations.joinpath(f"crawl-{digest_of([source.name, days[0]]).hex()[:16]}.ledger")
+        ledger: Any = await asyncio.to_thread(Ledger, path)
+        with ledger:
+            yield Crawl(source, ledger, folder.database, show), ingest
+
+
+EVER: Final = date(1900, 1, 1)
+"""The first day of the first window, unless another one is wanted."""

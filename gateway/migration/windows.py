@@ -1,0 +1,111 @@
+"""Windows of time in which studies are asked for, and the listing of all studies by windows that halve.
+
+Archives limit their answers, some with a failure (A700), some silently; so no answer is believed by itself. A window
+is believed when an answer with more studies has been found to be complete before: one whose halves had no more
+together. What is in the halves, down to a minute of a day, is thus found whatever the limit is, and where there is
+none, a few questions show that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Protocol
+
+_DAY_MINUTES: Final = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Days from `first` to `last`; for one day also the minutes from `begins` to before `ends`."""
+
+    first: date
+    last: date
+    begins: int = 0
+    ends: int = _DAY_MINUTES
+
+    @property
+    def study_date(self) -> str:
+        """The range of Study Date that it asks for (PS3.4 C.2.2.2.5)."""
+        first, last = (f"{each:%Y%m%d}".zfill(8) for each in (self.first, self.last))
+        return first if first == last else f"{first}-{last}"
+
+    @property
+    def study_time(self) -> str:
+        """The range of Study Time; '' for whole days, so that studies without a time are found too."""
+        if (self.begins, self.ends) == (0, _DAY_MINUTES):
+            return ""
+        last = self.ends - 1
+        return f"{self.begins // 60:02}{self.begins % 60:02}00-{last // 60:02}{last % 60:02}59.999999"
+
+    @property
+    def name(self) -> str:
+        return f"{self.study_date} {self.study_time}".strip()
+
+    def halves(self) -> tuple[Window, Window] | None:
+        """Two windows that are this one together; None for a minute."""
+        days = (self.last - self.first).days
+        if days > 0:
+            middle = self.first + timedelta(days // 2)
+            return Window(self.first, middle), Window(middle + timedelta(1), self.last)
+        if self.ends - self.begins < 2:
+            return None
+        middle_minute = (self.begins + self.ends) // 2
+        return (
+            Window(self.first, self.last, self.begins, middle_minute),
+            Window(self.first, self.last, middle_minute, self.ends),
+        )
+
+
+class Listed(Protocol):
+    """Notes of windows that have been listed, so that a listing can go on."""
+
+    async def found(self, name: str) -> int | None:
+        """How many studies a window had; None while it is not listed."""
+
+    async def note(self, name: str, found: int, proved: int) -> None:
+        """Note a window that has been listed, and with how many studies an answer was complete so far."""
+
+    async def doubt(self, name: str, answered: int) -> None:
+        """Note a window that cannot be halved, of which there may be more than what was answered."""
+
+
+Ask = Callable[[Window], Awaitable[int | None]]
+"""Asks for the studies of a window, notes them, and returns how many the answer had; None for a failure."""
+
+
+class Listing:
+    """One listing of all studies of an archive."""
+
+    def __init__(self, ask: Ask, listed: Listed, proved: int = 2) -> None:
+        self._ask = ask
+        self._listed = listed
+        self.proved = proved
+        """Answers with fewer studies than this are complete."""
+
+    async def complete(self, window: Window) -> int:
+        """List a window; returns the number of studies in it. Raises as `ask` does."""
+        found = await self._listed.found(window.name)
+        if found is None:
+            found = await self._asked(window)
+            await self._listed.note(window.name, found, self.proved)
+        return found
+
+    async def _asked(self, window: Window) -> int:
+        answered = await self._ask(window)
+        if answered is not None and answered < self.proved:
+            return answered
+        halves = window.halves()
+        if halves is None:
+            await self._listed.doubt(window.name, answered or 0)
+            return answered or 0
+        below = await self.complete(halves[0]) + await self.complete(halves[1])
+        if answered is None or answered > below:
+            # Studies without a time are in their day's answer only, not in its hours.
+            if answered is not None and window.first == window.last:
+                await self._listed.doubt(window.name, answered)
+            return max(below, answered or 0)
+        if answered == below:
+            self.proved = max(self.proved, answered)
+        return below
