@@ -195,6 +195,8 @@ def show_report(report: CrawlReport, *, dry_run: bool, as_json: bool) -> None:
         return
     for problem in report.problems:
         complain(problem)
+    for doubt in report.doubts:
+        complain(doubt)
     if report.lacking > len(report.problems):
         complain(f"{report.lacking - len(report.problems):,} further problems")
     if dry_run:
@@ -204,4 +206,4 @@ def show_report(report: CrawlReport, *, dry_run: bool, as_json: bool) -> None:
         f"{count(report.studies, 'study', 'studies')} there, {count(report.instances, 'instance')} compared, "
         f"{report.brought:,} brought in this run"
     )
-    print_line(f"{report.lacking:,} not whole here" if report.lacking else "everything that is there is here")
+    print_line(f"{report.lacking:,} not whole here" if report.lacking else "everything that it lists is here")

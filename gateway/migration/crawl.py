@@ -33,16 +33,17 @@ _ROUNDS: Final = 2
 """Attempts at studies that did not come whole."""
 _MAX_UNREACHED: Final = 5
 """Studies in succession after which an archive that does not answer is given up for this run."""
-_NO_DATE: Final = "studies without a date"
+_NO_DATE: Final = "studies without a date or a time"
 
 Show = Callable[[str, int, int], None]
 
 
 class StudyRow(NamedTuple):
-    """A study as an archive lists it: its UID, date, and number of instances, if it says."""
+    """A study as an archive lists it: its UID, date, time, and number of instances, if it says."""
 
     uid: str
     study_date: str
+    study_time: str
     expected: int | None
 
 
@@ -86,6 +87,8 @@ class CrawlReport:
     """Studies of which something is missing here, and other problems."""
     problems: list[str] = field(default_factory=list)
     """The first MAX_LISTED of them."""
+    doubts: list[str] = field(default_factory=list)
+    """Windows of which the archive may have more than it answers."""
 
 
 class _Notes:
@@ -103,7 +106,7 @@ class _Notes:
             self._ledger.write, (queries.ADD_LISTED, name, found), (queries.WRITE_NOTE, "proved", str(proved))
         )
 
-    async def doubt(self, name: str, answered: int) -> None:
+    async def doubt(self, name: str, answered: int | None) -> None:
         await asyncio.to_thread(self._ledger.write, (queries.ADD_DOUBT, name, answered))
 
 
@@ -129,8 +132,7 @@ class Crawl:
         await listing.complete(window)
         if undated and await notes.found(_NO_DATE) is None:
             await notes.note(_NO_DATE, await self._ask_undated(window), listing.proved)
-        for name, answered in await self._ledger.of(queries.DOUBTS, listing.proved, MAX_LISTED):
-            await self._fail(name, f"the archive may have more than the {answered} studies that it answers")
+        await asyncio.to_thread(self._ledger.commit)
         ((number, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
         return int(number)
 
@@ -176,6 +178,11 @@ class Crawl:
         ((report.lacking,),) = await self._ledger.of(queries.COUNT_FAILED)
         rows = await self._ledger.of(queries.LIST_FAILED, "", MAX_LISTED)
         report.problems = [f"{name}: {reason}" for name, reason in rows]
+        proved = await asyncio.to_thread(self._ledger.value, queries.READ_NOTE, "proved")
+        report.doubts = [
+            f"{name}: the archive {'fails to answer' if answered is None else f'answers {answered}'}, and may have more"
+            for name, answered in await self._ledger.of(queries.DOUBTS, int(proved or 2), MAX_LISTED)
+        ]
         await asyncio.to_thread(self._ledger.write, *((each,) for each in queries.FORGET_LIST))
         await asyncio.to_thread(self._ledger.commit)
         return report
@@ -204,26 +211,28 @@ class Crawl:
         return len(found) if complete else None
 
     async def _ask_undated(self, window: Window) -> int:
-        """Ask for all studies, and note those that no window finds: without a date, or with none of the calendar."""
+        """Ask for all studies, and note those that no window may have found: without a date or time, or with none of
+        the calendar. An answer with all studies removes every doubt."""
         first, last = (f"{each:%Y%m%d}" for each in (window.first, window.last))
         found: dict[str, StudyRow] = {}
-        answered = 0
+        answered, failure = 0, ""
         try:
             async with aclosing(self._source.studies(None)) as rows:
                 async for row in rows:
                     answered += 1
-                    if not first <= row.study_date <= last:
+                    if not first <= row.study_date <= last or not row.study_time:
                         found[row.uid] = row
         except SourceError:
             raise
         except GatewayError as error:
-            await self._fail(_NO_DATE, f"they cannot be listed: {error}")
+            failure = str(error)
         await self._note_studies(found)
         ((number, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
-        if answered < number:
-            await self._fail(
-                _NO_DATE, f"the archive answers {answered} of at least {number} studies, and may have more"
-            )
+        notes = _Notes(self._ledger)
+        if failure or answered < number:
+            await notes.doubt(_NO_DATE, None if failure else answered)
+        else:
+            await asyncio.to_thread(self._ledger.write, (queries.FORGET_DOUBTS,))
         return len(found)
 
     async def _note_studies(self, found: Mapping[str, StudyRow]) -> None:

@@ -48,7 +48,8 @@ class DicomSource:
             async for each in found:
                 uid = _value(each, _STUDY_UID)
                 if _UID.fullmatch(uid):
-                    yield StudyRow(uid, _value(each, _STUDY_DATE), number_of(_value(each, _RELATED_INSTANCES)))
+                    expected = number_of(_value(each, _RELATED_INSTANCES))
+                    yield StudyRow(uid, _value(each, _STUDY_DATE), _value(each, _STUDY_TIME), expected)
 
     async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
         """The instances of a study, asked for series by series. Raises as `studies`."""

@@ -49,7 +49,7 @@ class DicomwebSource:
         async with aclosing(self._pages(f"/studies?includefield=00201208{query}")) as rows:
             async for row in rows:
                 expected = number_of(_value(row, "00201208"))
-                yield StudyRow(_value(row, "0020000D"), _value(row, "00080020"), expected)
+                yield StudyRow(_value(row, "0020000D"), _value(row, "00080020"), _value(row, "00080030"), expected)
 
     async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
         """The instances of a study. Raises as `studies`."""

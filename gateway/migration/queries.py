@@ -126,7 +126,7 @@ LEDGER: Final = (
     "CREATE TABLE IF NOT EXISTS annotated (id INTEGER PRIMARY KEY, digest BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS proved (id INTEGER PRIMARY KEY, key TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS listed (window TEXT PRIMARY KEY, found INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS doubted (window TEXT PRIMARY KEY, answered INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS doubted (window TEXT PRIMARY KEY, answered INTEGER) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS studies (uid TEXT PRIMARY KEY, expected INTEGER, done INTEGER NOT NULL DEFAULT 0) "
     "WITHOUT ROWID",
 )
@@ -151,7 +151,7 @@ FORGET_PROVED: Final = "DELETE FROM proved"
 LISTED: Final = "SELECT found FROM listed WHERE window = ?1"
 ADD_LISTED: Final = "INSERT INTO listed VALUES (?1, ?2) ON CONFLICT (window) DO UPDATE SET found = excluded.found"
 ADD_DOUBT: Final = "INSERT INTO doubted VALUES (?1, ?2) ON CONFLICT (window) DO UPDATE SET answered = excluded.answered"
-DOUBTS: Final = "SELECT window, answered FROM doubted WHERE answered >= ?1 ORDER BY window LIMIT ?2"
+DOUBTS: Final = "SELECT window, answered FROM doubted WHERE answered IS NULL OR answered >= ?1 ORDER BY window LIMIT ?2"
 ADD_STUDY: Final = (
     "INSERT INTO studies (uid, expected) VALUES (?1, ?2) ON CONFLICT (uid) DO UPDATE SET expected = excluded.expected"
 )
@@ -159,6 +159,7 @@ STUDIES_AFTER: Final = "SELECT uid, expected FROM studies WHERE uid > ?1 AND don
 COUNT_STUDIES: Final = "SELECT COUNT(*), TOTAL(done) FROM studies"
 STUDY_DONE: Final = "UPDATE studies SET done = 1 WHERE uid = ?1"
 LIST_FAILED: Final = "SELECT id, reason FROM failed WHERE id > ?1 ORDER BY id LIMIT ?2"
+FORGET_DOUBTS: Final = "DELETE FROM doubted"
 COUNT_FAILED: Final = "SELECT COUNT(*) FROM failed"
 FORGET_FAILED_OF: Final = "DELETE FROM failed WHERE id = ?1 OR id LIKE ?1 || ' %'"
 FORGET_LIST: Final = (

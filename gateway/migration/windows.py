@@ -67,8 +67,8 @@ class Listed(Protocol):
     async def note(self, name: str, found: int, proved: int) -> None:
         """Note a window that has been listed, and with how many studies an answer was complete so far."""
 
-    async def doubt(self, name: str, answered: int) -> None:
-        """Note a window that cannot be halved, of which there may be more than what was answered."""
+    async def doubt(self, name: str, answered: int | None) -> None:
+        """Note a window of which there may be more than what was answered; None where the answer failed."""
 
 
 Ask = Callable[[Window], Awaitable[int | None]]
@@ -98,14 +98,12 @@ class Listing:
             return answered
         halves = window.halves()
         if halves is None:
-            await self._listed.doubt(window.name, answered or 0)
+            await self._listed.doubt(window.name, answered)
             return answered or 0
         below = await self.complete(halves[0]) + await self.complete(halves[1])
-        if answered is None or answered > below:
-            # Studies without a time are in their day's answer only, not in its hours.
-            if answered is not None and window.first == window.last:
-                await self._listed.doubt(window.name, answered)
-            return max(below, answered or 0)
-        if answered == below:
+        if window.first == window.last and not window.study_time:
+            # Studies without a time are in their day's answer only, not in its hours: they may be what it leaves out.
+            await self._listed.doubt(window.name, answered)
+        if answered == below:  # No more than the limit in any case, below which answers are complete.
             self.proved = max(self.proved, answered)
-        return below
+        return max(below, answered or 0)

@@ -1,0 +1,213 @@
+"""Crawls of an archive in memory: what is lacking is asked for, what does not come is said."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from gateway.config import Storage
+from gateway.errors import PermanentFailure, RequestFailed, SourceError
+from gateway.index.store import Origin
+from gateway.ingest.file_import import ingest_file
+from gateway.ingest.ingest import Ingest
+from gateway.migration import crawl as crawl_module
+from gateway.migration.crawl import CrawlReport, Named, StudyRow, open_crawl
+from gateway.migration.windows import Window
+from tests.support.datasets import instance
+from tests.support.orthanc_folder import file_of
+
+DAYS = date(2000, 1, 1), date(2020, 12, 31)
+
+
+class Archive:
+    """An archive in memory. `limit` is the number of studies that it answers at most."""
+
+    name = "memory"
+
+    def __init__(self, limit: int = 10**6, *, silent: bool = True) -> None:
+        self.files: dict[str, dict[str, Dataset]] = {}
+        self.limit = limit
+        self.silent = silent
+        self.asked: list[str] = []
+        self.withheld: set[str] = set()
+        """Instances that do not come."""
+        self.names_instances = True
+        self.gone = False
+
+    def add(self, study: int, *, when: str = "20100101", at: str = "101010", instances: int = 2) -> None:
+        uid = f"1.2.{study}"
+        self.files[uid] = {
+            f"{uid}.1.{number}": instance(
+                PatientID=f"P{study}",
+                StudyInstanceUID=uid,
+                SeriesInstanceUID=f"{uid}.1",
+                SOPInstanceUID=f"{uid}.1.{number}",
+                StudyDate=when,
+                StudyTime=at,
+            )
+            for number in range(instances)
+        }
+
+    async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+        self._check()
+        answered = 0
+        for uid, files in self.files.items():
+            first = next(iter(files.values()))
+            if window is None or _matches(window, str(first.StudyDate), str(first.StudyTime)):
+                answered += 1
+                if answered > self.limit:
+                    if self.silent:
+                        return
+                    raise RequestFailed("too many", 0xA700)
+                yield StudyRow(uid, str(first.StudyDate), str(first.StudyTime), len(files))
+
+    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+        self._check()
+        if not self.names_instances:
+            raise RequestFailed("cannot", 0xC000)
+        return {
+            uid: Named(str(each.SeriesInstanceUID), str(each.SOPClassUID))
+            for uid, each in self.files[study_uid].items()
+        }
+
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+        self._check()
+        self.asked.append(series_uid or study_uid)
+        for uid, data_set in self.files[study_uid].items():
+            if uid not in self.withheld:
+                file = _Chunks(file_of(data_set))
+                await ingest_file(ingest, file, Origin("", "", "", time.time(), "dimse"))
+        if self.withheld & self.files[study_uid].keys():
+            raise PermanentFailure("one failed")
+
+    async def close(self) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self.gone:
+            raise SourceError("it is gone")
+
+
+class _Chunks:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, length: int, /) -> bytes:
+        piece, self.data = self.data[:length], self.data[length:]
+        return piece
+
+
+def _matches(window: Window, day: str, when: str) -> bool:
+    if not (day and f"{window.first:%Y%m%d}" <= day <= f"{window.last:%Y%m%d}"):
+        return False
+    minute = int(when[:2]) * 60 + int(when[2:4]) if when else -1
+    return not window.study_time or window.begins <= minute < window.ends
+
+
+async def run(archive: Archive, data: Path) -> CrawlReport:
+    settings = Storage(path=str(data), min_free=0)
+    async with (
+        asyncio.timeout(40),
+        open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, ingest),
+    ):
+        await crawl.list_studies(Window(*DAYS))
+        return await crawl.bring(ingest, 0, 2)
+
+
+async def test_all_comes_once(tmp_path: Path) -> None:
+    archive = Archive()
+    for number in range(20):
+        archive.add(number, when=f"20{number:02}0101")
+    archive.add(20, when="", at="")
+    archive.add(21, when="18950101")
+    report = await run(archive, tmp_path / "data")
+    assert report == CrawlReport(studies=22, instances=44, brought=44)
+    assert len(archive.asked) == 22
+    archive.add(22)
+    again = await run(archive, tmp_path / "data")
+    assert again == CrawlReport(studies=23, instances=46, brought=2)
+    assert archive.asked[22:] == ["1.2.22"]
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_an_archive_that_limits_its_answers(tmp_path: Path, silent: bool) -> None:
+    archive = Archive(limit=5, silent=silent)
+    for number in range(40):
+        archive.add(number, when=f"2010{1 + number // 20:02}0{1 + number % 3}", at=f"10{number:02}00", instances=1)
+    report = await run(archive, tmp_path / "data")
+    assert (report.studies, report.brought, report.lacking) == (40, 40, 0)
+    assert any("without a date" in each for each in report.doubts)
+
+
+async def test_too_many_for_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl_module, "_MAX_ANSWERS", 6)
+    archive = Archive()
+    for number in range(30):
+        archive.add(number, at="" if number % 2 else f"10{number:02}00", instances=1)
+    report = await run(archive, tmp_path / "data")
+    assert (report.studies, report.brought, report.doubts) == (30, 30, [])
+
+
+async def test_what_does_not_come_is_said(tmp_path: Path) -> None:
+    archive = Archive()
+    for number in range(3):
+        archive.add(number)
+    archive.withheld = {"1.2.1.1.1"}
+    report = await run(archive, tmp_path / "data")
+    assert (report.brought, report.lacking) == (5, 1)
+    assert report.problems == ["1.2.1: 1 of 2 instances are not here, as 1.2.1.1.1: one failed"]
+    assert archive.asked.count("1.2.1.1") == 2  # The series alone, in both rounds.
+    archive.withheld = set()
+    assert await run(archive, tmp_path / "data") == CrawlReport(studies=3, instances=6, brought=1)
+
+
+async def test_an_archive_that_names_no_instances(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.names_instances = False
+    for number in range(3):
+        archive.add(number)
+    archive.withheld = {"1.2.1.1.1"}
+    report = await run(archive, tmp_path / "data")
+    assert report.problems == ["1.2.1: the archive has 2 instances, 1 are here: one failed"]
+
+
+async def test_an_archive_that_goes_away(tmp_path: Path) -> None:
+    archive = Archive()
+    for number in range(30):
+        archive.add(number)
+    real = archive.bring
+
+    async def bring(ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+        await real(ingest, study_uid, lacking, series_uid)
+        archive.gone = len(archive.asked) >= 10
+
+    archive.bring = bring  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match="it is gone"):
+        await run(archive, tmp_path / "data")
+    archive.gone, archive.bring = False, real  # type: ignore[method-assign]
+    asked = len(archive.asked)
+    report = await run(archive, tmp_path / "data")
+    assert (report.studies, report.lacking) == (30, 0)
+    assert len(archive.asked) - asked < 25
+    assert sorted(set(archive.asked)) == sorted(archive.files)
+
+
+async def test_one_that_cannot_search_ends_at_once(tmp_path: Path) -> None:
+    class Failing(Archive):
+        count = 0
+
+        async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+            self.count += 1
+            raise RequestFailed("cannot", 0xC001)
+            yield
+
+    archive = Failing()
+    with pytest.raises(SourceError, match="cannot, to a search for the studies of 20000101"):
+        await run(archive, tmp_path / "data")
+    assert archive.count < 20
