@@ -120,6 +120,8 @@ class Crawl:
         self._show = show
         self._report = CrawlReport()
         self._done = 0
+        self._again: set[str] = set()
+        """Studies that did not come whole the first time."""
 
     async def list_studies(self, window: Window, *, undated: bool = True) -> int:
         """List the studies of a window, and those that no window has; returns how many there are.
@@ -159,8 +161,10 @@ class Crawl:
             self._show("bringing studies", min(self._done, report.studies), report.studies)
 
         try:
-            for _ in range(_ROUNDS):
+            for number in range(_ROUNDS):
                 after = ""
+                if number:
+                    self._again = {uid for (uid,) in await self._ledger.of(queries.STUDIES_LEFT)}
                 while page := await self._ledger.of(queries.STUDIES_AFTER, after, _PAGE):
                     after = page[-1][0]
                     async with asyncio.TaskGroup() as group:
@@ -248,7 +252,7 @@ class Crawl:
             raise
         except GatewayError:
             named = None
-        if named is not None:
+        if named is not None and uid not in self._again:
             self._report.instances += len(named)
         lacking, reason = _lacking(named, before), ""
         if named is None or lacking:

@@ -18,7 +18,7 @@ from gateway.ingest.wado_transfer import WadoTransfer
 from gateway.migration.crawl import Named, StudyRow, number_of
 from gateway.migration.windows import Window
 from gateway.remote.destination import DestinationUnavailable
-from gateway.remote.http import HttpClient, RequestBroken
+from gateway.remote.http import HttpClient, Reply, RequestBroken
 from gateway.remote.qido import ACCEPT
 
 _UID: Final = re.compile(r"[0-9A-Za-z.-]{1,128}", re.ASCII)
@@ -34,6 +34,7 @@ class DicomwebSource:
         self._http = HttpClient(name, section)
         self._host = urlsplit(section.url).hostname or ""
         self._our_aet = our_aet
+        self._checked = False
         self.name = section.url
         """A text that is the same for the same server."""
 
@@ -42,6 +43,7 @@ class DicomwebSource:
 
     async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
         """The studies in a window, or all of them, page by page. Raises PermanentFailure; SourceError."""
+        await self._check()
         query = ""
         if window is not None:
             query = f"&StudyDate={window.study_date}"
@@ -85,11 +87,23 @@ class DicomwebSource:
             if not new:
                 return
 
-    async def _page(self, path: str) -> list[dict[str, Any]]:
+    async def _check(self) -> None:
+        """Ask for one study, once. Raises SourceError where there is no DICOMweb: some servers answer 404 to a search
+        without matches, and others to a wrong URL."""
+        if not self._checked:
+            reply = await self._request("/studies?limit=1")
+            if reply.status not in (200, 204):
+                raise SourceError(f"{self._http.name}: {reply.words} to a search: there is no DICOMweb, or no study")
+            self._checked = True
+
+    async def _request(self, path: str) -> Reply:
         try:
-            reply = await self._http.request("GET", path, headers=ACCEPT, missing=True)
+            return await self._http.request("GET", path, headers=ACCEPT, missing=True)
         except (DestinationUnavailable, RequestBroken) as error:
             raise SourceError(str(error)) from None
+
+    async def _page(self, path: str) -> list[dict[str, Any]]:
+        reply = await self._request(path)
         if reply.status in (204, 404):
             return []
         if reply.status != 200:

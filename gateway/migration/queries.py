@@ -156,6 +156,7 @@ ADD_STUDY: Final = (
     "INSERT INTO studies (uid, expected) VALUES (?1, ?2) ON CONFLICT (uid) DO UPDATE SET expected = excluded.expected"
 )
 STUDIES_AFTER: Final = "SELECT uid, expected FROM studies WHERE uid > ?1 AND done = 0 ORDER BY uid LIMIT ?2"
+STUDIES_LEFT: Final = "SELECT uid FROM studies WHERE done = 0"
 COUNT_STUDIES: Final = "SELECT COUNT(*), TOTAL(done) FROM studies"
 STUDY_DONE: Final = "UPDATE studies SET done = 1 WHERE uid = ?1"
 LIST_FAILED: Final = "SELECT id, reason FROM failed WHERE id > ?1 ORDER BY id LIMIT ?2"
