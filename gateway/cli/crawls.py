@@ -28,7 +28,7 @@ from gateway.errors import ConfigurationError
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.config.destinations import DicomwebDestination
-    from gateway.migration.crawl import CrawlReport, Source
+    from gateway.migration.crawl import CrawledArchive, CrawlReport
 
 Phases = Callable[..., AbstractContextManager[Any]]
 RateOption = Annotated[
@@ -78,7 +78,7 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
         _, called = node_of(node, calling)
         settings = load_settings(calling.config_file, data)
 
-        async def source() -> Source:
+        async def source() -> CrawledArchive:
             from gateway.migration.dicom_source import DicomSource
 
             return DicomSource(called, to)
@@ -113,7 +113,7 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
         settings = load_settings(config_file, data)
         section = _section(settings, url, user)
 
-        async def source() -> Source:
+        async def source() -> CrawledArchive:
             from gateway.migration.dicomweb_source import DicomwebSource
 
             return DicomwebSource(url, section, settings.dicom.aet)
@@ -153,7 +153,7 @@ def _section(settings: Settings, url: str, user: str | None) -> DicomwebDestinat
 
 
 def _crawl(
-    make: Callable[[], Awaitable[Source]],
+    make: Callable[[], Awaitable[CrawledArchive]],
     settings: Settings,
     phases: Phases,
     since: datetime | None,

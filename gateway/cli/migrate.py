@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.migration.orthanc_index import Contents
     from gateway.migration.orthanc_migration import MigrationReport, OrthancSource
-    from gateway.migration.orthanc_settings import Translation
+    from gateway.migration.translation import Translation
 
 _FIRST_OF_USERS: Final = 1024
 """Numbers of attachments from here on are the user's; those below are Orthanc's own, made of the files."""

@@ -20,7 +20,7 @@ from gateway.index.locate import every_located
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.migration import queries
-from gateway.migration.ledger import Ledger, digest_of
+from gateway.migration.ledger import MigrationLedger, digest_of
 from gateway.migration.windows import Listing, Window
 from gateway.remote.rate_limit import Bandwidth
 
@@ -47,14 +47,18 @@ class StudyRow(NamedTuple):
     expected: int | None
 
 
-class Named(NamedTuple):
+class NamedInstance(NamedTuple):
     """An instance as an archive names it."""
 
     series_uid: str
     sop_class_uid: str
 
 
-class Source(Protocol):
+Instances = Mapping[str, NamedInstance]
+"""Instances by SOP Instance UID."""
+
+
+class CrawledArchive(Protocol):
     """An archive that is crawled. Every method raises GatewayError; SourceError if it cannot be reached."""
 
     name: str
@@ -63,10 +67,10 @@ class Source(Protocol):
     def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
         """The studies in a window, or all of them, as far as the archive answers."""
 
-    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+    async def instances(self, study_uid: str) -> Instances | None:
         """The instances of a study by SOP Instance UID; None if the archive does not name instances."""
 
-    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
         """Have a study, or a series of it, sent here. `lacking` are instances that are not here yet, if known."""
 
     async def close(self) -> None:
@@ -94,7 +98,7 @@ class CrawlReport:
 class _Notes:
     """Notes in the ledger on what has been listed."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: MigrationLedger) -> None:
         self._ledger = ledger
 
     async def found(self, name: str) -> int | None:
@@ -113,7 +117,7 @@ class _Notes:
 class Crawl:
     """One run over an archive."""
 
-    def __init__(self, source: Source, ledger: Ledger, database: Database, show: Show) -> None:
+    def __init__(self, source: CrawledArchive, ledger: MigrationLedger, database: Database, show: Show) -> None:
         self._source = source
         self._ledger = ledger
         self._database = database
@@ -272,9 +276,7 @@ class Crawl:
             await asyncio.to_thread(self._ledger.commit)
         return came
 
-    async def _brought(
-        self, ingest: Ingest, uid: str, named: Mapping[str, Named] | None, lacking: Mapping[str, Named]
-    ) -> str:
+    async def _brought(self, ingest: Ingest, uid: str, named: Instances | None, lacking: Instances) -> str:
         """Have a study sent, then again the series of which something is lacking; returns what the archive said of a
         failure."""
         reason = ""
@@ -308,13 +310,13 @@ def number_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _lacking(named: Mapping[str, Named] | None, here: set[str]) -> dict[str, Named]:
+def _lacking(named: Instances | None, here: set[str]) -> dict[str, NamedInstance]:
     return {uid: each for uid, each in (named or {}).items() if uid not in here}
 
 
 @asynccontextmanager
 async def open_crawl(
-    settings: config.Storage, source: Source, days: tuple[date, date], show: Show
+    settings: config.Storage, source: CrawledArchive, days: tuple[date, date], show: Show
 ) -> AsyncIterator[tuple[Crawl, Ingest]]:
     """A crawl of some days into a data folder, and the ingest that takes what comes.
 
@@ -322,7 +324,7 @@ async def open_crawl(
     """
     async with open_folder(settings) as folder, open_ingest(folder) as ingest:
         path = folder.layout.migrations.joinpath(f"crawl-{digest_of([source.name, days[0]]).hex()[:16]}.ledger")
-        ledger: Any = await asyncio.to_thread(Ledger, path)
+        ledger: Any = await asyncio.to_thread(MigrationLedger, path)
         with ledger:
             yield Crawl(source, ledger, folder.database, show), ingest
 

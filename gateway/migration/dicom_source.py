@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -13,7 +13,7 @@ from gateway.dimse import status
 from gateway.errors import AssociationLost, AssociationRefused, DataSetError, PermanentFailure, SourceError
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.sink import IngestSink
-from gateway.migration.crawl import Named, StudyRow, number_of
+from gateway.migration.crawl import Instances, NamedInstance, StudyRow, number_of
 from gateway.migration.windows import Window
 from gateway.net.requestor import Requestor
 from gateway.scu import find, get, move
@@ -51,10 +51,10 @@ class DicomSource:
                     expected = number_of(_value(each, _RELATED_INSTANCES))
                     yield StudyRow(uid, _value(each, _STUDY_DATE), _value(each, _STUDY_TIME), expected)
 
-    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+    async def instances(self, study_uid: str) -> Instances | None:
         """The instances of a study, asked for series by series. Raises as `studies`."""
         study = {_STUDY_UID: _text("UI", study_uid)}
-        named: dict[str, Named] = {}
+        named: dict[str, NamedInstance] = {}
         async with self._association() as association:
             series = [
                 _value(each, _SERIES_UID)
@@ -63,13 +63,13 @@ class DicomSource:
             for uid in filter(_UID.fullmatch, dict.fromkeys(series)):
                 keys = {**study, _SERIES_UID: _text("UI", uid), _SOP_INSTANCE: _text("UI"), _SOP_CLASS: _text("UI")}
                 async for each in _found(association, "instance", keys):
-                    named[_value(each, _SOP_INSTANCE)] = Named(uid, _value(each, _SOP_CLASS))
+                    named[_value(each, _SOP_INSTANCE)] = NamedInstance(uid, _value(each, _SOP_CLASS))
                     if len(named) > _MAX_INSTANCES:
                         raise PermanentFailure(f"{study_uid}: more than {_MAX_INSTANCES} instances")
         named.pop("", None)
         return named or None
 
-    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
         """Have a study or a series sent. Raises PermanentFailure for what the node does not send; SourceError."""
         level: Level = "series" if series_uid else "study"
         keys = {_STUDY_UID: _text("UI", study_uid)} | ({_SERIES_UID: _text("UI", series_uid)} if series_uid else {})
@@ -124,7 +124,7 @@ def describe(final: move.Progress) -> str:
     return f"{status.describe(final.status)}{comment}, {final.completed} sent, {final.failed} failed"
 
 
-def _classes(lacking: Iterable[Named]) -> list[str]:
+def _classes(lacking: Iterable[NamedInstance]) -> list[str]:
     return [uid for uid in dict.fromkeys(each.sop_class_uid for each in lacking) if uid]
 
 

@@ -15,7 +15,7 @@ from gateway.dicom.json import NOT_JSON
 from gateway.errors import DataSetError, PermanentFailure, SourceError
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.wado_transfer import WadoTransfer
-from gateway.migration.crawl import Named, StudyRow, number_of
+from gateway.migration.crawl import Instances, NamedInstance, StudyRow, number_of
 from gateway.migration.windows import Window
 from gateway.remote.destination import DestinationUnavailable
 from gateway.remote.http import HttpClient, Reply, RequestBroken
@@ -53,15 +53,15 @@ class DicomwebSource:
                 expected = number_of(_value(row, "00201208"))
                 yield StudyRow(_value(row, "0020000D"), _value(row, "00080020"), _value(row, "00080030"), expected)
 
-    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+    async def instances(self, study_uid: str) -> Instances | None:
         """The instances of a study. Raises as `studies`."""
-        named: dict[str, Named] = {}
+        named: dict[str, NamedInstance] = {}
         async with aclosing(self._pages(f"/studies/{study_uid}/instances?includefield=0020000E", "00080018")) as rows:
             async for row in rows:
-                named[_value(row, "00080018")] = Named(_value(row, "0020000E"), _value(row, "00080016"))
+                named[_value(row, "00080018")] = NamedInstance(_value(row, "0020000E"), _value(row, "00080016"))
         return named or None
 
-    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
         """Retrieve a study or a series. Raises PermanentFailure for what does not come; SourceError."""
 
         async def stored() -> None:

@@ -22,7 +22,7 @@ _COMMIT_AFTER: Final = 64
 """Statements in one transaction; a kill loses that many at most."""
 
 
-class Ledger:
+class MigrationLedger:
     """An open ledger. Every method blocks for a moment only, and may be called in any thread."""
 
     def __init__(self, path: Path) -> None:

@@ -30,7 +30,7 @@ from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import StoreResult
 from gateway.migration import queries
 from gateway.migration.index_copy import IndexState, copy_index, index_state
-from gateway.migration.ledger import Ledger, digest_of
+from gateway.migration.ledger import MigrationLedger, digest_of
 from gateway.migration.orthanc_index import MADE_OF, Annotated, Contents, OrthancIndex, SourceInstance
 from gateway.migration.orthanc_postgres import copy_postgres
 from gateway.migration.orthanc_proof import OrthancProof, ProofReport
@@ -85,7 +85,7 @@ class MigrationReport:
     contents: Contents | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-    """Instances that could not be brought in this run; the proof says which are missing in the end, and why."""
+    """Instances that could not be brought in the last pass; the proof says which are missing, and why."""
     annotated: int = 0
     """Resources whose metadata, labels or protection were brought in this run."""
     refused_metadata: list[str] = field(default_factory=list)
@@ -104,7 +104,9 @@ class _Policy:
 class OrthancMigration:
     """One run of a migration into an open data folder."""
 
-    def __init__(self, source: OrthancSource, folder: DataFolder, ledger: Ledger, rate: int, show: Show) -> None:
+    def __init__(
+        self, source: OrthancSource, folder: DataFolder, ledger: MigrationLedger, rate: int, show: Show
+    ) -> None:
         """`rate` is the number of instances a second at most; 0: no limit."""
         self._source = source
         self._folder = folder
@@ -125,6 +127,7 @@ class OrthancMigration:
                 index = await asyncio.to_thread(OrthancIndex, copy)
                 try:
                     report.passes += 1
+                    report.failed = 0
                     report.contents = await asyncio.to_thread(index.contents)
                     if not await self._pass(index, ingest) and report.passes > 1:
                         break
@@ -262,5 +265,5 @@ async def migrate_orthanc(
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(open_folder(settings))
         path = folder.layout.migrations.joinpath(f"{source.identity}.ledger")
-        ledger = stack.enter_context(await asyncio.to_thread(Ledger, path))
+        ledger = stack.enter_context(await asyncio.to_thread(MigrationLedger, path))
         return await OrthancMigration(source, folder, ledger, rate, show).run()

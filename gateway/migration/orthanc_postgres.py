@@ -7,6 +7,7 @@ tables. Needs asyncpg, which `pip install dicom-gateway[postgresql]` brings.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,16 @@ from gateway.errors import ConfigurationError, SourceError
 from gateway.migration import queries
 
 _PAGE: Final = 5000
+_INSTANCE_OF_PLUGINS: Final = 3
+"""The number of instances among types of resources, which begin with 0 for plugins (observed on version 4.0) and with 1
+in Orthanc itself."""
+_WORDS: Final = {
+    **dict.fromkeys(("host", "hostaddr"), "host"),
+    **{name: name for name in ("port", "user", "password")},
+    "dbname": "database",
+    "sslmode": "ssl",
+}
+"""Words of libpq, and what asyncpg calls them."""
 _NAMES: Final = {"uncompressedMD5": "uncompressedhash", "compressedMD5": "compressedhash"}
 """Columns of PostgreSQL that are called otherwise than SQLite's."""
 
@@ -23,8 +34,8 @@ _NAMES: Final = {"uncompressedMD5": "uncompressedhash", "compressedMD5": "compre
 def connection_options(section: Mapping[str, Any]) -> dict[str, Any]:
     """The options to connect with, of the section `PostgreSQL` of Orthanc's configuration. Raises:
     ConfigurationError."""
-    if uri := section.get("ConnectionUri"):
-        return {"dsn": str(uri)}
+    if uri := str(section.get("ConnectionUri") or ""):
+        return {"dsn": uri} if uri.startswith(("postgresql:", "postgres:")) else _of_words(uri)
     try:
         port = int(section.get("Port", 5432))
     except (TypeError, ValueError):
@@ -38,6 +49,20 @@ def connection_options(section: Mapping[str, Any]) -> dict[str, Any]:
     }
     if section.get("EnableSsl") is True:
         options["ssl"] = "require"
+    return options
+
+
+def _of_words(text: str) -> dict[str, Any]:
+    """The options of a connection string of libpq, `host=… dbname=…`. Raises: ConfigurationError."""
+    try:
+        words = [word.partition("=") for word in shlex.split(text)]
+    except ValueError:
+        raise ConfigurationError("PostgreSQL.ConnectionUri: quotation marks do not match") from None
+    options: dict[str, Any] = {}
+    for name, equals, value in words:
+        if not equals or name not in _WORDS:
+            raise ConfigurationError(f"PostgreSQL.ConnectionUri: {name!r:.40} is not understood; write postgresql://…")
+        options[_WORDS[name]] = int(value) if name == "port" and value.isdigit() else value
     return options
 
 
@@ -88,7 +113,10 @@ class _Copy:
         sources = [_NAMES.get(name, name.lower()) for name in queries.COPIED_TABLES[table]]
         if not there:
             return
-        sql = queries.select_all(table.lower(), [name if name in there else "NULL" for name in sources])
+        columns = [name if name in there else "NULL" for name in sources]
+        if table == "Resources" and await self._source.fetchval(queries.LOWEST_LEVEL) == _INSTANCE_OF_PLUGINS:
+            columns[columns.index("resourcetype")] = queries.RENUMBERED
+        sql = queries.select_all(table.lower(), columns)
         insert = queries.insert_row(table)
         cursor = await self._source.cursor(sql)
         while rows := await cursor.fetch(_PAGE):

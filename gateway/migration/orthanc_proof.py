@@ -20,7 +20,7 @@ from gateway.index.store import Duplicate, stored_as
 from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.files import FIRST_READ_BYTES, MAX_HEAD_BYTES, read_meta
 from gateway.migration import queries
-from gateway.migration.ledger import Ledger
+from gateway.migration.ledger import MigrationLedger
 from gateway.migration.orthanc_index import Annotated, Attachment, OrthancIndex, SourceInstance
 from gateway.migration.storage_area import StorageArea
 
@@ -65,7 +65,7 @@ class OrthancProof:
         index: OrthancIndex,
         storage: StorageArea,
         folder: DataFolder,
-        ledger: Ledger,
+        ledger: MigrationLedger,
         named: Callable[[Sequence[tuple[int, str, int]]], Mapping[str, Metadata]],
         show: Callable[[str, int, int], None],
     ) -> None:

@@ -9,7 +9,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
 from gateway.migration.no_counterpart import NO_COUNTERPART
+from gateway.migration.translation import Translation
 from gateway.remote.http_fields import Section as HttpSection
 from gateway.remote.http_fields import read_http, section_of
 from gateway.remote.modality_fields import Fields, modality_of, read_modality
@@ -48,41 +48,6 @@ _ALLOWED_TO_ALL: Final = {
 """The service that each lets everybody ask for, and Orthanc's default."""
 _OF_THE_INDEX: Final = "StorageDirectory IndexDirectory PostgreSQL"
 _MAX_PDU: Final = (4 << 10, 16 << 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of one setting."""
-
-    setting: str
-    taken: bool
-    text: str
-    """The setting of ours that says the same, or the reason why there is none."""
-
-
-@dataclass(slots=True)
-class Translation:
-    """Settings of ours, as nested tables, and the fates of Orthanc's."""
-
-    tree: dict[str, Any] = field(default_factory=dict)
-    fates: list[Fate] = field(default_factory=list)
-    metadata_names: dict[int, str] = field(default_factory=dict)
-    """The names of the user's metadata, by number."""
-    attachment_names: dict[int, str] = field(default_factory=dict)
-
-    def put(self, place: str, value: Any) -> None:
-        """Set a setting of ours by its dotted place."""
-        *path, name = place.split(".")
-        table = self.tree
-        for each in path:
-            table = table.setdefault(each, {})
-        table[name] = value
-
-    def took(self, setting: str, text: str) -> None:
-        self.fates.append(Fate(setting, True, text))
-
-    def left(self, setting: str, text: str) -> None:
-        self.fates.append(Fate(setting, False, text))
 
 
 def translate(orthanc: Mapping[str, Any], base: str, *, hashed: Callable[[str], str] = hash_password) -> Translation:

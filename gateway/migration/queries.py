@@ -179,6 +179,10 @@ POSTGRES_COLUMNS: Final = (
 SERVER_PROPERTIES: Final = "SELECT property, value FROM serverproperties WHERE property IN (20, 21)"
 
 
+RENUMBERED: Final = "resourcetype + 1"
+LOWEST_LEVEL: Final = "SELECT MAX(resourcetype) FROM resources"
+
+
 def select_all(table: str, columns: Sequence[str]) -> str:
     """All rows of a table of PostgreSQL."""
     return f"SELECT {', '.join(columns)} FROM {table}"

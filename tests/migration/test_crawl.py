@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gateway.index.store import Origin
 from gateway.ingest.file_import import ingest_file
 from gateway.ingest.ingest import Ingest
 from gateway.migration import crawl as crawl_module
-from gateway.migration.crawl import CrawlReport, Named, StudyRow, open_crawl
+from gateway.migration.crawl import CrawlReport, Instances, NamedInstance, StudyRow, open_crawl
 from gateway.migration.windows import Window
 from tests.support.datasets import instance
 from tests.support.orthanc_folder import file_of
@@ -67,16 +67,16 @@ class Archive:
                     raise RequestFailed("too many", 0xA700)
                 yield StudyRow(uid, str(first.StudyDate), str(first.StudyTime), len(files))
 
-    async def instances(self, study_uid: str) -> Mapping[str, Named] | None:
+    async def instances(self, study_uid: str) -> Instances | None:
         self._check()
         if not self.names_instances:
             raise RequestFailed("cannot", 0xC000)
         return {
-            uid: Named(str(each.SeriesInstanceUID), str(each.SOPClassUID))
+            uid: NamedInstance(str(each.SeriesInstanceUID), str(each.SOPClassUID))
             for uid, each in self.files[study_uid].items()
         }
 
-    async def bring(self, ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+    async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
         self._check()
         self.asked.append(series_uid or study_uid)
         for uid, data_set in self.files[study_uid].items():
@@ -183,7 +183,7 @@ async def test_an_archive_that_goes_away(tmp_path: Path) -> None:
         archive.add(number)
     real = archive.bring
 
-    async def bring(ingest: Ingest, study_uid: str, lacking: Mapping[str, Named], series_uid: str = "") -> None:
+    async def bring(ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
         await real(ingest, study_uid, lacking, series_uid)
         archive.gone = len(archive.asked) >= 10
 

@@ -17,7 +17,7 @@ from gateway.index import annotations
 from gateway.ingest.data_folder import open_folder
 from gateway.ingest.file_import import import_paths
 from gateway.migration import orthanc_migration
-from gateway.migration.ledger import Ledger
+from gateway.migration.ledger import MigrationLedger
 from gateway.migration.orthanc_index import OrthancIndex
 from gateway.migration.orthanc_migration import MigrationReport, OrthancSource, migrate_orthanc
 from gateway.migration.storage_area import StorageArea
@@ -258,7 +258,7 @@ async def test_one_at_a_time(settings: Storage, orthanc: OrthancFolder) -> None:
     orthanc.add(ct(0))
     assert clean(await migrate(settings, orthanc))
     (path,) = (Path(settings.path) / "migrations").glob("*.ledger")
-    with Ledger(path), pytest.raises(ConfigurationError, match="runs already"):
+    with MigrationLedger(path), pytest.raises(ConfigurationError, match="runs already"):
         await migrate(settings, orthanc)
 
 
