@@ -34,6 +34,7 @@ _MODALITIES, _PEERS = 20, 21
 """Global properties: systems that were added over REST, where they are kept in the index."""
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _NONE, _ZLIB = 1, 2
+_LEVEL_NUMBERS: Final = range(1, len(LEVELS) + 1)
 DATABASE_VERSIONS: Final = ("6",)
 
 
@@ -119,7 +120,11 @@ class OrthancIndex:
         """How much there is of each kind."""
         by_type = dict(self._rows(queries.COUNT_LEVELS))
         ((files, size, stored),) = self._rows(queries.COUNT_BYTES)
-        others = {kind: (count, int(total)) for kind, count, total in self._rows(queries.OTHER_ATTACHMENTS)}
+        others = {
+            kind: (count, int(total))
+            for kind, count, total in self._rows(queries.OTHER_ATTACHMENTS)
+            if isinstance(kind, int)
+        }
         levels = {level: by_type.get(at, 0) for at, level in enumerate(LEVELS, 1)}
         return Contents(levels, files, int(size), int(stored), others)
 
@@ -166,14 +171,15 @@ class OrthancIndex:
                 LEVELS[kind - 1],
                 str(public_id),
                 [
-                    (number, str(value), int(revision or 0))
+                    (number, str(value), revision if isinstance(revision, int) else 0)
                     for number, value, revision in self._rows(self._added_metadata, row)
+                    if isinstance(number, int)
                 ],
                 [str(label) for (label,) in self._rows(queries.LABELS, row)] if self._has_labels else (),
                 kind == 1 and not self._rows(queries.RECYCLED, row),
             )
             for row, kind, public_id in self._rows(self._annotated_after, after, PAGE)
-            if 1 <= kind <= len(LEVELS)
+            if kind in _LEVEL_NUMBERS
         ]
 
     def _instance(self, row: Sequence[Any], came: Mapping[int, str]) -> SourceInstance:
@@ -183,11 +189,15 @@ class OrthancIndex:
             trouble = "Orthanc has no file of it"
         elif elsewhere:
             trouble = "its file is not in the storage area, but where a plugin has put it"
-        elif not _UUID.fullmatch(str(uuid)) or compression not in (_NONE, _ZLIB):
+        elif (
+            not _UUID.fullmatch(str(uuid))
+            or compression not in (_NONE, _ZLIB)
+            or not (isinstance(stored, int) and isinstance(size, int))
+        ):
             trouble = f"the index describes its file in no known way: {uuid!r:.60}, compression {compression!r:.20}"
         else:
             file = Attachment(
-                str(uuid), compression == _ZLIB, int(stored), int(size), str(stored_md5 or ""), str(md5 or "")
+                str(uuid), compression == _ZLIB, stored, size, str(stored_md5 or "").lower(), str(md5 or "").lower()
             )
         return SourceInstance(number, str(public_id), file, trouble, _origin(came))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from gateway.config import Storage
@@ -269,3 +273,50 @@ async def test_systems_of_the_index(tmp_path: Path, orthanc: OrthancFolder) -> N
     index = OrthancIndex(orthanc.folder / "index")
     assert index.systems() == {"DicomModalities": {"ct": ["CT1", "10.0.0.1", 104]}}
     index.close()
+
+
+VALUES = st.none() | st.integers(-(2**40), 2**40) | st.text(max_size=8) | st.binary(max_size=8) | st.floats()
+COLUMNS = {
+    "Resources": ("resourceType", "publicId", "parentId"),
+    "AttachedFiles": ("fileType", "uuid", "compressedSize", "uncompressedSize", "compressionType", "uncompressedMD5"),
+    "Metadata": ("type", "value", "revision"),
+    "Labels": ("label",),
+    "PatientRecyclingOrder": ("patientId",),
+    "GlobalProperties": ("value",),
+}
+
+
+@hypothesis.settings(deadline=None, max_examples=15)
+@hypothesis.given(
+    st.lists(
+        st.sampled_from([(table, column) for table, columns in COLUMNS.items() for column in columns]).flatmap(
+            lambda place: st.tuples(st.just(place), VALUES)
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_values_in_an_index(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[tuple[str, str], object]]
+) -> None:
+    """Whatever is in the columns of an index, the result is a report or one error of the source."""
+    base = tmp_path_factory.mktemp("values")
+    orthanc = OrthancFolder(base / "orthanc")
+    row = orthanc.add(ct(0))
+    orthanc.metadata(row.study, 1024, "a")
+    orthanc.label(row.study, "b")
+    orthanc.add(ct(1), compressed=True)
+    for (table, column), value in changes:
+        with contextlib.suppress(sqlite3.IntegrityError):
+            orthanc.database.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    settings = Storage(path=str(base / "data"), min_free=0)
+    try:
+        report = asyncio.run(migrate(settings, orthanc))
+    except SourceError:
+        pass
+    else:
+        assert report.proof is not None
+        assert report.proof.proved <= 2
+    finally:
+        orthanc.close()
+        shutil.rmtree(base)
