@@ -2,9 +2,9 @@
 
 Orthanc holds its index in exclusive mode (observed on 1.10: a lock for good, a write-ahead log, no shared memory), so
 nobody else can open it, and whoever would open it first would keep Orthanc from starting. Therefore the files are
-copied as bytes: first the database, then its log. Pages that a checkpoint moves from the log to the database meanwhile
-are in the copy of the log too, as long as the log is not begun anew; its header tells, whose salts change then
-(https://www.sqlite.org/fileformat2.html#the_write_ahead_log). If it was, the pieces that differ are copied again.
+copied as bytes. A checkpoint moves pages from the log to the database meanwhile, and then the log is begun anew; so the
+log is followed while the database is copied (`log_follower.py`), and whatever was committed in that time is written
+over the copy, which then is the index as it was at the last of these commits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from gateway.errors import SourceError
 from gateway.migration import queries
+from gateway.migration.log_follower import LogFollower
 
 _PIECE_BYTES: Final = 1 << 20
 _LOG_HEADER: Final = 32
@@ -54,7 +55,7 @@ def copy_index(index: Path, target: Path, *, pause: Callable[[float], None] = ti
     if not index.is_file():
         raise SourceError(f"{index}: there is no index of Orthanc here (IndexDirectory, or else StorageDirectory)")
     try:
-        for ending in ("", "-wal", "-journal"):
+        for ending in ("", "-wal", "-journal", "-frames"):
             _beside(target, ending).unlink(missing_ok=True)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
@@ -70,13 +71,32 @@ def copy_index(index: Path, target: Path, *, pause: Callable[[float], None] = ti
 
 def _copied(index: Path, target: Path) -> bool:
     """Whether the copy that is made here is consistent."""
-    log, journal = _beside(index, "-wal"), _beside(index, "-journal")
-    before = _identity(index)
-    if before[0] != _WRITE_AHEAD and _stat(journal)[0]:
+    journal = _beside(index, "-journal")
+    mode, _ = before = _identity(index)
+    if mode == _WRITE_AHEAD:
+        return _copied_with_log(index, target)
+    if _stat(journal)[0]:
         return _copied_with_journal(index, target)
     _copy(index, target)
-    _copy(log, _beside(target, "-wal"))
-    return _identity(index) == before and not (before[0] != _WRITE_AHEAD and _stat(journal)[0])
+    return _identity(index) == before and not _stat(journal)[0]
+
+
+def _copied_with_log(index: Path, target: Path) -> bool:
+    """Copy a database with a write-ahead log, whose pages are written over the copy in the end."""
+    log, frames = _beside(index, "-wal"), _beside(target, "-frames")
+    if not _stat(log)[0]:
+        before = _stat(index)
+        _copy(index, target)
+        return _stat(index) == before and not _stat(log)[0]
+    try:
+        with _new_file(frames) as file, LogFollower(log, file) as follower:
+            if not _copy(index, target, follower.follow) or not follower.follow():
+                return False
+            with target.open("r+b") as copy:
+                follower.apply(copy)
+    finally:
+        frames.unlink(missing_ok=True)
+    return True
 
 
 def _copied_with_journal(index: Path, target: Path) -> bool:
@@ -89,12 +109,9 @@ def _copied_with_journal(index: Path, target: Path) -> bool:
 
 
 def _identity(index: Path) -> tuple[bytes, bytes]:
-    """The kind of journal, and what changes when a copy of the files would not be of one state."""
+    """The kind of journal, and the counter of changes, which changes with every transaction that has a journal."""
     header = _beginning(index, _DATABASE_HEADER)
-    mode = header[18:20]
-    if mode == _WRITE_AHEAD or not header:
-        return mode, _beginning(_beside(index, "-wal"), _LOG_HEADER)
-    return mode, header[24:28]
+    return header[18:20], header[24:28]
 
 
 def _fold(target: Path) -> None:
@@ -112,22 +129,33 @@ def _fold(target: Path) -> None:
         raise SourceError(f"{target.name}: Orthanc's index is damaged: {answer}")
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Make `target` equal to `source`, writing only the pieces that differ; no file for no file."""
+def _copy(source: Path, target: Path, between: Callable[[], bool] = lambda: True) -> bool:
+    """Make `target` equal to `source`, writing only the pieces that differ; no file for no file.
+
+    `between` is called before each piece; returns False as soon as it does.
+    """
     try:
         origin = source.open("rb")
     except FileNotFoundError:
         target.unlink(missing_ok=True)
-        return
+        return True
     with origin, os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as copy:
         at = 0
-        while piece := origin.read(_PIECE_BYTES):
+        while between():
+            piece = origin.read(_PIECE_BYTES)
+            if not piece:
+                copy.truncate(at)
+                return True
             copy.seek(at)
             if copy.read(len(piece)) != piece:
                 copy.seek(at)
                 copy.write(piece)
             at += len(piece)
-        copy.truncate(at)
+    return False
+
+
+def _new_file(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b")
 
 
 def _beginning(path: Path, length: int) -> bytes:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import SourceError
+from gateway.migration import index_copy
 from gateway.migration.index_copy import copy_index, index_state
+from gateway.migration.log_follower import LogFollower, LogHeader, read_header
 
 WRITER = """
 import sqlite3, sys
@@ -139,23 +141,104 @@ def test_a_transaction_that_was_broken_off_is_taken_back(tmp_path: Path) -> None
     assert not any("half" in pair for pair in pairs(tmp_path / "copy"))
 
 
-def test_one_that_is_always_written_is_given_up(tmp_path: Path) -> None:
+def test_one_that_is_written_too_fast_is_given_up(tmp_path: Path) -> None:
     with writing(tmp_path / "index", "WAL") as writer:
         writer.write(1)
-        log = tmp_path / "index-wal"
         pauses: list[float] = []
-        real = Path.open
+        follow = LogFollower.follow
 
-        def open_after_writing(path: Path, *arguments: object) -> object:
-            if path == log:
-                writer.write(200)  # The log is begun anew between any two looks at it.
-            return real(path, *arguments)  # type: ignore[call-overload]
+        def follow_later(follower: LogFollower) -> bool:
+            writer.write(200)  # The log is begun anew several times between any two looks at it.
+            return follow(follower)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Path, "open", open_after_writing)
+            patch.setattr(LogFollower, "follow", follow_later)
             with pytest.raises(SourceError, match="faster than it can be copied"):
                 copy_index(tmp_path / "index", tmp_path / "copy", pause=pauses.append)
         assert len(pauses) > 10
+
+
+def test_commits_between_the_pieces_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is begun anew again and again while the database is copied, and everything is in the copy."""
+    monkeypatch.setattr(index_copy, "_PIECE_BYTES", 4096)
+    follow, begin = LogFollower.follow, LogFollower._begin
+    begun: list[object] = []
+
+    def begin_and_note(follower: LogFollower, header: LogHeader) -> None:
+        begun.append(header)
+        begin(follower, header)
+
+    with writing(tmp_path / "index", "WAL") as writer:
+        writer.write(120)
+
+        def follow_after_a_commit(follower: LogFollower) -> bool:
+            writer.write(1)
+            return follow(follower)
+
+        monkeypatch.setattr(LogFollower, "follow", follow_after_a_commit)
+        monkeypatch.setattr(LogFollower, "_begin", begin_and_note)
+        copy_index(tmp_path / "index", tmp_path / "copy", pause=lambda seconds: pytest.fail("a commit was missed"))
+        found = pairs(tmp_path / "copy")
+    assert len(begun) > 3
+    assert len(found) == 50
+    assert [each for each in found if each[0] != each[1]] == []
+    assert max(int(a) for a, _ in found) > 150
+
+
+def test_an_orthanc_that_is_started_again_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log is another file then, with pages that nobody has followed."""
+    monkeypatch.setattr(index_copy, "_PIECE_BYTES", 4096)
+    follow = LogFollower.follow
+    again: list[Writer] = []
+    with writing(tmp_path / "index", "WAL") as writer, ExitStack() as stack:
+        writer.write(60)
+
+        def follow_after_a_start(follower: LogFollower) -> bool:
+            if not again:
+                writer.process.kill()
+                writer.process.wait()
+                with closing(sqlite3.connect(tmp_path / "index")) as connection:
+                    connection.execute("SELECT COUNT(*) FROM pairs").fetchall()
+                assert not (tmp_path / "index-wal").exists()
+                again.append(stack.enter_context(writing(tmp_path / "index", "WAL")))
+                again[0].write(200)
+            return follow(follower)
+
+        monkeypatch.setattr(LogFollower, "follow", follow_after_a_start)
+        pauses: list[float] = []
+        copy_index(tmp_path / "index", tmp_path / "copy", pause=pauses.append)
+        assert pauses
+        assert max(int(a) for a, _ in pairs(tmp_path / "copy")) == 200
+
+
+def test_a_transaction_that_is_not_committed_is_not_copied(tmp_path: Path) -> None:
+    """Pages of it are in the log already, and others are written over them when it is taken back."""
+    index = tmp_path / "index"
+    with closing(sqlite3.connect(index, isolation_level=None)) as connection:
+        for pragma in ("journal_mode = WAL", "cache_size = 1", "cache_spill = 1"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("CREATE TABLE pairs (id INTEGER PRIMARY KEY, a BLOB, b BLOB)")
+        connection.executemany("INSERT INTO pairs VALUES (?, 'old', zeroblob(3000))", [(each,) for each in range(1100)])
+        with (tmp_path / "frames").open("w+b") as frames, LogFollower(tmp_path / "index-wal", frames) as follower:
+            assert follower.follow()
+            size = (tmp_path / "index-wal").stat().st_size
+            connection.execute("BEGIN")
+            connection.execute("UPDATE pairs SET a = 'half'")
+            assert (tmp_path / "index-wal").stat().st_size > size
+            assert follower.follow()
+            connection.execute("ROLLBACK")
+            connection.execute("UPDATE pairs SET a = 'new' WHERE id = 7")
+            assert follower.follow()
+            (tmp_path / "copy").write_bytes(index.read_bytes())
+            with (tmp_path / "copy").open("r+b") as copy:
+                follower.apply(copy)
+    with closing(sqlite3.connect(tmp_path / "copy")) as copied:
+        assert copied.execute("SELECT a, COUNT(*) FROM pairs GROUP BY a").fetchall() == [("new", 1), ("old", 1099)]
+
+
+@pytest.mark.parametrize("data", [b"", bytes(32), b"\x37\x7f\x06\x82" + bytes(28), b"\xff" * 32])
+def test_what_is_no_header_of_a_log(data: bytes) -> None:
+    assert read_header(data) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no database, but some text of more than a hundred bytes" * 4])
