@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,6 +18,7 @@ from gateway.cli.common import (
     CreateOption,
     DataOption,
     JsonOption,
+    Progress,
     complain,
     count,
     load_settings,
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _FIRST_OF_USERS: Final = 1024
 """Numbers of attachments from here on are the user's; those below are Orthanc's own, made of the files."""
+_LINE_EVERY_S: Final = 60.0
+"""Seconds between two lines of progress in a log."""
 app = typer.Typer(no_args_is_help=True, help="Bring everything from another archive, and prove that it is here.")
 
 
@@ -72,8 +77,6 @@ def orthanc(
     if not configuration.exists():
         complain(f"there is no {configuration}")
         raise typer.Exit(2)
-    if toml is not None and toml.exists():
-        raise ConfigurationError(f"{toml}: it exists, and is not overwritten")
     read = read_configuration(configuration, os.environ)
     base = (configuration if configuration.is_dir() else configuration.parent).absolute()
     translation = translate(read, str(base))
@@ -106,25 +109,24 @@ def _migrated(source: OrthancSource, settings: Settings, rate: int, *, create: b
 
 @contextmanager
 def phases(*, quiet: bool) -> Iterator[Any]:
-    """Show one progress bar after another, one for each thing that is done."""
-    bar: Any = None
+    """Show one progress bar after another, one for each thing that is done; a line now and then without a terminal."""
+    bars = ExitStack()
+    bar: Progress = lambda done, total: None  # noqa: E731
     current = ""
-    with_bar: Any = None
+    said = time.monotonic()
 
     def show(what: str, done: int, total: int) -> None:
-        nonlocal bar, current, with_bar
+        nonlocal bar, current, said
         if what != current:
-            if with_bar is not None:
-                with_bar.__exit__(None, None, None)
-            with_bar, current = progress_bar(what, quiet=quiet), what
-            bar = with_bar.__enter__()
+            bars.close()
+            bar, current = bars.enter_context(progress_bar(what, quiet=quiet)), what
         bar(done, total or None)
+        if not quiet and not sys.stderr.isatty() and time.monotonic() - said > _LINE_EVERY_S:
+            said = time.monotonic()
+            complain(f"{what}: {done:,}{f' of {total:,}' if total else ''}")
 
-    try:
+    with bars:
         yield show
-    finally:
-        if with_bar is not None:
-            with_bar.__exit__(None, None, None)
 
 
 _dicom, _dicomweb = crawls.commands(phases)
@@ -190,7 +192,9 @@ def write_translation(translation: Translation, file: Path | None, *, quiet: boo
     if not quiet:
         for each in translation.fates:
             print_line(f"{each.setting}: {'' if each.taken else 'not taken: '}{each.text}")
-    if file is not None:
+    if file is not None and file.exists():  # A migration that goes on is the same command again.
+        complain(f"{file}: it exists, and is left as it is")
+    elif file is not None:
         text = "\n".join(["# Translated from an Orthanc's settings.", *toml_lines(translation.tree)]) + "\n"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
             opened.write(text)
