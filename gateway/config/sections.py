@@ -201,13 +201,16 @@ class Dicomweb(Section, frozen=True):
 
 
 class Rest(Section, frozen=True):
-    """Requests over Orthanc's REST API that affect the gateway itself: none of them is allowed unless it is set."""
+    """Orthanc's REST API: limits, and requests that affect the gateway itself, none of which is allowed unless it is
+    set."""
 
     shutdown: bool = False
     """Allow `POST /tools/shutdown`, which ends the gateway, and `POST /tools/reset`, which has the configuration read
     again."""
     log_level: bool = False
     """Allow `PUT /tools/log-level`. The log of the levels `verbose` and `trace` may name patients."""
+    max_attachment: Size = 1 * GiB
+    """Bytes of one file that a user attaches to a patient, study, series or instance."""
 
 
 class Storage(Section, frozen=True):

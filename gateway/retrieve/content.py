@@ -11,6 +11,7 @@ from gateway.dicom import part10, recode
 from gateway.errors import StorageError
 from gateway.imaging.transcode import transcode
 from gateway.imaging.workspace import Workspace
+from gateway.index.attachments import Attachment
 from gateway.index.locate import Located
 from gateway.retrieve.read_ahead import Batch, MemoryBudget
 from gateway.storage.store import Store, StoredObject
@@ -40,6 +41,23 @@ def read_span(
             raise StorageError(f"instance {located.sop_uid}: {located.size} bytes expected, {start} found")
         start += len(chunk)
         yield chunk
+
+
+def read_attached(
+    store: Store, attached: Attachment, start: int, stop: int, memory: MemoryBudget
+) -> Generator[bytes, None, None]:
+    """Yield the attached bytes from `start` up to `stop`. Raises NoSuchObject; StorageError when the object ends
+    before."""
+    stored = store.open(attached.key)
+    try:
+        while start < stop:
+            chunk = stored.read(attached.data_offset + start, min(memory.piece, stop - start))
+            if not chunk:
+                raise StorageError(f"attachment {attached.key}: {attached.size} bytes expected, {start} found")
+            start += len(chunk)
+            yield chunk
+    finally:
+        stored.close()
 
 
 def read_evened(store: Store, located: Located, memory: MemoryBudget) -> Generator[bytes, None, None]:
