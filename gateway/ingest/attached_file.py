@@ -38,7 +38,7 @@ def header(to: AttachedTo) -> bytes:
 
 
 def read_header(stored: StoredObject) -> AttachedTo | None:
-    """What an object is attached to; None for an instance. Blocks. Raises: StorageError."""
+    """The resource that an object is attached to; None for an instance. Blocks. Raises: StorageError."""
     found = stored.read(0, HEADER_BYTES)
     if not found.startswith(_MAGIC):
         return None

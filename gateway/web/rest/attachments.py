@@ -71,6 +71,7 @@ async def about(request: web.Request, level: Level, make: Handler) -> web.Stream
 
 async def data(request: web.Request, level: Level) -> web.StreamResponse:
     """The bytes of an attachment, or a part of them; `filename` is what it is called when it is saved."""
+    wanted_name = request.query.get("filename", "")
     found = await _find(request, level)
     if isinstance(found, Located):
         return await send_file(request, found)
@@ -79,7 +80,7 @@ async def data(request: web.Request, level: Level) -> web.StreamResponse:
         return answer
     headers = {
         "Content-Type": _OCTETS,
-        "Content-Disposition": attachment_named(request.query.get("filename", ""), found.name),
+        "Content-Disposition": attachment_named(wanted_name, found.name),
         "Accept-Ranges": "bytes",
     }
     response = web.StreamResponse(headers={**headers, **validators(tag)})
@@ -252,22 +253,27 @@ _FULL: Final = Parameter("full", "Orthanc's numbers beside the names", FLAG)
 
 
 def _routes(level: Level, kind: str) -> tuple[Route, ...]:
-    root = f"/{kind}/{{id}}/attachments"
-    path = f"{root}/{{name}}"
-
     def of_level(handler: Callable[..., Awaitable[web.StreamResponse]], **more: Any) -> Any:
         return functools.partial(handler, level=level, **more)
 
     media = (_OCTETS, DICOM) if level == "instance" else (_OCTETS,)
     return (
-        Route("GET", root, of_level(attachments), (_FULL,), errors=(404,)),
-        Route("GET", path, of_level(one_attachment), errors=(404,)),
-        Route("PUT", path, of_level(put_attachment), body=(_OCTETS,), errors=(404, 409, 413, 507)),
-        Route("DELETE", path, of_level(delete_attachment), answers=(), errors=(404, 409)),
+        Route("GET", f"/{kind}/{{id}}/attachments", of_level(attachments), (_FULL,), errors=(404,)),
+        Route("GET", f"/{kind}/{{id}}/attachments/{{name}}", of_level(one_attachment), errors=(404,)),
+        Route(
+            "PUT",
+            f"/{kind}/{{id}}/attachments/{{name}}",
+            of_level(put_attachment),
+            body=(_OCTETS,),
+            errors=(404, 409, 413, 507),
+        ),
+        Route(
+            "DELETE", f"/{kind}/{{id}}/attachments/{{name}}", of_level(delete_attachment), answers=(), errors=(404, 409)
+        ),
         *(
             Route(
                 "GET",
-                f"{path}/{each}",
+                f"/{kind}/{{id}}/attachments/{{name}}/{each}",
                 of_level(about, make=make),
                 answers=(JSON,) if each == "info" else ("text/plain",),
                 errors=(404,),
@@ -275,10 +281,20 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
             for each, make in _ABOUT.items()
         ),
         *(
-            Route("GET", f"{path}/{each}", of_level(data), (FILENAME,), answers=media, errors=(404, 416))
+            Route(
+                "GET",
+                f"/{kind}/{{id}}/attachments/{{name}}/{each}",
+                of_level(data),
+                (FILENAME,),
+                answers=media,
+                errors=(404, 416),
+            )
             for each in _DATA
         ),
-        *(Route("POST", f"{path}/{each}", of_level(handler), errors=(404, 409)) for each, handler in _ACTIONS.items()),
+        *(
+            Route("POST", f"/{kind}/{{id}}/attachments/{{name}}/{each}", of_level(handler), errors=(404, 409))
+            for each, handler in _ACTIONS.items()
+        ),
     )
 
 
