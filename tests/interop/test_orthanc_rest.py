@@ -221,7 +221,17 @@ def attaching(path: str) -> Iterator[tuple[str, str, Any]]:
     yield "GET", path, None
     yield "GET", f"{path}?full", None
     for name in ("1024", "1025", "nonsense"):
-        parts = ("compressed-data", "compressed-md5", "compressed-size", "data", "info", "is-compressed", "md5", "size")
+        parts = (
+            "compressed-data",
+            "compressed-md5",
+            "compressed-size",
+            "data",
+            "info",
+            "is-compressed",
+            "md5",
+            "size",
+            "uuid",
+        )
         yield from (("GET", f"{path}/{name}{part}", None) for part in ("", *(f"/{part}" for part in parts)))
     for name in ("1024", "1025", *(["dicom"] if path.startswith("/instances") else [])):
         yield from (("POST", f"{path}/{name}/{each}", b"") for each in ("verify-md5", "uncompress", "compress"))

@@ -96,7 +96,7 @@ async def _transcoded(request: web.Request, found: Located, name: str) -> web.St
         content = await request.app[RETRIEVAL].open(found, lambda _stored: uid)
     except DataSetError as error:
         raise BadRequest(f"transcode: the instance cannot be had in {uid}: {error}") from error
-    disposition = f'attachment; filename="{name or found.key + ".dcm"}"'
+    disposition = attachment_named(name, f"{found.key}.dcm")
     response = web.StreamResponse(headers={"Content-Type": DICOM, "Content-Disposition": disposition})
     response.content_length = content.length
     with closing(content):
