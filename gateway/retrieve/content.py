@@ -78,11 +78,20 @@ def check_size(stored: StoredObject, located: Located) -> None:
 
 
 def read_converted(
-    store: Store, located: Located, target: str, whole: bool, workspace: Workspace, memory: MemoryBudget
+    store: Store,
+    located: Located,
+    target: str,
+    whole: bool,
+    workspace: Workspace,
+    memory: MemoryBudget,
+    *,
+    quality: int | None,
+    sop_uid: str,
 ) -> Generator[bytes, None, None]:
     """Yield the instance in the transfer syntax `target`; b"" now and then before the first chunk.
 
-    With `whole`, under a new File Meta Information that repeats the origin of the instance.
+    With `whole`, under a new File Meta Information that repeats the origin of the instance. With a `quality` its pixels
+    are compressed with loss, and `sop_uid` is its new SOP Instance UID.
     """
     stored = store.open(located.key)
     try:
@@ -91,14 +100,14 @@ def read_converted(
         if whole:
             header = part10.file_header(
                 sop_class_uid=located.sop_class_uid,
-                sop_instance_uid=located.sop_uid,
+                sop_instance_uid=sop_uid,
                 transfer_syntax_uid=target,
                 **_origin(part10.read_header(stored.read)),
             )
         start, end = located.data_set_offset, located.size
-        yield from joined(
-            header, transcode(stored.read, start, end, located.transfer_syntax_uid, target, workspace=workspace), memory
-        )
+        source = located.transfer_syntax_uid
+        body = transcode(stored.read, start, end, source, target, quality=quality, workspace=workspace)
+        yield from joined(header, body, memory)
     finally:
         stored.close()
 

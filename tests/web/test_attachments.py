@@ -86,7 +86,7 @@ async def test_it_is_attached_replaced_and_taken_away(gateway: House, level: str
             "text/plain",
         )
     info = await gateway.json(f"{path}/info")
-    assert info.pop("Uuid") == await (await gateway.get(f"{path}/uuid")).text()
+    assert len(info.pop("Uuid")) == 26
     assert info == {
         "CompressedMD5": md5(HTML),
         "CompressedSize": 25,

@@ -64,7 +64,7 @@ async def one_attachment(request: web.Request, level: Level) -> web.StreamRespon
 
 
 async def about(request: web.Request, level: Level, make: Handler) -> web.StreamResponse:
-    """One thing about an attachment: its size in bytes, its MD5, whether it is compressed, its key; or all of it."""
+    """One thing about an attachment: its size in bytes, its MD5, whether it is compressed, or all of it."""
     found = await _find(request, level)
     return unchanged(request, _entity_tag(found)) or _tagged(await make(request, found), found)
 
@@ -239,10 +239,6 @@ async def _info(request: web.Request, found: Found) -> web.StreamResponse:
     return json_answer(described)
 
 
-async def _uuid(_request: web.Request, found: Found) -> web.StreamResponse:
-    return web.Response(text=found.key)
-
-
 _ABOUT: Final[dict[str, Handler]] = {
     "compressed-md5": _digest,
     "compressed-size": _size,
@@ -250,7 +246,6 @@ _ABOUT: Final[dict[str, Handler]] = {
     "is-compressed": _is_compressed,
     "md5": _digest,
     "size": _size,
-    "uuid": _uuid,
 }
 _DATA: Final = ("compressed-data", "data")
 _ACTIONS: Final = {"compress": compress, "uncompress": uncompress, "verify-md5": verify_md5}

@@ -20,7 +20,8 @@ from gateway.web.dicomweb.frames import FRAME_INDEX
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, unknown
-from gateway.web.route import TEXT, UID, Parameter, Route, at_least
+from gateway.web.rest.archives import LOSSY_QUALITY, asked_quality
+from gateway.web.route import TEXT, UID, Parameter, Route
 from gateway.web.security import ATTACHMENT, attachment_named
 from gateway.web.streaming import stream
 
@@ -54,12 +55,13 @@ async def located(request: web.Request) -> Located | None:
 async def file(request: web.Request) -> web.StreamResponse:
     """The file of an instance as it is stored, or a part of it; `filename` is what it is called when it is saved.
 
-    With `transcode`, the whole file in another transfer syntax that can be had without loss.
+    With `transcode`, the whole file in another transfer syntax that can be had without loss; with `lossy-quality` as
+    well, one that is compressed with loss, which is another instance.
     """
     found = await located(request)
     if found is None:
         return unknown(request)
-    if "transcode" in request.query or "lossy-quality" in request.query:
+    if "transcode" in request.query:
         return await _transcoded(request, found, request.query.get("filename", ""))
     return await send_file(request, found)
 
@@ -86,14 +88,14 @@ async def send_file(request: web.Request, found: Located) -> web.StreamResponse:
 
 async def _transcoded(request: web.Request, found: Located, name: str) -> web.StreamResponse:
     uid = request.query.get("transcode", "")
-    if "lossy-quality" in request.query:
-        raise BadRequest("lossy-quality: files are handed out without loss only; leave it out")
-    if not obtainable(found.transfer_syntax_uid, uid):
+    quality = asked_quality(request)
+    if not obtainable(found.transfer_syntax_uid, uid, quality):
         raise BadRequest(
-            f"transcode: {uid[:64]!r} cannot be had without loss from {found.transfer_syntax_uid}, as it is stored"
+            f"transcode: {uid[:64]!r} cannot be had from {found.transfer_syntax_uid}, as it is stored, "
+            + ("without loss; lossy-quality would allow some" if quality is None else "even with loss")
         )
     try:
-        content = await request.app[RETRIEVAL].open(found, lambda _stored: uid)
+        content = await request.app[RETRIEVAL].open(found, lambda _stored: uid, quality=quality)
     except DataSetError as error:
         raise BadRequest(f"transcode: the instance cannot be had in {uid}: {error}") from error
     disposition = attachment_named(name, f"{found.key}.dcm")
@@ -162,7 +164,7 @@ def revision_tag(found: Located) -> str:
 FILENAME: Final = Parameter("filename", "What the file is called when it is saved", TEXT, "ct.dcm")
 _TRANSCODE: Final = (
     Parameter("transcode", "Transfer syntax of the file", UID, "1.2.840.10008.1.2.1"),
-    Parameter("lossy-quality", "Not here: files are handed out without loss", at_least(1, 100), "90"),
+    LOSSY_QUALITY,
 )
 
 ROUTES = (
