@@ -213,6 +213,20 @@ class Rest(Section, frozen=True):
     """Bytes of one file that a user attaches to a patient, study, series or instance."""
 
 
+class MainTags(Section, frozen=True):
+    """Attributes that are shown, returned and searched for without reading files."""
+
+    patient: tuple[str, ...] = ()
+    """Attributes of patients that the index is to have besides its own (Orthanc's ExtraMainDicomTags), by keyword or
+    `gggg,eeee`, sequences too. What is stored already has them after `POST /tools/reconstruct`."""
+    study: tuple[str, ...] = ()
+    """Attributes of studies, of their first instance."""
+    series: tuple[str, ...] = ()
+    """Attributes of series, of their first instance."""
+    instance: tuple[str, ...] = ()
+    """Attributes of instances."""
+
+
 class Storage(Section, frozen=True):
     """The data folder: files, index, and their limits."""
 
@@ -231,6 +245,7 @@ class Storage(Section, frozen=True):
     """Processes that write, sync and commit instances, many at once; 0: a thread of the gateway does it."""
     max_header: Size = 4 * MiB
     """Bytes of a data set within which the attributes for the index must be."""
+    main_tags: MainTags = MainTags()
 
 
 class Query(Section, frozen=True):

@@ -43,7 +43,7 @@ from gateway.ingest.commit_script import commit_script
 from gateway.ingest.committer import Committer
 from gateway.ingest.duplicates import same_bytes
 from gateway.ingest.garbage import Garbage
-from gateway.ingest.header_scan import INDEX
+from gateway.ingest.header_scan import wanted_tags
 from gateway.ingest.health import Health
 from gateway.ingest.instance_writer import InstanceWriter
 from gateway.ingest.outbox import Outbox
@@ -139,7 +139,7 @@ class Ingest:
             patient=patient,
             origin=origin,
             max_header=self.settings().max_header,
-            wanted=self.outbox.wanted_tags if self.outbox is not None else INDEX,
+            wanted=self.outbox.wanted_tags if self.outbox is not None else wanted_tags(),
         )
 
     def new_file(self) -> IncomingFile:

@@ -12,7 +12,7 @@ from gateway.index.resources import Resource
 from gateway.index.stability import is_stable, series_status
 from gateway.index.values import NO_NUMBER
 from gateway.web.rest.answers import COLLECTIONS, timestamp
-from gateway.web.rest.names import MAIN_TAGS, Format, formatted
+from gateway.web.rest.names import MAIN_TAGS, Format, formatted, shown_tags
 
 _IMAGE_ORIENTATION: Final = 0x00200037
 _IN_ORDER: Final = {level: sorted(tags) for level, tags in MAIN_TAGS.items()}
@@ -63,7 +63,10 @@ def _main(resource: Resource) -> list[tuple[int, str]]:
 
 
 def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]]:
-    return [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
+    found = [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
+    if not (further := shown_tags(level) - MAIN_TAGS[level]):
+        return found
+    return sorted([*found, *[(tag, text) for tag in further if (text := attributes.get(tag))]])
 
 
 _PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})

@@ -10,10 +10,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway import __version__
+from gateway.dicom.levels import LEVELS
 from gateway.index.summary import statistics as read_statistics
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
-from gateway.web.rest.names import MAIN_TAGS, tag_text
+from gateway.web.rest.names import shown_tags, tag_text
 from gateway.web.route import Route
 
 ORTHANC_VERSION: Final = ("1.10.1", 16)
@@ -51,7 +52,7 @@ async def system(request: web.Request) -> web.Response:
             "IngestTranscoding": "",
             "IsHttpServerSecure": bool(settings.http.certificate or settings.http.users),
             "MainDicomTags": {
-                level.capitalize(): ";".join(map(tag_text, sorted(tags))) for level, tags in MAIN_TAGS.items()
+                level.capitalize(): ";".join(map(tag_text, sorted(shown_tags(level)))) for level in LEVELS
             },
             "MaximumPatientCount": 0,
             "MaximumStorageMode": "Reject",
