@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import functools
+import platform
+import sqlite3
+import ssl
+from importlib import metadata
 from typing import Final
 
 from aiohttp import web
@@ -21,6 +26,7 @@ ORTHANC_VERSION: Final = ("1.10.1", 16)
 """`Version` and `ApiVersion`: of the Orthanc whose whole REST API clients may count on, as far as it is here. By these
 they choose their calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
 _DATABASE_VERSION = 6
+_LIBRARIES: Final = ("aiohttp", "cryptography", "imagecodecs", "msgspec", "numpy", "pillow", "pydicom")
 
 
 async def system(request: web.Request) -> web.Response:
@@ -61,15 +67,29 @@ async def system(request: web.Request) -> web.Response:
             "OverwriteInstances": settings.storage.duplicates == "overwrite",
             "OverwriteInstancesMode": "IfChanged" if settings.storage.duplicates == "overwrite" else "Never",
             "PatientLevelEnabled": True,
+            "Performance": {},
             "PluginsEnabled": True,
             "ReadOnly": False,
             "StorageAreaPlugin": None,
             "StorageCompression": False,
             "StoreMD5ForAttachments": False,
+            "ThirdPartyPatches": {},
+            "ThirdPartyVersions": _third_party_versions(),
             "UserMetadata": {},
             "Version": version,
         }
     )
+
+
+@functools.cache
+def _third_party_versions() -> dict[str, str]:
+    """The versions of what reads objects, pixels and requests of others."""
+    return {
+        **{name: metadata.version(name) for name in _LIBRARIES},
+        "openssl": ssl.OPENSSL_VERSION,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
 
 
 async def statistics(request: web.Request) -> web.Response:
