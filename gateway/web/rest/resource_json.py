@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dicom.levels import LEVELS, Level
+from gateway.index import main_tags
 from gateway.index.attributes import PATIENT_ID
 from gateway.index.resources import Resource
 from gateway.index.stability import is_stable, series_status
 from gateway.index.values import NO_NUMBER
 from gateway.web.rest.answers import COLLECTIONS, timestamp
-from gateway.web.rest.names import MAIN_TAGS, Format, formatted, shown_tags
+from gateway.web.rest.names import MAIN_TAGS, Format, formatted
 
 _IMAGE_ORIENTATION: Final = 0x00200037
 _IN_ORDER: Final = {level: sorted(tags) for level, tags in MAIN_TAGS.items()}
@@ -64,9 +65,9 @@ def _main(resource: Resource) -> list[tuple[int, str]]:
 
 def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]]:
     found = [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
-    if not (further := shown_tags(level) - MAIN_TAGS[level]):
+    if not (named := main_tags.current().named[level]):
         return found
-    return sorted([*found, *[(tag, text) for tag in further if (text := attributes.get(tag))]])
+    return sorted([*found, *[(tag, text) for tag in named - MAIN_TAGS[level] if (text := attributes.get(tag))]])
 
 
 _PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})
