@@ -65,7 +65,7 @@ def _wanted(others: frozenset[int], main: FurtherTags) -> WantedTags:
         return INDEX
     tags = others | {SPECIFIC_CHARACTER_SET} if others else others
     further = tags | main.all
-    return WantedTags(_TAGS | further, max(INDEX_STOP, *further), tags, main)
+    return WantedTags(_TAGS | further, max({INDEX_STOP, *further}), tags, main)
 
 
 class _RecordTemplate(RecordTemplate):

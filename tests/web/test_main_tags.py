@@ -162,6 +162,14 @@ async def test_of_what_was_there_before(tmp_path: Path, reads: list[str]) -> Non
         assert (await gateway.json(asked))["RequestedTags"] == {"InstitutionalDepartmentName": "Radiology"}
 
 
+async def test_what_the_index_has_anyway(tmp_path: Path, reads: list[str]) -> None:
+    async with opened(tmp_path, MainTags(study=("PatientAge",), instance=("Rows",))) as gateway:
+        made = await store(gateway, one(1))
+        assert (await gateway.json(f"/studies/{made['ParentStudy']}"))["MainDicomTags"]["PatientAge"] == "042Y"
+        assert "Rows" in (await gateway.json(f"/instances/{made['ID']}"))["MainDicomTags"]
+        assert reads == []
+
+
 async def test_a_header_that_ends_too_late_for_them(tmp_path: Path, reads: list[str]) -> None:
     """An instance is not refused for the sake of them: they are read from its file."""
     choice = MainTags(instance=("StorageMediaFileSetID", "SliceThickness"))
