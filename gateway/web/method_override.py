@@ -27,7 +27,9 @@ _OVERRIDDEN: Final = web.RequestKey("overridden", bool)
 @web.middleware
 async def take_method(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request the method that it names, and the route of that."""
-    wanted = request.headers.get(_HEADER) or request.query.get(_PARAMETER)
+    wanted = request.headers.get(_HEADER)
+    if not wanted and f"{_PARAMETER}=" in request.query_string:
+        wanted = request.query.get(_PARAMETER)
     if not wanted or request.method not in _FROM:
         return await handler(request)
     method = wanted.upper()

@@ -16,7 +16,7 @@ _MAX_LIMIT: Final = 1000
 
 
 async def exports(request: web.Request) -> web.Response:
-    """What was sent after `since`, or the `last` alone. A parameter that is not a number is ignored."""
+    """The entries after `since`, or the `last` alone. A parameter that is not a number is ignored."""
     database = request.app[CONTEXT].database
     since = number(request, "since", 0)
     if "last" in request.query:

@@ -93,18 +93,19 @@ def _third_party_versions() -> dict[str, str]:
 
 
 async def statistics(request: web.Request) -> web.Response:
-    """The number of resources and their sizes on disk; files are not compressed, so both sizes are equal."""
+    """The number of resources and the size of all files, attached ones too, which are not compressed."""
     found = await read_statistics(request.app[CONTEXT].database)
+    size = found.size + found.attached
     return json_answer(
         {
             "CountInstances": found.instances,
             "CountPatients": found.patients,
             "CountSeries": found.series,
             "CountStudies": found.studies,
-            "TotalDiskSize": str(found.size),
-            "TotalDiskSizeMB": found.size // (1 << 20),
-            "TotalUncompressedSize": str(found.size),
-            "TotalUncompressedSizeMB": found.size // (1 << 20),
+            "TotalDiskSize": str(size),
+            "TotalDiskSizeMB": size // (1 << 20),
+            "TotalUncompressedSize": str(size),
+            "TotalUncompressedSizeMB": size // (1 << 20),
         }
     )
 
