@@ -14,6 +14,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from gateway.config import Dicomweb, Rest
+from gateway.errors import OutOfSpace
 from gateway.index import attachments as index
 from gateway.index.store import garbage
 from tests.support.datasets import sample
@@ -171,6 +172,26 @@ async def test_names_that_are_not_the_users(gateway: House, name: str) -> None:
 
 
 class TestLimits:
+    @pytest.mark.parametrize("checks", [0, 1, 3])
+    async def test_of_the_disk(
+        self, gateway: House, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: int
+    ) -> None:
+        """Full at the beginning, or in the middle of a file: nothing is left."""
+
+        def check() -> None:
+            nonlocal checks
+            if not checks:
+                raise OutOfSpace("0 MiB free")
+            checks -= 1
+
+        await until(lambda: not begun(tmp_path))  # the instance has its name in the store alone
+        monkeypatch.setattr(gateway.ingest, "check_space", check)
+        answer = await put(gateway, f"{study}/attachments/x", bytes(5_000_000))
+        assert (answer.status, (await answer.json())["OrthancStatus"]) == (507, 19)
+        assert stored(tmp_path) == []
+        assert begun(tmp_path) == []
+        assert await gateway.json(f"{study}/attachments") == []
+
     async def test_of_one(self, gateway: House, study: str, tmp_path: Path) -> None:
         gateway.rest = Rest(max_attachment=1000)
 
