@@ -183,7 +183,7 @@ def _record(
 def _parents_of(elements: Elements, transfer_syntax_uid: str, layout: _Layout) -> Parents:
     get = elements.get
     values = [None if (element := get(tag)) is None else (element.vr, element.value) for tag in layout.of_parents]
-    key = (transfer_syntax_uid, layout.of_parents, *values)
+    key = (transfer_syntax_uid, layout, *values)
     parents = _parents.get(key)
     if parents is None:
         parents = _build_parents(elements, layout.further)
