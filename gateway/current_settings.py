@@ -32,6 +32,7 @@ AT_START = (
     "http.prefix",
     "storage.path",
     "storage.keepers",
+    "storage.main_tags",
     "server.workers",
 )
 """Settings that need a restart of the whole gateway."""

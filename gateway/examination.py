@@ -22,6 +22,7 @@ from gateway.database.network import refuse_network_file_system
 from gateway.edit.change_set import ChangeSet
 from gateway.errors import ConfigurationError, DatabaseError
 from gateway.forwarding.rule_engine import CompiledRules
+from gateway.index import main_tags
 from gateway.net.tls import Certificates, client_tls, server_certificates
 from gateway.remote.kinds import examine_destination
 from gateway.routing.router import Router
@@ -90,6 +91,7 @@ def _looks(settings: Settings) -> Iterator[Callable[[], object]]:
         yield partial(check_users, (user,))
     yield partial(check_users, http.users)
     yield partial(check_tokens, settings.tokens)
+    yield partial(main_tags.built, settings.storage.main_tags)
     if dicom.tls_certificate and dicom.tls_key:
         yield partial(server_certificates, dicom)
     if http.certificate and http.key:

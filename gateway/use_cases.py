@@ -21,6 +21,7 @@ from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.forwarding.control import Deliveries
 from gateway.imaging.cache import FrameCache
+from gateway.ingest.attaching import Attaching
 from gateway.ingest.ingest import Ingest
 from gateway.jobs.runner import JobType
 from gateway.processes.board import Scoreboard
@@ -67,6 +68,7 @@ class UseCases:
     frame_index: FrameIndexCache
     metadata: MetadataCache
     anonymizing: Anonymizing
+    attaching: Attaching
     archives: Archives
     archive_jobs: ArchiveJobs
     removal: Removal
@@ -144,6 +146,7 @@ async def open_use_cases(
             frame_index=FrameIndexCache(),
             metadata=MetadataCache(database, retrieval, lambda: settings().http.metadata_cache),
             anonymizing=Anonymizing(database, retrieval, ingest),
+            attaching=Attaching(ingest),
             archives=archives,
             archive_jobs=ArchiveJobs(job_desk, archives, ingest, OutputFolder(layout), settings),
             removal=Removal(ingest),

@@ -21,6 +21,7 @@ from gateway import __version__, config
 from gateway.database.sqlite import SQLite
 from gateway.dicom.json import NOT_JSON
 from gateway.errors import StorageError
+from gateway.index.queries.attachments import LIST_ATTACHED_FILES
 from gateway.index.queries.store import LIST_FILES
 from gateway.index.queries.summary import STATISTICS
 from gateway.index.store import keys_present
@@ -46,6 +47,7 @@ class Report:
     linked: int = 0
     copied: int = 0
     lost: list[str] = dataclasses.field(default_factory=list)
+    attachments: int = 0
 
 
 class _Manifest(msgspec.Struct):
@@ -53,6 +55,7 @@ class _Manifest(msgspec.Struct):
     version: str
     instances: int
     bytes: int
+    attachments: int = 0
 
 
 async def backup(
@@ -123,15 +126,17 @@ async def _bring(database: Path, files: StoreCopy, report: Report, progress: Pro
     copied = await SQLite.open(database, lock_path=lock)
     try:
         ((_patients, _studies, _series, total, _size),) = await copied.fetch(STATISTICS)
-        last = ""
         files.named.clear()
-        while rows := await copied.fetch(LIST_FILES, last, _PAGE):
-            for _key, size in await asyncio.to_thread(files.bring, rows):
-                report.instances += 1
-                report.bytes += size
-            missing += [key for key, _size in rows if key not in files.named]
-            last = rows[-1][0]
-            progress(report.instances, total)
+        for listed in (LIST_FILES, LIST_ATTACHED_FILES):
+            last = ""
+            while rows := await copied.fetch(listed, last, _PAGE):
+                for _key, size in await asyncio.to_thread(files.bring, rows):
+                    report.instances += listed is LIST_FILES
+                    report.attachments += listed is LIST_ATTACHED_FILES
+                    report.bytes += size
+                missing += [key for key, _size in rows if key not in files.named]
+                last = rows[-1][0]
+                progress(report.instances, total)
     finally:
         await copied.close()
         await asyncio.to_thread(lock.unlink, missing_ok=True)
@@ -167,7 +172,7 @@ def _clear(layout: Layout) -> None:
 
 def _finish(layout: Layout, files: StoreCopy, report: Report) -> None:
     files.sync()
-    manifest = _Manifest(report.made_at, __version__, report.instances, report.bytes)
+    manifest = _Manifest(report.made_at, __version__, report.instances, report.bytes, report.attachments)
     partial = layout.manifest.with_suffix(".partial")
     with open(partial, "wb", opener=private) as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")

@@ -16,7 +16,6 @@ from gateway.dicom.levels import Level, level_of
 from gateway.errors import NotFound, RetainedByCommitment, SeveralPatients
 from gateway.index.queries.locate import ROWS_BY_PUBLIC_ID, ROWS_BY_UID
 from gateway.index.remove import Removed, remove_resource
-from gateway.ingest.garbage import GRACE_S
 from gateway.ingest.ingest import Ingest
 from gateway.workflow import queries
 
@@ -43,15 +42,9 @@ class Removal:
 
     async def _remove(self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str]) -> Removed:
         now, ingest = self._clock(), self._ingest
-        full = await ingest.garbage.make_room()
-        delete_at = now if full else now + GRACE_S
-        removed = await ingest.database.write(lambda: _remove(level, query, parameters, names, now, delete_at))
-        ingest.committed(removed.change)
-        if full:
-            await ingest.garbage.collect()
-            await ingest.garbage.hold_reserve()
-        else:
-            ingest.garbage.collect_after(GRACE_S)
+        async with ingest.garbage.discarding(now) as delete_at:
+            removed = await ingest.database.write(lambda: _remove(level, query, parameters, names, now, delete_at))
+            ingest.committed(removed.change)
         return removed
 
 

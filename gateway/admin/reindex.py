@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from gateway import config
 from gateway.database.database import Database
 from gateway.database.sqlite import SQLite
 from gateway.dicom import part10
-from gateway.errors import ConfigurationError, DataSetError, StorageError
+from gateway.errors import ConfigurationError, DataSetError, NotFound, StorageError
 from gateway.index import rebuild
 from gateway.index import store as index
+from gateway.index.attachments import Attachment, attach_again
 from gateway.index.queries.summary import STATISTICS
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Duplicate, FileLocation, Origin
+from gateway.ingest.attached_file import AttachedTo, read_attachment, read_header
 from gateway.ingest.data_folder import DataFolder, open_folder
 from gateway.ingest.stored_header import read_stored_header
 from gateway.storage.filesystem import FileStore
@@ -48,6 +51,8 @@ class Report:
     """Older versions of indexed files, to be deleted."""
     unreadable: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(file, reason) of files that stay in place and are not in the index."""
+    attachments: int = 0
+    """Files attached to resources."""
     strays: list[str] = dataclasses.field(default_factory=list)
     """Other files in the store that are not the gateway's: ignored."""
 
@@ -106,6 +111,8 @@ class _Rebuild:
         self._progress = progress
         self._report = Report()
         self._unreadable: list[tuple[str, str]] = []
+        self._attached: dict[AttachedTo, list[tuple[float, str]]] = defaultdict(list)
+        """Times of the last write, and keys, of the files for each attachment."""
 
     async def run(self) -> Report:
         database, report = self._database, self._report
@@ -117,6 +124,8 @@ class _Rebuild:
             await asyncio.gather(*(self._enter(*file) for file in page))  # They share a commit.
             done = report.instances + report.superseded + len(self._unreadable)
             self._progress(done, max(total, done) if total else None)
+        for to, files in self._attached.items():
+            await self._attach(to, [key for _at, key in sorted(files)])
         report.superseded += len(garbage)
         for key, reason in self._unreadable:
             report.unreadable.append((self._folder.store.where(key), reason))
@@ -129,7 +138,8 @@ class _Rebuild:
         page: list[_Read] = []
         for key in keys:
             try:
-                page.append(self._read(key))
+                if (file := self._read(key)) is not None:
+                    page.append(file)
             except (DataSetError, StorageError) as error:
                 self._unreadable.append((key, str(error)))
             if len(page) == _PAGE:
@@ -157,15 +167,43 @@ class _Rebuild:
                 return
             replaces = answer.key
 
+    async def _attach(self, to: AttachedTo, keys: list[str]) -> None:
+        """Enter an attachment that only its files know of, oldest first: the newest counts. What is known stays."""
+        database = self._database
+        *older, newest = keys
+        older = [key for key in older if not await index.keys_present(database, [key])]
+        if not await index.keys_present(database, [newest]):
+            try:
+                found = await asyncio.to_thread(self._read_attachment, newest, to.name)
+                old = await database.write(functools.partial(attach_again, to.level, to.public_id, found))
+            except (NotFound, StorageError) as error:
+                self._unreadable.append((newest, f"{to.name!r}, attached to {to.level} {to.public_id}: {error}"))
+                return
+            older += [old] if old is not None else []
+        self._report.attachments += 1
+        for key in older:
+            await database.write(functools.partial(rebuild.supersede, key, time.time()))
+            self._report.superseded += 1
+
+    def _read_attachment(self, key: str, name: str) -> Attachment:
+        stored = self._folder.store.open(key)
+        try:
+            return read_attachment(stored, key, name)
+        finally:
+            stored.close()
+
     def _is_newer(self, key: str, other: str) -> bool:
         """Whether `key` was written after `other`. Keys do not show it: they are allocated ahead of time."""
         store = self._folder.store
         return (store.written_at(key), key) > (store.written_at(other), other)
 
-    def _read(self, key: str) -> _Read:
-        """The index values in a stored file. Raises DataSetError, StorageError."""
+    def _read(self, key: str) -> _Read | None:
+        """The index values in a stored file; None for an attachment. Raises DataSetError, StorageError."""
         stored = self._folder.store.open(key)
         try:
+            if (to := read_header(stored)) is not None:
+                self._attached[to].append((self._folder.store.written_at(key), key))
+                return None
             meta, record, placement, _broken = read_stored_header(stored, key, self._folder.settings.max_header)
         finally:
             stored.close()

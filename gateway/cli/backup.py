@@ -12,7 +12,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
-    count,
+    count_stored,
     load_settings,
     print_json,
     print_line,
@@ -54,7 +54,7 @@ def backup(
 
 def _show(target: Path, report: Report) -> None:
     how = f"{report.linked:,} linked, {report.copied:,} copied"
-    print_line(f"{target}: {count(report.instances, 'instance')}, {size(report.bytes)} ({how})")
+    print_line(f"{target}: {count_stored(report.instances, report.attachments)}, {size(report.bytes)} ({how})")
     show_lost(report.lost)
     if report.linked:
         print_line("Linked instances share the disk with the originals: copy the folder elsewhere, or use --copy.")

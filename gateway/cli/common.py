@@ -99,6 +99,11 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def count_stored(instances: int, attachments: int) -> str:
+    """Numbers of instances and, where there are any, of attachments, in words."""
+    return count(instances, "instance") + (f" and {count(attachments, 'attachment')}" if attachments else "")
+
+
 def show_lost(keys: Sequence[str]) -> None:
     """List the files that a backup could not copy."""
     for key in keys:

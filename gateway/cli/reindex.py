@@ -13,6 +13,7 @@ from gateway.cli.common import (
     JsonOption,
     complain,
     count,
+    count_stored,
     load_settings,
     print_json,
     print_line,
@@ -43,6 +44,7 @@ def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: 
         for path in report.strays:
             complain(f"{path}: not a file of the gateway, ignored")
         older = f", {count(report.superseded, 'older version')} left out" if report.superseded else ""
-        print_line(f"{settings.storage.path}: {count(report.instances, 'instance')} indexed{older}")
+        held = count_stored(report.instances, report.attachments)
+        print_line(f"{settings.storage.path}: {held} indexed{older}")
     if report.unreadable:
         raise typer.Exit(1)

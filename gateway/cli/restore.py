@@ -12,7 +12,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
-    count,
+    count_stored,
     load_settings,
     print_json,
     print_line,
@@ -38,7 +38,7 @@ def restore(
     if as_json:
         print_json(report)
     else:
-        held = f"{count(report.instances, 'instance')}, {size(report.bytes)}"
+        held = f"{count_stored(report.instances, report.attachments)}, {size(report.bytes)}"
         print_line(f"{settings.storage.path}: {held}, as of {report.made_at}")
         show_lost(report.lost)
     if report.lost:

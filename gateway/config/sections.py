@@ -201,13 +201,30 @@ class Dicomweb(Section, frozen=True):
 
 
 class Rest(Section, frozen=True):
-    """Requests over Orthanc's REST API that affect the gateway itself: none of them is allowed unless it is set."""
+    """Orthanc's REST API: limits, and requests that affect the gateway itself, none of which is allowed unless it is
+    set."""
 
     shutdown: bool = False
     """Allow `POST /tools/shutdown`, which ends the gateway, and `POST /tools/reset`, which has the configuration read
     again."""
     log_level: bool = False
     """Allow `PUT /tools/log-level`. The log of the levels `verbose` and `trace` may name patients."""
+    max_attachment: Size = 1 * GiB
+    """Bytes of one file that a user attaches to a patient, study, series or instance."""
+
+
+class MainTags(Section, frozen=True):
+    """Attributes that are shown, returned and searched for without reading files."""
+
+    patient: tuple[str, ...] = ()
+    """Attributes of patients that the index is to have besides its own (Orthanc's ExtraMainDicomTags), by keyword or
+    `gggg,eeee`, sequences too. What is stored already has them after `POST /tools/reconstruct`."""
+    study: tuple[str, ...] = ()
+    """Attributes of studies, of their first instance."""
+    series: tuple[str, ...] = ()
+    """Attributes of series, of their first instance."""
+    instance: tuple[str, ...] = ()
+    """Attributes of instances."""
 
 
 class Storage(Section, frozen=True):
@@ -228,6 +245,7 @@ class Storage(Section, frozen=True):
     """Processes that write, sync and commit instances, many at once; 0: a thread of the gateway does it."""
     max_header: Size = 4 * MiB
     """Bytes of a data set within which the attributes for the index must be."""
+    main_tags: MainTags = MainTags()
 
 
 class Query(Section, frozen=True):

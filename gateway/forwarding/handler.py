@@ -23,6 +23,7 @@ from gateway.errors import (
     PermanentFailure,
     UnsupportedTransferSyntax,
 )
+from gateway.events.exports import log_exports
 from gateway.forwarding import queries
 from gateway.forwarding.destinations import Destinations
 from gateway.forwarding.rule_engine import RuleEngine
@@ -167,11 +168,11 @@ class DeliveryHandler:
         now = self._clock()
         uids = sent.study_instance_uid, sent.series_instance_uid, sent.sop_instance_uid
         yield queries.DELIVERED, (job.id, now, _status(answer), answer.detail, answer.sent, version, *uids)
-        section = self._rule_engine.compiled.settings.destinations.get(str(job.payload["destination"]))
+        destination = str(job.payload["destination"])
+        yield from log_exports(destination, [(str(job.payload["instance"]), "instance")], now)
+        section = self._rule_engine.compiled.settings.destinations.get(destination)
         if section is not None and section.prove:
-            yield from schedule_verification(
-                str(job.payload["destination"]), item.study, now + section.prove_after, now
-            )
+            yield from schedule_verification(destination, item.study, now + section.prove_after, now)
 
 
 def _note(job: Job, answer: Answer) -> Script[None]:

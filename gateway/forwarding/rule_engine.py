@@ -20,7 +20,7 @@ from gateway.forwarding.outbox import OutboxEntry
 from gateway.forwarding.table import DeliveryTarget
 from gateway.index.record import InstanceRecord
 from gateway.index.store import FileLocation, Origin
-from gateway.ingest.header_scan import INDEX, WantedTags, wanted_tags
+from gateway.ingest.header_scan import WantedTags, wanted_tags
 from gateway.routing.conditions import Facts
 from gateway.routing.router import Router
 
@@ -34,7 +34,6 @@ class CompiledRules:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.router = Router(settings.rules)
-        self.wanted_tags: WantedTags = wanted_tags(self.router.wanted) if self.router.wanted else INDEX
         self.change_sets = {name: ChangeSet.build(name, section) for name, section in settings.changes.items()}
         content = [
             settings.rules,
@@ -96,7 +95,7 @@ class RuleEngine:
     @property
     def wanted_tags(self) -> WantedTags:
         """The tags to decode from each header for the conditions of the rules."""
-        return self.compiled.wanted_tags
+        return wanted_tags(self.compiled.router.wanted)
 
     def follow(
         self, record: InstanceRecord, placement: FileLocation, origin: Origin, attributes: DataSet

@@ -73,6 +73,12 @@ def forms(stored: str, accepted: Collection[str]) -> list[str]:
     return candidates
 
 
+def loses(target: str) -> bool:
+    """Whether pixels can be encoded with loss in a transfer syntax."""
+    encoder = encode.ENCODERS.get(target)
+    return encoder is not None and encoder.with_loss is not None
+
+
 def transcode(
     read: Read,
     start: int,

@@ -16,6 +16,7 @@ from gateway.dicom.levels import LEVELS, Level
 from gateway.errors import BadRequest, NotFound, RevisionConflict, UnknownResource
 from gateway.index.locate import Identity
 from gateway.index.queries import annotations as queries
+from gateway.index.queries.attachments import DISCARD_ATTACHED
 from gateway.index.resources import Resource
 from gateway.index.values import NO_NUMBER
 
@@ -84,7 +85,7 @@ def set_metadata(
     Raises NotFound where there is no resource, or none of what is expected; RevisionConflict where something else is
     there; BadRequest where the resource has too many.
     """
-    yield from _check_exists(level, public_id)
+    yield from must_exist(level, public_id)
     rows = yield queries.ONE_METADATA, (level, public_id, name)
     if not rows:
         ((count,),) = yield queries.COUNT_METADATA, (level, public_id)
@@ -145,7 +146,7 @@ def bring_annotations(
 
 def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None, now: float) -> Script[None]:
     """Take added metadata away again. Raises as `set_metadata`, and NotFound where there is none of that name."""
-    yield from _check_exists(level, public_id)
+    yield from must_exist(level, public_id)
     rows = yield queries.ONE_METADATA, (level, public_id, name)
     if not rows:
         raise NotFound(f"the {level} has no metadata {name!r} that was added")
@@ -180,7 +181,7 @@ async def all_labels(database: Database) -> list[str]:
 
 def add_label(level: Level, public_id: str, label: str) -> Script[None]:
     """Label a resource; nothing where it has the label. NotFound, and BadRequest where it has too many."""
-    yield from _check_exists(level, public_id)
+    yield from must_exist(level, public_id)
     if len((yield queries.LABELS, (level, public_id))) >= MAX_LABELS:
         raise BadRequest(f"the {level} has {MAX_LABELS} labels; no more are taken")
     yield queries.ADD_LABEL, (level, public_id, label)
@@ -188,7 +189,7 @@ def add_label(level: Level, public_id: str, label: str) -> Script[None]:
 
 def remove_label(level: Level, public_id: str, label: str) -> Script[None]:
     """Take a label from a resource, if it has it. NotFound where there is no resource."""
-    yield from _check_exists(level, public_id)
+    yield from must_exist(level, public_id)
     yield queries.REMOVE_LABEL, (level, public_id, label)
 
 
@@ -198,18 +199,20 @@ async def is_protected(database: Database, patient: str) -> bool:
 
 def protect(patient: str, protected: bool) -> Script[None]:
     """Protect a patient from whatever makes room by itself, or no longer. NotFound."""
-    yield from _check_exists("patient", patient)
+    yield from must_exist("patient", patient)
     yield queries.PROTECT if protected else queries.UNPROTECT, (patient,)
 
 
-def forget(level: Level, public_id: str) -> Script[None]:
-    """All that was added to a resource, which is going."""
+def forget(level: Level, public_id: str, delete_at: float) -> Script[None]:
+    """Remove all that was added to a resource, which is going; attached files may be deleted from `delete_at` on."""
+    yield DISCARD_ATTACHED, (level, public_id, delete_at)
     for query in queries.FORGET_OF:
         yield query, (level, public_id)
     if level == "patient":
         yield queries.UNPROTECT, (public_id,)
 
 
-def _check_exists(level: Level, public_id: str) -> Script[None]:
+def must_exist(level: Level, public_id: str) -> Script[None]:
+    """Raise UnknownResource where there is no such resource, as a part of a script."""
     if not (yield queries.EXISTS[level], (public_id,)):
         raise UnknownResource(f"there is no {level} {public_id}")

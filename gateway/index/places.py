@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.dicom.levels import LEVELS, Level
 from gateway.index import attributes as tags
-from gateway.index import matching
+from gateway.index import main_tags, matching
 from gateway.index.attributes import AT_LEVEL
 
 DEPTH: Final[dict[Level, int]] = {level: depth for depth, level in enumerate(LEVELS, -1)}
@@ -99,7 +99,7 @@ def place_of(tag: int, level: Level = "instance") -> Place:
     key = KEYS.get(tag)
     if key is not None and DEPTH[key[0]] <= DEPTH[level]:
         return Place.INDEXED
-    if tag in AT_LEVEL[level]:
+    if tag in AT_LEVEL[level] or tag in main_tags.current().in_rows[level]:
         return Place.IN_ROW
     if tag in _MADE[level]:
         return Place.MADE

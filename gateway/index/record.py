@@ -17,8 +17,9 @@ from gateway.dicom.elements import Element
 from gateway.dicom.json import encode_element
 from gateway.errors import DataSetError
 from gateway.index import attributes as tags
-from gateway.index.attributes import INDEX_STOP, INDEX_TAGS, PARENT_TAGS
+from gateway.index.attributes import INDEX_STOP, INDEX_TAGS
 from gateway.index.identity import canonical_patient_id, public_id
+from gateway.index.main_tags import NONE, FurtherTags, absent, current
 from gateway.index.values import (
     MAX_TEXT,
     NO_NUMBER,
@@ -42,10 +43,32 @@ _MAX_CACHED_BYTES = 16384
 _DIGITS_AND_DOTS = b"0123456789."
 _PREFIX = {tag: f'"{tag:08X}":' for tag in INDEX_TAGS}
 _NAMES = (tags.PATIENT_NAME, tags.REFERRING_PHYSICIAN_NAME)
-_ABOVE = frozenset(tags.PARENT_TAGS)
-_OWN = (*tags.INSTANCE, *tags.INSTANCE_EXTRAS)
 _EXTRAS_FROM = len(tags.INSTANCE)
-_PLACE = {tag: place for place, tag in enumerate(_OWN)}
+
+
+class _Layout:
+    """Where the attributes of an instance stand in its record, by the further ones that the settings name."""
+
+    def __init__(self, further: FurtherTags) -> None:
+        self.further = further
+        self.own = (*tags.INSTANCE, *tags.INSTANCE_EXTRAS, *further.added["instance"])
+        self.further_from = len(tags.INSTANCE) + len(tags.INSTANCE_EXTRAS)
+        self.place = {tag: place for place, tag in enumerate(self.own)}
+        self.of_parents = (*tags.PARENT_TAGS, *further.of_parents)
+        self.above = frozenset(self.of_parents)
+
+
+_PLAIN = _Layout(NONE)
+_layout = _PLAIN
+
+
+def _layout_of(further: FurtherTags) -> _Layout:
+    global _layout
+    if further is _PLAIN.further:
+        return _PLAIN
+    if _layout.further is not further:
+        _layout = _Layout(further)
+    return _layout
 
 
 class Parents(NamedTuple):
@@ -96,10 +119,11 @@ _parents: dict[tuple[object, ...], Parents] = {}
 class RecordTemplate:
     """The record of an instance, and of others that differ from it in the values of a few elements."""
 
-    __slots__ = ("_character_set", "_parts", "elements", "record")
+    __slots__ = ("_character_set", "_layout", "_parts", "elements", "record")
 
-    def __init__(self, elements: Elements, transfer_syntax_uid: str) -> None:
-        """Make the record from the elements that `pick` found for INDEX_TAGS.
+    def __init__(self, elements: Elements, transfer_syntax_uid: str, further: FurtherTags | None = None) -> None:
+        """Make the record from the elements that `pick` found for INDEX_TAGS and the `further` attributes; without
+        these, for those of `main_tags.current`.
 
         Raises: DataSetError if SOP Class, SOP Instance, Study or Series Instance UID is missing or is no UID (more
         than 64 characters, or others than digits and dots; odd components are accepted, as devices send them).
@@ -107,10 +131,14 @@ class RecordTemplate:
         self.elements = elements
         sop_class_uid = _uid(elements, tags.SOP_CLASS_UID, "SOP Class UID")
         sop_instance_uid = _uid(elements, tags.SOP_INSTANCE_UID, "SOP Instance UID")
-        parents = _parents_of(elements, transfer_syntax_uid)
+        self._layout = layout = _layout_of(current() if further is None else further)
+        parents = _parents_of(elements, transfer_syntax_uid, layout)
         get = elements.get
         self._character_set = character_set = _character_set(elements)
-        self._parts = parts = [_part(tag, get(tag), character_set) for tag in _OWN]
+        self._parts = parts = [
+            _part(tag, get(tag), character_set, further=place >= layout.further_from)
+            for place, tag in enumerate(layout.own)
+        ]
         number = _number(get(tags.INSTANCE_NUMBER))
         self.record = _record(transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
 
@@ -120,6 +148,7 @@ class RecordTemplate:
         Changed elements have the same VRs; Specific Character Set is not among them.
         """
         record, parts, character_set = self.record, self._parts.copy(), self._character_set
+        layout = self._layout
         sop_class_uid, sop_instance_uid, number = record.sop_class_uid, record.sop_instance_uid, record.number
         parents = record.parents
         if tags.SOP_CLASS_UID in changed:
@@ -128,11 +157,11 @@ class RecordTemplate:
             sop_instance_uid = _uid(changed, tags.SOP_INSTANCE_UID, "SOP Instance UID")
         if tags.INSTANCE_NUMBER in changed:
             number = _number(changed[tags.INSTANCE_NUMBER])
-        if not _ABOVE.isdisjoint(changed):
-            parents = _parents_of({**self.elements, **changed}, record.transfer_syntax_uid)
+        if not layout.above.isdisjoint(changed):
+            parents = _parents_of({**self.elements, **changed}, record.transfer_syntax_uid, layout)
         for tag, element in changed.items():
-            if tag in _PLACE:
-                parts[_PLACE[tag]] = _part(tag, element, character_set)
+            if tag in layout.place:
+                parts[layout.place[tag]] = _part(tag, element, character_set)
         return _record(record.transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
 
 
@@ -151,23 +180,22 @@ def _record(
     )
 
 
-def _parents_of(elements: Elements, transfer_syntax_uid: str) -> Parents:
+def _parents_of(elements: Elements, transfer_syntax_uid: str, layout: _Layout) -> Parents:
     get = elements.get
-    key = (
-        transfer_syntax_uid,
-        *[None if (element := get(tag)) is None else (element.vr, element.value) for tag in PARENT_TAGS],
-    )
+    values = [None if (element := get(tag)) is None else (element.vr, element.value) for tag in layout.of_parents]
+    key = (transfer_syntax_uid, layout, *values)
     parents = _parents.get(key)
     if parents is None:
-        parents = _build_parents(elements)
-        if sum(len(part[1]) for part in key[1:] if part is not None) <= _MAX_CACHED_BYTES:
+        parents = _build_parents(elements, layout.further)
+        if sum(len(value[1]) for value in values if value is not None) <= _MAX_CACHED_BYTES:
             if len(_parents) >= _MAX_CACHED_PARENTS:
                 _parents.clear()
             _parents[key] = parents
     return parents
 
 
-def _build_parents(elements: Elements) -> Parents:
+def _build_parents(elements: Elements, further: FurtherTags) -> Parents:
+    added = further.added
     study_uid = _uid(elements, tags.STUDY_INSTANCE_UID, "Study Instance UID")
     series_uid = _uid(elements, tags.SERIES_INSTANCE_UID, "Series Instance UID")
     character_set = _character_set(elements)
@@ -197,7 +225,7 @@ def _build_parents(elements: Elements) -> Parents:
         patient=(
             patient_key,
             text(tags.PATIENT_ID),
-            _fragment(elements, (*tags.PATIENT, *tags.PATIENT_EXTRAS), character_set),
+            _fragment(elements, (*tags.PATIENT, *tags.PATIENT_EXTRAS), character_set, added["patient"]),
         ),
         study=(
             study_key,
@@ -212,7 +240,7 @@ def _build_parents(elements: Elements) -> Parents:
             text(tags.STUDY_DESCRIPTION),
             text(tags.INSTITUTION_NAME),
             _fragment(elements, tags.STUDY, character_set),
-            _fragment(elements, tags.STUDY_EXTRAS, character_set),
+            _fragment(elements, tags.STUDY_EXTRAS, character_set, added["study"]),
         ),
         series=(
             public_id(patient_id, study_uid, series_uid),
@@ -231,7 +259,7 @@ def _build_parents(elements: Elements) -> Parents:
             text(tags.MANUFACTURER),
             text(tags.STATION_NAME),
             _fragment(elements, tags.SERIES, character_set),
-            _fragment(elements, tags.SERIES_EXTRAS, character_set),
+            _fragment(elements, tags.SERIES_EXTRAS, character_set, added["series"]),
         ),
         names=tuple(
             (key, name)
@@ -277,20 +305,29 @@ def _character_set(elements: Elements) -> bytes | None:
     return None if charset is None else charset.value
 
 
-def _fragment(elements: Elements, wanted: tuple[int, ...], character_set: bytes | None) -> str:
+def _fragment(
+    elements: Elements, wanted: tuple[int, ...], character_set: bytes | None, further: tuple[int, ...] = ()
+) -> str:
     """Members of a DICOM JSON object, without its braces and values too long for the index."""
     get = elements.get
-    return _joined([_part(tag, get(tag), character_set) for tag in wanted])
+    parts = [_part(tag, get(tag), character_set) for tag in wanted]
+    return _joined([*parts, *[_part(tag, get(tag), character_set, further=True) for tag in further]])
 
 
-def _part(tag: int, element: Element | None, character_set: bytes | None) -> str:
-    """One member of a DICOM JSON object; '' for none."""
+def _part(tag: int, element: Element | None, character_set: bytes | None, *, further: bool = False) -> str:
+    """One member of a DICOM JSON object; '' for none. Of a `further` one it is said that it is absent."""
     if element is not None and len(element.value) <= MAX_VALUE_BYTES:
         try:
-            return _PREFIX[tag] + encode_element(element, character_set).decode()
+            return _prefix(tag) + encode_element(element, character_set).decode()
         except DataSetError:  # A broken sequence is no reason to refuse the instance.
             pass
-    return f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}' if tag in tags.REQUIRED else ""
+    if tag in tags.REQUIRED:
+        return f'{_PREFIX[tag]}{{"vr":"{tags.REQUIRED[tag]}"}}'
+    return _prefix(tag) + absent(tag) if further and element is None else ""
+
+
+def _prefix(tag: int) -> str:
+    return _PREFIX.get(tag) or f'"{tag:08X}":'
 
 
 def _joined(parts: list[str]) -> str:

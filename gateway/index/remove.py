@@ -13,6 +13,7 @@ from gateway.dicom.levels import Level
 from gateway.index.annotations import forget
 from gateway.index.queries import remove as queries
 from gateway.index.queries.annotations import FORGET_BELOW
+from gateway.index.queries.attachments import DISCARD_ATTACHED_BELOW
 from gateway.index.queries.store import ADD_CHANGE, MODALITIES, SET_MODALITIES
 
 
@@ -37,6 +38,8 @@ def remove_resource(level: Level, row: int, now: float, delete_at: float) -> Scr
     yield queries.FORGET_INCOMPLETE_BELOW[level], (row,)
     yield queries.LOG_INSTANCES_BELOW[level], (row, now)
     yield queries.REMEMBER_VERSIONS[level], (row, now)
+    for query in DISCARD_ATTACHED_BELOW[level]:
+        yield query, (row, delete_at)
     for query in FORGET_BELOW[level]:
         yield query, (row,)
     yield queries.REMOVE_INSTANCES[level], (row,)
@@ -53,12 +56,12 @@ def remove_resource(level: Level, row: int, now: float, delete_at: float) -> Scr
             ancestor = "series", series_id
         else:
             yield ADD_CHANGE, ("Deleted", "Series", series_id, study_uid, now)
-            yield from forget("series", series_id)
+            yield from forget("series", series_id, delete_at)
             yield queries.REMOVE_SERIES["series"], (series,)
         ((remaining,),) = yield queries.SHRINK_STUDY, (study, 0 if remaining else 1, count, size)
         if not remaining:
             yield ADD_CHANGE, ("Deleted", "Study", study_id, study_uid, now)
-            yield from forget("study", study_id)
+            yield from forget("study", study_id, delete_at)
             for query in queries.REMOVE_STUDIES["study"]:
                 yield query, (study,)
         elif ancestor is None:
@@ -68,7 +71,7 @@ def remove_resource(level: Level, row: int, now: float, delete_at: float) -> Scr
     if ancestor is None:
         if (yield queries.REMOVE_PATIENT, (patient,)):
             yield ADD_CHANGE, ("Deleted", "Patient", patient_id, study_uid, now)
-            yield from forget("patient", patient_id)
+            yield from forget("patient", patient_id, delete_at)
         else:
             ancestor = "patient", patient_id
     ((change,),) = yield queries.NEWEST_CHANGE, ()

@@ -23,7 +23,9 @@ class Statistics:
     series: int
     instances: int
     size: int
-    """Bytes of all current files."""
+    """Bytes of all current files of instances."""
+    attached: int
+    """Bytes of all attachments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class RecentStudy:
 
 async def statistics(database: Database) -> Statistics:
     ((patients, studies, series, instances, size),) = await database.fetch(queries.STATISTICS)
-    return Statistics(patients, studies, series, instances, size)
+    ((attached,),) = await database.fetch(queries.ATTACHED_BYTES)
+    return Statistics(patients, studies, series, instances, size, attached)
 
 
 async def recent_studies(

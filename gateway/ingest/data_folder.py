@@ -17,6 +17,7 @@ from gateway import config
 from gateway.database.sqlite import SQLite
 from gateway.database.transactions import transactions
 from gateway.errors import ConfigurationError, StorageError
+from gateway.index import main_tags
 from gateway.index.rebuild import unfinished
 from gateway.ingest.committer import ThreadCommitter
 from gateway.ingest.committer_pool import CommitterPool
@@ -62,6 +63,7 @@ async def open_folder(
     caller that is `rebuilding` the index may open a store whose index is missing, half made or has less than the store:
     recovery would take instances that it lacks for never acknowledged ones.
     """
+    main_tags.use(main_tags.built(settings.main_tags))
     layout = Layout(Path(settings.path))
     if not create and not layout.database.exists():
         raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")

@@ -7,8 +7,9 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from gateway.database.database import Database
@@ -78,6 +79,21 @@ class Garbage:
                 await self.collect()
         except (OSError, DatabaseError) as error:
             log.warning("files that are not needed any more stay on disk for now: %s", error)
+
+    @asynccontextmanager
+    async def discarding(self, now: float) -> AsyncIterator[float]:
+        """Discard files by a transaction inside the context; yields the time from which they may be deleted.
+
+        A full disk gives up its reserve for the transaction, and the files are deleted at once. Raises: OSError;
+        DatabaseError.
+        """
+        full = await self.make_room()
+        yield now if full else now + GRACE_S
+        if full:
+            await self.collect()
+            await self.hold_reserve()
+        else:
+            self.collect_after(GRACE_S)
 
     async def make_room(self) -> bool:
         """Release the reserve on a full disk, so that deletions can be recorded. Whether the disk is full."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.dicom import elements, uids
@@ -19,7 +20,9 @@ from gateway.dicom.elements import Element
 from gateway.dicom.encode import DataSet
 from gateway.dicom.extent import TAIL_BYTES, Extent, InflatedExtent
 from gateway.errors import DataSetError, TruncatedDataSet
+from gateway.index import main_tags
 from gateway.index.attributes import SPECIFIC_CHARACTER_SET
+from gateway.index.main_tags import NONE, FurtherTags
 from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, RecordTemplate
 from gateway.ingest.header_templates import MAX_HEADER_BYTES, HeaderTemplateCache, key_of
 from gateway.ingest.pixel_length import DESCRIBING, Described, described, lacking
@@ -42,6 +45,8 @@ class WantedTags(NamedTuple):
     """The highest of these tags."""
     others: frozenset[int]
     """Tags for `HeaderScanner.attributes`."""
+    main: FurtherTags = NONE
+    """Attributes of the index that the settings name."""
 
 
 _DESCRIBING: Final = frozenset(DESCRIBING)
@@ -49,10 +54,18 @@ _TAGS: Final = INDEX_TAGS.union(DESCRIBING)
 INDEX: Final = WantedTags(_TAGS, INDEX_STOP, frozenset())
 
 
-def wanted_tags(others: Iterable[int]) -> WantedTags:
-    """The tags of the index, and others; all are before the pixel data."""
-    tags = frozenset({*others, SPECIFIC_CHARACTER_SET})
-    return WantedTags(_TAGS | tags, max(INDEX_STOP, *tags), tags)
+def wanted_tags(others: Iterable[int] = ()) -> WantedTags:
+    """The tags of the index, with those that the settings name, and others; all are before the pixel data."""
+    return _wanted(frozenset(others), main_tags.current())
+
+
+@lru_cache(16)
+def _wanted(others: frozenset[int], main: FurtherTags) -> WantedTags:
+    if not others and main is NONE:
+        return INDEX
+    tags = others | {SPECIFIC_CHARACTER_SET} if others else others
+    further = tags | main.all
+    return WantedTags(_TAGS | further, max({INDEX_STOP, *further}), tags, main)
 
 
 class _RecordTemplate(RecordTemplate):
@@ -60,18 +73,19 @@ class _RecordTemplate(RecordTemplate):
 
     __slots__ = ("described",)
 
-    def __init__(self, elements: dict[int, Element], transfer_syntax_uid: str) -> None:
-        super().__init__(elements, transfer_syntax_uid)
+    def __init__(self, elements: dict[int, Element], transfer_syntax_uid: str, main: FurtherTags) -> None:
+        super().__init__(elements, transfer_syntax_uid, main)
         self.described = described(elements, {})
 
 
 class HeaderScanner:
     """Scans one data set, with at most `limit` bytes before the first element past the wanted ones."""
 
-    def __init__(self, transfer_syntax_uid: str, limit: int, wanted: WantedTags = INDEX) -> None:
+    def __init__(self, transfer_syntax_uid: str, limit: int, wanted: WantedTags | None = None) -> None:
+        """`wanted`: by default what `wanted_tags` returns."""
         self.attributes: DataSet = {}
         """Attributes of `wanted.others`, once `found`; empty if they are not within the limit."""
-        self._wanted = wanted
+        self._wanted = wanted_tags() if wanted is None else wanted
         self._syntax = transfer_syntax_uid
         syntax = uids.transfer_syntax(transfer_syntax_uid)
         self._deflated = syntax.deflated
@@ -171,7 +185,10 @@ class HeaderScanner:
         if self._try(joined, final=complete) or self._size <= self._limit:
             return joined
         if self._wanted is not INDEX:
-            log.warning("attributes used by rules are not within %d bytes (storage.max_header)", self._limit)
+            log.warning(
+                "attributes that rules or storage.main_tags name are not within %d bytes (storage.max_header)",
+                self._limit,
+            )
             self._wanted = INDEX
         if not self._try(joined, final=complete):
             self._decide(
@@ -215,7 +232,7 @@ class HeaderScanner:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self._limit)
             except zlib.error as error:
                 raise DataSetError(f"the deflated data set is corrupt: {error}") from None
-        tags, stop, others = self._wanted
+        tags, stop, others, main = self._wanted
         head = bytes(data[:MAX_HEADER_BYTES])
         key = key_of(head, self._syntax, tags, stop)
         match = None if key is None else _templates.find(key, head)
@@ -233,7 +250,7 @@ class HeaderScanner:
             raise TruncatedDataSet("more may follow")
         if others:
             self._decode(picked)
-        template = _RecordTemplate(picked, self._syntax)
+        template = _RecordTemplate(picked, self._syntax, main)
         self._end, self._described = end, template.described
         if key is not None and end + 4 <= len(head):
             _templates.add(key, head[: end + 4], template)

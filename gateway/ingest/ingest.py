@@ -7,7 +7,7 @@
     3. Its rows and its deliveries (`commit_script.py`) are committed,
        synchronously. THE ONLY COMMIT POINT.                                 commit_batch
     4. The sender gets its acknowledgement.                                  (the caller of `commit`)
-    5. The store's folders are synced and the incoming names unlinked.       Ingest._make_durable
+    5. The store's folders are synced and the incoming names unlinked.       PlacedFiles
 
 A crash before 3 leaves an incoming file without a row: it was never acknowledged, and `recovery.py` deletes it, or
 sets it aside if it is complete, since an older copy of the database would have no row of an acknowledged one either. A
@@ -24,13 +24,13 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from gateway import config, telemetry
-from gateway.database.database import Database
+from gateway.database.database import Database, Script
 from gateway.errors import (
-    DatabaseError,
     InstanceRefused,
     NoSuchObject,
     OutOfSpace,
@@ -40,10 +40,10 @@ from gateway.errors import (
 from gateway.index import store as index
 from gateway.index.record import InstanceRecord
 from gateway.ingest.commit_script import commit_script
-from gateway.ingest.committer import Committer, CommitterUnavailable
+from gateway.ingest.committer import Committer
 from gateway.ingest.duplicates import same_bytes
 from gateway.ingest.garbage import Garbage
-from gateway.ingest.header_scan import INDEX
+from gateway.ingest.header_scan import wanted_tags
 from gateway.ingest.health import Health
 from gateway.ingest.instance_writer import InstanceWriter
 from gateway.ingest.outbox import Outbox
@@ -54,17 +54,17 @@ from gateway.ingest.outcome import (
     StoreResult,
     log_fields,
 )
-from gateway.storage.failures import NO_DESCRIPTORS
+from gateway.ingest.placed_files import PlacedFiles
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.rejected import RejectedFolder
 from gateway.storage.reserve import Reserve
 from gateway.storage.scratch import Scratch
 
+Result = TypeVar("Result")
+
 log = logging.getLogger(__name__)
 
-_MAKE_DURABLE_AFTER_S = 0.25
-"""Seconds between batches of names that are made durable and unlinked."""
 _SPACE_EVERY_S = 0.05
 """Seconds between checks of the free space."""
 _POLICIES = {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}
@@ -105,13 +105,10 @@ class Ingest:
         self.threads = threads
         self.committer = committer
         self.garbage = Garbage(database, store, reserve, self.threads, health)
-        self._tasks: set[asyncio.Task[StoreResult]] = set()
-        self._placed: list[tuple[str, str]] = []
-        self._replaced = False
-        self._durability: asyncio.Task[None] | None = None
+        self.placed = PlacedFiles(incoming, database, threads, self.garbage, health)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._preallocating: asyncio.Task[None] | None = None
         self._rejecting = asyncio.Lock()
-        self._closing = False
         self._space_checked = 0.0
         self._free = 0
 
@@ -130,14 +127,8 @@ class Ingest:
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
-        if not self.health.sound:
-            raise StorageFailed(self.health.failures[0])
-        self.check_space()
-        file = self.incoming.new_file()
-        if self.incoming.is_low and self._preallocating is None:
-            self._preallocating = self.loop.create_task(self.preallocate())
         return InstanceWriter(
-            file,
+            self.new_file(),
             self.threads,
             self.check_space,
             self._schedule,
@@ -148,8 +139,36 @@ class Ingest:
             patient=patient,
             origin=origin,
             max_header=self.settings().max_header,
-            wanted=self.outbox.wanted_tags if self.outbox is not None else INDEX,
+            wanted=self.outbox.wanted_tags if self.outbox is not None else wanted_tags(),
         )
+
+    def new_file(self) -> IncomingFile:
+        """A file for one object that comes in. Raises as `begin`."""
+        if not self.health.sound:
+            raise StorageFailed(self.health.failures[0])
+        self.check_space()
+        file = self.incoming.new_file()
+        if self.incoming.is_low and self._preallocating is None:
+            self._preallocating = self.loop.create_task(self.preallocate())
+        return file
+
+    async def commit_file(self, file: IncomingFile, script: Callable[[], Script[Any]]) -> Any:
+        """Run steps 2, 3 and 5 for a whole file that is no instance; returns the result of the script.
+
+        It is committed even if its sender has gone. Raises as `Committer.commit`, when nothing is left of the file;
+        and the errors of the script, which must be such as can be pickled.
+        """
+        return await asyncio.shield(self._own(self._finish_file(file, script)))
+
+    async def _finish_file(self, file: IncomingFile, script: Callable[[], Script[Any]]) -> Any:
+        try:
+            result = await self.committer.commit(file, (), script)
+        except BaseException as error:
+            await self.placed.clean_up(file, error)
+            raise
+        assert file.folder is not None
+        self.placed.add(file.key, file.folder)
+        return result
 
     def scratch(self) -> Scratch:
         """A temporary file for data that are not an instance yet. Blocks. Raises: OutOfSpace; StorageError."""
@@ -191,12 +210,16 @@ class Ingest:
 
     def _schedule(self, writer: InstanceWriter) -> asyncio.Task[StoreResult]:
         """Finish an instance in a task of ours: a complete data set is committed even if its sender has gone."""
-        task = self.loop.create_task(self._finish(writer))
+        return self._own(self._finish(writer))
+
+    def _own(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """A task for which `close` waits."""
+        task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
 
-    def _finished(self, task: asyncio.Task[StoreResult]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # Marked as retrieved: the caller has seen it, or has gone.
@@ -210,10 +233,10 @@ class Ingest:
             raise
         file = writer.file
         if result.outcome in (Outcome.IDENTICAL, Outcome.DUPLICATE_KEPT):
-            await self._discard(file)
+            await self.placed.discard(file)
         else:
             assert file.folder is not None
-            self._make_durable_later(file.key, file.folder, replaced=result.outcome is Outcome.REPLACED)
+            self.placed.add(file.key, file.folder, replaced=result.outcome is Outcome.REPLACED)
             self.committed(result.change)
             if self.outbox is not None:
                 self.outbox.committed()
@@ -278,78 +301,14 @@ class Ingest:
     async def _clean_up(self, writer: InstanceWriter, error: BaseException) -> None:
         """Remove what is left of an instance that was not stored, unless it may still turn out to be committed."""
         if isinstance(error, asyncio.CancelledError):
-            return  # The committer may still commit the instance: the next start looks it up.
+            return  # As in `PlacedFiles.clean_up`.
         outcome = "abandoned" if writer.abandoned else "refused" if isinstance(error, InstanceRefused) else "failed"
         telemetry.INSTANCES.labels(outcome).inc()
-        if isinstance(error, StorageFailed):
-            self.health.fail(str(error))
-        if isinstance(error, DatabaseError) and error.in_doubt:
-            # The row may be there after a restart, and then the file must be too: recovery looks it up.
-            writer.file.close()
-            self.health.fail(f"the database could not commit: {error}")
-        elif isinstance(error, CommitterUnavailable) and writer.file.folder is not None:
-            await self._look_up(writer.file, writer.file.folder)
-        elif isinstance(error, InstanceRefused) and error.status == STATUS_CANNOT_UNDERSTAND:
+        if isinstance(error, InstanceRefused) and error.status == STATUS_CANNOT_UNDERSTAND:
             await self._reject(writer, str(error))
         else:
             writer.release()
-            await self._discard(writer.file)
-
-    async def _look_up(self, file: IncomingFile, folder: str) -> None:
-        """Look up an instance whose commit process has died, and make sure that it is not committed later. Its sender
-        gets an error; whether it is stored after all, its row says.
-        """
-        try:
-            is_garbage = await self.database.write(
-                functools.partial(index.tombstone_if_uncommitted, file.key, time.time())
-            )
-        except DatabaseError as error:
-            log.warning("%s; %s is looked up again at the next start", error, file.key)
-            return
-        if is_garbage:
-            await self._discard(file)
-        else:
-            self._make_durable_later(file.key, folder, replaced=False)
-
-    async def _discard(self, file: IncomingFile) -> None:
-        """Discard a file that was not stored; if the disk refuses, the next start discards it."""
-        gone = await self.loop.run_in_executor(self.threads, file.discard)
-        if gone and file.folder is not None:
-            self._make_durable_later(file.key, file.folder, replaced=False)
-
-    def _make_durable_later(self, key: str, folder: str, *, replaced: bool) -> None:
-        """Unlink an incoming name once the state of the key's name in `folder` is durable."""
-        self._placed.append((key, folder))
-        self._replaced |= replaced
-        if self._durability is None:
-            self._durability = self.loop.create_task(self._make_durable())
-
-    async def _make_durable(self) -> None:
-        """Run step 5, in batches, while there is anything to do."""
-        try:
-            while self._placed:
-                await asyncio.sleep(_MAKE_DURABLE_AFTER_S)
-                placed, self._placed = self._placed, []
-                replaced, self._replaced = self._replaced, False
-                try:
-                    await self.loop.run_in_executor(self.threads, self.incoming.make_durable, placed)
-                    if replaced:
-                        await self.garbage.collect()
-                except OSError as error:
-                    if error.errno not in NO_DESCRIPTORS:
-                        raise
-                    if self._closing:
-                        return  # Recovery does it.
-                    log.warning("the names of %d instances are made durable later: %s", len(placed), error.strerror)
-                    self._placed += placed
-                    self._replaced |= replaced
-        except OSError as error:
-            # Nothing is lost: the incoming names are still there for recovery.
-            self.health.fail(f"syncing the store failed: {error.strerror}")
-        except DatabaseError as error:
-            log.warning("old versions stay on disk for now: %s", error)
-        finally:
-            self._durability = None
+            await self.placed.clean_up(writer.file, error)
 
     async def _reject(self, writer: InstanceWriter, reason: str) -> None:
         """Move an unreadable object to the rejected folder."""
@@ -372,11 +331,11 @@ class Ingest:
 
     async def close(self) -> None:
         """Wait for every complete instance, make all durable, and stop the threads."""
-        self._closing = True
+        self.placed.no_more()
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self.garbage.close()
-        for task in (self._durability, self._preallocating):
+        for task in (self.placed.task, self._preallocating):
             if task is not None:
                 await task
         await self.committer.close()

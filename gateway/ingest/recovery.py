@@ -4,7 +4,7 @@ Reads `incoming/` alone, and there only folders whose worker has died, with its 
 row was committed: its place in the store is ensured. One without was not acknowledged, unless the database is an
 older copy of the one it was committed in, which cannot be detected. So an instance that may have been acknowledged,
 because its data set is complete, is set aside (`unindexed/`) until the index has the same instance; the rest is
-deleted, both its names.
+deleted, both its names. Attachments are told apart by their rows alone.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ class ArchiveContent(msgspec.Struct, frozen=True):
     extended: bool = False
     """The records of the DICOMDIR have more than they must have."""
     transfer_syntax_uid: str = ""
-    """Files have this transfer syntax, if they can have it without loss; '': the stored one."""
+    """Files have this transfer syntax, if they can have it; '': the stored one."""
+    quality: int | None = None
+    """Quality with which pixels may be compressed with loss, 1 to 100; None: they may not."""
 
 
 class Archives:
@@ -92,9 +94,11 @@ class Archives:
                 yield each
 
         def choose(stored: str) -> str:
-            return target if target and obtainable(stored, target) else stored
+            return target if target and obtainable(stored, target, content.quality) else stored
 
-        opened = self._retrieval.opened(located(), choose, lambda _stored: True, lambda _located, _error: None)
+        opened = self._retrieval.opened(
+            located(), choose, lambda _stored: True, lambda _located, _error: None, quality=content.quality
+        )
         async with aclosing(opened) as contents:
             async for each in contents:
                 patient, row = waiting.popleft()

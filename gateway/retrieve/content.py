@@ -11,6 +11,7 @@ from gateway.dicom import part10, recode
 from gateway.errors import StorageError
 from gateway.imaging.transcode import transcode
 from gateway.imaging.workspace import Workspace
+from gateway.index.attachments import Attachment
 from gateway.index.locate import Located
 from gateway.retrieve.read_ahead import Batch, MemoryBudget
 from gateway.storage.store import Store, StoredObject
@@ -42,6 +43,23 @@ def read_span(
         yield chunk
 
 
+def read_attached(
+    store: Store, attached: Attachment, start: int, stop: int, memory: MemoryBudget
+) -> Generator[bytes, None, None]:
+    """Yield the attached bytes from `start` up to `stop`. Raises NoSuchObject; StorageError when the object ends
+    before."""
+    stored = store.open(attached.key)
+    try:
+        while start < stop:
+            chunk = stored.read(attached.data_offset + start, min(memory.piece, stop - start))
+            if not chunk:
+                raise StorageError(f"attachment {attached.key}: {attached.size} bytes expected, {start} found")
+            start += len(chunk)
+            yield chunk
+    finally:
+        stored.close()
+
+
 def read_evened(store: Store, located: Located, memory: MemoryBudget) -> Generator[bytes, None, None]:
     """Yield the data set of an instance, padded to even length (`recode.evened`)."""
     stored = store.open(located.key)
@@ -60,11 +78,20 @@ def check_size(stored: StoredObject, located: Located) -> None:
 
 
 def read_converted(
-    store: Store, located: Located, target: str, whole: bool, workspace: Workspace, memory: MemoryBudget
+    store: Store,
+    located: Located,
+    target: str,
+    whole: bool,
+    workspace: Workspace,
+    memory: MemoryBudget,
+    *,
+    quality: int | None,
+    sop_uid: str,
 ) -> Generator[bytes, None, None]:
     """Yield the instance in the transfer syntax `target`; b"" now and then before the first chunk.
 
-    With `whole`, under a new File Meta Information that repeats the origin of the instance.
+    With `whole`, under a new File Meta Information that repeats the origin of the instance. With a `quality` its pixels
+    are compressed with loss, and `sop_uid` is its new SOP Instance UID.
     """
     stored = store.open(located.key)
     try:
@@ -73,14 +100,14 @@ def read_converted(
         if whole:
             header = part10.file_header(
                 sop_class_uid=located.sop_class_uid,
-                sop_instance_uid=located.sop_uid,
+                sop_instance_uid=sop_uid,
                 transfer_syntax_uid=target,
                 **_origin(part10.read_header(stored.read)),
             )
         start, end = located.data_set_offset, located.size
-        yield from joined(
-            header, transcode(stored.read, start, end, located.transfer_syntax_uid, target, workspace=workspace), memory
-        )
+        source = located.transfer_syntax_uid
+        body = transcode(stored.read, start, end, source, target, quality=quality, workspace=workspace)
+        yield from joined(header, body, memory)
     finally:
         stored.close()
 

@@ -46,7 +46,7 @@ class MediaRecords:
             (located.study_uid, "STUDY", _present(found, dicomdir.STUDY_KEYS, _uid(0x0020000D, located.study_uid))),
             (located.series_uid, "SERIES", _present(found, self._series_keys, _uid(0x0020000E, located.series_uid))),
         )
-        reference = FileReference(file_id, located.sop_class_uid, located.sop_uid, opened.transfer_syntax_uid)
+        reference = FileReference(file_id, located.sop_class_uid, opened.sop_instance_uid, opened.transfer_syntax_uid)
         try:
             self.directory.add(path, reference, _present(found, keys))
         except DataSetError:

@@ -30,6 +30,8 @@ class Content:
     """Bytes in all; None while the instance is transcoded, since the length is not known before."""
     _first: bytes
     _rest: ReadAhead[bytes]
+    sop_instance_uid: str
+    """That of the stored instance, unless it was changed or compressed with loss."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the instance in chunks of about `MemoryBudget.piece` bytes. Closes the stored object at the end or on

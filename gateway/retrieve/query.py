@@ -7,6 +7,7 @@ the index; `QueryExecution` continues in the files where the index ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from gateway.dicom.json_reader import from_json
 from gateway.dicom.levels import Level
 from gateway.errors import BadRequest, DataSetError, NoSuchObject
 from gateway.index import attributes as tags
+from gateway.index import main_tags
 from gateway.index.attributes import AT_LEVEL
 from gateway.index.compare import MatchingRules, all_match, is_universal
 from gateway.index.places import Place, place_of
@@ -104,14 +106,20 @@ class QueryExecution:
             tag for tag, place in places.items() if place is Place.IN_FILE or tag in _REQUEST_IDS
         )
         self._extra = self._from_files & (frozenset() if include == "all" else include)
+        further = main_tags.current().in_rows[level]
         self._in_rows = {
-            tag: key for tag, key in matched.items() if _in_row(places[tag], key) and tag in AT_LEVEL[level]
+            tag: key
+            for tag, key in matched.items()
+            if _in_row(places[tag], key) and (tag in AT_LEVEL[level] or (tag in further and not _is_indexed(tag)))
         }
+        self._further = frozenset(further & places.keys()) - AT_LEVEL[level]
+        """Attributes that the settings have put into rows: where a row says nothing of one, its file is read."""
         self._in_files = {tag: key for tag, key in matched.items() if tag in self._from_files}
         self._needs_files = any(self._only_in_files(tag) for tag in self._in_files)
         self.unknown = {tag for tag, place in places.items() if place is Place.NOWHERE}
         self.unknown |= {tag for tag in matched if places[tag] is Place.MADE}
         """Keys that can be neither matched nor returned."""
+        self._completed = 0
         self.unread: frozenset[int] = frozenset()
         """Keys that are not returned because too many files would have to be read. Valid after the first page."""
         self._search = Search(
@@ -149,6 +157,8 @@ class QueryExecution:
         names = [f"{tag:08X}" for tag in self._keys]
         async with aclosing(self._matches(self._from_files if read else None)) as pages:
             async for page in pages:
+                for match in page:
+                    await self._complete(match, self._further, must=False)
                 yield [from_json(_decoded(match.attributes, names)) for match in page]
 
     async def page(self, offset: int, limit: int) -> Page:
@@ -170,6 +180,8 @@ class QueryExecution:
                     if len(found) > limit:
                         break
             page = Page(found[:limit], len(found) > limit)
+        for match in page.matches:
+            await self._complete(match, self._further, must=False)
         if self._extra and not self._needs_files:
             wanted = self._extra | self._in_files.keys()
             if not self._in_files or await self._decide_to_read(wanted):
@@ -193,6 +205,8 @@ class QueryExecution:
             page = await search_page(self._database, search)
             found = []
             for match in page.matches:
+                if self._further:
+                    await self._complete(match, self._further & self._in_rows.keys(), must=True)
                 if names and not all_match(self._in_rows, from_json(_decoded(match.attributes, names)), self._rules):
                     continue
                 if wanted is not None:
@@ -209,6 +223,32 @@ class QueryExecution:
             if not page.more:
                 return
             search = replace(search, after=page.matches[-1].position, limit=PAGE)
+
+    async def _complete(self, match: Match, wanted: frozenset[int], *, must: bool) -> None:
+        """Add attributes that the row of a match says nothing of, as it is older than the settings that name them.
+
+        Raises TooManyInstances where it `must`, and too many files have been read.
+        """
+        lacking = frozenset(tag for tag in wanted if f"{tag:08X}" not in match.attributes)
+        if not lacking:
+            return
+        if self._completed >= self._most_read:
+            if not must:
+                return
+            tag = min(lacking)
+            raise TooManyInstances(
+                f"({tag >> 16:04X},{tag & 0xFFFF:04X}): over {self._most_read} files to read, whose index entries are "
+                "older than storage.main_tags; POST /tools/reconstruct makes them anew"
+            )
+        self._completed += 1
+        rows = await self._database.fetch(INSTANCES_UNDER[self._level], match.row, -1, 1)
+        for _id, key, offset, size, transfer_syntax_uid in rows:
+            with contextlib.suppress(NoSuchObject, DataSetError):
+                match.attributes.update(
+                    await asyncio.to_thread(
+                        read_attributes, self._store, key, offset, size, transfer_syntax_uid, lacking
+                    )
+                )
 
     def _only_in_files(self, tag: int) -> bool:
         """Whether no column narrows the search for this key."""

@@ -22,7 +22,8 @@ from gateway.database.database import Database
 from gateway.dicom import recode
 from gateway.edit.change_set import ChangeSet, Received
 from gateway.errors import DataSetError, NoSuchObject, NotFound, StorageError
-from gateway.imaging.transcode import forms, transcode
+from gateway.imaging import derived
+from gateway.imaging.transcode import SOURCES, forms, loses, transcode
 from gateway.imaging.workspace import Workspace
 from gateway.index.locate import PAGE, START, Located, check_patient, located_page
 from gateway.retrieve.content import joined, read_converted, read_evened, read_span, read_stored
@@ -38,9 +39,10 @@ _AHEAD = 16
 """Instances whose beginnings are prefetched while one is read."""
 
 
-def obtainable(stored: str, target: str) -> bool:
-    """Whether an instance stored in one transfer syntax can be sent in another, judged by the syntaxes alone."""
-    return target in forms(stored, (target,))
+def obtainable(stored: str, target: str, quality: int | None = None) -> bool:
+    """Whether an instance stored in one transfer syntax can be sent in another, judged by the syntaxes alone: without
+    loss, or with a `quality`, which means that there may be some."""
+    return target in forms(stored, (target,)) or (quality is not None and stored in SOURCES and loses(target))
 
 
 Work = Callable[[StoredObject, Located], Generator[T, None, None]]
@@ -111,14 +113,22 @@ class Retrieval:
                 return
             position = page[-1].position
 
-    async def open(self, located: Located, choose: Choose, may_come_as_stored: MayComeAsStored = _never) -> Content:
+    async def open(
+        self,
+        located: Located,
+        choose: Choose,
+        may_come_as_stored: MayComeAsStored = _never,
+        *,
+        quality: int | None = None,
+    ) -> Content:
         """Open one instance as a DICOM file in the transfer syntax that `choose` returns, or as stored where allowed.
 
+        With a `quality`, 1 to 100, another syntax that loses is encoded with loss, and the file is another instance.
         Whatever could prevent the last byte is found before the first is returned. Raises: the errors of `choose`;
         NotFound when the instance was deleted; DataSetError when it cannot be transcoded; StorageError.
         """
         try:
-            return await self._open(located, choose, whole=True)
+            return await self._open(located, choose, whole=True, quality=quality)
         except DataSetError:
             if not may_come_as_stored(located.transfer_syntax_uid):
                 raise
@@ -128,11 +138,12 @@ class Retrieval:
         """Open the data set alone, as for C-STORE: padded to even length (`recode.evened`). Otherwise like `open`."""
         return await self._open(located, choose, whole=False)
 
-    async def _open(self, located: Located, choose: Choose, *, whole: bool) -> Content:
+    async def _open(self, located: Located, choose: Choose, *, whole: bool, quality: int | None = None) -> Content:
         length: int | None
         for _attempt in range(_ATTEMPTS):
             uid = choose(located.transfer_syntax_uid)
             offset = 0 if whole else located.data_set_offset
+            sop_uid = located.sop_uid
             if uid == located.transfer_syntax_uid:
                 length = located.size - offset
                 if whole or not length & 1:
@@ -142,11 +153,16 @@ class Retrieval:
                 read_ahead = ReadAhead(self._executor, stored, self.memory, len)
             else:
                 easy = {uid, located.transfer_syntax_uid} <= recode.SOURCES
-                source = read_converted(self._store, located, uid, whole, self.workspace, self.memory)
+                loss = quality if quality is not None and loses(uid) else None
+                if loss is not None:
+                    sop_uid = derived.sop_instance_uid(located.sop_uid, uid, loss, b"")
+                source = read_converted(
+                    self._store, located, uid, whole, self.workspace, self.memory, quality=loss, sop_uid=sop_uid
+                )
                 read_ahead = ReadAhead(self._executor if easy else self._decoders, source, self.memory, len)
                 length = None
             try:
-                return Content(located, uid, length, await first_chunk(read_ahead), read_ahead)
+                return Content(located, uid, length, await first_chunk(read_ahead), read_ahead, sop_uid)
             except NoSuchObject:
                 located = await self._again(located)
         raise StorageError(f"instance {located.sop_uid} keeps moving")
@@ -175,7 +191,8 @@ class Retrieval:
         source = joined(b"", pieces, self.memory)
         read_ahead = ReadAhead(self._executor if easy else self._decoders, source, self.memory, len)
         length = edited.length if as_it_is and not edited.length & 1 else None
-        return Content(changed.located, uid, length, await first_chunk(read_ahead), read_ahead)
+        first = await first_chunk(read_ahead)
+        return Content(changed.located, uid, length, first, read_ahead, edited.sop_instance_uid)
 
     async def opened(
         self,
@@ -183,6 +200,8 @@ class Retrieval:
         choose: Choose,
         may_come_as_stored: MayComeAsStored,
         leave_out: LeaveOut,
+        *,
+        quality: int | None = None,
     ) -> AsyncGenerator[Content, None]:
         """Yield each instance opened, and close it after the caller. Raises like `open`, except DataSetError.
 
@@ -191,7 +210,7 @@ class Retrieval:
 
         async def opened_or_left_out(each: Located) -> Content | None:
             try:
-                return await self.open(each, choose, may_come_as_stored)
+                return await self.open(each, choose, may_come_as_stored, quality=quality)
             except DataSetError as error:
                 leave_out(each, error)
                 return None

@@ -4,7 +4,8 @@ A data folder holds:
 
     database.sqlite            the index, with its -wal and -shm
     write.lock                 writers of the database queue on it
-    store/<5>/<2>/<key>        instances; the folders are the leading characters of the key, which is a time
+    store/<5>/<2>/<key>        instances, and files attached to them and what is above them (`ingest/attached_file.py`);
+                               the folders are the leading characters of the key, which is a time
     incoming/<worker>/<key>    instances being received; `<worker>/lock` is locked while the worker lives
     rejected/<key>.dcm, .json  unreadable objects, with the reason
     unindexed/<key>.dcm        complete instances left by a crash that the index did not have

@@ -6,6 +6,7 @@ What goes over HTTP is `remote/`'s, by the same code as deliveries; here an inst
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -83,16 +84,17 @@ class HttpStoreJobs:
         except GatewayError as error:
             raise await reporter.failed(str(error)) from None
         try:
-            await self._send_all(order, destination, reporter)
+            failed = await self._send_all(order, destination, reporter)
         except PermanentFailure:
             raise
         except GatewayError as error:
             raise await reporter.failed(str(error)) from None
         finally:
             await destination.close()
-        return reporter.done
+        return functools.partial(reporter.sent, order.name, order.resources if failed < order.instances else ())
 
-    async def _send_all(self, order: HttpStoreOrder, destination: Destination, reporter: Reporter) -> None:
+    async def _send_all(self, order: HttpStoreOrder, destination: Destination, reporter: Reporter) -> int:
+        """The number of instances that failed."""
         content = reporter.content
         failed = int(content.get("FailedInstancesCount", 0)) if reporter.position else 0
         size = int(content.get("Size", 0)) if reporter.position else 0
@@ -112,6 +114,7 @@ class HttpStoreJobs:
             if wrong and not order.permissive:
                 raise await reporter.failed(wrong[0])
             await reporter.note(100 * done / max(1, order.instances), position)
+        return failed
 
 
 def _peer_content(order: HttpStoreOrder, section: Section) -> dict[str, Any]:

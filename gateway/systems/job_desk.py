@@ -7,11 +7,13 @@ An attempt that was interrupted, by a restart or by a person, goes on where it w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.database.database import Database, Script
+from gateway.dicom.levels import Level
 from gateway.errors import NotFound, PermanentFailure
+from gateway.events.exports import log_exports
 from gateway.jobs import table
 from gateway.jobs.runner import Handler, JobType, Retry
 from gateway.jobs.table import Job, JobProgress
@@ -81,6 +83,11 @@ class Reporter:
         """The script that says that it is done, for the transaction that ends it."""
         self.percent = 100
         yield from table.report_progress(self._job.id, self._progress(None))
+
+    def sent(self, remote: str, resources: Iterable[tuple[str, Level]]) -> Script[None]:
+        """The script of a job that has sent resources to a system: it is done, and they are in the log of exports."""
+        yield from self.done()
+        yield from log_exports(remote, resources, time.time())
 
     async def failed(self, why: str, payload: dict[str, Any] | None = None) -> PermanentFailure:
         """Write down that the job has failed; returns the exception to raise."""

@@ -5,6 +5,7 @@ Instances go in pages, each over an association of its own, in the order of thei
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -132,7 +133,8 @@ class StoreJobs:
             raise
         except GatewayError as error:
             raise await reporter.failed(str(error)) from None
-        return reporter.done
+        sent = order.resources if tally.failed < order.instances else ()
+        return functools.partial(reporter.sent, order.modality, sent)
 
     async def _send(self, order: StoreOrder, node: Node, page: Sequence[Located], tally: _Tally) -> None:
         def report(sent: Sent) -> None:

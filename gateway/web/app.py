@@ -17,6 +17,7 @@ from gateway.web.dicomweb.frames import FRAME_INDEX
 from gateway.web.dicomweb.metadata import METADATA
 from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.measures import MEASURES, Measures
+from gateway.web.method_override import handle_method, take_method
 from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
@@ -70,10 +71,12 @@ def create_app(context: Context) -> web.Application:
         middlewares=[
             count_requests,
             middlewares.as_seen_by_client,
+            take_method,
             errors_as_pages,
             middlewares.answer_errors,
             middlewares.check_host,
             middlewares.authenticate,
+            handle_method,
         ],
         handler_args=_SERVER,
     )

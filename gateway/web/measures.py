@@ -49,7 +49,7 @@ class Measures:
         """Gauges that Orthanc has too, by its names of 1.10 and of 1.13. Raises DatabaseError."""
         stored, states = await self._counts(), await self._counts_of_jobs()
         done, failed = states.get("done", 0), states.get("failed", 0) + states.get("cancelled", 0)
-        size_mb = stored.size / (1 << 20)
+        size_mb = (stored.size + stored.attached) / (1 << 20)
         values = {
             "count_instances": stored.instances,
             "count_patients": stored.patients,

@@ -157,16 +157,20 @@ def small_slots() -> BodySlots:
 
 
 @asynccontextmanager
-async def receiving(request: web.Request) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-    """Hold a slot for instances inside the context; yields the body in chunks.
+async def receiving(
+    request: web.Request, limit: int | None = None, setting: str = "dicomweb.max_upload"
+) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    """Hold a slot for instances inside the context; yields the body in chunks, of `limit` bytes at most as `setting`
+    has it.
 
     The body raises TooLarge, before the first byte if its length is known, and BodyError. The connection of a client
     that is too slow is aborted, which cancels the handler. Raises Busy without a slot.
     """
-    limit = request.app[CONTEXT].settings().dicomweb.max_upload
+    if limit is None:
+        limit = request.app[CONTEXT].settings().dicomweb.max_upload
     async with (
         request.app[UPLOADS].slot(request) as body,
-        aclosing(_chunks(request, body, limit, " (dicomweb.max_upload)")) as chunks,
+        aclosing(_chunks(request, body, limit, f" ({setting})")) as chunks,
     ):
         yield chunks
 

@@ -14,10 +14,15 @@ import pytest
 
 from gateway import config
 from gateway.admin.backup import backup, restore
+from gateway.database.database import Query
 from gateway.errors import ConfigurationError, StorageError
+from gateway.index.attachments import attachment
 from gateway.storage.layout import Layout
+from tests.support.attached import attach, read
 from tests.support.intake import Intake, intake
 from tests.support.traffic import Item, Traffic
+
+STUDY = Query("study", "SELECT public_id FROM studies ORDER BY id")
 
 
 def storage(path: Path) -> config.Storage:
@@ -113,6 +118,23 @@ async def test_while_instances_are_replaced(tmp_path: Path):
             assert len(files) == 20
         replacing.cancel()
         await asyncio.wait([replacing])
+
+
+async def test_attachments_are_in_it(tmp_path: Path):
+    async with intake(tmp_path / "data") as running:
+        await send(running, Traffic(random.Random(6), sizes=(1000,)), 2)
+        level, study = "study", (await running.folder.database.fetch(STUDY))[0][0]
+        attached = await attach(running.ingest, level, study, "note", b"attached")
+        report = await backup(storage(tmp_path / "data"), tmp_path / "backup")
+        assert (report.instances, report.attachments, report.lost) == (2, 1, [])
+        Path(running.folder.layout.stored(attached.key)).unlink()
+        damaged = await backup(storage(tmp_path / "data"), tmp_path / "damaged")
+        assert damaged.lost == [attached.key]
+    again = await restore(tmp_path / "backup", storage(tmp_path / "restored"))
+    assert (again.instances, again.attachments, again.lost) == (2, 1, [])
+    async with intake(tmp_path / "restored") as running:
+        assert await attachment(running.folder.database, level, study, "note") == attached
+        assert read(running.folder.store, attached) == b"attached"
 
 
 async def test_a_missing_file_is_named_and_the_rest_is_saved(tmp_path: Path):

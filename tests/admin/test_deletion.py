@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import gateway.ingest.data_folder
-from gateway.admin import deletion
 from gateway.admin.deletion import Removal
 from gateway.admin.reindex import reindex
 from gateway.config import Settings, Storage
@@ -195,7 +194,7 @@ class TestFiles:
         house.folder.store.open(located[0].key).close()
 
     async def test_then_they_go(self, house: House, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(deletion, "GRACE_S", 0.05)
+        monkeypatch.setattr(gateway.ingest.garbage, "GRACE_S", 0.05)
         for uids in (["1.1", "1.1.1"], ["1.1"], ["1.2"]):
             await house.removal.by_uid(uids)
         assert house.ingest.garbage._collector is not None
@@ -205,7 +204,7 @@ class TestFiles:
 
     @pytest.mark.case("broken 06 files of deleted instances go after a restart within the minute of grace")
     async def test_a_restart_goes_on_with_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(deletion, "GRACE_S", 0.3)
+        monkeypatch.setattr(gateway.ingest.garbage, "GRACE_S", 0.3)
         monkeypatch.setattr(gateway.ingest.data_folder, "GRACE_S", 0.05)
         settings = await filled(tmp_path)
         async with asyncio.timeout(30):

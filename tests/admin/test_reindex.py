@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import sqlite3
@@ -17,11 +18,15 @@ from gateway.dicom.part10 import file_header
 from gateway.errors import ConfigurationError
 from gateway.forwarding.control import hold_incomplete
 from gateway.index import rebuild
+from gateway.index.attachments import attachments_of
+from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import open_folder
 from gateway.ingest.file_import import import_paths
 from gateway.ingest.pixel_examination import Examination
 from gateway.net.requestor import associate
-from tests.support.datasets import JPEG_BASELINE, encode, instance
+from gateway.storage.layout import Layout
+from tests.support.attached import attach, read
+from tests.support.datasets import JPEG_BASELINE, encode, instance, sample
 from tests.support.intake import CT, intake
 from tests.support.traffic import Item, Traffic
 
@@ -50,6 +55,10 @@ def derived(data: Path) -> dict[str, list[tuple[object, ...]]]:
 def lose_database(data: Path) -> None:
     for path in data.glob("database.sqlite*"):
         path.unlink()
+
+
+def patient(data: Path) -> str:
+    return str(rows(data, "patients", "public_id")[0][0])
 
 
 async def fill(data: Path, count: int = 30) -> Traffic:
@@ -124,6 +133,45 @@ async def test_an_old_version_that_is_still_there(tmp_path: Path, lost: bool):
     assert key != first.name
     assert lost or version == 2  # No file tells how many came before it.
     assert rows(tmp_path / "data", "garbage", "key") == [(first.name,)]
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["with its database", "without"])
+async def test_attachments(tmp_path: Path, lost: bool) -> None:
+    """They are no instances, and are found again by what their files say, even one that has the form of an instance."""
+    await fill(tmp_path / "data", 3)
+    study = str(rows(tmp_path / "data", "studies", "public_id")[0][0])
+    part10 = sample("CT_small.dcm").read_bytes()
+    async with intake(tmp_path / "data") as running:
+        old = await attach(running.ingest, "study", study, "file", b"old")
+        file = await attach(running.ingest, "study", study, "file", part10)
+        gone = await attach(running.ingest, "patient", patient(tmp_path / "data"), "note", b"gone")
+        await Attaching(running.ingest).detach("patient", patient(tmp_path / "data"), "note")
+    for key, at in ((old.key, 1), (gone.key, 2)):
+        os.utime(Layout(tmp_path / "data").stored(key), (at, at))
+    if lost:
+        lose_database(tmp_path / "data")
+    report = await reindex(storage(tmp_path / "data"))
+    assert (report.instances, report.attachments, report.unreadable, report.strays) == (3, 2 if lost else 1, [], [])
+    assert report.superseded == (1 if lost else 2)
+    async with intake(tmp_path / "data") as running:
+        (found,) = await attachments_of(running.folder.database, "study", study)
+        assert found == dataclasses.replace(file, revision=0 if lost else 1)
+        assert read(running.folder.store, found) == part10
+        assert Path(running.folder.layout.stored(old.key)).exists() is not lost
+
+
+async def test_an_attachment_of_what_is_not_there_any_more(tmp_path: Path) -> None:
+    await fill(tmp_path / "data", 1)
+    (instance_file,) = (path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file())
+    async with intake(tmp_path / "data") as running:
+        note = await attach(running.ingest, "patient", patient(tmp_path / "data"), "note", b"x")
+    lose_database(tmp_path / "data")
+    instance_file.unlink()
+    report = await reindex(storage(tmp_path / "data"))
+    ((path, reason),) = report.unreadable
+    assert path.endswith(note.key)
+    assert "there is no patient" in reason
+    assert Path(path).exists()
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["with its database", "without"])

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.admin.deletion import Removal
 from gateway.errors import NotFound, OutOfDescriptors
+from gateway.events.exports import read_exports
 from gateway.forwarding.control import DestinationStatus, Selection
 from gateway.forwarding.handler import AT_ONCE
 from gateway.forwarding.service import Service
@@ -113,6 +114,11 @@ async def test_what_comes_in_goes_out_as_it_came(desk: Desk) -> None:
     one = found[0]
     assert (one.status, one.sent, one.sent_sop_uid) == (0, len(desk.peer.received["7.0"]), "7.0")
     assert (one.sent_study_uid, one.detail) == (one.study_uid, "0000H success")
+    exported, done = await read_exports(desk.archive.database, 0, 100)
+    assert done
+    assert {(each.sop_uid, each.level, each.remote) for each in exported} == {
+        (f"7.{number}", "Instance", "pacs") for number in range(20)
+    }
 
 
 async def test_what_is_taken_another_time(desk: Desk) -> None:

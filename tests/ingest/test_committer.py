@@ -380,7 +380,7 @@ class TestDeaths:
             return_exceptions=True,
         )
         for file in files:
-            await gateway.ingest._discard(file)
+            await gateway.ingest.placed.discard(file)
         assert (results[0], results[2]) == (True, True)
         assert isinstance(results[1], Exception)
         assert (await store(gateway, *instance())).outcome is Outcome.STORED

@@ -98,8 +98,8 @@ async def test_out_of_descriptors_for_a_moment(
     async with asyncio.timeout(20), intake(tmp_path) as gateway:
         monkeypatch.setattr(os, "open", scarce)
         await take_in(gateway.ingest, encode(data_set), data_set.SOPInstanceUID)
-        assert gateway.ingest._durability is not None
-        await asyncio.wait([gateway.ingest._durability])
+        assert gateway.ingest.placed.task is not None
+        await asyncio.wait([gateway.ingest.placed.task])
         assert gateway.folder.health.sound
     assert refused == 3
     assert "are made durable later" in caplog.text
@@ -121,12 +121,12 @@ async def test_out_of_descriptors_while_a_replaced_file_is_deleted(
             sync(folders)
 
         await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
-        assert gateway.ingest._durability is not None
-        await asyncio.wait([gateway.ingest._durability])
+        assert gateway.ingest.placed.task is not None
+        await asyncio.wait([gateway.ingest.placed.task])
         monkeypatch.setattr(gateway.folder.store, "sync", scarce)
         data_set.PatientName = "Else"
         await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
-        await asyncio.wait([gateway.ingest._durability])
+        await asyncio.wait([gateway.ingest.placed.task])
         assert refused == 3
         assert gateway.folder.health.sound
         assert await index.garbage(gateway.folder.database, older_than=time.time()) == []

@@ -200,6 +200,9 @@ def calls(base: str) -> Iterator[tuple[str, str, Any]]:
         yield from (("PUT", f"{study}/metadata/{name}", b"x"), ("GET", f"{study}/metadata/{name}", None))
         yield "DELETE", f"{study}/metadata/{name}", None
     yield "PUT", "/studies/0-0/metadata/1024", b"x"
+    for kind in LEVELS:
+        yield from attaching(f"/{kind}/{ask(base, 'GET', f'/{kind}')[1][0]}/attachments")
+    yield "PUT", "/studies/0-0/attachments/1024", b"x"
     first = ask(base, "GET", "/patients")[1][0]
     yield from (("POST", "/tools/bulk-content", body) for body in (*BULKY, {"Resources": [first, "nope", first]}))
     for level in ("Patient", "Study", "Series", "Instance"):
@@ -210,6 +213,30 @@ def calls(base: str) -> Iterator[tuple[str, str, Any]]:
     yield "GET", "/jobs/0-0/archive", None
     patient = f"/patients/{ask(base, 'GET', '/patients')[1][0]}/protected"
     yield from (("PUT", patient, b"1"), ("GET", patient, None), ("PUT", patient, b"x"), ("PUT", patient, b"0"))
+
+
+def attaching(path: str) -> Iterator[tuple[str, str, Any]]:
+    """Calls that attach something to a resource, read it in every way, and take it away."""
+    yield from (("PUT", f"{path}/{name}", b"attached") for name in ("1024", "65535", "1023", "65536", "dicom"))
+    yield "GET", path, None
+    yield "GET", f"{path}?full", None
+    for name in ("1024", "1025", "nonsense"):
+        parts = (
+            "compressed-data",
+            "compressed-md5",
+            "compressed-size",
+            "data",
+            "info",
+            "is-compressed",
+            "md5",
+            "size",
+            "uuid",
+        )
+        yield from (("GET", f"{path}/{name}{part}", None) for part in ("", *(f"/{part}" for part in parts)))
+    for name in ("1024", "1025", *(["dicom"] if path.startswith("/instances") else [])):
+        yield from (("POST", f"{path}/{name}/{each}", b"") for each in ("verify-md5", "uncompress", "compress"))
+    yield from (("DELETE", f"{path}/{name}", None) for name in ("1024", "1024", "65535", "dicom"))
+    yield "GET", path, None
 
 
 def test_answers(both: tuple[Peer, Gateway]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -26,8 +26,10 @@ from gateway.database import sqlite as sqlite_module
 from gateway.database.database import Query, Row, Script
 from gateway.database.transactions import Transactions
 from gateway.errors import GatewayError, InstanceRefused, NotFound
+from gateway.index.identity import public_id as made_of
 from gateway.index.store import Origin
-from gateway.ingest import data_folder, garbage, ingest, instance_writer
+from gateway.ingest import attaching, data_folder, garbage, ingest, instance_writer, placed_files
+from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome
@@ -40,6 +42,7 @@ T = TypeVar("T")
 
 BASE = "/data"
 EPOCH = 1_700_000_000.0
+NAME = "note"
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 UIDS = [f"1.2.3.4.{number}" for number in range(10, 16)]
 FAULTS = {
@@ -138,6 +141,11 @@ def instance(uid: str, version: int) -> bytes:
     return data.replace(b"0" * 3000, (number * 375))
 
 
+def public_id(uid: str) -> str:
+    """Of an instance."""
+    return made_of("P1", STUDY, SERIES, uid)
+
+
 class World:
     """One archive, over all its lives."""
 
@@ -152,6 +160,8 @@ class World:
         self.settings = config.Storage(path=BASE, keepers=0, min_free=0, duplicates=self.policy)  # type: ignore[arg-type]
         self.may_be: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
         """For each instance what an archive that keeps its promises may hold now; None where it may have nothing."""
+        self.may_have: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
+        """The same of what is attached to each instance, as NAME."""
         self.version = 0
         self.acknowledged = 0
         self.cuts = 0
@@ -229,9 +239,7 @@ class World:
                 uid = self.random.choice(free)
                 self._busy.add(uid)
                 try:
-                    await self.random.choice((self._store, self._store, self._store, self._delete, self._abandon))(
-                        intake, uid
-                    )
+                    await self.random.choice(WORK)(self, intake, uid)
                 finally:
                     self._busy.discard(uid)
             await asyncio.sleep(self.random.choice((0, 0, 0.01, 0.3, 1, 70)))
@@ -284,6 +292,7 @@ class World:
 
     async def _delete(self, intake: Ingest, uid: str) -> None:
         self.may_be[uid].add(None)
+        self.may_have[uid].add(None)
         try:
             await Removal(intake, clock=lambda: EPOCH + self.loop.time()).by_uid((STUDY, SERIES, uid))
         except NotFound:
@@ -293,12 +302,59 @@ class World:
             return
         assert not self.disk.is_off
         self.may_be[uid] = {None}
+        self.may_have[uid] = {None}
+
+    async def _attach(self, intake: Ingest, uid: str) -> None:
+        self.version += 1
+        data = f"attached {self.version:08}".encode() * self.random.choice((0, 1, 50, 300))
+        gone = self.random.random() < 0.2
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            for at in range(0, len(data), 1000):
+                yield data[at : at + 1000]
+                await asyncio.sleep(0)
+            if gone:
+                raise ConnectionResetError
+
+        self.may_have[uid].update(() if gone else (data,))
+        try:
+            await self._attaching(intake).attach("instance", public_id(uid), NAME, chunks())
+        except NotFound:
+            assert None in self.may_be[uid]
+        except ConnectionResetError:
+            assert gone
+        except (OSError, GatewayError):
+            assert self.disk.failed
+        else:
+            assert not self.disk.is_off
+            self.acknowledged += 1
+            self.may_have[uid] = {data}
+
+    async def _detach(self, intake: Ingest, uid: str) -> None:
+        had = set(self.may_have[uid])
+        self.may_have[uid].add(None)
+        try:
+            await self._attaching(intake).detach("instance", public_id(uid), NAME)
+        except NotFound:
+            assert None in had
+        except (OSError, GatewayError):
+            assert self.disk.failed
+            return
+        assert not self.disk.is_off
+        self.may_have[uid] = {None}
+
+    def _attaching(self, intake: Ingest) -> Attaching:
+        return Attaching(intake, clock=lambda: EPOCH + self.loop.time())
 
     # What must be so.
 
     def _rows(self) -> dict[str, tuple[str, int]]:
         rows = self.connection.execute("SELECT uid, key, data_set_offset FROM instances").fetchall()
         return {uid: (key, offset) for uid, key, offset in rows}
+
+    def _attached(self) -> dict[str, tuple[str, int, int]]:
+        rows = self.connection.execute("SELECT public_id, key, data_offset, size FROM attachments").fetchall()
+        return {identifier: (key, offset, size) for identifier, key, offset, size in rows}
 
     def _check(self, folder: DataFolder) -> None:
         """Everything acknowledged is there byte for byte; everything else whole or absent. What is seen, stays."""
@@ -312,10 +368,21 @@ class World:
                 file.close()
             assert found in may_be, f"{uid}: {'other bytes than any' if found else 'nothing'} of {len(may_be)} possible"
             self.may_be[uid] = {found}
+        attached = self._attached()
+        for uid, may_have in self.may_have.items():
+            found = None
+            if public_id(uid) in attached:
+                key, offset, size = attached[public_id(uid)]
+                file = folder.store.open(key)
+                found = file.read(offset, file.size)
+                file.close()
+                assert len(found) == size
+            assert found in may_have, f"attached to {uid}: {found!r:.80} of {len(may_have)} possible"
+            self.may_have[uid] = {found}
 
     def _check_remains(self) -> None:
         """Nothing else is left over."""
-        keys = {key for key, _ in self._rows().values()}
+        keys = {key for key, _ in self._rows().values()} | {key for key, *_ in self._attached().values()}
         left = {path.rsplit("/", 1)[1] for path in self.disk.files(f"{BASE}/store")} - self._garbage()
         assert left == keys, f"left over: {left - keys}, lost: {keys - left}"
         assert self.disk.files(f"{BASE}/incoming") == {}
@@ -348,6 +415,8 @@ class World:
                 (ingest, "time", clock),
                 (incoming, "PREALLOCATED", self.random.choice((1, 2, 6))),
                 (reserve, "MAX_RESERVE_BYTES", 1000),
+                (placed_files, "time", clock),
+                (attaching, "_WRITE_AT_BYTES", 2000),
                 (instance_writer, "_WRITE_AT_BYTES", 2000),
                 (layout.os, "urandom", self.random.randbytes),
                 (layout.os, "getpid", lambda: 1),
@@ -366,3 +435,12 @@ class World:
 
     async def _open_database(self, path: Path, **_: object) -> _Database:
         return _Database(*self._begin_transactions())
+
+
+WORK = (
+    *[World._store] * 6,
+    *[World._delete, World._abandon] * 2,
+    *[World._attach] * 3,
+    World._detach,
+)
+"""What a client does next: one of these."""

@@ -54,6 +54,16 @@ def one(number: int, series: str = "1", study: str = "1", patient: str = "P1", *
     return instance(**{**named, **values})
 
 
+def eight_bits(data_set: Dataset) -> Dataset:
+    """The same with pixels that JPEG takes."""
+    data_set.Rows = data_set.Columns = 16
+    data_set.SamplesPerPixel, data_set.PhotometricInterpretation = 1, "MONOCHROME2"
+    data_set.BitsAllocated = data_set.BitsStored = 8
+    data_set.HighBit, data_set.PixelRepresentation = 7, 0
+    data_set.PixelData = bytes(range(256))
+    return data_set
+
+
 async def store(gateway: House, *data_sets: Dataset) -> list[dict[str, str]]:
     answers = []
     for each in data_sets:
@@ -146,8 +156,43 @@ class TestContent:
             (name,) = made.namelist()
             assert dcmread(io.BytesIO(made.read(name))).file_meta.TransferSyntaxUID == expected
 
+    async def test_is_compressed_with_loss_where_that_is_asked_for(self, gateway: House) -> None:
+        (first,) = await store(gateway, eight_bits(one(1)))
+        path = f"/studies/{first['ParentStudy']}/archive"
+        uid = "1.2.840.10008.1.2.4.50"
+        for made in (
+            await opened(gateway, f"{path}?transcode={uid}&lossy-quality=70"),
+            await opened(gateway, path, {"Transcode": uid, "LossyQuality": 70}),
+            await opened(gateway, f"/tools/create-archive?resources={first['ID']}&transcode={uid}&lossy-quality=70"),
+        ):
+            (name,) = made.namelist()
+            file = dcmread(io.BytesIO(made.read(name)))
+            assert (file.file_meta.TransferSyntaxUID, file.LossyImageCompression) == (uid, "01")
+        assert (await gateway.get(f"{path}?transcode={uid}&lossy-quality=0")).status == 400
+
+    async def test_what_cannot_be_compressed_with_loss_is_as_it_is(self, gateway: House) -> None:
+        (first,) = await store(gateway, one(1))
+        made = await opened(
+            gateway, f"/studies/{first['ParentStudy']}/archive?transcode=1.2.840.10008.1.2.4.50&lossy-quality=70"
+        )
+        (name,) = made.namelist()
+        assert made.read(name) == await (await gateway.get(f"/instances/{first['ID']}/file")).read()
+
 
 class TestMedia:
+    async def test_of_what_is_compressed_with_loss(self, gateway: House, tmp_path: Path) -> None:
+        (first,) = await store(gateway, eight_bits(one(1)))
+        path = f"/studies/{first['ParentStudy']}/media?transcode=1.2.840.10008.1.2.4.50&lossy-quality=70"
+        made = await opened(gateway, path)
+        file = dcmread(io.BytesIO(made.read("IMAGES/IM0")))
+        (record,) = [
+            each
+            for each in dcmread(io.BytesIO(made.read("DICOMDIR"))).DirectoryRecordSequence
+            if each.DirectoryRecordType == "IMAGE"
+        ]
+        assert record.ReferencedSOPInstanceUIDInFile == file.SOPInstanceUID != "1.2.1.1.1"
+        assert record.ReferencedTransferSyntaxUIDInFile == "1.2.840.10008.1.2.4.50"
+
     @pytest.mark.parametrize("extended", [False, True])
     async def test_are_read_by_pydicom(self, gateway: House, tmp_path: Path, extended: bool) -> None:
         dose = one(1, series="3", SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2", DoseSummationType="PLAN")

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config import Dicomweb
 from gateway.database.database import Query
+from gateway.events import exports
 from gateway.jobs.table import ended_job
 from tests.support.destination import Message
 from tests.support.remote import Remote, file_of, numbered, remote
@@ -25,6 +26,8 @@ async def pair(tmp_path: Path) -> AsyncIterator[Remote]:
 ALL_UIDS = Query("all_uids", "SELECT uid FROM instances")
 CLOSED = {"AET": "CLOSED", "Host": "127.0.0.1", "Port": 1}
 STUDY = {"StudyInstanceUID": "1.2.3"}
+LEVELS = ("Patient", "Study", "Series", "Instance")
+PLURALS = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
 
 
 async def stored_there(pair: Remote) -> list[str]:
@@ -69,6 +72,46 @@ class TestEcho:
     async def test_unknown(self, pair: Remote) -> None:
         status, answer = await pair.post("/modalities/nope/echo")
         assert (status, answer["Details"]) == (404, "No modality with symbolic name: nope")
+
+
+class TestExports:
+    async def test_what_was_sent_and_nothing_else(self, pair: Remote) -> None:
+        made = await pair.fill(1, 2)
+        first = made[0]
+        await pair.here.client.put("/modalities/closed", json=CLOSED)
+        for more in ({}, {"Permissive": True}):
+            await pair.post("/modalities/closed/store", {"Resources": [first["ID"]], **more})
+        assert await pair.here.json("/exports") == {"Done": True, "Exports": [], "Last": 0}
+        for level in ("ParentPatient", "ParentStudy", "ParentSeries", "ID"):
+            assert (await pair.post("/modalities/there/store", [first[level]]))[0] == 200
+        found = await pair.here.json("/exports?limit=3")
+        assert (found["Done"], found["Last"], len(found["Exports"])) == (False, 3, 3)
+        everything = found["Exports"] + (await pair.here.json("/exports?since=3"))["Exports"]
+        uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "SOPInstanceUID": "1.2.3.1.1"}
+        for number, (level, each) in enumerate(zip(LEVELS, everything, strict=True), 1):
+            assert each.pop("Date").startswith("20")
+            parent = f"Parent{level}" if level != "Instance" else "ID"
+            assert each == {
+                "ID": first[parent],
+                "Path": f"/{PLURALS[level]}/{first[parent]}",
+                "PatientID": "P1",
+                "RemoteModality": "there",
+                "ResourceType": level,
+                "Seq": number,
+                **dict(list(uids.items())[: number - 1]),
+            }
+        assert (await pair.here.json("/exports?last"))["Exports"][0]["Seq"] == 4
+        assert (await pair.here.client.delete("/exports")).status == 200
+        assert await pair.here.json("/exports?last") == {"Done": True, "Exports": [], "Last": 0}
+        await pair.post("/modalities/there/store", [first["ID"]])
+        assert (await pair.here.json("/exports?since=x"))["Last"] == 5
+
+    async def test_they_are_bounded(self, pair: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exports, "MAX_EXPORTS", 2)
+        (only,) = await pair.fill(1)
+        for _ in range(4):
+            await pair.post("/modalities/there/store", [only["ID"]])
+        assert [each["Seq"] for each in (await pair.here.json("/exports"))["Exports"]] == [3, 4]
 
 
 class TestStore:

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import FormData
 
-from gateway.config import Dicomweb
+from gateway.config import Dicomweb, Storage
 from gateway.index.identity import public_id
 from gateway.ingest import zip_members
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance, sample
@@ -108,6 +109,72 @@ async def test_a_zip_of_nothing_that_is_taken(gateway: House):
         ("a/broken.dcm", "Failure", True),
         ("notes.txt", "NotDicom", True),
     ]
+
+
+class TestForms:
+    """As `curl -F` and browsers send them."""
+
+    async def test_one_file(self, gateway: House) -> None:
+        one = instance()
+        answer = await gateway.client.post("/instances", data={"file": io.BytesIO(part10(one))})
+        (found,) = await answer.json()
+        assert (answer.status, found["Status"]) == (200, "Success")
+        assert found["ID"] == public_id("P1", one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
+
+    async def test_files_of_every_kind(self, gateway: House) -> None:
+        form = FormData()
+        files = {
+            "one.dcm": part10(instance()),
+            "some.zip": zipped({"in/zip": part10(instance()), "x.txt": b"text"}),
+            "cut.dcm": part10(instance())[:700],
+            "note.txt": b"text",
+            "empty": b"",
+            "last.dcm": part10(instance()),
+        }
+        for name, content in files.items():
+            form.add_field("file", content, filename=name)
+        form.add_field("comment", "a field without a file")
+        answer = await gateway.client.post("/instances", data=form)
+        assert answer.status == 200
+        assert [(each["File"], each["Status"]) for each in await answer.json()] == [
+            *((name, "Success") for name in ("one.dcm", "in/zip", "last.dcm")),
+            ("cut.dcm", "Failure"),
+            *((name, "NotDicom") for name in ("x.txt", "note.txt", "comment")),
+        ]
+        assert len(await gateway.json("/instances")) == 3
+
+    @pytest.mark.parametrize("content", [b"nothing", b"", part10(instance())[:700]])
+    async def test_nothing_that_is_taken(self, gateway: House, content: bytes) -> None:
+        form = FormData()
+        form.add_field("file", content, filename="x")
+        answer = await gateway.client.post("/instances", data=form)
+        assert (answer.status, (await answer.json())["OrthancStatus"]) == (400, 15)
+
+    @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=other"])
+    async def test_no_form_at_all(self, gateway: House, kind: str) -> None:
+        answer = await gateway.client.post("/instances", data=part10(instance()), headers={"Content-Type": kind})
+        assert answer.status == 400
+        assert await gateway.json("/instances") == []
+
+    async def test_what_came_before_a_sender_goes_stays(self, gateway: House) -> None:
+        head = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+        body = head + part10(instance()) + b"\r\n" + head + part10(instance())[:-10]
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert (await gateway.client.post("/instances", data=body, headers=kind)).status == 400
+        assert len(await gateway.json("/instances")) == 1
+
+    async def test_more_than_is_taken(self, gateway: House) -> None:
+        gateway.dicomweb = Dicomweb(max_upload=1000)
+        answer = await gateway.client.post("/instances", data={"file": io.BytesIO(part10(instance()))})
+        assert answer.status == 413
+
+
+async def test_the_same_again_where_files_are_overwritten(gateway: House) -> None:
+    """Orthanc says Success then, as it does of every file that is there now as it was sent."""
+    gateway.storage = Storage(duplicates="overwrite")
+    content = part10(instance())
+    for _ in range(2):
+        assert (await (await gateway.client.post("/instances", data=content)).json())["Status"] == "Success"
 
 
 class TestHostileZips:

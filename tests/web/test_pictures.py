@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from gateway.index.identity import public_id
 from tests.support.datasets import read_sample, sample
@@ -212,13 +213,38 @@ class TestTranscode:
         file = await body(gateway, f"{one}/file?transcode=1.2.840.10008.1.2.5&filename=a.dcm")
         assert b"1.2.840.10008.1.2.5\0" in file[:400]
 
+    async def test_with_loss_where_that_is_asked_for(self, gateway: House):
+        """Another image then, which says so; the stored one stays."""
+        data_set = image("1.1")
+        data_set.Rows = data_set.Columns = 64
+        data_set.PixelData = bytes(range(64)) * 64
+        one = await added(gateway, data_set)
+        for _ in range(2):
+            file = await body(gateway, f"{one}/file?transcode=1.2.840.10008.1.2.4.50&lossy-quality=50")
+            made = dcmread(io.BytesIO(file))
+            assert made.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.50"
+            assert made.file_meta.MediaStorageSOPInstanceUID == made.SOPInstanceUID != data_set.SOPInstanceUID
+            assert (made.LossyImageCompression, made.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+            assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == data_set.SOPInstanceUID
+            assert np.abs(made.pixel_array.astype(int) - np.arange(64)).max() < 40
+        small, large = [
+            len(await body(gateway, f"{one}/file?transcode=1.2.840.10008.1.2.4.50&lossy-quality={quality}"))
+            for quality in (1, 100)
+        ]
+        assert small < large
+        file = await body(gateway, f"{one}/file?transcode=1.2.840.10008.1.2.5&lossy-quality=90")
+        assert dcmread(io.BytesIO(file)).SOPInstanceUID == data_set.SOPInstanceUID
+
     @pytest.mark.parametrize(
         "asked",
         [
             "transcode=1.2.3",
             "transcode=1.2.840.10008.1.2.4.50",
             "transcode=",
-            "transcode=1.2.840.10008.1.2.5&lossy-quality=90",
+            "transcode=1.2.840.10008.1.2.5&lossy-quality=0",
+            "transcode=1.2.840.10008.1.2.4.50&lossy-quality=101",
+            "transcode=1.2.840.10008.1.2.4.50&lossy-quality=x",
+            "transcode=1.2.840.10008.1.2.4.100&lossy-quality=90",
         ],
     )
     async def test_what_cannot_be_had(self, gateway: House, asked: str):

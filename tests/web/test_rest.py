@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pydicom
+
 from gateway.net.session import AssociationStatus
 from tests.support.index import data_set
 from tests.support.web import House
@@ -11,6 +13,14 @@ async def test_system(gateway: House):
     system = await gateway.json("/system")
     assert (system["DicomAet"], system["DicomPort"], system["HttpPort"]) == ("GATEWAY", 4242, 8042)
     assert system["ApiVersion"] >= 16
+    later = (
+        *("Capabilities", "DicomDefaultRetrieveMethod", "HasLabels", "IngestTranscoding", "MainDicomTags"),
+        *("MaximumPatientCount", "MaximumStorageMode", "MaximumStorageSize", "OverwriteInstances"),
+        *("OverwriteInstancesMode", "PatientLevelEnabled", "Performance", "ReadOnly", "StorageCompression"),
+        *("StoreMD5ForAttachments", "ThirdPartyPatches", "ThirdPartyVersions", "UserMetadata"),
+    )
+    assert system.keys() >= set(later)
+    assert system["ThirdPartyVersions"]["pydicom"] == pydicom.__version__
 
 
 async def test_statistics(gateway: House):

@@ -62,15 +62,18 @@ _ITSELF: Final[dict[Level, tuple[str, str]]] = {
     "instance": ("t.uid", "instances r JOIN series s ON s.id = r.series JOIN studies t ON t.id = s.study"),
 }
 """The Study Instance UID of a resource, and the tables that have both."""
-LOG_METADATA: Final[dict[Level, Query]] = {
-    level: Query(
-        f"log_metadata: those of a {level} have changed",
-        "INSERT INTO changes (kind, level, public_id, study_uid, at) "
-        f"SELECT 'UpdatedMetadata', '{level.capitalize()}', r.public_id, {uid}, CAST($2 AS DOUBLE PRECISION) "
-        f"FROM {tables} WHERE r.public_id = $1",
-    )
-    for level, (uid, tables) in _ITSELF.items()
-}
+LOG_METADATA, LOG_ATTACHMENT = (
+    {
+        level: Query(
+            f"log_{what}: those of a {level} have changed",
+            "INSERT INTO changes (kind, level, public_id, study_uid, at) "
+            f"SELECT 'Updated{what.capitalize()}', '{level.capitalize()}', r.public_id, {uid}, "
+            f"CAST($2 AS DOUBLE PRECISION) FROM {tables} WHERE r.public_id = $1",
+        )
+        for level, (uid, tables) in _ITSELF.items()
+    }
+    for what in ("metadata", "attachment")
+)
 REMOVE_METADATA = Query(
     "remove_metadata: of a resource, by its name",
     "DELETE FROM resource_metadata WHERE level = $1 AND public_id = $2 AND name = $3",
@@ -105,19 +108,20 @@ EXISTS = {
     for level, table in TABLE.items()
 }
 
-_ADDED: Final = ("resource_metadata", "resource_labels")
-_BELOW: Final = {
+_ADDED: Final = ("resource_metadata", "resource_labels", "attachments")
+BELOW: Final = {
     "instance": INSTANCES_BELOW,
     "series": {**SERIES_BELOW, "series": "id = $1"},
     "study": STUDIES_BELOW,
     "patient": {"patient": "id = $1"},
 }
+"""The condition for resources of a level at or below the resource with row number $1, by both levels."""
 FORGET_BELOW = {
     level: tuple(
         Query(
             f"forget_{added}: of level {each} below a {level} that is about to be deleted",
             f"DELETE FROM {added} WHERE level = '{each}' AND public_id IN "
-            f"(SELECT public_id FROM {TABLE[each]} WHERE {_BELOW[each][level]})",
+            f"(SELECT public_id FROM {TABLE[each]} WHERE {BELOW[each][level]})",
         )
         for each in LEVELS[max(at, 1) :]
         for added in _ADDED

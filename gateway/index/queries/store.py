@@ -163,15 +163,16 @@ LIST_FILES = Query(
 
 
 def keys_present(count: int) -> Query:
-    """The statement that finds which of `count` storage keys are in a row."""
-    names = ", ".join([f"${index}" for index in range(1, count + 1)])
-    return Query("keys_present: those in a row", f"SELECT key FROM instances WHERE key IN ({names})")
+    """The statement that finds which of `count` storage keys are in a row, of an instance or an attachment."""
+    return Query("keys_present: those in a row", _in_tables(count, "instances", "attachments"))
 
 
 def keys_known(count: int) -> Query:
     """The statement that finds which of `count` storage keys are known: in a row, to be deleted, or unreadable."""
+    tables = "instances", "attachments", "garbage", "unreadable_files"
+    return Query("keys_known: those known to the index", _in_tables(count, *tables))
+
+
+def _in_tables(count: int, *tables: str) -> str:
     names = ", ".join([f"${index}" for index in range(1, count + 1)])
-    places = (
-        f"SELECT key FROM {table} WHERE key IN ({names})" for table in ("instances", "garbage", "unreadable_files")
-    )
-    return Query("keys_known: those known to the index", " UNION ALL ".join(places))
+    return " UNION ALL ".join([f"SELECT key FROM {table} WHERE key IN ({names})" for table in tables])

@@ -15,6 +15,7 @@ STATISTICS = Query(
     FROM studies
     """,
 )
+ATTACHED_BYTES = Query("attached_bytes: of all attachments", "SELECT COALESCE(SUM(size), 0) FROM attachments")
 
 _RECENT = f"""
     SELECT t.id, t.last_received, t.public_id, t.uid, t.patient_id, t.patient_birth_date, t.patient_sex, t.date,

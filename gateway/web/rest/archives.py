@@ -26,7 +26,7 @@ from gateway.web.errors import Busy, error_answer
 from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, reference
 from gateway.web.rest.asked import JobBody, bad_file, converted
-from gateway.web.route import FLAG, TEXT, UID, Parameter, Route
+from gateway.web.route import FLAG, TEXT, UID, Parameter, Route, at_least
 from gateway.web.security import attachment_named
 from gateway.web.streaming import stream
 
@@ -70,8 +70,8 @@ async def of_resource(request: web.Request, media: bool) -> web.StreamResponse:
     """
     try:
         syntax = _syntax(request.query.get("transcode", ""))
-        content = ArchiveContent((), media, media and flag(request, "extended"), syntax)
-        _quality(whole_number(request.query.get("lossy-quality", "100")))
+        quality = asked_quality(request)
+        content = ArchiveContent((), media, media and flag(request, "extended"), syntax, quality)
     except OutOfRange as error:
         return error_answer(request, 400, str(error), orthanc=_OUT_OF_RANGE)
     identifier = request.match_info["id"]
@@ -98,8 +98,10 @@ async def listed(request: web.Request) -> web.StreamResponse:
         return error_answer(request, 400, "resources: identifiers with commas between them", orthanc=_OUT_OF_RANGE)
     members: dict[str, Any] = {"Resources": names.split(","), "Transcode": request.query.get("transcode", "")}
     members["Filename"] = request.query.get("filename", "")
-    if (quality := whole_number(request.query.get("lossy-quality", ""))) is not None:
-        members["LossyQuality"] = quality
+    try:
+        members["LossyQuality"] = asked_quality(request)
+    except OutOfRange as error:
+        return error_answer(request, 400, str(error), orthanc=_OUT_OF_RANGE)
     return await _made(request, members, False, "Archive.zip")
 
 
@@ -107,7 +109,8 @@ async def made(request: web.Request, media: bool, extended: bool = False) -> web
     """Make a zip of resources: a list of identifiers, or an object with `Resources`.
 
     `Asynchronous` has a job write it to the disk, to be fetched from `/jobs/{id}/archive`; `Filename` is what it is
-    called, `Transcode` the transfer syntax of the files that can have it, `Priority` and `UserData` are of the job.
+    called, `Transcode` the transfer syntax of the files that can have it, with loss where `LossyQuality` says how much;
+    `Priority` and `UserData` are of the job.
     """
     try:
         body = await _body(request)
@@ -137,8 +140,8 @@ async def _made(request: web.Request, members: dict[str, Any], media: bool, name
             raise BadRequest("Expected a list of strings (Orthanc identifiers)")
         if len(found) > MAX_RESOURCES:
             raise BadRequest(f"{len(found)} resources; at most {MAX_RESOURCES} are taken in one request")
-        content = ArchiveContent((), media, body.extended, _syntax(body.transcode))
-        _quality(body.lossy_quality if body.lossy_quality is not None else 100)
+        quality = None if body.lossy_quality is None else _checked_quality(body.lossy_quality)
+        content = ArchiveContent((), media, body.extended, _syntax(body.transcode), quality)
     except OutOfRange as error:
         return error_answer(request, 400, str(error), orthanc=_OUT_OF_RANGE)
     except BadRequest as error:
@@ -229,17 +232,26 @@ def _syntax(uid: str) -> str:
     return uid
 
 
-def _quality(quality: int | None) -> None:
-    """Check a quality for lossy compression, which nothing here needs: files are only changed without loss."""
+def asked_quality(request: web.Request) -> int | None:
+    """The quality with which pixels may be compressed with loss; None where they may not. Raises OutOfRange."""
+    text = request.query.get("lossy-quality")
+    return None if text is None else _checked_quality(whole_number(text))
+
+
+def _checked_quality(quality: int | None) -> int:
     if quality is None or not 1 <= quality <= 100:
         raise OutOfRange("LossyQuality: 1 to 100")
+    return quality
 
 
+LOSSY_QUALITY: Final = Parameter(
+    "lossy-quality", "Quality with which pixels may be compressed with loss", at_least(1, 100), "90"
+)
 _FILENAME: Final = Parameter("filename", "What the archive is called when it is saved", TEXT, "ct.zip")
 _QUERY: Final = (
     _FILENAME,
-    Parameter("transcode", "Transfer syntax of the files that can have it without loss", UID, "1.2.840.10008.1.2.1"),
-    Parameter("lossy-quality", "1 to 100; nothing here is compressed with loss", TEXT, "90"),
+    Parameter("transcode", "Transfer syntax of the files that can have it", UID, "1.2.840.10008.1.2.1"),
+    LOSSY_QUALITY,
 )
 _EXTENDED: Final = Parameter("extended", "More in the records of the DICOMDIR", FLAG)
 _ERRORS: Final = (404, 503)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from gateway.dicom.dictionary import RETIRED, keyword_of, repeating_keyword_of
 from gateway.dicom.levels import LEVELS, Level
+from gateway.index import main_tags
 
 Format = Literal["full", "short", "simplified"]
 """Attributes by `gggg,eeee` as objects with name and type, by that as their values, or by name as their values."""
@@ -45,6 +46,11 @@ MAIN_TAGS: Final[Mapping[Level, frozenset[int]]] = {
     ),
 }
 """The main DICOM tags of Orthanc 1.10 (as a live one shows them of an instance that has every attribute)."""
+
+
+def shown_tags(level: Level) -> frozenset[int]:
+    """The main DICOM tags of a level, with those that the settings name."""
+    return MAIN_TAGS[level] | main_tags.current().named[level]
 
 
 _KNOWN: Final = 1 << 14

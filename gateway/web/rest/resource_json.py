@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dicom.levels import LEVELS, Level
+from gateway.index import main_tags
 from gateway.index.attributes import PATIENT_ID
 from gateway.index.resources import Resource
 from gateway.index.stability import is_stable, series_status
@@ -63,7 +64,10 @@ def _main(resource: Resource) -> list[tuple[int, str]]:
 
 
 def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]]:
-    return [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
+    found = [(tag, attributes[tag]) for tag in _IN_ORDER[level] if tag in attributes]
+    if not (named := main_tags.current().named[level]):
+        return found
+    return sorted([*found, *[(tag, text) for tag in named - MAIN_TAGS[level] if (text := attributes.get(tag))]])
 
 
 _PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})

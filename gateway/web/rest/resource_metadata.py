@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -27,6 +26,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, unknown
+from gateway.web.rest.user_names import expected_tag, is_users, not_users, place_of
 from gateway.web.route import FLAG, Parameter, Route
 
 CODES: Final = {
@@ -50,9 +50,6 @@ CODES: Final = {
 """The numbers that Orthanc has for metadata of its own."""
 _NAMES: Final = {str(code): name for name, code in CODES.items()}
 _ORIGINS: Final = {"dimse": "DicomProtocol", "stow": "RestApi", "rest": "RestApi", "import": "Unknown"}
-_FIRST_USER: Final = 1024
-_LAST_USER: Final = 65535
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 async def own_and_added(database: Database, found: Sequence[Resource]) -> list[dict[str, str]]:
@@ -99,7 +96,7 @@ async def one_metadata(request: web.Request, level: Level) -> web.StreamResponse
 async def put_metadata(request: web.Request, level: Level) -> web.StreamResponse:
     """Add metadata, or set it anew; with If-Match, only where it is still of that revision."""
     name, public_id = _named(request), request.match_info["id"]
-    if not _is_users(name):
+    if not is_users(name, CODES):
         return _read_only(request, name)
     try:
         value = (await small_body(request)).decode()
@@ -117,7 +114,7 @@ async def put_metadata(request: web.Request, level: Level) -> web.StreamResponse
 async def delete_metadata(request: web.Request, level: Level) -> web.StreamResponse:
     """Take away metadata that was added; with If-Match, only where it is still of that revision."""
     name, public_id = _named(request), request.match_info["id"]
-    if not _is_users(name):
+    if not is_users(name, CODES):
         return _read_only(request, name)
     expected = _expected(request)
     try:
@@ -136,8 +133,7 @@ async def _all(request: web.Request, level: Level) -> dict[str, Metadata] | None
 
 
 def _place(name: str) -> tuple[int, str]:
-    """The order of Orthanc's lists: by its numbers, then what has none."""
-    return CODES.get(name, int(name) if name.isdecimal() else _LAST_USER + 1), name
+    return place_of(name, CODES.get(name, int(name) if name.isdecimal() else None))
 
 
 def _named(request: web.Request) -> str:
@@ -146,16 +142,8 @@ def _named(request: web.Request) -> str:
     return _NAMES.get(name, name)
 
 
-def _is_users(name: str) -> bool:
-    """Whether metadata of this name may be added."""
-    if name.isascii() and name.isdecimal():
-        return len(name) <= 5 and _FIRST_USER <= int(name) <= _LAST_USER
-    return name not in CODES and _NAME.fullmatch(name) is not None
-
-
 def _read_only(request: web.Request, name: str) -> web.Response:
-    text = f"the metadata {name[:80]!r} is not the user's: take another name, or a number from {_FIRST_USER} on"
-    return error_answer(request, 403, text)
+    return error_answer(request, 403, not_users("metadata", name))
 
 
 def _entity_tag(each: Metadata) -> str:
@@ -165,8 +153,8 @@ def _entity_tag(each: Metadata) -> str:
 
 def _expected(request: web.Request) -> Expected | None:
     """What If-Match wants to be there; None for anything."""
-    wanted = request.headers.get("If-Match", "*").strip()
-    return None if wanted == "*" else lambda each: _entity_tag(each) == wanted
+    wanted = expected_tag(request)
+    return None if wanted is None else lambda each: _entity_tag(each) == wanted
 
 
 _EXPAND: Final = Parameter("expand", "Values, not names alone", FLAG)

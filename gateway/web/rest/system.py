@@ -5,21 +5,28 @@
 
 from __future__ import annotations
 
+import functools
+import platform
+import sqlite3
+import ssl
+from importlib import metadata
 from typing import Final
 
 from aiohttp import web
 
 from gateway import __version__
+from gateway.dicom.levels import LEVELS
 from gateway.index.summary import statistics as read_statistics
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
-from gateway.web.rest.names import MAIN_TAGS, tag_text
+from gateway.web.rest.names import shown_tags, tag_text
 from gateway.web.route import Route
 
 ORTHANC_VERSION: Final = ("1.10.1", 16)
 """`Version` and `ApiVersion`: of the Orthanc whose whole REST API clients may count on, as far as it is here. By these
 they choose their calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
 _DATABASE_VERSION = 6
+_LIBRARIES: Final = ("aiohttp", "cryptography", "imagecodecs", "msgspec", "numpy", "pillow", "pydicom")
 
 
 async def system(request: web.Request) -> web.Response:
@@ -51,7 +58,7 @@ async def system(request: web.Request) -> web.Response:
             "IngestTranscoding": "",
             "IsHttpServerSecure": bool(settings.http.certificate or settings.http.users),
             "MainDicomTags": {
-                level.capitalize(): ";".join(map(tag_text, sorted(tags))) for level, tags in MAIN_TAGS.items()
+                level.capitalize(): ";".join(map(tag_text, sorted(shown_tags(level)))) for level in LEVELS
             },
             "MaximumPatientCount": 0,
             "MaximumStorageMode": "Reject",
@@ -60,30 +67,45 @@ async def system(request: web.Request) -> web.Response:
             "OverwriteInstances": settings.storage.duplicates == "overwrite",
             "OverwriteInstancesMode": "IfChanged" if settings.storage.duplicates == "overwrite" else "Never",
             "PatientLevelEnabled": True,
+            "Performance": {},
             "PluginsEnabled": True,
             "ReadOnly": False,
             "StorageAreaPlugin": None,
             "StorageCompression": False,
             "StoreMD5ForAttachments": False,
+            "ThirdPartyPatches": {},
+            "ThirdPartyVersions": _third_party_versions(),
             "UserMetadata": {},
             "Version": version,
         }
     )
 
 
+@functools.cache
+def _third_party_versions() -> dict[str, str]:
+    """The versions of what reads objects, pixels and requests of others."""
+    return {
+        **{name: metadata.version(name) for name in _LIBRARIES},
+        "openssl": ssl.OPENSSL_VERSION,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
 async def statistics(request: web.Request) -> web.Response:
-    """The number of resources and their sizes on disk; files are not compressed, so both sizes are equal."""
+    """The number of resources and the size of all files, attached ones too, which are not compressed."""
     found = await read_statistics(request.app[CONTEXT].database)
+    size = found.size + found.attached
     return json_answer(
         {
             "CountInstances": found.instances,
             "CountPatients": found.patients,
             "CountSeries": found.series,
             "CountStudies": found.studies,
-            "TotalDiskSize": str(found.size),
-            "TotalDiskSizeMB": found.size // (1 << 20),
-            "TotalUncompressedSize": str(found.size),
-            "TotalUncompressedSizeMB": found.size // (1 << 20),
+            "TotalDiskSize": str(size),
+            "TotalDiskSizeMB": size // (1 << 20),
+            "TotalUncompressedSize": str(size),
+            "TotalUncompressedSizeMB": size // (1 << 20),
         }
     )
 

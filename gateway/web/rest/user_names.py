@@ -1,0 +1,40 @@
+"""Names of what users add to resources, and the If-Match of their changes.
+
+A name is of the user's choice, or a number from 1024 on as where Orthanc's configuration gives it no name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import Final
+
+from aiohttp import web
+
+FIRST_USER: Final = 1024
+LAST_USER: Final = 65535
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NUMBER: Final = re.compile(r"[1-9][0-9]{3,4}", re.ASCII)
+
+
+def is_users(name: str, own: Container[str]) -> bool:
+    """Whether users may add something of this name, which is none of Orthanc's `own`."""
+    if _NUMBER.fullmatch(name):
+        return FIRST_USER <= int(name) <= LAST_USER
+    return name not in own and _NAME.fullmatch(name) is not None
+
+
+def not_users(what: str, name: str) -> str:
+    """Why a name is refused, in words."""
+    return f"the {what} {name[:80]!r} is not the user's: take another name, or a number from {FIRST_USER} on"
+
+
+def place_of(name: str, number: int | None) -> tuple[int, str]:
+    """The order of Orthanc's lists: by its numbers, then what has none."""
+    return LAST_USER + 1 if number is None else number, name
+
+
+def expected_tag(request: web.Request) -> str | None:
+    """The entity tag, quoted, that If-Match wants to be there; None for anything."""
+    wanted = request.headers.get("If-Match", "*").strip()
+    return None if wanted == "*" else wanted
