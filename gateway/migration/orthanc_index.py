@@ -39,7 +39,7 @@ DATABASE_VERSIONS: Final = ("6",)
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class SourceAttachment:
     """The DICOM file of an instance in the storage area, as the index describes it."""
 
     uuid: str
@@ -58,7 +58,7 @@ class SourceInstance:
 
     row: int
     public_id: str
-    file: Attachment | None
+    file: SourceAttachment | None
     trouble: str
     """Why there is no file that could be read; '' if there is one."""
     origin: Origin
@@ -196,7 +196,7 @@ class OrthancIndex:
         ):
             trouble = f"the index describes its file in no known way: {uuid!r:.60}, compression {compression!r:.20}"
         else:
-            file = Attachment(
+            file = SourceAttachment(
                 str(uuid), compression == _ZLIB, stored, size, str(stored_md5 or "").lower(), str(md5 or "").lower()
             )
         return SourceInstance(number, str(public_id), file, trouble, _origin(came))

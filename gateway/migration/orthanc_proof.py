@@ -21,7 +21,7 @@ from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.files import FIRST_READ_BYTES, MAX_HEAD_BYTES, read_meta
 from gateway.migration import queries
 from gateway.migration.ledger import MigrationLedger
-from gateway.migration.orthanc_index import Annotated, Attachment, OrthancIndex, SourceInstance
+from gateway.migration.orthanc_index import Annotated, SourceAttachment, OrthancIndex, SourceInstance
 from gateway.migration.storage_area import StorageArea
 
 MAX_LISTED: Final = 1000
@@ -152,7 +152,7 @@ class OrthancProof:
             await asyncio.to_thread(self._ledger.write, (queries.ADD_PROVED, instance.row, found.key))
         report.proved += 1
 
-    def _difference(self, file: Attachment, found: Duplicate) -> str:
+    def _difference(self, file: SourceAttachment, found: Duplicate) -> str:
         """What is different here; '' for nothing. Blocks."""
         with self._storage.open(file) as reader:
             head, wanted = b"", FIRST_READ_BYTES

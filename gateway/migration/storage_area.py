@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from gateway.errors import SourceError
-from gateway.migration.orthanc_index import Attachment
+from gateway.migration.orthanc_index import SourceAttachment
 
 _READ_BYTES: Final = 1 << 18
 _SIZE_BYTES: Final = 8
@@ -25,12 +25,12 @@ class StorageArea:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, attachment: Attachment) -> Path:
+    def path(self, attachment: SourceAttachment) -> Path:
         """The place of a file. Its UUID has been checked, and is no path of anybody's choice."""
         uuid = attachment.uuid
         return self.folder / uuid[:2] / uuid[2:4] / uuid
 
-    def open(self, attachment: Attachment) -> AttachmentReader:
+    def open(self, attachment: SourceAttachment) -> AttachmentReader:
         """Open a file; blocks. Raises: SourceError."""
         return AttachmentReader(self.path(attachment), attachment)
 
@@ -38,7 +38,7 @@ class StorageArea:
 class AttachmentReader:
     """One file, decompressed: `read` it to the end, where sizes and MD5 are compared. Blocks."""
 
-    def __init__(self, path: Path, attachment: Attachment) -> None:
+    def __init__(self, path: Path, attachment: SourceAttachment) -> None:
         """Open it. Raises: SourceError."""
         self._attachment = attachment
         self._read = 0

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import SourceError
-from gateway.migration.orthanc_index import Attachment
+from gateway.migration.orthanc_index import SourceAttachment
 from gateway.migration.storage_area import AttachmentReader, StorageArea
 
 UUID = "0b2c3d4e-0000-4000-8000-000000000000"
 
 
-def attachment(content: bytes, stored: bytes, *, compressed: bool) -> Attachment:
+def attachment(content: bytes, stored: bytes, *, compressed: bool) -> SourceAttachment:
     digests = [hashlib.md5(each).hexdigest() for each in (stored, content)]
-    return Attachment(UUID, compressed, len(stored), len(content), *digests)
+    return SourceAttachment(UUID, compressed, len(stored), len(content), *digests)
 
 
 def compress(content: bytes) -> bytes:
@@ -88,11 +88,11 @@ def test_a_bomb_ends_where_its_size_does(tmp_path: Path) -> None:
         (1024).to_bytes(8, "little") + b"".join(packer.compress(bytes(1 << 20)) for _ in range(1024)) + packer.flush()
     )
     (tmp_path / "file").write_bytes(stored)
-    reader = AttachmentReader(tmp_path / "file", Attachment(UUID, True, len(stored), 1024, "", ""))
+    reader = AttachmentReader(tmp_path / "file", SourceAttachment(UUID, True, len(stored), 1024, "", ""))
     with pytest.raises(SourceError, match="more than the 1024 bytes"):
         read(reader)
 
 
 def test_without_md5(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    assert read(AttachmentReader(tmp_path / "file", Attachment(UUID, False, 7, 7, "", ""))) == b"content"
+    assert read(AttachmentReader(tmp_path / "file", SourceAttachment(UUID, False, 7, 7, "", ""))) == b"content"
