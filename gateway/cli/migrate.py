@@ -246,7 +246,7 @@ def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
         if proof.problem_count > len(proof.problems):
             complain(f"{proof.problem_count - len(proof.problems):,} further problems")
         for name in report.refused_metadata:
-            complain(f"{name}: the metadata has no room here")
+            complain(f"{name}: there is no room for it here")
         _show_others(contents)
         ways = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(report.outcomes.items()))
         print_line(

@@ -119,8 +119,8 @@ def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Sc
 def bring_annotations(
     level: Level, public_id: str, metadata: Mapping[str, Metadata], labels: Iterable[str], now: float
 ) -> Script[list[str]]:
-    """Set metadata, with their revisions, and labels as another archive has them; returns the names of metadata that
-    the resource has no room for.
+    """Set metadata, with their revisions, and labels as another archive has them; returns the names of those that the
+    resource has no room for.
 
     What the resource has besides stays. Raises UnknownResource.
     """
@@ -139,8 +139,13 @@ def bring_annotations(
         changed = True
     if changed:
         yield queries.LOG_METADATA[level], (public_id, now)
+    there = {label for (label,) in (yield queries.LABELS, (level, public_id))}
     for label in labels:
-        yield from add_label(level, public_id, label)
+        if label not in there and len(there) >= MAX_LABELS:
+            refused.append(label)
+            continue
+        there.add(label)
+        yield queries.ADD_LABEL, (level, public_id, label)
     return refused
 
 

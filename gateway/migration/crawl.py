@@ -259,17 +259,19 @@ class Crawl:
         if named is not None and uid not in self._again:
             self._report.instances += len(named)
         lacking, reason = _lacking(named, before), ""
-        if named is None or lacking:
+        if named is None or lacking or (expected or 0) > len(before):
             reason = await self._brought(ingest, uid, named, lacking)
         here = await self._here(uid)
         came = len(here) - len(before)
         self._report.brought += came
         lacking = _lacking(named, here)
-        if named is None and (expected or 0) > len(here):
-            await self._fail(uid, f"the archive has {expected} instances, {len(here)} are here{reason}")
-        elif lacking:
+        if lacking:
             some = ", ".join(list(lacking)[:3])
             await self._fail(uid, f"{len(lacking)} of {len(named or ())} instances are not here, as {some}{reason}")
+        elif (expected or 0) > len(here):  # It names fewer, where it limits these answers too.
+            await self._fail(uid, f"the archive has {expected} instances, {len(here)} are here{reason}")
+        elif named is None and reason:
+            await self._fail(uid, f"the archive names no instances, and sends none{reason}")
         else:
             done = (queries.STUDY_DONE, uid), (queries.FORGET_FAILED, uid)
             await asyncio.to_thread(self._ledger.write, *done)

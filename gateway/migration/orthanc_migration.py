@@ -89,7 +89,7 @@ class MigrationReport:
     annotated: int = 0
     """Resources whose metadata, labels or protection were brought in this run."""
     refused_metadata: list[str] = field(default_factory=list)
-    """Metadata for which a resource had no room."""
+    """Metadata and labels for which a resource had no room."""
     passes: int = 0
     proof: ProofReport | None = None
 

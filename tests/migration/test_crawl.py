@@ -177,6 +177,33 @@ async def test_an_archive_that_names_no_instances(tmp_path: Path) -> None:
     assert report.problems == ["1.2.1: the archive has 2 instances, 1 are here: one failed"]
 
 
+async def test_an_archive_that_names_no_instances_and_counts_none(tmp_path: Path) -> None:
+    class Silent(Archive):
+        async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+            async for row in super().studies(window):
+                yield row._replace(expected=None)
+
+    archive = Silent()
+    archive.names_instances = False
+    archive.add(1)
+    archive.withheld = {"1.2.1.1.1"}
+    report = await run(archive, tmp_path / "data")
+    assert report.problems == ["1.2.1: the archive names no instances, and sends none: one failed"]
+
+
+async def test_an_archive_that_limits_how_many_instances_it_names(tmp_path: Path) -> None:
+    class Limited(Archive):
+        async def instances(self, study_uid: str) -> Instances | None:
+            named = await super().instances(study_uid)
+            return dict([*(named or {}).items()][:2])
+
+    archive = Limited()
+    archive.add(1, instances=5)
+    assert await run(archive, tmp_path / "data") == CrawlReport(studies=1, instances=2, brought=5)
+    archive.add(1, instances=6)
+    assert await run(archive, tmp_path / "data") == CrawlReport(studies=1, instances=2, brought=1)
+
+
 async def test_an_archive_that_goes_away(tmp_path: Path) -> None:
     archive = Archive()
     for number in range(30):

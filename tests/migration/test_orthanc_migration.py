@@ -208,6 +208,17 @@ async def test_what_is_damaged_here_is_seen(settings: Storage, orthanc: OrthancF
     ]
 
 
+async def test_what_a_resource_has_no_room_for(settings: Storage, orthanc: OrthancFolder) -> None:
+    row = orthanc.add(ct(0))
+    orthanc.metadata(row.study, 1024, "x" * (annotations.MAX_METADATA_BYTES + 1))
+    for number in range(annotations.MAX_LABELS + 1):
+        orthanc.label(row.study, f"label-{number:03}")
+    report = await migrate(settings, orthanc)
+    study = public_id_of(orthanc, row.study)
+    assert report.refused_metadata == [f"study {study}: triage", f"study {study}: label-256"]
+    assert problems(report) == [f"study {study}: it lacks, or has otherwise: metadata triage, label label-256"]
+
+
 async def test_it_receives_meanwhile(settings: Storage, orthanc: OrthancFolder) -> None:
     """What comes while files are brought is found by the next copy of the index."""
     for number in range(4):
