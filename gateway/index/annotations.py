@@ -124,7 +124,7 @@ def bring_annotations(
 
     What the resource has besides stays. Raises UnknownResource.
     """
-    yield from _check_exists(level, public_id)
+    yield from must_exist(level, public_id)
     ((count,),) = yield queries.COUNT_METADATA, (level, public_id)
     changed, refused = False, []
     for name, brought in metadata.items():

@@ -21,7 +21,7 @@ from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.files import FIRST_READ_BYTES, MAX_HEAD_BYTES, read_meta
 from gateway.migration import queries
 from gateway.migration.ledger import MigrationLedger
-from gateway.migration.orthanc_index import Annotated, SourceAttachment, OrthancIndex, SourceInstance
+from gateway.migration.orthanc_index import Annotated, OrthancIndex, SourceAttachment, SourceInstance
 from gateway.migration.storage_area import StorageArea
 
 MAX_LISTED: Final = 1000
