@@ -10,7 +10,7 @@ from tests.support.index import data_set, origin, placement, store
 
 
 async def test_an_empty_index(database: SQLite) -> None:
-    assert await statistics(database) == Statistics(0, 0, 0, 0, 0)
+    assert await statistics(database) == Statistics(0, 0, 0, 0, 0, 0)
     assert await recent_studies(database) == []
 
 
@@ -18,7 +18,7 @@ async def test_totals(database: SQLite) -> None:
     for n in range(6):
         source = data_set(study=f"1.{n % 3}", series=f"1.{n % 3}.{n % 2}", PatientID=f"P{n % 2}")
         await store(database, source, placement(size=10))
-    assert await statistics(database) == Statistics(2, 6, 6, 6, 60)
+    assert await statistics(database) == Statistics(2, 6, 6, 6, 60, 0)
 
 
 async def test_newest_first_in_pages(database: SQLite) -> None:
