@@ -172,7 +172,7 @@ def test_commits_between_the_pieces_of_a_copy(tmp_path: Path, monkeypatch: pytes
         writer.write(120)
 
         def follow_after_a_commit(follower: LogFollower) -> bool:
-            writer.write(1)
+            writer.write(3)  # So that the end of a log is read after the next one was begun.
             return follow(follower)
 
         monkeypatch.setattr(LogFollower, "follow", follow_after_a_commit)
