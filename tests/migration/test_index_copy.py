@@ -185,6 +185,35 @@ def test_commits_between_the_pieces_of_a_copy(tmp_path: Path, monkeypatch: pytes
     assert max(int(a) for a, _ in found) > 150
 
 
+def test_the_end_of_a_log_behind_the_next_one(tmp_path: Path) -> None:
+    """Commits that were not looked at before the log was begun anew are still there, if it is looked at soon."""
+    index, log = tmp_path / "index", tmp_path / "index-wal"
+
+    def write_until_anew(writer: Writer) -> None:
+        salts = log.read_bytes()[16:24]
+        while log.read_bytes()[16:24] == salts:
+            writer.write(1)
+
+    with writing(index, "WAL") as writer, (tmp_path / "frames").open("w+b") as frames:
+        writer.write(120)
+        write_until_anew(writer)
+        writer.write(4)
+        with LogFollower(log, frames) as follower:
+            assert follower.follow()
+            (tmp_path / "copy").write_bytes(index.read_bytes())
+            write_until_anew(writer)
+            assert follower.follow()
+            with (tmp_path / "copy").open("r+b") as copy:
+                follower.apply(copy)
+            copy_index(index, tmp_path / "whole")
+            assert pairs(tmp_path / "copy") == pairs(tmp_path / "whole")
+        with LogFollower(log, frames) as follower:
+            assert follower.follow()
+            write_until_anew(writer)
+            writer.write(3)
+            assert not follower.follow()
+
+
 def test_an_orthanc_that_is_started_again_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its log is another file then, with pages that nobody has followed."""
     monkeypatch.setattr(index_copy, "_PIECE_BYTES", 4096)
