@@ -90,7 +90,7 @@ def _copied_with_log(index: Path, target: Path) -> bool:
         return _stat(index) == before and not _stat(log)[0]
     try:
         with _new_file(frames) as file, LogFollower(log, file) as follower:
-            if not _copy(index, target, follower.follow) or not follower.follow():
+            if not _copy(index, target, follower.follow):
                 return False
             with target.open("r+b") as copy:
                 follower.apply(copy)
@@ -132,7 +132,7 @@ def _fold(target: Path) -> None:
 def _copy(source: Path, target: Path, between: Callable[[], bool] = lambda: True) -> bool:
     """Make `target` equal to `source`, writing only the pieces that differ; no file for no file.
 
-    `between` is called before each piece; returns False as soon as it does.
+    `between` is called before each piece, and after the last one; returns False as soon as it does.
     """
     try:
         origin = source.open("rb")

@@ -41,6 +41,8 @@ _MAX_CONCURRENT: Final = 8
 """Files in progress at a time."""
 _MAX_PASSES: Final = 20
 """Copies of the index of an Orthanc that goes on receiving."""
+_MAX_PROOFS: Final = 3
+"""Proofs beside an Orthanc that goes on deleting and replacing."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 Show = Callable[[str, int, int], None]
@@ -121,28 +123,42 @@ class OrthancMigration:
         """Bring everything, and prove it. Raises: SourceError; OutOfSpace, StorageFailed, DatabaseError."""
         copy, report = self._ledger.path.with_suffix(".index"), self._report
         async with open_ingest(self._folder, lambda: self._policy.now) as ingest:
-            while True:
-                self._show("reading the index", 0, 0)
-                state = await self._source.copy(copy)
-                index = await asyncio.to_thread(OrthancIndex, copy)
-                try:
-                    report.passes += 1
-                    report.failed = 0
-                    report.contents = await asyncio.to_thread(index.contents)
-                    if not await self._pass(index, ingest) and report.passes > 1:
-                        break
-                    if report.passes == _MAX_PASSES or not await asyncio.to_thread(self._source.has_changed, state):
-                        break
-                finally:
-                    index.close()
+            for _ in range(_MAX_PROOFS):
+                state = await self._bring_all(copy, ingest)
+                report.proof = await self._prove(copy)
+                # What Orthanc has replaced or deleted since the copy cannot be compared: another copy tells.
+                if report.proof.is_clean or not await asyncio.to_thread(self._source.has_changed, state):
+                    break
+        await asyncio.to_thread(self._ledger.write, (queries.FORGET_PROVED,))
+        await asyncio.to_thread(copy.unlink, missing_ok=True)
+        return report
+
+    async def _bring_all(self, copy: Path, ingest: Ingest) -> IndexState | None:
+        """Bring what copies of the index have, until one has nothing new; returns the state of the last."""
+        report = self._report
+        for number in range(_MAX_PASSES):
+            self._show("reading the index", 0, 0)
+            state = await self._source.copy(copy)
+            index = await asyncio.to_thread(OrthancIndex, copy)
+            try:
+                report.passes += 1
+                report.failed = 0
+                report.contents = await asyncio.to_thread(index.contents)
+                new = await self._pass(index, ingest)
+            finally:
+                index.close()
+            if (number and not new) or not await asyncio.to_thread(self._source.has_changed, state):
+                break
+        return state
+
+    async def _prove(self, copy: Path) -> ProofReport:
+        """Compare with the last copy of the index."""
         index = await asyncio.to_thread(OrthancIndex, copy)
         try:
             proof = OrthancProof(index, self._source.storage, self._folder, self._ledger, self._metadata, self._show)
-            report.proof = await proof.run()
+            return await proof.run()
         finally:
             index.close()
-        await asyncio.to_thread(copy.unlink, missing_ok=True)
-        return report
 
     async def _pass(self, index: OrthancIndex, ingest: Ingest) -> int:
         """Bring what the ledger lacks; returns how much that was."""

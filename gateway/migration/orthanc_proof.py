@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.dicom.levels import LEVELS, Level
-from gateway.errors import DataSetError, GatewayError, SourceError, StorageError, TruncatedDataSet
+from gateway.errors import DataSetError, SourceError, StorageError, TruncatedDataSet, UnknownResource
 from gateway.index.annotations import Metadata, added_metadata, check_exists, is_protected, labels
 from gateway.index.store import Duplicate, stored_as
 from gateway.ingest.data_folder import DataFolder
@@ -79,7 +79,8 @@ class OrthancProof:
         self._report = ProofReport()
 
     async def run(self) -> ProofReport:
-        """Compare all. One that was broken off goes on where it was. Raises: SourceError, DatabaseError."""
+        """Compare all. What was proved before, and noted in the ledger, is not read again. Raises: SourceError,
+        DatabaseError."""
         report = self._report
         report.there = dict((await asyncio.to_thread(self._index.contents)).levels)
         report.here = dict.fromkeys(LEVELS, 0)
@@ -87,8 +88,6 @@ class OrthancProof:
             await self._level(level)
         await self._instances()
         await self._annotations()
-        await asyncio.to_thread(self._ledger.write, (queries.FORGET_PROVED,))
-        await asyncio.to_thread(self._ledger.commit)
         return report
 
     async def _level(self, level: Level) -> None:
@@ -105,7 +104,7 @@ class OrthancProof:
     async def _exists(self, level: Level, public_id: str) -> bool:
         try:
             await check_exists(self._folder.database, level, public_id)
-        except GatewayError:
+        except UnknownResource:
             return False
         return True
 

@@ -172,7 +172,7 @@ def test_commits_between_the_pieces_of_a_copy(tmp_path: Path, monkeypatch: pytes
         writer.write(120)
 
         def follow_after_a_commit(follower: LogFollower) -> bool:
-            writer.write(1)
+            writer.write(3)  # So that the end of a log is read after the next one was begun.
             return follow(follower)
 
         monkeypatch.setattr(LogFollower, "follow", follow_after_a_commit)
@@ -183,6 +183,35 @@ def test_commits_between_the_pieces_of_a_copy(tmp_path: Path, monkeypatch: pytes
     assert len(found) == 50
     assert [each for each in found if each[0] != each[1]] == []
     assert max(int(a) for a, _ in found) > 150
+
+
+def test_the_end_of_a_log_behind_the_next_one(tmp_path: Path) -> None:
+    """Commits that were not looked at before the log was begun anew are still there, if it is looked at soon."""
+    index, log = tmp_path / "index", tmp_path / "index-wal"
+
+    def write_until_anew(writer: Writer) -> None:
+        salts = log.read_bytes()[16:24]
+        while log.read_bytes()[16:24] == salts:
+            writer.write(1)
+
+    with writing(index, "WAL") as writer, (tmp_path / "frames").open("w+b") as frames:
+        writer.write(120)
+        write_until_anew(writer)
+        writer.write(4)
+        with LogFollower(log, frames) as follower:
+            assert follower.follow()
+            (tmp_path / "copy").write_bytes(index.read_bytes())
+            write_until_anew(writer)
+            assert follower.follow()
+            with (tmp_path / "copy").open("r+b") as copy:
+                follower.apply(copy)
+            copy_index(index, tmp_path / "whole")
+            assert pairs(tmp_path / "copy") == pairs(tmp_path / "whole")
+        with LogFollower(log, frames) as follower:
+            assert follower.follow()
+            write_until_anew(writer)
+            writer.write(3)
+            assert not follower.follow()
 
 
 def test_an_orthanc_that_is_started_again_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,10 @@ from gateway.errors import ConfigurationError, SourceError
 from gateway.index import annotations
 from gateway.ingest.data_folder import open_folder
 from gateway.ingest.file_import import import_paths
-from gateway.migration import orthanc_migration
 from gateway.migration.ledger import MigrationLedger
-from gateway.migration.orthanc_index import OrthancIndex
+from gateway.migration.orthanc_index import Attachment, OrthancIndex
 from gateway.migration.orthanc_migration import MigrationReport, OrthancSource, migrate_orthanc
-from gateway.migration.storage_area import StorageArea
+from gateway.migration.storage_area import AttachmentReader, StorageArea
 from tests.support.datasets import instance
 from tests.support.orthanc_folder import OrthancFolder, file_of
 
@@ -235,6 +234,38 @@ async def test_it_receives_meanwhile(settings: Storage, orthanc: OrthancFolder) 
     assert report.proof.is_clean
 
 
+async def test_it_deletes_while_it_is_proved(settings: Storage, orthanc: OrthancFolder) -> None:
+    """A file that has gone since the index was copied is looked up in another copy, and what was proved stays so."""
+    rows = [orthanc.add(ct(number)) for number in range(4)]
+    orthanc.metadata(rows[0].study, 1024, "a")
+    opened: list[str] = []
+
+    class Deleting(StorageArea):
+        proving = False
+
+        def open(self, attachment: Attachment) -> AttachmentReader:
+            opened.append(attachment.uuid)
+            if self.proving and attachment.uuid == rows[3].path.name:
+                rows[3].path.unlink()
+                with closing(sqlite3.connect(orthanc.folder / "index")) as other, other:
+                    other.execute("DELETE FROM Resources WHERE internalId = ?", (rows[3].instance,))
+            return super().open(attachment)
+
+    storage = Deleting(orthanc.folder)
+
+    def show(what: str, done: int, total: int) -> None:
+        storage.proving |= what == "bringing metadata"
+
+    async with asyncio.timeout(40):
+        report = await migrate_orthanc(
+            settings, OrthancSource(storage, orthanc.folder / "index", None, {1024: "triage"}), show=show
+        )
+    assert report.proof is not None
+    assert report.proof.is_clean, problems(report)
+    assert (report.proof.proved, report.passes) == (3, 2)
+    assert len(opened) == 4 + 4
+
+
 async def test_a_proof_that_was_broken_off_goes_on(settings: Storage, orthanc: OrthancFolder) -> None:
     for number in range(6):
         orthanc.add(ct(number))
@@ -242,7 +273,7 @@ async def test_a_proof_that_was_broken_off_goes_on(settings: Storage, orthanc: O
     opened: list[str] = []
 
     class Counting(StorageArea):
-        def open(self, attachment: orthanc_migration.Any) -> orthanc_migration.Any:
+        def open(self, attachment: Attachment) -> AttachmentReader:
             opened.append(attachment.uuid)
             return super().open(attachment)
 
