@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import hypothesis
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -21,7 +22,7 @@ from gateway.index import annotations
 from gateway.ingest.data_folder import open_folder
 from gateway.ingest.file_import import import_paths
 from gateway.migration.ledger import MigrationLedger
-from gateway.migration.orthanc_index import Attachment, OrthancIndex
+from gateway.migration.orthanc_index import OrthancIndex, SourceAttachment
 from gateway.migration.orthanc_migration import MigrationReport, OrthancSource, migrate_orthanc
 from gateway.migration.storage_area import AttachmentReader, StorageArea
 from tests.support.datasets import instance
@@ -243,7 +244,7 @@ async def test_it_deletes_while_it_is_proved(settings: Storage, orthanc: Orthanc
     class Deleting(StorageArea):
         proving = False
 
-        def open(self, attachment: Attachment) -> AttachmentReader:
+        def open(self, attachment: SourceAttachment) -> AttachmentReader:
             opened.append(attachment.uuid)
             if self.proving and attachment.uuid == rows[3].path.name:
                 rows[3].path.unlink()
@@ -266,14 +267,14 @@ async def test_it_deletes_while_it_is_proved(settings: Storage, orthanc: Orthanc
     assert len(opened) == 4 + 4
 
 
-async def test_a_proof_that_was_broken_off_goes_on(settings: Storage, orthanc: OrthancFolder) -> None:
+async def test_a_proof_that_was_broken_off_goes_on(tmp_path: Path, settings: Storage, orthanc: OrthancFolder) -> None:
     for number in range(6):
         orthanc.add(ct(number))
     assert clean(await migrate(settings, orthanc))
     opened: list[str] = []
 
     class Counting(StorageArea):
-        def open(self, attachment: Attachment) -> AttachmentReader:
+        def open(self, attachment: SourceAttachment) -> AttachmentReader:
             opened.append(attachment.uuid)
             return super().open(attachment)
 
@@ -287,10 +288,14 @@ async def test_a_proof_that_was_broken_off_goes_on(settings: Storage, orthanc: O
     with pytest.raises(RuntimeError, match="killed"):
         await migrate_orthanc(settings, source, show=show)
     assert len(opened) == 6
+    # Somebody replaces one of them here in between.
+    (tmp_path / "other.dcm").write_bytes(file_of(ct(0, PatientName="Other^Name")))
+    await import_paths(msgspec.structs.replace(settings, duplicates="overwrite"), [tmp_path / "other.dcm"])
     report = await migrate_orthanc(settings, source)
-    assert len(opened) == 6
+    assert len(opened) == 7
     assert report.proof is not None
-    assert report.proof.proved == 6
+    assert report.proof.proved == 5
+    assert problems(report)[0].endswith("it is here with other bytes")
 
 
 async def test_another_version_of_the_database(tmp_path: Path, settings: Storage) -> None:

@@ -96,3 +96,12 @@ def test_a_bomb_ends_where_its_size_does(tmp_path: Path) -> None:
 def test_without_md5(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     assert read(AttachmentReader(tmp_path / "file", SourceAttachment(UUID, False, 7, 7, "", ""))) == b"content"
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_without_md5_the_size_is_compared(tmp_path: Path, compressed: bool, change: int) -> None:
+    stored = compress(b"content") if compressed else b"content"
+    (tmp_path / "file").write_bytes(stored)
+    with pytest.raises(SourceError, match="is damaged"):
+        read(AttachmentReader(tmp_path / "file", SourceAttachment(UUID, compressed, len(stored) + change, 7, "", "")))
