@@ -6,6 +6,7 @@ They go with the resource they are about (`remove.py`) and outlive a rebuild of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from gateway.index.annotations import must_exist
 from gateway.index.queries import attachments as queries
 from gateway.index.queries.annotations import LOG_ATTACHMENT
 from gateway.index.queries.store import ADD_GARBAGE
+from gateway.index.resources import Resource
 
 MAX_ATTACHMENTS: Final = 256
 """Attachments of one resource."""
@@ -44,6 +46,16 @@ class Attachment:
 async def attachments_of(database: Database, level: Level, public_id: str) -> list[Attachment]:
     """The attachments of a resource by name; none of one that does not exist."""
     return [Attachment(*row) for row in await database.fetch(queries.ATTACHMENTS, level, public_id)]
+
+
+async def attached_to(database: Database, found: Sequence[Resource]) -> list[list[Attachment]]:
+    """The attachments of each of some resources of one level, by name."""
+    if not found:
+        return []
+    by_row: dict[int, list[Attachment]] = {each.row: [] for each in found}
+    for row, *columns in await database.fetch(queries.attached_to(found[0].level, len(by_row)), *by_row):
+        by_row[row].append(Attachment(*columns))
+    return list(by_row.values())
 
 
 async def attachment(database: Database, level: Level, public_id: str, name: str) -> Attachment:

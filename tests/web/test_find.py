@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.index.attachments import Attachment, attach
 from gateway.retrieve import find
 from gateway.web.rest.find import whole_dates
 from tests.support.index import data_set
@@ -194,6 +195,23 @@ class TestShown:
         body = {"Level": "Patient", "Query": {}, "ResponseContent": ["IsProtected"], "Limit": 1}
         _, (patient,) = await post(filled, "/tools/find", body)
         assert patient.keys() == {"ID", "Type", "IsProtected"}
+
+    async def test_attachments(self, filled: House) -> None:
+        """The file of an instance, whose MD5 is not kept, and what users have attached."""
+        body = {"Level": "Study", "Query": {"PatientID": "Z9"}, "ResponseContent": ["Attachments"]}
+        _, (study,) = await post(filled, "/tools/find", body)
+        assert study == {"ID": study["ID"], "Type": "Study", "Attachments": []}
+        digest = "900150983cd24fb0d6963f7d28e17f72"
+        file = Attachment("1025", "the key", 512, 3, digest)
+        await filled.database.write(lambda: attach("study", study["ID"], file, None, 0, 0))
+        _, (study,) = await post(filled, "/tools/find", body)
+        described = {"ContentType": 1025, "CompressedMD5": digest, "CompressedSize": 3}
+        described |= {"UncompressedMD5": digest, "UncompressedSize": 3, "Uuid": "the key"}
+        assert study["Attachments"] == [described]
+        _, instances = await post(filled, "/tools/find", {**body, "Level": "Instance"})
+        for each in instances:
+            info = await filled.json(f"/instances/{each['ID']}/attachments/dicom/info")
+            assert each["Attachments"] == [{**info, "CompressedMD5": "", "UncompressedMD5": ""}]
 
 
 @pytest.mark.parametrize(

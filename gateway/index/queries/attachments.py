@@ -7,7 +7,7 @@ from typing import Final
 from gateway.database.database import Query
 from gateway.dicom.levels import LEVELS, Level
 from gateway.index.queries.annotations import BELOW
-from gateway.index.queries.resources import TABLE
+from gateway.index.queries.resources import TABLE, numbered
 
 _COLUMNS: Final = "name, key, data_offset, size, md5, revision"
 ATTACHMENTS = Query(
@@ -18,6 +18,18 @@ ONE_ATTACHMENT = Query(
     "one_attachment: of a resource, by its name",
     f"SELECT {_COLUMNS} FROM attachments WHERE level = $1 AND public_id = $2 AND name = $3",
 )
+
+
+def attached_to(level: Level, count: int) -> Query:
+    """The attachments of resources with these row numbers, each behind its row number, by name."""
+    columns = ", ".join([f"a.{name}" for name in _COLUMNS.split(", ")])
+    return Query(
+        f"attached_to: attachments of some resources of level {level}",
+        f"SELECT r.id, {columns} FROM {TABLE[level]} r JOIN attachments a ON a.level = '{level}' AND a.public_id = "
+        f"r.public_id WHERE r.id IN ({numbered(count)}) ORDER BY a.name",
+    )
+
+
 COUNT_ATTACHMENTS = Query(
     "count_attachments: of a resource", "SELECT COUNT(*) FROM attachments WHERE level = $1 AND public_id = $2"
 )

@@ -9,7 +9,7 @@ anybody's: they leave as octets to be saved, never as something that a browser w
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from gateway.errors import UnknownResource
 from gateway.index.annotations import check_exists
 from gateway.index.attachments import Attachment, attachment, attachments_of
 from gateway.index.locate import Located
+from gateway.index.resources import Resource
 from gateway.ingest.attached_file import md5
 from gateway.retrieve.content import read_attached, read_span
 from gateway.storage.store import StoredObject
@@ -227,16 +228,28 @@ async def _is_compressed(_request: web.Request, _found: Found) -> web.StreamResp
 
 
 async def _info(request: web.Request, found: Found) -> web.StreamResponse:
-    digest = await _md5(request, found)
-    described: dict[str, Any] = {
+    number = 1 if isinstance(found, Located) else _number(found.name)
+    return json_answer(_described(found.key, number, found.size, await _md5(request, found)))
+
+
+def attachments_json(resource: Resource, attached: Iterable[Attachment]) -> list[dict[str, Any]]:
+    """The attachments of a resource as searches list them, an instance's file first.
+
+    The MD5 of that is empty, as in an Orthanc that keeps none: it is computed where it is asked for.
+    """
+    made = [_described(each.key, _number(each.name), each.size, each.md5) for each in attached]
+    return [_described(resource.key, 1, resource.size, ""), *made] if resource.level == "instance" else made
+
+
+def _described(key: str, number: int | None, size: int, digest: str) -> dict[str, Any]:
+    return {
         "CompressedMD5": digest,
-        "CompressedSize": found.size,
-        "ContentType": 1 if isinstance(found, Located) else _number(found.name),
+        "CompressedSize": size,
+        "ContentType": number,
         "UncompressedMD5": digest,
-        "UncompressedSize": found.size,
-        "Uuid": found.key,
+        "UncompressedSize": size,
+        "Uuid": key,
     }
-    return json_answer(described)
 
 
 _ABOUT: Final[dict[str, Handler]] = {

@@ -16,6 +16,7 @@ from gateway.dicom.levels import LEVELS, Level
 from gateway.errors import BadRequest
 from gateway.index import narrowing
 from gateway.index import resources as index
+from gateway.index.attachments import attached_to
 from gateway.index.ordering import Ordering
 from gateway.index.search import Narrowing
 from gateway.retrieve.find import Found, Request
@@ -24,6 +25,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_json
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import json_answer, json_list, place
+from gateway.web.rest.attachments import attachments_json
 from gateway.web.rest.names import Format, parse_level
 from gateway.web.rest.resource_json import CONTENTS, part_of
 from gateway.web.rest.resource_metadata import own_and_added
@@ -64,6 +66,9 @@ async def find(request: web.Request) -> web.StreamResponse:
                 if contents is not None and "Metadata" in contents:
                     for one, each in zip(made, await own_and_added(database, found), strict=True):
                         one["Metadata"] = each
+                if contents is not None and "Attachments" in contents:
+                    for one, resource, attached in zip(made, found, await attached_to(database, found), strict=True):
+                        one["Attachments"] = attachments_json(resource, attached)
                 yield made if contents is None else [part_of(one, contents) for one in made]
 
     return await json_list(request, expanded())

@@ -73,6 +73,7 @@ def _chosen(attributes: Mapping[int, str], level: Level) -> list[tuple[int, str]
 _PARENTS: Final = frozenset({"ParentPatient", "ParentStudy", "ParentSeries"})
 _CHILDREN: Final = frozenset({"Studies", "Series", "Instances"})
 _PARTS: Final[Mapping[str, frozenset[str]]] = {
+    "Attachments": frozenset({"Attachments"}),
     "Children": _CHILDREN,
     "IsProtected": frozenset({"IsProtected"}),
     "IsStable": frozenset({"IsStable"}),
