@@ -35,12 +35,13 @@ from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.layout import Layout
 from gateway.storage.outputs import OutputFolder
 from gateway.storage.store import Store
-from gateway.systems import store_jobs, wado_jobs
+from gateway.systems import modification_jobs, store_jobs, wado_jobs
 from gateway.systems.archive_jobs import ArchiveJobs
 from gateway.systems.directory import Directory
 from gateway.systems.http_store_jobs import HttpStoreJobs
 from gateway.systems.job_desk import JobDesk
 from gateway.systems.kept_queries import KeptQueries
+from gateway.systems.modification_jobs import ModificationJobs
 from gateway.systems.reconstruction import KIND as RECONSTRUCT
 from gateway.systems.reconstruction import Reconstruction
 from gateway.systems.retrieve_jobs import RetrieveJobs
@@ -84,6 +85,7 @@ class UseCases:
     retrieve_jobs: RetrieveJobs
     wado_jobs: WadoJobs
     kept_queries: KeptQueries
+    modification_jobs: ModificationJobs
     reconstruction: Reconstruction
     wake: Callable[[], None]
     """Tells the job runner that a job may be due."""
@@ -95,6 +97,7 @@ class UseCases:
             commitment_requests.KIND: self.commitments.kind,
             performed_steps.KIND: self.steps.kind,
             store_jobs.KIND: self.store_jobs.kind,
+            modification_jobs.KIND: self.modification_jobs.kind,
             RECONSTRUCT: self.reconstruction.kind,
             **self.archive_jobs.kinds,
             **self.http_store_jobs.kinds,
@@ -132,6 +135,7 @@ async def open_use_cases(
     commitments = Commitments(database, store, settings, wake=wake)
     job_desk = JobDesk(database, wake=wake)
     archives = Archives(database, retrieval)
+    anonymizing, removal = Anonymizing(database, retrieval, ingest), Removal(ingest)
     authenticator = Authenticator(failures=board.failures if board is not None else None)
     try:
         yield UseCases(
@@ -145,11 +149,11 @@ async def open_use_cases(
             renderer=Renderer(database, retrieval, renderers, FrameCache(now.imaging.cache_memory)),
             frame_index=FrameIndexCache(),
             metadata=MetadataCache(database, retrieval, lambda: settings().http.metadata_cache),
-            anonymizing=Anonymizing(database, retrieval, ingest),
+            anonymizing=anonymizing,
             attaching=Attaching(ingest),
             archives=archives,
             archive_jobs=ArchiveJobs(job_desk, archives, ingest, OutputFolder(layout), settings),
-            removal=Removal(ingest),
+            removal=removal,
             deliveries=Deliveries(database, settings, wake=wake),
             commitments=commitments,
             worklists=Worklists(database, settings),
@@ -162,6 +166,7 @@ async def open_use_cases(
             retrieve_jobs=RetrieveJobs(job_desk, directory, ingest),
             wado_jobs=WadoJobs(job_desk, directory, ingest),
             kept_queries=KeptQueries(database, directory),
+            modification_jobs=ModificationJobs(job_desk, anonymizing, removal, settings),
             reconstruction=Reconstruction(job_desk, store, lambda: settings().storage.max_header),
             wake=wake,
         )

@@ -1,48 +1,31 @@
-"""De-identification of stored instances: exported as files, or stored beside the originals."""
+"""Changes to stored instances, de-identification included: exported as files, or stored beside the originals."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Protocol
+import hashlib
+from array import array
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import aclosing, closing
+from typing import Final
 
 from gateway.database.database import Database
 from gateway.dicom import part10
 from gateway.dicom.levels import Level
-from gateway.dicom.source import Read
-from gateway.edit.edited import Edited
-from gateway.errors import DataSetError, EditError, InstanceRefused, NotFound
-from gateway.imaging.workspace import Workspace
+from gateway.edit.change_set import ChangeSet, Received
+from gateway.errors import InstanceRefused, NotFound
 from gateway.index.annotations import MadeBy, note_origins
 from gateway.index.locate import Identity, Located, identified, located_by_public_id
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin
 from gateway.ingest.ingest import Ingest
-from gateway.ingest.outcome import StoreResult
-from gateway.ingest.part10_receiver import receive
+from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome, StoreResult
+from gateway.retrieve.opened import Changed
 from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.store import StoredObject
 
-_PIECE = 1 << 20
-
-
-@dataclass(slots=True)
-class Anonymized:
-    """The outcome for the instances of one resource."""
-
-    taken: StoreResult | None = None
-    """The result of the last instance stored."""
-    count: int = 0
-    failed: list[str] = field(default_factory=list)
-    """Reasons of failure."""
-
-
-class Editor(Protocol):
-    """A Deidentifier or a ChangeSet."""
-
-    def apply(self, read: Read, start: int, end: int, transfer_syntax_uid: str, *, workspace: Workspace) -> Edited: ...
+_PIECE: Final = 1 << 20
 
 
 class Anonymizing:
@@ -51,39 +34,67 @@ class Anonymizing:
         self._retrieval = retrieval
         self._ingest = ingest
 
-    async def file(self, public_id: str, editor: Editor) -> AsyncGenerator[bytes, None]:
+    async def file(self, public_id: str, changes: ChangeSet) -> AsyncGenerator[bytes, None]:
         """The file of one instance in chunks. Raises, before the first chunk: EditError, DataSetError, NotFound."""
         async for located in located_by_public_id(self._database, "instance", public_id):
-            async with aclosing(self._pieces(located, editor)) as pieces:
+            async with aclosing(self._pieces(located, changes)) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         raise NotFound(f"there is no instance {public_id}")
 
-    async def store(self, level: Level, public_id: str, editor: Editor, origin: Origin, made_by: MadeBy) -> Anonymized:
-        """Store the edited instances of a resource; counts those that fail. Raises NotFound when the resource is
-        unknown.
+    async def store(
+        self, located: Located, changes: ChangeSet, origin: Origin, *, overwrites: bool = False
+    ) -> StoreResult:
+        """Store the changed instance; if it is the same one, and `overwrites`, in the place of the original.
 
-        Metadata of the name `made_by` say of which resource each was made.
+        Raises: EditError, DataSetError; InstanceRefused where it is stored already and stays as it is; errors of
+        `Ingest.begin` and `InstanceWriter.commit`.
         """
-        done = Anonymized()
-        async for page in identified(self._database, level, public_id):
-            pairs = []
-            for identity, located in page:
-                try:
-                    done.taken = await receive(self._ingest, self._pieces(located, editor), origin)
-                    pairs.append((_identity(done.taken.record), identity))
-                except (EditError, DataSetError, InstanceRefused) as error:
-                    done.failed.append(str(error))
-                done.count += 1
-            await self._database.write(functools.partial(note_origins, made_by, pairs))
-        if not done.count:
-            raise NotFound(f"there is no {level} {public_id}")
+        changed = await self._retrieval.edit(located, changes, Received(origin.calling_aet, origin.received_at))
+        with closing(changed):
+            done = await self._ingested(changed, origin, overwrites)
+        if done.outcome is Outcome.DUPLICATE_KEPT:
+            raise InstanceRefused("the instance is stored already, with other bytes, which are kept", STATUS_DUPLICATE)
         return done
 
-    def _pieces(self, located: Located, editor: Editor) -> AsyncGenerator[bytes, None]:
+    async def _ingested(self, changed: Changed, origin: Origin, overwrites: bool) -> StoreResult:
+        edited = changed.edited
+        with closing(await self._retrieval.changed(changed, lambda uid: uid)) as content:
+            writer = self._ingest.begin(
+                transfer_syntax_uid=edited.transfer_syntax_uid,
+                sop_class_uid=edited.sop_class_uid,
+                sop_instance_uid=edited.sop_instance_uid,
+                origin=origin,
+                overwrites=overwrites,
+            )
+            try:
+                async with aclosing(content.chunks()) as chunks:
+                    async for chunk in chunks:
+                        writer.write(chunk, None)
+                        await writer.drained()
+            except BaseException:
+                writer.abandon()
+                raise
+        return await writer.commit()
+
+    async def note(self, made_by: MadeBy, pairs: Iterable[tuple[StoreResult, Identity]], *, labels: bool) -> None:
+        """Write down what resources were made of, in metadata of the name `made_by`; their `labels` go with them."""
+        found = [(identity_of(done.record), source) for done, source in pairs]
+        await self._database.write(functools.partial(note_origins, made_by, found, labels=labels))
+
+    async def members(self, resources: Iterable[tuple[str, Level]], last: int) -> UidSet:
+        """The UIDs of resources and of what is in them, up to the row `last` of an instance."""
+        found = UidSet()
+        for public_id, level in resources:
+            async for page in identified(self._database, level, public_id):
+                found.add([located for _identity, located in page if located.id <= last])
+        found.sort()
+        return found
+
+    def _pieces(self, located: Located, changes: ChangeSet) -> AsyncGenerator[bytes, None]:
         def work(stored: StoredObject, located: Located) -> Generator[bytes, None, None]:
-            edited = editor.apply(
+            edited = changes.apply(
                 stored.read,
                 located.data_set_offset,
                 located.size,
@@ -104,6 +115,37 @@ class Anonymizing:
         return self._retrieval.pieces(located, work, len, decodes=True)
 
 
-def _identity(record: InstanceRecord) -> Identity:
+class UidSet:
+    """UIDs of many instances, in 8 bytes each: their hashes, sorted."""
+
+    def __init__(self) -> None:
+        self._above: dict[Level, set[str]] = {"study": set(), "series": set()}
+        self._hashes = array("Q")
+
+    def add(self, page: Iterable[Located]) -> None:
+        """Add instances and what they belong to; `sort` before anything is looked up."""
+        for each in page:
+            self._above["study"].add(each.study_uid)
+            self._above["series"].add(each.series_uid)
+            self._hashes.append(_hash(each.sop_uid))
+
+    def sort(self) -> None:
+        self._hashes = array("Q", sorted(self._hashes))
+
+    def has(self, level: Level, uid: str) -> bool:
+        """Whether a study, series or instance with this UID is one of them."""
+        if level != "instance":
+            return uid in self._above.get(level, ())
+        wanted = _hash(uid)
+        at = bisect_left(self._hashes, wanted)
+        return at < len(self._hashes) and self._hashes[at] == wanted
+
+
+def _hash(uid: str) -> int:
+    return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=8).digest(), "little")
+
+
+def identity_of(record: InstanceRecord) -> Identity:
+    """The public ids of an instance that was stored, and of what it belongs to."""
     parents = record.parents
     return Identity(parents.patient_public_id, parents.study_public_id, parents.series_public_id, record.public_id)

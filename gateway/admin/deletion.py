@@ -13,11 +13,15 @@ from collections.abc import Callable, Sequence
 
 from gateway.database.database import Query, Script
 from gateway.dicom.levels import Level, level_of
-from gateway.errors import NotFound, RetainedByCommitment, SeveralPatients
-from gateway.index.queries.locate import ROWS_BY_PUBLIC_ID, ROWS_BY_UID
+from gateway.errors import GatewayError, NotFound, RetainedByCommitment, SeveralPatients
+from gateway.index.queries.locate import LOCATE_BY_PUBLIC_ID, ROWS_BY_PUBLIC_ID, ROWS_BY_UID
 from gateway.index.remove import Removed, remove_resource
 from gateway.ingest.ingest import Ingest
 from gateway.workflow import queries
+
+
+class _Grown(GatewayError):
+    """Instances have come that were not to be deleted."""
 
 
 class Removal:
@@ -31,6 +35,22 @@ class Removal:
         """Delete the resource with this Orthanc identifier. Raises NotFound, RetainedByCommitment."""
         return await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,))
 
+    async def up_to_row(self, level: Level, public_id: str, last: int) -> bool:
+        """Delete the resource unless it has instances behind the row `last`; whether it was deleted. Raises as
+        `by_public_id`."""
+        try:
+            await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,), last)
+        except _Grown:
+            return False
+        return True
+
+    async def check(self, level: Level, public_id: str) -> None:
+        """Raise RetainedByCommitment where storage commitment retains an instance of the resource."""
+        now = self._clock()
+        for (row,) in await self._ingest.database.fetch(ROWS_BY_PUBLIC_ID[level], public_id):
+            for uid, until in await self._ingest.database.fetch(queries.PROMISED_BELOW[level], row, now):
+                raise _retained(uid, until)
+
     async def by_uid(self, uids: Sequence[str], patient: str = "") -> Removed:
         """Delete a study, series or instance, named by its UIDs from the study down.
 
@@ -40,10 +60,18 @@ class Removal:
         level = level_of(*uids)
         return await self._remove(level, ROWS_BY_UID[level], (uids[0], patient, *uids[1:]), uids)
 
-    async def _remove(self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str]) -> Removed:
+    async def _remove(
+        self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], last: int | None = None
+    ) -> Removed:
         now, ingest = self._clock(), self._ingest
+
+        def script() -> Script[Removed]:
+            if last is not None and (yield LOCATE_BY_PUBLIC_ID[level], (parameters[0], last, 1)):
+                raise _Grown(names[-1])
+            return (yield from _remove(level, query, parameters, names, now, delete_at))
+
         async with ingest.garbage.discarding(now) as delete_at:
-            removed = await ingest.database.write(lambda: _remove(level, query, parameters, names, now, delete_at))
+            removed = await ingest.database.write(script)
             ingest.committed(removed.change)
         return removed
 
@@ -56,12 +84,16 @@ def _remove(
         raise SeveralPatients(names, [patient for _row, patient in rows])
     for row, *_patient in rows:
         for uid, until in (yield queries.PROMISED_BELOW[level], (row, now)):
-            day = datetime.datetime.fromtimestamp(until, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-            raise RetainedByCommitment(
-                f"instance {uid} must be kept {'until ' + day if until else 'for now'}, as storage commitment has "
-                "promised; nothing is deleted"
-            )
+            raise _retained(uid, until)
         removed = yield from remove_resource(level, row, now, delete_at)
         if removed is not None:
             return removed
     raise NotFound(f"there is no {level} {names[-1]}")
+
+
+def _retained(uid: str, until: float) -> RetainedByCommitment:
+    day = datetime.datetime.fromtimestamp(until, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return RetainedByCommitment(
+        f"instance {uid} must be kept {'until ' + day if until else 'for now'}, as storage commitment has promised; "
+        "nothing is deleted"
+    )

@@ -1,8 +1,8 @@
 """Attribute paths in settings and on the command line, and their values in a small data set.
 
-`PatientName`, `00100010`, `0010,0010`, into sequences `RequestAttributesSequence.ScheduledProcedureStepID` (any item,
-or one: `RequestAttributesSequence[0].Modality`), private ones by creator: `(0019,10,SIEMENS MR HEADER)`, where 10 is
-the element within the creator's block. The use of the values is not here.
+`PatientName`, `00100010`, `0010,0010`, `0010-0010`, into sequences `RequestAttributesSequence.ScheduledProcedureStepID`
+(any item, as with `[*]`, or one: `RequestAttributesSequence[0].Modality`), private ones by creator: `(0019,10,SIEMENS
+MR HEADER)`, where 10 is the element within the creator's block. The use of the values is not here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gateway.errors import BadRequest
 MAX_STEPS: Final = 16
 """Nested sequences in a path."""
 _STEP: Final = re.compile(
-    r"(?:(?P<keyword>[A-Z][A-Za-z0-9]*)|\(?(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})\)?"
+    r"(?:(?P<keyword>[A-Z][A-Za-z0-9]*)|\(?(?P<group>[0-9A-Fa-f]{4})[,-]?(?P<element>[0-9A-Fa-f]{4})\)?"
     r"|\((?P<private>[0-9A-Fa-f]{4}),(?P<byte>[0-9A-Fa-f]{2}),(?P<creator>[^)\\]{1,64})\))"
-    r"(?:\[(?P<item>[0-9]{1,5})\])?(?:\.|\Z)"
+    r"(?:\[ *(?P<item>[0-9]{1,5}|\*) *\])?(?:\.|\Z)"
 )
 
 
@@ -95,7 +95,7 @@ class AttributePath:
 
 
 def _step(found: re.Match[str], text: str) -> Step:
-    item = None if found["item"] is None else int(found["item"])
+    item = None if found["item"] in (None, "*") else int(found["item"])
     if found["keyword"] is not None:
         tag = KEYWORDS.get(found["keyword"])
         if tag is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -99,6 +100,27 @@ class ChangeSet:
             section.quality,
             key,
         )
+
+    @classmethod
+    def of_steps(
+        cls,
+        name: str,
+        steps: Sequence[Apply],
+        *,
+        key: bytes,
+        deidentifier: Deidentifier | None = None,
+        transfer_syntax: str = "",
+        quality: int | None = None,
+    ) -> ChangeSet:
+        """A set of steps that are compiled already. Raises ConfigurationError for a transfer syntax that cannot be
+        made."""
+        _check_target(Changes(transfer_syntax=transfer_syntax, quality=quality), name)
+        return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key)
+
+    def with_transfer_syntax(self, uid: str, quality: int | None) -> ChangeSet:
+        """The same changes into another transfer syntax. Raises ConfigurationError where it cannot be made."""
+        _check_target(Changes(transfer_syntax=uid, quality=quality), self.name)
+        return replace(self, _target=uid, _quality=quality)
 
     def apply(
         self,

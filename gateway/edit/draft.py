@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from gateway.dicom.charset import SINGLE_VALUED, TEXT_VRS, decode, decode_values, encode, presumed
@@ -155,16 +156,16 @@ class Draft:
                 return group | (node.tag & 0xFF) << 8 | step.tag & 0xFF
         return None
 
-    def reserved(self, level: Level, step: Step) -> int:
-        """The tag of the attribute at a level, with a block reserved for its creator if there is none (PS3.5
-        §7.8.1)."""
+    def reserved(self, level: Level, step: Step, first: int = 0x10) -> int:
+        """The tag of the attribute at a level, with a block reserved for its creator if there is none (PS3.5 §7.8.1):
+        `first` if that is free."""
         tag = self.tag_of(level, step)
         if tag is not None:
             return tag
         group = step.tag & 0xFFFF0000
         used = {node.tag >> 8 & 0xFF for node in level.nodes if node.tag & 0xFFFF0000 == group}
         used |= {node.tag & 0xFF for node in level.nodes if group | 0x10 <= node.tag <= group | 0xFF}
-        for block in range(0x10, 0x100):
+        for block in chain((first,), range(0x10, 0x100)):
             if block not in used:
                 self.set_text(level, group | block, "LO", step.creator, "reserves a block")
                 return group | block << 8 | step.tag & 0xFF
@@ -236,6 +237,17 @@ class Draft:
         self._touch(level, old)
         old.vr, old.items, old.fresh, old.length = vr, None, padded, len(padded)
         self._note(level, tag, before, shown[:_SHOWN], why)
+
+    def set_items(self, level: Level, tag: int, count: int, why: str) -> list[Level]:
+        """Make an attribute a sequence of `count` empty items, whatever it was; returns them, to be filled."""
+        old = find(level.nodes, tag)
+        before = self.shown(level, old) if old is not None else ""
+        self._touch(level, old)
+        sequence = Node(tag, "SQ", -1, -1, 0, level.syntax)
+        sequence.items, sequence.fresh = [[] for _ in range(count)], b""
+        put(level.nodes, sequence)
+        self._note(level, tag, before, f"(sequence of {count})", why)
+        return list(level.below(sequence))
 
     def remove(self, level: Level, nodes: Sequence[Node], why: str) -> None:
         """Remove elements of one level."""

@@ -101,10 +101,10 @@ def set_metadata(
 MadeBy = Literal["AnonymizedFrom", "ModifiedFrom"]
 
 
-def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Script[None]:
+def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]], *, labels: bool = False) -> Script[None]:
     """Write down of which resources others were made, at each level at which they differ: pairs of new and original.
 
-    The last one counts where something was made of several.
+    The last one counts where something was made of several. With `labels` they get those of the originals.
     """
     origins: dict[tuple[Level, str], str] = {}
     for made, original in pairs:
@@ -114,6 +114,9 @@ def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]]) -> Sc
     for (level, public_id), source in origins.items():
         if (yield queries.EXISTS[level], (public_id,)):
             yield queries.SET_METADATA, (level, public_id, name, source, 0)
+            if labels:
+                for (label,) in (yield queries.LABELS, (level, source)):
+                    yield queries.ADD_LABEL, (level, public_id, label)
 
 
 def bring_annotations(

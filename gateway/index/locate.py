@@ -138,15 +138,21 @@ async def located_by_public_id(database: Database, level: Level, public_id: str)
 
 
 async def identified(
-    database: Database, level: Level, public_id: str, limit: int = PAGE
+    database: Database, level: Level, public_id: str, limit: int = PAGE, *, after: int = -1
 ) -> AsyncIterator[list[tuple[Identity, Located]]]:
-    """Every instance of a resource with its public ids, page by page, in the order of rows. Never an empty page."""
-    after = -1
+    """Every instance of a resource behind the row `after`, with its public ids, page by page, in the order of rows.
+    Never an empty page."""
     while rows := await database.fetch(queries.LOCATE_BY_PUBLIC_ID[level], public_id, after, limit):
         yield [(Identity(*row[COLUMN_COUNT:]), located(row)) for row in rows]
         if len(rows) < limit:
             return
         after = rows[-1][0]
+
+
+async def last_row(database: Database) -> int:
+    """The highest row of an instance: what is stored from now on comes behind it. -1 without any."""
+    ((row,),) = await database.fetch(queries.LAST_ROW)
+    return int(row)
 
 
 async def counted_resources(database: Database, public_ids: Sequence[str]) -> dict[str, Counted]:

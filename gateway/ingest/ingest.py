@@ -121,9 +121,10 @@ class Ingest:
         origin: index.Origin,
         study_instance_uid: str = "",
         patient: str = "",
+        overwrites: bool = False,
     ) -> InstanceWriter:
         """Begin to ingest one data set, announced as of this class and instance; of this study and of the patient with
-        this public id, if they are named.
+        this public id, if they are named. If it `overwrites`, it replaces the same instance, whatever the settings say.
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
@@ -137,6 +138,7 @@ class Ingest:
             sop_instance_uid=sop_instance_uid,
             study_instance_uid=study_instance_uid,
             patient=patient,
+            overwrites=overwrites,
             origin=origin,
             max_header=self.settings().max_header,
             wanted=self.outbox.wanted_tags if self.outbox is not None else wanted_tags(),
@@ -267,7 +269,7 @@ class Ingest:
                     return StoreResult(
                         Outcome.IDENTICAL, record, answer.version, lacking=placement.lacking, shared=answer.shared
                     )
-                policy = self.settings().duplicates
+                policy = "overwrite" if writer.overwrites else self.settings().duplicates
                 mended = bool(answer.lacking) and not placement.lacking
                 log.warning(
                     "%s from %s is stored already with other bytes: %s",

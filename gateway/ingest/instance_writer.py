@@ -52,6 +52,7 @@ class InstanceWriter:
         sop_instance_uid: str,
         study_instance_uid: str,
         patient: str,
+        overwrites: bool,
         origin: Origin,
         max_header: int,
         wanted: WantedTags,
@@ -65,6 +66,7 @@ class InstanceWriter:
         self.sop_instance_uid = sop_instance_uid
         self.study_instance_uid = study_instance_uid
         self.patient = patient
+        self.overwrites = overwrites
         self.origin = origin
         self.abandoned = False
         self._threads = threads

@@ -24,7 +24,7 @@ from gateway.web.pages.live import close_live, run_live
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
 from gateway.web.rest.archives import ARCHIVE_JOBS, ARCHIVE_SLOTS, ARCHIVES, archive_slots
 from gateway.web.rest.asked import JOB_DESK
-from gateway.web.rest.changing import ANONYMIZING
+from gateway.web.rest.changing import ANONYMIZING, MODIFICATION_JOBS
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.dimse import RETRIEVE_JOBS, STORE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
@@ -100,6 +100,7 @@ def create_app(context: Context) -> web.Application:
     app[METADATA] = use_cases.metadata
     app[RENDERER] = use_cases.renderer
     app[FRAME_INDEX] = use_cases.frame_index
+    app[MODIFICATION_JOBS] = use_cases.modification_jobs
     app[RECONSTRUCTION] = use_cases.reconstruction
     app[REMOVAL] = use_cases.removal
     app[RETRIEVAL] = use_cases.retrieval

@@ -23,6 +23,7 @@ from gateway.events.feed import Feed
 from gateway.index.store import Stored
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
+from gateway.jobs.runner import Runner
 from gateway.net.session import AssociationStatus
 from gateway.storage.memory import MemoryStore
 from gateway.storage.store import Store
@@ -154,6 +155,17 @@ async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
         made.store, made.storage = data.store, settings
         async with open_ingest(data, committed=made.feed.notify) as made.ingest, made.served():
             yield made
+
+
+@asynccontextmanager
+async def working(made: House) -> AsyncIterator[House]:
+    """A house in which jobs are done."""
+    runner = Runner(made.database, made.use_cases.kinds, poll=0.02)
+    runner.start()
+    try:
+        yield made
+    finally:
+        await runner.close()
 
 
 def context_of(settings: Settings) -> Context:

@@ -16,14 +16,14 @@ from gateway.index.identity import public_id
 from gateway.web.rest.changing import ANONYMIZING
 from gateway.web.streaming import RateGuard
 from tests.support.datasets import instance
-from tests.support.web import House, archive
+from tests.support.web import House, archive, working
 from tests.web.test_stow import files, multipart, post
 from tests.web.test_streaming import Endless
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[House]:
-    async with asyncio.timeout(30), archive(tmp_path / "data") as made:
+    async with asyncio.timeout(30), archive(tmp_path / "data") as made, working(made):
         yield made
 
 
@@ -60,8 +60,11 @@ async def test_a_study_is_stored_beside_the_original(gateway: House):
         body = await answer.json()
         assert answer.status == 200
         assert body["Path"] == f"/{level}/{body['ID']}"
+        source = public_id(*names(one)[:number])
         assert {**body, "ID": 0, "Path": 0, "PatientID": 0} == {
             "Description": "REST API",
+            "ParentResources": [source],
+            "Resources": [{"ID": source, "Type": kind}],
             "FailedInstancesCount": 0,
             "ID": 0,
             "InstancesCount": 2,
@@ -90,11 +93,11 @@ async def test_the_source_goes_where_deleting_is_allowed(gateway: House):
         ({"Replace": {"PatientID": "x"}}, 'Marking tag "PatientID" as to be replaced requires the "Force" option'),
         ({"Keep": ["SOPInstanceUID"]}, 'Marking tag "SOPInstanceUID" as to be kept requires the "Force" option'),
         ({"Keep": ["Nonsense"]}, "no keyword"),
-        ({"Replace": {"Rows": "1"}}, "no value that is text"),
-        ({"Keep": ["0009,0010"]}, "of the standard"),
-        ({"DicomVersion": "2017c"}, "2026c"),
-        ({"Asynchronous": True}, "Asynchronous"),
-        ({"Transcode": "1.2.840.10008.1.2"}, "Transcode"),
+        ({"Replace": {"Rows": "x"}}, "not a value of US"),
+        ({"DicomVersion": "2020a"}, "2020a"),
+        ({"DicomVersion": 5}, "Expected `str"),
+        ({"Asynchronous": "x"}, "Expected `bool"),
+        ({"Transcode": "1.2.840.10008.1.2.77"}, "Transcode"),
         ({"Changes": "nothing"}, "there is no [changes.nothing]"),
         ([], "not a JSON object"),
     ],

@@ -16,13 +16,13 @@ import pytest
 from gateway.config import Dicomweb
 from gateway.index.identity import public_id
 from tests.support.datasets import instance
-from tests.support.web import House, archive
+from tests.support.web import House, archive, working
 from tests.web.test_stow import files, multipart, post
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[House]:
-    async with asyncio.timeout(30), archive(tmp_path / "data") as made:
+    async with asyncio.timeout(30), archive(tmp_path / "data") as made, working(made):
         yield made
 
 
@@ -85,10 +85,29 @@ async def test_a_study_becomes_another_and_its_source_goes_where_asked(gateway: 
         ("studies", {"Keep": ["StudyInstanceUID"]}, "to be kept requires the"),
         ("instances", {"Remove": ["PatientID"]}, "to be removed requires the"),
         ("patients", {"Replace": {"PatientName": "x"}}, "her PatientID is required to be modified"),
-        ("series", {"Replace": {"PatientID": "z"}, "Force": True}, "the parent PatientID cannot be manually modified"),
+        ("series", {"Replace": {"PatientID": "z"}, "Force": True}, "requires the StudyInstanceUID"),
         ("instances", {"Replace": {"Nope": "z"}}, "no keyword"),
         ("instances", {"Replace": {"AccessionNumber": "x" * 17}}, "SH holds 16"),
-        ("studies", {"Asynchronous": True}, "Asynchronous"),
+        ("studies", {"Asynchronous": 1}, "Expected `bool"),
+        ("studies", {"Nonsense": 1}, "Nonsense"),
+        ("instances", {"Remove": ["SOPInstanceUID"], "Force": True}, "not an instance"),
+        ("instances", {"Remove": ["RequestAttributesSequence[0]"]}, "names an item"),
+        ("instances", {"Remove": ["PixelData"]}, "cannot be changed"),
+        ("instances", {"Replace": {"TransferSyntaxUID": "1.2"}}, "cannot be changed"),
+        ("instances", {"Replace": {"SpecificCharacterSet": "ISO_IR 100"}}, "ISO_IR 192"),
+        ("instances", {"Replace": {"SOPInstanceUID": None}, "Force": True}, "must not be empty"),
+        ("instances", {"Replace": {"PatientComments": True}}, "bool is no value"),
+        ("instances", {"Replace": {"PatientComments": ["x"]}}, "LT is none"),
+        ("instances", {"Replace": {"RequestAttributesSequence": "x"}}, "list of objects"),
+        ("instances", {"Replace": {"RequestAttributesSequence": ["x"]}}, "list of objects"),
+        ("instances", {"Replace": {"RequestAttributesSequence": [{"Nope": 1}]}}, "no keyword"),
+        ("instances", {"Replace": {"RequestAttributesSequence": [{"AccessionNumber": "x" * 17}]}}, "SH holds 16"),
+        ("instances", {"Replace": {"Rows": "x"}}, "not a value of US"),
+        ("instances", {"Replace": {"Rows": -1}}, "not a value of US"),
+        ("instances", {"Replace": {"FrameIncrementPointer": "x"}}, "is no tag"),
+        ("instances", {"Replace": {"EncapsulatedDocument": "data:x;base64,?"}}, "base64"),
+        ("instances", {"Transcode": "1.2.3"}, "no transfer syntax"),
+        ("series", {"Transcode": "1.2.840.10008.1.2.4.50", "LossyQuality": 101}, "1 to 100"),
         ("instances", {"Changes": "none"}, r"no \[changes.none\]"),
         ("instances", [], "not a JSON object"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final, Literal
 
 from gateway.config.deidentify import Deidentify
 from gateway.dicom import recode
+from gateway.dicom.path import AttributePath
 from gateway.dicom.source import Inflated, Read
 from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from gateway.edit.deid import areas, hidden, pixels, seal
@@ -49,12 +50,12 @@ class Deidentifier:
         *,
         keep: Collection[int] = (),
         remove: Collection[int] = (),
-        replaced: Mapping[int, str] | None = None,
+        kept_paths: Collection[AttributePath] = (),
         keep_private: bool = False,
     ) -> Deidentifier:
         """A variant for one request; see `Profile.adapted`."""
         return Deidentifier(
-            self._profile.adapted(keep=keep, remove=remove, replaced=replaced, keep_private=keep_private)
+            self._profile.adapted(keep=keep, remove=remove, kept_paths=kept_paths, keep_private=keep_private)
         )
 
     def apply(

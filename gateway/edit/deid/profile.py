@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gateway.config.deidentify import Deidentify
+from gateway.dicom.path import AttributePath
 from gateway.edit.deid import content, private, seal, table
 from gateway.edit.deid.areas import Device, read_devices
 from gateway.edit.deid.keyed import Keyed
@@ -37,21 +38,21 @@ class Profile:
     ignore_recognizable: bool
     recipients: tuple[Any, ...]
     """Certificates of those who may restore the removed values."""
-    replaced: Mapping[int, str] = field(default_factory=dict)
-    """New values of attributes of the data set itself, present or not."""
     keep_private: bool = False
+    kept_paths: tuple[AttributePath, ...] = ()
+    """Attributes in sequences that are kept, whatever becomes of the sequences around them."""
 
     def adapted(
         self,
         *,
         keep: Collection[int] = (),
         remove: Collection[int] = (),
-        replaced: Mapping[int, str] | None = None,
+        kept_paths: Collection[AttributePath] = (),
         keep_private: bool = False,
     ) -> Profile:
-        """A copy with other actions for some attributes, by tag."""
+        """A copy that keeps or removes some attributes, by tag at every place, or keeps them by their paths."""
         actions = dict(self.actions) | dict.fromkeys(keep, Action.KEEP) | dict.fromkeys(remove, Action.REMOVE)
-        return replace(self, actions=actions, replaced=replaced or {}, keep_private=keep_private)
+        return replace(self, actions=actions, keep_private=keep_private, kept_paths=tuple(kept_paths))
 
     @classmethod
     def build(cls, section: Deidentify, key: bytes, place: str) -> Profile:

@@ -14,6 +14,7 @@ from gateway.dicom.encode import BINARY, NUMBERS
 from gateway.dicom.validity import fault_of
 from gateway.dicom.walk import ITEM
 from gateway.edit.deid import content
+from gateway.edit.deid.kept import KeptPaths
 from gateway.edit.deid.known import Known, gather
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
@@ -30,7 +31,7 @@ from gateway.edit.deid.values import (
     name_of,
     text_of,
 )
-from gateway.edit.tree import Node, Tree, find, put
+from gateway.edit.tree import Node, Tree, find
 from gateway.edit.utf_8 import UTF_8, to_utf_8
 
 _CONCEPT_NAME: Final = 0x0040A043
@@ -75,6 +76,7 @@ class Rules:
         cleans = Action.CLEAN in profile.actions.values()
         known = gather(tree, self._charset, profile.actions) if cleans else Known()
         self._values = Values(profile, tree, Cleaner(known))
+        self._kept = KeptPaths.of(profile.kept_paths) if profile.kept_paths else None
 
     def text(self, tag: int) -> str:
         """The text of an attribute of the data set itself; '' when absent."""
@@ -83,10 +85,6 @@ class Rules:
     def run(self) -> None:
         top = Level(Mode.KEEP, self._charset, "")
         self._treat(self._tree.nodes, top)
-        for tag, text in self._profile.replaced.items():
-            node = Node(tag, implicit_vr(tag), -1, -1, 0, self._tree.syntax)
-            node.fresh = self._values.encoded(text, node, top)
-            put(self._tree.nodes, node)
         if self._values.in_utf_8:
             to_utf_8(self._tree, self._values.in_utf_8)
             why = "a new value has letters that the character set lacks"
@@ -106,6 +104,14 @@ class Rules:
             if tag == CHARSET:
                 level = level._replace(charset=self._tree.value(node))
             action = actions.get(tag)
+            if self._kept is not None and self._kept.leads_into(path := level.path + name_of(tag)):
+                changed |= self._keep_inside(node, action, level)
+                kept.append(node)
+                continue
+            if self._kept is not None and self._kept.has(path):
+                action = Action.KEEP
+            elif mode is Mode.STRIP and tag != CHARSET:
+                action = Action.REMOVE
             if action is Action.KEEP and node.items is not None:
                 action = Action.UID  # its items are treated as everywhere, also inside a replaced sequence
             elif action is None:
@@ -273,6 +279,16 @@ class Rules:
         if changed:
             node.items, node.fresh = remaining, b""
         return changed
+
+    def _keep_inside(self, node: Node, action: Action | None, level: Level) -> bool:
+        """Treat a sequence of which something inside is kept; what would have gone with it goes all the same."""
+        goes = action in (Action.REMOVE, Action.EMPTY) or bool(node.tag & 0x10000) or level.mode is Mode.STRIP
+        if node.items is None or not goes:
+            return node.items is not None and self._sequence(node, action or self._by_mode(node, level), level)
+        for number, item in enumerate(node.items):
+            self._treat(item, Level(Mode.STRIP, level.charset, f"{level.path}{name_of(node.tag)}[{number}]."))
+        node.fresh = b""
+        return True
 
     def _content_item(self, item: list[Node]) -> Action | None:
         name = find(item, _CONCEPT_NAME)

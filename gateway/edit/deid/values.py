@@ -48,6 +48,8 @@ class Mode(Enum):
     """The values of content items become dummies, their names stay (D of a Content Sequence)."""
     CLEAN = "clean"
     """Text is cleaned (C of a sequence)."""
+    STRIP = "strip"
+    """Everything is removed: the sequence stays for what is kept in it alone."""
 
 
 class Level(NamedTuple):

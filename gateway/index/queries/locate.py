@@ -50,6 +50,7 @@ LOCATE_BY_PUBLIC_ID = {
     )
     for level, table in {"patient": "p", "study": "t", "series": "s", "instance": "i"}.items()
 }
+LAST_ROW = Query("last_row: of all instances", "SELECT COALESCE(MAX(id), -1) FROM instances")
 
 
 def counted_resources(count: int) -> Query:

@@ -2,127 +2,125 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from gateway.admin.anonymization import Anonymizing, Editor
+from gateway.admin.anonymization import Anonymizing
 from gateway.dicom.levels import Level
 from gateway.edit.change_set import ChangeSet
-from gateway.errors import BadRequest, ConfigurationError, EditError
-from gateway.index.store import Origin
+from gateway.edit.modification import Modification
+from gateway.errors import BadRequest, EditError
+from gateway.systems.modification_jobs import DEFAULT_QUALITY, ModificationJobs, Wish
 from gateway.web.context import CONTEXT
-from gateway.web.errors import error_answer
+from gateway.web.errors import BAD_FILE, CANCELLED, error_answer
 from gateway.web.inputs import read_json
-from gateway.web.rest.answers import json_answer, place
-from gateway.web.rest.removal import REMOVAL
+from gateway.web.rest.answers import json_answer, reference
+from gateway.web.rest.asked import JOB_DESK, JobBody
+from gateway.web.rest.removal import forbidden
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
 ANONYMIZING: web.AppKey[Anonymizing] = web.AppKey("anonymizing", Anonymizing)
-_BAD_FILE: Final = (15, "Bad file format")
-_IGNORED: Final = {"Synchronous", "Priority", "Permissive", "PrivateCreator"}
+MODIFICATION_JOBS: web.AppKey[ModificationJobs] = web.AppKey("modification_jobs", ModificationJobs)
+_MAX_USER_DATA: Final = 64 << 10
+"""Bytes of the JSON that a job brings back."""
 
 
-class ModifyRequest(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
+class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
+    """What a request says of the changes. An option that is not known is refused by its name: ignoring it might leave
+    data in the result that somebody wanted removed."""
+
     keep: list[str] = []
     remove: list[str] = []
-    replace: dict[str, str] = {}
+    replace: dict[str, Any] = {}
+    remove_private_tags: bool = False
+    keep_private_tags: bool = False
+    private_creator: str = ""
     keep_source: bool = True
+    keep_labels: bool = False
     force: bool = False
-    asynchronous: bool = False
+    transcode: str = ""
+    lossy_quality: int = DEFAULT_QUALITY
+    dicom_version: str = ""
     changes: str = ""
-    """Name of a set of the configuration, used instead of all the other options."""
+    """Name of a set of the configuration, used instead of all that says what to change."""
+    level: Any = None
+    resources: Any = None
+
+    def modification(self, level: Level) -> Modification:
+        return Modification(
+            level,
+            self.replace,
+            tuple(self.remove),
+            tuple(self.keep),
+            self.private_creator,
+            self.remove_private_tags,
+            self.keep_private_tags,
+            self.force,
+        )
+
+    def wish(self, what: Any, level: Level) -> Wish:
+        """The wish of a body, which is for modifications from this level down. Raises BadRequest."""
+        if self.changes and (self.replace or self.remove or self.keep or self.remove_private_tags):
+            raise BadRequest("Changes goes with none of Replace, Remove, Keep and RemovePrivateTags")
+        if self.changes and self.keep_private_tags:
+            raise BadRequest("Changes goes with no KeepPrivateTags")
+        return Wish(what, self.modification(level), self.changes, self.transcode, self.lossy_quality)
 
 
-W = TypeVar("W", bound=ModifyRequest)
-
-
-async def read_model(request: web.Request) -> dict[str, Any] | web.Response:
-    """The JSON object in the body; the error answer if there is none."""
+async def read_change(request: web.Request) -> ChangeBody | web.Response:
+    """The options in the body; the error answer if it is not a JSON object. Raises BadRequest with the name of an
+    option that is not known."""
     try:
         model = await read_json(request)
     except BadRequest as error:
-        return error_answer(request, 400, str(error), orthanc=_BAD_FILE)
+        return error_answer(request, 400, str(error), orthanc=BAD_FILE)
     if not isinstance(model, dict):
-        return error_answer(request, 400, "the body is not a JSON object", orthanc=_BAD_FILE)
-    return model
-
-
-def understood(model: dict[str, Any], kind: type[W]) -> W:
-    """Convert the body of a request. Raises BadRequest, which names an option that is not supported."""
+        return error_answer(request, 400, "the body is not a JSON object", orthanc=BAD_FILE)
     try:
-        body = msgspec.convert({name: value for name, value in model.items() if name not in _IGNORED}, kind)
+        body = msgspec.convert(model, ChangeBody)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this cannot be done here: {error}") from None
-    if body.asynchronous:
-        raise BadRequest("Asynchronous cannot be done here: the answer comes when it is done")
+    if body.user_data is not None and len(msgspec.json.encode(body.user_data)) > _MAX_USER_DATA:
+        raise BadRequest(f"UserData: at most {_MAX_USER_DATA >> 10} KiB")
     return body
 
 
-def configured(request: web.Request, name: str, conflict: str) -> ChangeSet:
-    """Build a change set of the configuration. Blocking.
-
-    Raises BadRequest when there is none of this name, when its files cannot be used, and with the text `conflict`, if
-    there is one, for options that exclude a change set."""
-    known = request.app[CONTEXT].settings().changes
-    if name not in known:
-        raise BadRequest(f"there is no [changes.{name}] in the configuration")
-    if conflict:
-        raise BadRequest(conflict)
-    try:
-        return ChangeSet.build(name, known[name])
-    except ConfigurationError as error:
-        raise BadRequest(str(error)) from None
-
-
-def needs_force(keyword: str, what: str) -> BadRequest:
-    return BadRequest(f'Marking tag "{keyword}" as to be {what} requires the "Force" option to be set to true')
-
-
-async def changed(
-    request: web.Request, level: Level, editor: Editor, *, keep_source: bool, anonymizes: bool
-) -> web.StreamResponse:
-    """Answer with the changed file of an instance; store a changed series, study or patient, and answer like Orthanc.
-
-    Without `keep_source`, the original is deleted if every instance was changed.
-    """
-    context, public_id = request.app[CONTEXT], request.match_info["id"]
-    if level == "instance":
-        return await _file(request, public_id, editor)
-    origin = Origin("", context.settings().dicom.aet, request.remote or "", time.time(), "rest")
-    done = await request.app[ANONYMIZING].store(
-        level, public_id, editor, origin, "AnonymizedFrom" if anonymizes else "ModifiedFrom"
-    )
-    if done.taken is None:
-        return error_answer(request, 400, f"none of the {done.count} instances may pass: {done.failed[0]}")
-    parents, kind = done.taken.record.parents, level.capitalize()
-    ids = {
-        "patient": parents.patient_public_id,
-        "study": parents.study_public_id,
-        "series": parents.series_public_id,
-    }
-    if not keep_source and not done.failed and ids[level] != public_id:  # with UIDs kept, the copies are in it too
-        await request.app[REMOVAL].by_public_id(level, public_id)
-    return json_answer(
-        {
-            "Description": "REST API",
-            "FailedInstancesCount": len(done.failed),
-            "ID": ids[level],
-            "InstancesCount": done.count,
-            "IsAnonymization": anonymizes,
-            "Path": place(kind, ids[level]),
-            "PatientID": parents.patient_public_id,
-            "Type": kind,
-        }
-    )
-
-
-async def _file(request: web.Request, public_id: str, editor: Editor) -> web.StreamResponse:
+async def file_answer(request: web.Request, changes: ChangeSet) -> web.StreamResponse:
+    """The changed file of an instance, which is not stored."""
     response = web.StreamResponse(headers={"Content-Type": "application/dicom", **ATTACHMENT})
     try:
-        return await stream(request, response, request.app[ANONYMIZING].file(public_id, editor))
+        return await stream(request, response, request.app[ANONYMIZING].file(request.match_info["id"], changes))
     except EditError as error:
         return error_answer(request, 400, str(error))
+
+
+async def stored_answer(
+    request: web.Request, body: ChangeBody, wish: Wish, public_ids: list[str], level: Level | None
+) -> web.StreamResponse:
+    """Have resources changed and stored by a job, and answer as Orthanc: with the job, or with what came of it."""
+    if not body.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
+        return forbidden(request)
+    jobs = request.app[MODIFICATION_JOBS]
+    order = await jobs.order(
+        wish,
+        public_ids,
+        level,
+        keep_source=body.keep_source,
+        keep_labels=body.keep_labels,
+        permissive=body.permissive,
+        peer=request.remote or "",
+        user_data=body.user_data,
+    )
+    number = await jobs.add(order, body.rank)
+    if not body.waits:
+        return json_answer(reference("jobs", number))
+    job = await request.app[JOB_DESK].ended(number)
+    progress = job.progress
+    if job.state == "done" and progress is not None:
+        return json_answer(progress.content)
+    if job.state == "cancelled":
+        return error_answer(request, 500, f"job {number} was cancelled", orthanc=CANCELLED)
+    return error_answer(request, 400 if progress is not None and progress.error_payload else 500, job.error)

@@ -9,84 +9,32 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from typing import Final
 
 from aiohttp import web
 
-from gateway.config.edits import Changes, HashStep, RemovePrivateStep, RemoveStep, SetStep, Step
-from gateway.dicom.levels import LEVELS, Level
-from gateway.dicom.path import AttributePath
-from gateway.edit.change_set import ChangeSet
-from gateway.errors import BadRequest, ConfigurationError
+from gateway.dicom.levels import Level
+from gateway.edit.modification import detected_level
 from gateway.web.accept import JSON
-from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import COLLECTIONS
-from gateway.web.rest.changing import ModifyRequest, changed, configured, needs_force, read_model, understood
-from gateway.web.rest.removal import forbidden
+from gateway.web.rest.changing import MODIFICATION_JOBS, file_answer, read_change, stored_answer
 from gateway.web.route import Route
-
-_IDENTIFIERS: Final = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-"""The identifier of each level, from the top."""
-
-
-class _ModifyRequest(ModifyRequest):
-    remove_private_tags: bool = False
 
 
 async def modify(request: web.Request, level: Level) -> web.StreamResponse:
-    """Modify: an instance is answered with a file; a series, study or patient is stored as a new one."""
-    model = await read_model(request)
-    if isinstance(model, web.Response):
-        return model
-    body = understood(model, _ModifyRequest)
-    if not body.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
-        return forbidden(request)
-    changes = await asyncio.to_thread(_change_set, request, body, level)
-    return await changed(request, level, changes, keep_source=body.keep_source, anonymizes=changes.deidentifies)
+    """Modify: an instance is answered with a file; a series, study or patient is stored as a new one.
 
-
-def _change_set(request: web.Request, body: _ModifyRequest, level: Level) -> ChangeSet:
-    if body.changes:
-        more = body.replace or body.remove or body.keep or body.remove_private_tags
-        text = "Changes goes with none of Replace, Remove, Keep and RemovePrivateTags"
-        return configured(request, body.changes, text if more else "")
-    try:
-        return ChangeSet.build("request", Changes(steps=_steps(body, level), key=os.urandom(32).hex()))
-    except ConfigurationError as error:
-        raise BadRequest(str(error)) from None
-
-
-def _steps(body: _ModifyRequest, level: Level) -> tuple[Step, ...]:
-    """The steps of a change set; UIDs are replaced first, so that values of the request are not changed."""
-    keep = _named(body.keep, body.force, "kept")
-    remove = _named(body.remove, body.force, "removed")
-    replace = dict(zip(_named(body.replace, body.force, "replaced"), body.replace.values(), strict=True))
-    depth = LEVELS.index(level)
-    if level == "patient" and "PatientID" not in replace:
-        raise BadRequest("When modifying a patient, her PatientID is required to be modified")
-    for name in _IDENTIFIERS[:depth]:
-        if name in replace:
-            article = "an" if level == "instance" else "a"
-            raise BadRequest(f"When modifying {article} {level}, the parent {name} cannot be manually modified")
-    steps: list[Step] = [
-        HashStep(attribute=name) for name in _IDENTIFIERS[max(depth, 1) :] if name not in replace and name not in keep
-    ]
-    if depth < 2 and "SOPInstanceUID" not in replace and "SOPInstanceUID" not in keep:
-        steps.append(HashStep(attribute="*.ReferencedSOPInstanceUID"))
-    if body.remove_private_tags:
-        steps.append(RemovePrivateStep())
-    steps += [RemoveStep(attribute=name) for name in remove if name not in keep]
-    steps += [SetStep(attribute=name, value=value) for name, value in replace.items()]
-    return tuple(steps)
-
-
-def _named(names: list[str] | dict[str, str], force: bool, what: str) -> list[str]:
-    """The canonical names of the attributes. Raises BadRequest for an identifier without `force`."""
-    found = [str(AttributePath.parse(name)) for name in names]
-    for name in found:
-        if name in _IDENTIFIERS and not force:
-            raise needs_force(name, what)
-    return found
+    `Replace` has values by names or paths: texts, numbers, null, lists of items for sequences; `Remove` and `Keep` have
+    names or paths. Answered when it is done, or with `Asynchronous` at once with the job. Without `KeepSource` the
+    source is deleted once everything is stored.
+    """
+    body = await read_change(request)
+    if isinstance(body, web.Response):
+        return body
+    if level != "instance":
+        return await stored_answer(request, body, body.wish("modify", level), [request.match_info["id"]], level)
+    wish = body.wish("modify", detected_level(body.replace, body.private_creator))
+    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wish, os.urandom(32))
+    return await file_answer(request, changes)
 
 
 ROUTES = tuple(

@@ -1,0 +1,394 @@
+"""Jobs that modify or anonymize what is stored, as `POST …/modify` and `…/anonymize` ask for them.
+
+What they make is derived from a key of the order, so that an interrupted job goes on with the same UIDs; what it stored
+already is recognised as the same. The sources are deleted last, if at all, once everything of them is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.admin.anonymization import Anonymizing, identity_of
+from gateway.admin.deletion import Removal
+from gateway.config import Settings
+from gateway.config.deidentify import Deidentify
+from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.uids import TRANSFER_SYNTAXES
+from gateway.edit.change_set import ChangeSet
+from gateway.edit.deid.deidentify import Deidentifier
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.modification import Compiled, Members, Modification, compiled, keeps_instances, kept_paths
+from gateway.errors import (
+    BadRequest,
+    ConfigurationError,
+    DataSetError,
+    EditError,
+    GatewayError,
+    InstanceRefused,
+    NotFound,
+    PermanentFailure,
+    RetainedByCommitment,
+    UnknownResource,
+)
+from gateway.imaging.encode import ENCODERS
+from gateway.imaging.transcode import TARGETS
+from gateway.index.annotations import MadeBy
+from gateway.index.locate import Identity, Located, counted_resources, identified, last_row
+from gateway.index.store import Origin
+from gateway.ingest.outcome import StoreResult
+from gateway.jobs.runner import CompletionScript, JobType
+from gateway.jobs.table import Job
+from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
+from gateway.systems.resources import Resources
+
+KIND: Final = "ResourceModification"
+MAX_LISTED: Final = 10_000
+"""Resources of each level that a job lists among what it has made."""
+_AT_ONCE: Final = 4
+"""Instances that are changed and stored together."""
+_ROWS: Final = 1 << 40
+"""More than there are rows: a position is the number of a resource and the last row of it that is done."""
+_REFUSED: Final = (EditError, DataSetError, InstanceRefused, NotFound)
+"""Errors of one instance, which the others need not have."""
+DEFAULT_QUALITY: Final = 90
+"""As Orthanc compresses with loss where nothing is said."""
+_KINDS: Final[dict[Level, str]] = {level: level.capitalize() for level in LEVELS}
+_COLLECTIONS: Final[dict[Level, str]] = {
+    "patient": "patients",
+    "study": "studies",
+    "series": "series",
+    "instance": "instances",
+}
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How resources are to be changed: by a request, or by a set of the configuration."""
+
+    what: Literal["modify", "anonymize"]
+    modification: Modification
+    changes: str = ""
+    """Name of a set of the configuration, instead of the modification."""
+    transcode: str = ""
+    quality: int = DEFAULT_QUALITY
+    """1 to 100, of a transfer syntax that is made with loss only."""
+
+
+class ModificationOrder(msgspec.Struct, frozen=True):
+    """An order to change resources; the payload of its job."""
+
+    wish: Wish
+    resources: Resources
+    instances: int
+    """How many there were when it was asked for."""
+    last: int
+    """The last row of an instance at that time: what comes later is not changed."""
+    key: str
+    """Of everything that is derived, in hexadecimal digits."""
+    several: bool = False
+    """Whether it says what it has made of several resources, or of one."""
+    keep_source: bool = True
+    keep_labels: bool = False
+    permissive: bool = False
+    """Go on where an instance cannot be changed."""
+    peer: str = ""
+    user_data: Any = None
+
+
+class ModificationJobs:
+    """Adds such jobs and does them."""
+
+    def __init__(
+        self, desk: JobDesk, anonymizing: Anonymizing, removal: Removal, settings: Callable[[], Settings]
+    ) -> None:
+        self._desk = desk
+        self._anonymizing = anonymizing
+        self._removal = removal
+        self._settings = settings
+
+    @property
+    def kind(self) -> JobType:
+        return once(self.work)
+
+    def change_set(self, wish: Wish, key: bytes, members: Members | None = None) -> ChangeSet:
+        """Compile a wish. Blocking. Raises BadRequest with what cannot be done."""
+        try:
+            return self._compiled(wish, key, members)
+        except ConfigurationError as error:
+            raise BadRequest(str(error)) from None
+
+    def _compiled(self, wish: Wish, key: bytes, members: Members | None) -> ChangeSet:
+        target, quality = _target(wish)
+        if wish.changes:
+            return self._configured(wish, target, quality)
+        if wish.what == "anonymize":
+            made = Compiled(wish.modification)
+            tags = {place.tag for place in made.kept if len(place.path.steps) == 1}
+            deidentifier = Deidentifier.build(Deidentify(), key, "the request").adapted(
+                keep=_with_references(tags),
+                remove={place.tag for place in made.removed if len(place.path.steps) == 1},
+                kept_paths=kept_paths(made.kept),
+                keep_private=wish.modification.keep_private,
+            )
+            steps = made.value_steps()
+        else:
+            made, deidentifier = compiled(wish.modification), None
+            steps = [*made.identity_steps(Keyed(key), members), *made.value_steps()]
+        return ChangeSet.of_steps(
+            "Transcode", steps, key=key, deidentifier=deidentifier, transfer_syntax=target, quality=quality
+        )
+
+    def _configured(self, wish: Wish, target: str, quality: int | None) -> ChangeSet:
+        known = self._settings().changes
+        if wish.changes not in known:
+            raise BadRequest(f"there is no [changes.{wish.changes}] in the configuration")
+        found = ChangeSet.build(wish.changes, known[wish.changes])
+        if wish.what == "anonymize" and not found.deidentifies:
+            raise BadRequest(f"[changes.{wish.changes}] does not de-identify; add [changes.{wish.changes}.deidentify]")
+        return found.with_transfer_syntax(target, quality) if target else found
+
+    async def order(
+        self,
+        wish: Wish,
+        public_ids: Sequence[str],
+        level: Level | None = None,
+        *,
+        keep_source: bool = True,
+        keep_labels: bool = False,
+        permissive: bool = False,
+        peer: str = "",
+        user_data: Any = None,
+    ) -> ModificationOrder:
+        """An order to change resources, each once; of one, its `level`; of several, without.
+
+        Raises: BadRequest with what cannot be done; UnknownResource for a resource that is not there;
+        RetainedByCommitment for one that would have to go and must stay.
+        """
+        key = os.urandom(32)
+        await asyncio.to_thread(self.change_set, wish, key)
+        database = self._desk.database
+        found = await counted_resources(database, public_ids)
+        for public_id in public_ids:
+            if public_id not in found or (level is not None and found[public_id].level != level):
+                raise UnknownResource(f"there is no {level or 'resource'} {public_id[:80]}")
+        resources = tuple((public_id, each.level) for public_id, each in found.items())
+        if not keep_source or self._replaces_source(wish):
+            for public_id, each in resources:
+                await self._removal.check(each, public_id)
+        return ModificationOrder(
+            wish,
+            resources,
+            sum(each.instances for each in found.values()),
+            await last_row(database),
+            key.hex(),
+            level is None,
+            keep_source,
+            keep_labels,
+            permissive,
+            peer,
+            user_data,
+        )
+
+    async def add(self, order: ModificationOrder, priority: int = 0) -> int:
+        """Add a job; its number."""
+        return await self._desk.add(KIND, "", msgspec.to_builtins(order), _content(order), priority)
+
+    async def work(self, job: Job) -> CompletionScript:
+        """The job. Raises PermanentFailure at the first instance that cannot be changed, unless it is permissive, and
+        where none can be."""
+        order = msgspec.convert(job.payload, ModificationOrder)
+        reporter = await self._desk.reporter(job)
+        try:
+            await _Modifying(self, order, reporter).run()
+        except GatewayError as error:
+            if isinstance(error, PermanentFailure):
+                raise
+            raise await reporter.failed(str(error)) from None
+        return reporter.done
+
+    async def members(self, order: ModificationOrder) -> Members:
+        """The UIDs of all that an order changes."""
+        return await self._anonymizing.members(order.resources, order.last)
+
+    async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
+        """Store one instance as it is changed. Raises as `Anonymizing.store`."""
+        origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
+        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.wish))
+
+    def _replaces_source(self, wish: Wish) -> bool:
+        """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and
+        what is stored may be deleted."""
+        return self._settings().dicomweb.delete and not wish.changes and keeps_instances(wish.modification)
+
+    async def note(self, order: ModificationOrder, pairs: Sequence[tuple[StoreResult, Identity]]) -> None:
+        """Write down what instances were made of."""
+        made_by: MadeBy = "AnonymizedFrom" if order.wish.what == "anonymize" else "ModifiedFrom"
+        await self._anonymizing.note(made_by, pairs, labels=order.keep_labels)
+
+    async def pages(
+        self, order: ModificationOrder, position: int
+    ) -> AsyncIterator[tuple[list[tuple[Identity, Located]], int]]:
+        """The instances to change behind a position, a few at a time, each with the position behind it."""
+        first, row = divmod(position, _ROWS)
+        for number, (public_id, level) in enumerate(order.resources[first:], first):
+            async for page in identified(self._desk.database, level, public_id, after=row - 1):
+                page = [each for each in page if each[1].id <= order.last]
+                for at in range(0, len(page), _AT_ONCE):
+                    some = page[at : at + _AT_ONCE]
+                    yield some, number * _ROWS + some[-1][1].id + 1
+                if not page:
+                    break
+            row = 0
+
+    async def remove_sources(self, order: ModificationOrder, stays: Sequence[int]) -> None:
+        """Delete what was changed but for the rows that stay, and for what came since. Raises RetainedByCommitment."""
+        staying = set(stays)
+        for public_id, level in order.resources:
+            try:
+                if not staying and await self._removal.up_to_row(level, public_id, order.last):
+                    continue
+            except NotFound:
+                continue
+            async for page in identified(self._desk.database, level, public_id):
+                for identity, located in page:
+                    if located.id <= order.last and located.id not in staying:
+                        try:
+                            await self._removal.by_public_id("instance", identity.instance)
+                        except NotFound:
+                            continue
+
+
+class _Modifying:
+    """One attempt of one job."""
+
+    def __init__(self, jobs: ModificationJobs, order: ModificationOrder, reporter: Reporter) -> None:
+        self._jobs = jobs
+        self._order = order
+        self._reporter = reporter
+        self._content = reporter.content
+        # Which sources stay must be known of all of them, so that what may delete begins again.
+        self._position = reporter.position if order.keep_source else 0
+        self._done = order.instances * reporter.percent // 100 if self._position else 0
+        self._failed = int(self._content["FailedInstancesCount"]) if self._position else 0
+        self._stays = array("q")
+        self._listed = {level: set[str]() for level in LEVELS}
+        if order.several and not self._position:
+            self._content["Resources"] = []
+        for each in self._content["Resources"] if order.several else ():
+            self._listed[_level_of(each["Type"])].add(each["ID"])
+        self._stored = "ID" in self._content if self._position else False
+        """Whether anything was."""
+        self._why = ""
+
+    async def run(self) -> None:
+        """Raises PermanentFailure, and errors that are not of one instance."""
+        order, reporter = self._order, self._reporter
+        members: Members | None = None
+        if order.wish.what == "modify" and not order.wish.changes:
+            members = await self._jobs.members(order)
+        changes = await asyncio.to_thread(self._jobs.change_set, order.wish, bytes.fromhex(order.key), members)
+        async for page, position in self._jobs.pages(order, self._position):
+            await self._change(page, changes)
+            self._content["FailedInstancesCount"] = self._failed
+            if self._why and not order.permissive:
+                raise await self._refused(f"instance {self._why}")
+            await reporter.note(100 * self._done / max(1, order.instances), position)
+        if self._failed and not self._stored:
+            raise await self._refused(f"none of the {self._failed} instances may pass: {self._why}")
+        if order.several:
+            self._content["Resources"].sort(key=lambda each: -LEVELS.index(_level_of(each["Type"])))
+        elif not self._stored:
+            raise UnknownResource(f"there is no {order.resources[0][1]} {order.resources[0][0]} any more")
+        if not order.keep_source and not self._failed:
+            try:
+                await self._jobs.remove_sources(order, self._stays)
+            except RetainedByCommitment as error:
+                raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
+
+    async def _change(self, page: Sequence[tuple[Identity, Located]], changes: ChangeSet) -> None:
+        results = await asyncio.gather(
+            *(self._jobs.store(self._order, located, changes) for _identity, located in page), return_exceptions=True
+        )
+        pairs = []
+        for (source, located), result in zip(page, results, strict=True):
+            self._done += 1
+            if isinstance(result, StoreResult):
+                pairs.append((result, source))
+                self._made(result, source, located)
+            elif isinstance(result, _REFUSED):
+                self._failed += 1
+                self._why = self._why or f"{located.sop_uid}: {result}"
+            else:
+                raise result
+        await self._jobs.note(self._order, pairs)
+
+    def _made(self, result: StoreResult, source: Identity, located: Located) -> None:
+        made = identity_of(result.record)
+        self._stored = True
+        if made.instance == source.instance:
+            self._stays.append(located.id)
+        if self._order.several:
+            for level, public_id in zip(LEVELS, made, strict=True):
+                self._list(level, public_id)
+            return
+        level = self._order.resources[0][1]
+        public_id = made[LEVELS.index(level)]
+        self._content |= {"PatientID": made.patient, **_named(level, public_id)}
+
+    def _list(self, level: Level, public_id: str) -> None:
+        listed = self._listed[level]
+        if public_id not in listed and len(listed) < MAX_LISTED:
+            listed.add(public_id)
+            self._content["Resources"].append(_named(level, public_id))
+
+    async def _refused(self, why: str) -> PermanentFailure:
+        return await self._reporter.failed(why, {"Content": {"FailedInstancesCount": self._failed}, "Type": "Instance"})
+
+
+def _target(wish: Wish) -> tuple[str, int | None]:
+    """The transfer syntax of the results, and the quality where it loses some. Raises BadRequest."""
+    uid = wish.transcode
+    if not uid:
+        return "", None
+    if uid not in TRANSFER_SYNTAXES:
+        raise BadRequest(f"Transcode: {uid[:80]!r} is no transfer syntax that is known here")
+    if uid in TARGETS:
+        return uid, None
+    if uid not in ENCODERS or not ENCODERS[uid].method:
+        raise BadRequest(f"Transcode: {uid} is not encoded here")
+    if not 1 <= wish.quality <= 100:
+        raise BadRequest("LossyQuality: 1 to 100")
+    return uid, wish.quality
+
+
+def _with_references(tags: set[int]) -> set[int]:
+    """Kept tags, with the references where instances keep their UIDs."""
+    return tags | {0x00081155} if 0x00080018 in tags else tags
+
+
+def _named(level: Level, public_id: str) -> dict[str, str]:
+    return {"ID": public_id, "Path": f"/{_COLLECTIONS[level]}/{public_id}", "Type": _KINDS[level]}
+
+
+def _level_of(kind: str) -> Level:
+    return next(level for level, name in _KINDS.items() if name == kind)
+
+
+def _content(order: ModificationOrder) -> dict[str, Any]:
+    sources = (
+        [] if order.several else [{"ID": public_id, "Type": _KINDS[level]} for public_id, level in order.resources]
+    )
+    return {
+        "Description": DESCRIPTION,
+        "FailedInstancesCount": 0,
+        "InstancesCount": order.instances,
+        "IsAnonymization": order.wish.what == "anonymize",
+        "ParentResources": sorted(public_id for public_id, _level in order.resources),
+        "Resources": sources,
+    }
