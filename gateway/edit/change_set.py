@@ -112,13 +112,13 @@ class ChangeSet:
         transfer_syntax: str = "",
         quality: int | None = None,
     ) -> ChangeSet:
-        """A set of steps that are compiled already. Raises ConfigurationError for a transfer syntax that cannot be
+        """Make a set of steps that are compiled already. Raises ConfigurationError for a transfer syntax that cannot be
         made."""
         _check_target(Changes(transfer_syntax=transfer_syntax, quality=quality), name)
         return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key)
 
     def with_transfer_syntax(self, uid: str, quality: int | None) -> ChangeSet:
-        """The same changes into another transfer syntax. Raises ConfigurationError where it cannot be made."""
+        """Make the same changes into another transfer syntax. Raises ConfigurationError where it cannot be made."""
         _check_target(Changes(transfer_syntax=uid, quality=quality), self.name)
         return replace(self, _target=uid, _quality=quality)
 

@@ -31,7 +31,7 @@ _TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})\)?")
 _DATA_URI: Final = re.compile(r"data:[^,;]*(?:;[^,;]*)*?;base64,", re.ASCII)
 
 
-class Place(NamedTuple):
+class NamedAttribute(NamedTuple):
     """An attribute that a request names."""
 
     path: AttributePath
@@ -44,7 +44,7 @@ class Place(NamedTuple):
         return self.path.steps[-1].tag
 
     @classmethod
-    def parse(cls, name: str, creator: str = "") -> Place:
+    def parse(cls, name: str, creator: str = "") -> NamedAttribute:
         """Parse a name or path; a private attribute at its end is one of `creator`, if there is one.
 
         Raises BadRequest for a name that names no attribute, and for one that names an item.
@@ -64,15 +64,15 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class NewValue:
     """A value to write: its text, its bytes, or its items; of null, an empty text."""
 
     text: str = ""
     data: bytes | None = None
-    items: tuple[tuple[tuple[Place, Value], ...], ...] | None = None
+    items: tuple[tuple[tuple[NamedAttribute, NewValue], ...], ...] | None = None
 
 
-def parse_value(place: Place, value: Any, creator: str = "") -> Value:
+def parse_value(place: NamedAttribute, value: Any, creator: str = "") -> NewValue:
     """Parse the value of an attribute, and check that its VR can hold it. Raises BadRequest with its name."""
     return _Parser(creator).value(place, value, str(place.path), 0)
 
@@ -82,7 +82,7 @@ class _Parser:
         self._creator = creator
         self._left = MAX_ATTRIBUTES
 
-    def value(self, place: Place, value: Any, name: str, depth: int) -> Value:
+    def value(self, place: NamedAttribute, value: Any, name: str, depth: int) -> NewValue:
         self._left -= 1
         if self._left < 0 or depth > MAX_DEPTH:
             raise BadRequest(f"{name[:100]}: more than {MAX_ATTRIBUTES} attributes, or {MAX_DEPTH} nested sequences")
@@ -90,27 +90,27 @@ class _Parser:
         if isinstance(value, list):
             if vr not in ("SQ", "UN"):
                 raise BadRequest(f"{name}: a list is the value of a sequence, and {vr} is none")
-            return Value(items=tuple(self._item(item, f"{name}[{at}]", depth) for at, item in enumerate(value)))
+            return NewValue(items=tuple(self._item(item, f"{name}[{at}]", depth) for at, item in enumerate(value)))
         if value is None:
-            return Value()
+            return NewValue()
         if vr == "SQ":
             raise BadRequest(f"{name}: the value of a sequence is a list of objects")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise BadRequest(f"{name}: {type(value).__name__} is no value; write a text, a number or null")
         text = value if isinstance(value, str) else repr(value)
         if vr in BINARY and (data := _decoded(text, name)) is not None:
-            return Value(data=data)
+            return NewValue(data=data)
         fault = _fault(vr, text)
         if fault and not (place.tag in PIXEL_SIGNED and not _fault("SS", text)):
             raise BadRequest(f"{name}: {fault}")
-        return Value(text)
+        return NewValue(text)
 
-    def _item(self, item: Any, name: str, depth: int) -> tuple[tuple[Place, Value], ...]:
+    def _item(self, item: Any, name: str, depth: int) -> tuple[tuple[NamedAttribute, NewValue], ...]:
         if not isinstance(item, dict):
             raise BadRequest(f"{name}: the value of a sequence is a list of objects")
         found = []
         for member, value in item.items():
-            place = Place.parse(member, self._creator)
+            place = NamedAttribute.parse(member, self._creator)
             if len(place.path.steps) != 1:
                 raise BadRequest(f"{name}: {member[:100]!r} is a path; items are nested in lists")
             check_writable(place, f"{name}.{member[:100]}")
@@ -118,7 +118,7 @@ class _Parser:
         return tuple(found)
 
 
-def check_writable(place: Place, name: str) -> None:
+def check_writable(place: NamedAttribute, name: str) -> None:
     """Raise BadRequest for what says how an object is encoded, and for its pixels."""
     if place.tag in _PIXELS or not place.tag & 0xFFFF or place.tag >> 16 in (0x0000, 0x0002, 0xFFFE):
         raise BadRequest(f"{name} cannot be changed here")
@@ -129,7 +129,7 @@ def check_writable(place: Place, name: str) -> None:
 _PIXELS: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 
-def write(draft: Draft, level: Level, place: Place, value: Value, why: str = "set") -> None:
+def write(draft: Draft, level: Level, place: NamedAttribute, value: NewValue, why: str = "set") -> None:
     """Write a value into the data set or item `level`, present or not. Raises EditError."""
     step = place.path.steps[-1]
     tag = draft.reserved(level, step, place.block)
@@ -203,7 +203,7 @@ def _decoded(text: str, name: str) -> bytes | None:
         raise BadRequest(f"{name}: its data URI is not in base64") from None
 
 
-def _known_vr(place: Place) -> str:
+def _known_vr(place: NamedAttribute) -> str:
     """The VR of an attribute by the dictionaries; UN where none has it."""
     step = place.path.steps[-1]
     if step.creator:
@@ -211,7 +211,7 @@ def _known_vr(place: Place) -> str:
     return implicit_vr(step.tag)
 
 
-def _vr(draft: Draft, level: Level, tag: int, creator: str, old: Node | None, value: Value) -> str:
+def _vr(draft: Draft, level: Level, tag: int, creator: str, old: Node | None, value: NewValue) -> str:
     """The VR to write: that of the dictionaries, else that which the attribute has in the object, else one for text."""
     vr = implicit_vr(tag)
     if vr == "UN" and tag & 0x10000:
@@ -236,11 +236,11 @@ def _creator(draft: Draft, level: Level, tag: int) -> str:
     return draft.text(level, node).strip(" \0")
 
 
-def parse_replacements(replace: Mapping[str, Any], creator: str = "") -> list[tuple[Place, Value]]:
+def parse_replacements(replace: Mapping[str, Any], creator: str = "") -> list[tuple[NamedAttribute, NewValue]]:
     """The attributes to replace, with their values. Raises BadRequest with the name of one that cannot be."""
     found = []
     for name, value in replace.items():
-        place = Place.parse(name, creator)
+        place = NamedAttribute.parse(name, creator)
         check_writable(place, str(place.path))
         found.append((place, parse_value(place, value, creator)))
     return found

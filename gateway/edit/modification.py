@@ -17,7 +17,7 @@ from gateway.dicom.path import AttributePath, Step
 from gateway.edit import json_values
 from gateway.edit.deid.keyed import Keyed
 from gateway.edit.draft import Draft, Target
-from gateway.edit.json_values import Place, Value
+from gateway.edit.json_values import NamedAttribute, NewValue
 from gateway.edit.steps import Apply
 from gateway.errors import BadRequest
 
@@ -42,13 +42,13 @@ MAX_NAMES: Final = 1000
 
 
 class Members(Protocol):
-    """What is modified together, by UIDs."""
+    """The UIDs of all that is modified together."""
 
     def has(self, level: Level, uid: str) -> bool: ...
 
 
 class Modification(msgspec.Struct, frozen=True):
-    """What a request asks for, apart from the resources."""
+    """The wish of a request, apart from the resources."""
 
     level: Level
     """The highest level that becomes another resource."""
@@ -72,8 +72,8 @@ class Compiled:
         self._remove_private = wanted.remove_private
         self.to_utf_8, replace = _character_set(wanted.replace)
         self.replaced = json_values.parse_replacements(replace, wanted.private_creator)
-        self.kept = [Place.parse(name) for name in wanted.keep]
-        self.removed = [Place.parse(name, wanted.private_creator) for name in wanted.remove]
+        self.kept = [NamedAttribute.parse(name) for name in wanted.keep]
+        self.removed = [NamedAttribute.parse(name, wanted.private_creator) for name in wanted.remove]
         for what, places in (
             ("kept", self.kept),
             ("removed", self.removed),
@@ -150,18 +150,18 @@ def detected_level(replace: Iterable[str], creator: str = "") -> Level:
     """The highest level that is identified by one of the attributes: what Orthanc modifies where nothing is said.
 
     Raises BadRequest."""
-    found = {identified_level(Place.parse(name, creator)) for name in replace}
+    found = {identified_level(NamedAttribute.parse(name, creator)) for name in replace}
     return next((level for level in LEVELS if level in found), "instance")
 
 
-def identified_level(place: Place) -> Level | None:
+def identified_level(place: NamedAttribute) -> Level | None:
     """The level whose resources an attribute identifies."""
     return IDENTIFIERS.get(place.tag) if len(place.path.steps) == 1 else None
 
 
 def keeps_instances(wanted: Modification) -> bool:
     """Whether the results keep the SOP Instance UIDs of what they are made of. Raises BadRequest."""
-    return any(identified_level(Place.parse(name)) == "instance" for name in wanted.keep)
+    return any(identified_level(NamedAttribute.parse(name)) == "instance" for name in wanted.keep)
 
 
 def needs_force(keyword: str, what: str) -> BadRequest:
@@ -173,7 +173,7 @@ def _character_set(replace: Mapping[str, Any]) -> tuple[bool, Mapping[str, Any]]
     """Whether all text becomes UTF-8; and what else is replaced."""
     rest = dict(replace)
     for name, value in replace.items():
-        if Place.parse(name).path.steps == (Step(_CHARSET),):
+        if NamedAttribute.parse(name).path.steps == (Step(_CHARSET),):
             if value != "ISO_IR 192":
                 raise BadRequest("SpecificCharacterSet: ISO_IR 192 is possible, which can represent every character")
             del rest[name]
@@ -211,7 +211,7 @@ def _references(changed: Mapping[Level, Callable[[str], str]], members: Members)
     return apply
 
 
-def _remove(place: Place) -> Apply:
+def _remove(place: NamedAttribute) -> Apply:
     target = Target(place.path)
 
     def apply(draft: Draft) -> None:
@@ -221,7 +221,7 @@ def _remove(place: Place) -> Apply:
     return apply
 
 
-def _remove_private(kept: Iterable[Place]) -> Apply:
+def _remove_private(kept: Iterable[NamedAttribute]) -> Apply:
     """Remove private attributes but for those that are kept by their tags, and what reserves their blocks."""
     kept_tags = {place.tag for place in kept if len(place.path.steps) == 1 and place.tag & 0x10000}
     kept_tags |= {tag & 0xFFFF0000 | tag >> 8 & 0xFF for tag in kept_tags if tag & 0xFF00}
@@ -234,7 +234,7 @@ def _remove_private(kept: Iterable[Place]) -> Apply:
     return apply
 
 
-def _replace(place: Place, value: Value) -> Apply:
+def _replace(place: NamedAttribute, value: NewValue) -> Apply:
     target = Target(place.path)
 
     def apply(draft: Draft) -> None:
@@ -244,10 +244,10 @@ def _replace(place: Place, value: Value) -> Apply:
     return apply
 
 
-def _reserves(place: Place) -> bool:
+def _reserves(place: NamedAttribute) -> bool:
     return bool(place.tag & 0x10000) and 0x10 <= place.tag & 0xFFFF <= 0xFF
 
 
-def kept_paths(places: Iterable[Place]) -> list[AttributePath]:
+def kept_paths(places: Iterable[NamedAttribute]) -> list[AttributePath]:
     """The paths of those places that are inside sequences."""
     return [place.path for place in places if len(place.path.steps) > 1]

@@ -19,7 +19,14 @@ from gateway.errors import BadRequest
 from gateway.systems.modification_jobs import Wish
 from gateway.web.accept import JSON
 from gateway.web.rest.answers import COLLECTIONS
-from gateway.web.rest.changing import MODIFICATION_JOBS, ChangeBody, file_answer, read_change, stored_answer
+from gateway.web.rest.changing import (
+    MODIFICATION_JOBS,
+    ChangeBody,
+    file_answer,
+    read_change,
+    read_members,
+    stored_answer,
+)
 from gateway.web.route import Route
 
 _VERSIONS: Final = frozenset(("", "2008", "2017c", "2021b", "2023b", table.EDITION))
@@ -32,9 +39,10 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
     The profile is that of the newest edition, whatever `DicomVersion` says. `Keep`, `Remove` and `Replace` are as those
     of `modify`, and so is the answer.
     """
-    body = await read_change(request)
-    if isinstance(body, web.Response):
-        return body
+    members = await read_members(request)
+    if isinstance(members, web.Response):
+        return members
+    body = read_change(members)
     wish = anonymizing_wish(body)
     if level != "instance":
         return await stored_answer(request, body, wish, [request.match_info["id"]], level)

@@ -1,4 +1,4 @@
-"""/tools/bulk-content and /tools/bulk-delete: many resources in one request."""
+"""/tools/bulk-content, bulk-delete, bulk-modify and bulk-anonymize: many resources in one request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.database.database import Database
 from gateway.dicom.levels import LEVELS, Level
+from gateway.edit.modification import detected_level
 from gateway.errors import BadRequest, NotFound, RetainedByCommitment
 from gateway.index import resources as index
 from gateway.index.locate import counted_resources
@@ -17,9 +18,11 @@ from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.inputs import read_json
+from gateway.web.rest.anonymize import anonymizing_wish
 from gateway.web.rest.answers import json_list
 from gateway.web.rest.archives import MAX_RESOURCES
 from gateway.web.rest.asked import bad_file
+from gateway.web.rest.changing import ChangeBody, read_change, read_members, stored_answer
 from gateway.web.rest.names import Format, parse_level
 from gateway.web.rest.removal import REMOVAL, forbidden
 from gateway.web.rest.resource_metadata import own_and_added
@@ -93,6 +96,41 @@ async def delete(request: web.Request) -> web.StreamResponse:
     return web.Response(text="")
 
 
+async def modify(request: web.Request) -> web.StreamResponse:
+    """Modify the `Resources`, from their `Level` down: that of the identifiers in `Replace`, where it is not said.
+
+    The body is that of `POST /studies/{id}/modify`. Everything that was made is listed, what is above it too.
+    """
+    body = await _change(request)
+    if isinstance(body, web.Response):
+        return body
+    level = parse_level(body.level) if body.level is not None else detected_level(body.replace, body.private_creator)
+    if level is None:
+        return error_answer(request, 400, "Level: Patient, Study, Series or Instance", orthanc=_OUT_OF_RANGE)
+    return await stored_answer(request, body, body.wish("modify", level), body.resources, None)
+
+
+async def anonymize(request: web.Request) -> web.StreamResponse:
+    """Anonymize the `Resources`. The body is that of `POST /studies/{id}/anonymize`; the answer that of bulk-modify."""
+    body = await _change(request)
+    if isinstance(body, web.Response):
+        return body
+    return await stored_answer(request, body, anonymizing_wish(body), body.resources, None)
+
+
+async def _change(request: web.Request) -> ChangeBody | web.Response:
+    """The options of a request, with identifiers as its resources; or the answer to any other. Raises BadRequest."""
+    body = await read_members(request)
+    if isinstance(body, web.Response):
+        return body
+    try:
+        _check(body)
+        _identifiers(body["Resources"])
+    except BadRequest as error:
+        return bad_file(request, error)
+    return read_change(body)
+
+
 async def _body(request: web.Request) -> dict[str, Any] | web.Response:
     """The JSON object in the body, which has a list of `Resources`; or the answer to any other."""
     try:
@@ -102,13 +140,18 @@ async def _body(request: web.Request) -> dict[str, Any] | web.Response:
     except BadRequest as error:
         return error_answer(request, 400, str(error))
     try:
-        if not isinstance(body.get("Resources"), list):
-            raise BadRequest("List of strings expected in field: Resources")
-        if len(body["Resources"]) > MAX_RESOURCES:
-            raise BadRequest(f"more than {MAX_RESOURCES} resources in one request")
+        _check(body)
     except BadRequest as error:
         return bad_file(request, error)
     return body
+
+
+def _check(body: dict[str, Any]) -> None:
+    """Raise BadRequest for a body without a list of `Resources`."""
+    if not isinstance(body.get("Resources"), list):
+        raise BadRequest("List of strings expected in field: Resources")
+    if len(body["Resources"]) > MAX_RESOURCES:
+        raise BadRequest(f"more than {MAX_RESOURCES} resources in one request")
 
 
 def _identifiers(found: Sequence[Any]) -> list[str]:
@@ -165,5 +208,7 @@ async def _found(database: Database, wanted: Sequence[str], level: Level | None)
 
 ROUTES = (
     Route("POST", "/tools/bulk-content", content, body=(JSON,)),
+    Route("POST", "/tools/bulk-modify", modify, body=(JSON,), errors=(403, 404, 409, 507)),
+    Route("POST", "/tools/bulk-anonymize", anonymize, body=(JSON,), errors=(403, 404, 409, 507)),
     Route("POST", "/tools/bulk-delete", delete, body=(JSON,), answers=("text/plain",), errors=(403, 409)),
 )

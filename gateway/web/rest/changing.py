@@ -14,10 +14,10 @@ from gateway.edit.modification import Modification
 from gateway.errors import BadRequest, EditError
 from gateway.systems.modification_jobs import DEFAULT_QUALITY, ModificationJobs, Wish
 from gateway.web.context import CONTEXT
-from gateway.web.errors import BAD_FILE, CANCELLED, error_answer
+from gateway.web.errors import CANCELLED, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.rest.answers import json_answer, reference
-from gateway.web.rest.asked import JOB_DESK, JobBody
+from gateway.web.rest.asked import JOB_DESK, JobBody, bad_file
 from gateway.web.rest.removal import forbidden
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
@@ -29,8 +29,8 @@ _MAX_USER_DATA: Final = 64 << 10
 
 
 class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
-    """What a request says of the changes. An option that is not known is refused by its name: ignoring it might leave
-    data in the result that somebody wanted removed."""
+    """The options of a request. One that is not known is refused by its name: ignoring it might leave data in the
+    result that somebody wanted removed."""
 
     keep: list[str] = []
     remove: list[str] = []
@@ -70,17 +70,21 @@ class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
         return Wish(what, self.modification(level), self.changes, self.transcode, self.lossy_quality)
 
 
-async def read_change(request: web.Request) -> ChangeBody | web.Response:
-    """The options in the body; the error answer if it is not a JSON object. Raises BadRequest with the name of an
-    option that is not known."""
+async def read_members(request: web.Request) -> dict[str, Any] | web.Response:
+    """The JSON object in the body; the error answer if there is none."""
     try:
-        model = await read_json(request)
+        members = await read_json(request)
+        if not isinstance(members, dict):
+            raise BadRequest("the body is not a JSON object")
     except BadRequest as error:
-        return error_answer(request, 400, str(error), orthanc=BAD_FILE)
-    if not isinstance(model, dict):
-        return error_answer(request, 400, "the body is not a JSON object", orthanc=BAD_FILE)
+        return bad_file(request, error)
+    return members
+
+
+def read_change(members: dict[str, Any]) -> ChangeBody:
+    """Convert a body. Raises BadRequest with the name of an option that is not known."""
     try:
-        body = msgspec.convert(model, ChangeBody)
+        body = msgspec.convert(members, ChangeBody)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this cannot be done here: {error}") from None
     if body.user_data is not None and len(msgspec.json.encode(body.user_data)) > _MAX_USER_DATA:

@@ -16,7 +16,7 @@ from gateway.dicom.levels import Level
 from gateway.edit.modification import detected_level
 from gateway.web.accept import JSON
 from gateway.web.rest.answers import COLLECTIONS
-from gateway.web.rest.changing import MODIFICATION_JOBS, file_answer, read_change, stored_answer
+from gateway.web.rest.changing import MODIFICATION_JOBS, file_answer, read_change, read_members, stored_answer
 from gateway.web.route import Route
 
 
@@ -27,9 +27,10 @@ async def modify(request: web.Request, level: Level) -> web.StreamResponse:
     names or paths. Answered when it is done, or with `Asynchronous` at once with the job. Without `KeepSource` the
     source is deleted once everything is stored.
     """
-    body = await read_change(request)
-    if isinstance(body, web.Response):
-        return body
+    members = await read_members(request)
+    if isinstance(members, web.Response):
+        return members
+    body = read_change(members)
     if level != "instance":
         return await stored_answer(request, body, body.wish("modify", level), [request.match_info["id"]], level)
     wish = body.wish("modify", detected_level(body.replace, body.private_creator))
