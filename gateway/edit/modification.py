@@ -6,7 +6,7 @@ References to what is modified together follow, all others stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -221,10 +221,9 @@ def _remove(place: NamedAttribute) -> Apply:
     return apply
 
 
-def _remove_private(kept: Iterable[NamedAttribute]) -> Apply:
+def _remove_private(kept: Collection[NamedAttribute]) -> Apply:
     """Remove private attributes but for those that are kept by their tags, and what reserves their blocks."""
-    kept_tags = {place.tag for place in kept if len(place.path.steps) == 1 and place.tag & 0x10000}
-    kept_tags |= {tag & 0xFFFF0000 | tag >> 8 & 0xFF for tag in kept_tags if tag & 0xFF00}
+    kept_tags = with_creators(kept)
 
     def apply(draft: Draft) -> None:
         for level in draft.levels():
@@ -246,6 +245,13 @@ def _replace(place: NamedAttribute, value: NewValue) -> Apply:
 
 def _reserves(place: NamedAttribute) -> bool:
     return bool(place.tag & 0x10000) and 0x10 <= place.tag & 0xFFFF <= 0xFF
+
+
+def with_creators(places: Collection[NamedAttribute]) -> set[int]:
+    """The tags of those places that are in the data set itself, with what reserves the blocks of private ones."""
+    tags = {place.tag for place in places if len(place.path.steps) == 1}
+    private = tags | {place.path.steps[0].tag for place in places}
+    return tags | {tag & 0xFFFF0000 | tag >> 8 & 0xFF for tag in private if tag & 0x10000 and tag & 0xFF00}
 
 
 def kept_paths(places: Iterable[NamedAttribute]) -> list[AttributePath]:

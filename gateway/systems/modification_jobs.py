@@ -24,7 +24,15 @@ from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.deid.deidentify import Deidentifier
 from gateway.edit.deid.keyed import Keyed
-from gateway.edit.modification import Compiled, Members, Modification, compiled, keeps_instances, kept_paths
+from gateway.edit.modification import (
+    Compiled,
+    Members,
+    Modification,
+    compiled,
+    keeps_instances,
+    kept_paths,
+    with_creators,
+)
 from gateway.errors import (
     BadRequest,
     ConfigurationError,
@@ -129,9 +137,8 @@ class ModificationJobs:
             return self._configured(wish, target, quality)
         if wish.what == "anonymize":
             made = Compiled(wish.modification)
-            tags = {place.tag for place in made.kept if len(place.path.steps) == 1}
             deidentifier = Deidentifier.build(Deidentify(), key, "the request").adapted(
-                keep=_with_references(tags),
+                keep=_with_references(with_creators(made.kept)),
                 remove={place.tag for place in made.removed if len(place.path.steps) == 1},
                 kept_paths=kept_paths(made.kept),
                 keep_private=wish.modification.keep_private,
