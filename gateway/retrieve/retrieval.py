@@ -10,9 +10,8 @@ Hence the contract of reading: on NoSuchObject read the row again, and try again
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TypeVar
@@ -171,11 +170,14 @@ class Retrieval:
         """Apply a change set to an instance; the caller closes the result. Nothing is returned half changed. Raises
         NotFound, StorageError, DataSetError, EditError."""
         for _attempt in range(_ATTEMPTS):
-            work = functools.partial(read_edited, self._store, located, changes, received, self.workspace)
+            future = self._decoders.submit(read_edited, self._store, located, changes, received, self.workspace)
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+                return await asyncio.wrap_future(future)
             except NoSuchObject:
                 located = await self._again(located)
+            except asyncio.CancelledError:
+                future.add_done_callback(_close_changed)  # A thread that has begun goes on, and opens the object.
+                raise
         raise StorageError(f"instance {located.sop_uid} keeps moving")
 
     async def changed(self, changed: Changed, choose: Choose) -> Content:
@@ -349,6 +351,11 @@ class Retrieval:
             if each.id == located.id:
                 return each
         raise NotFound(f"instance {located.sop_uid} has been removed")
+
+
+def _close_changed(future: Future[Changed]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
 
 
 def _discard(task: asyncio.Task[Content | None]) -> None:

@@ -1,0 +1,327 @@
+"""Jobs that modify and anonymize: what they say of themselves, what is left of the source, and how they go on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from gateway.config import Dicomweb, Settings
+from gateway.dimse.commitment import Reference
+from gateway.systems import modification_jobs as module
+from gateway.systems.modification_jobs import ModificationJobs
+from gateway.workflow.commitment import Commitments
+from tests.support.waiting import until
+from tests.support.web import House, archive, working
+from tests.web.test_archives import one, store
+
+UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+IN_PLACE = {"Keep": UIDS, "Force": True}
+
+
+@pytest.fixture
+async def idle(tmp_path: Path) -> AsyncIterator[House]:
+    """Nobody does jobs in it."""
+    async with asyncio.timeout(30), archive(tmp_path / "data") as made:
+        made.dicomweb = Dicomweb(delete=True)
+        yield made
+
+
+@pytest.fixture
+async def gateway(idle: House) -> AsyncIterator[House]:
+    async with working(idle):
+        yield idle
+
+
+async def asked(gateway: House, path: str, body: Any) -> tuple[int, Any]:
+    answer = await gateway.client.post(path, json=body)
+    return answer.status, await answer.json()
+
+
+async def done(gateway: House, path: str, body: Any) -> dict[str, Any]:
+    status, answer = await asked(gateway, path, body)
+    assert status == 200, answer
+    return dict(answer)
+
+
+async def ended(gateway: House, job: str, state: str = "Success") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    async def over() -> bool:
+        found.update(await gateway.json(f"/jobs/{job}"))
+        return found["State"] in ("Success", "Failure")
+
+    await until(over)
+    assert found["State"] == state, found
+    return found
+
+
+async def read(gateway: House, path: str) -> list[Dataset]:
+    files = []
+    for each in await gateway.json(f"{path}/instances?expand=false"):
+        public_id = each if isinstance(each, str) else each["ID"]
+        files.append(pydicom.dcmread(io.BytesIO(await (await gateway.get(f"/instances/{public_id}/file")).read())))
+    return files
+
+
+class TestJobs:
+    async def test_the_answer_is_a_job_that_says_what_it_is_about(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        study = stored["ParentStudy"]
+        wanted = {"Replace": {"StudyDescription": "new"}, "Asynchronous": True, "UserData": {"a": [1]}, "Priority": 3}
+        answer = await done(gateway, f"/studies/{study}/modify", wanted)
+        assert answer["Path"] == f"/jobs/{answer['ID']}"
+        job = await ended(gateway, answer["ID"])
+        assert (job["Type"], job["Progress"], job["Priority"]) == ("ResourceModification", 100, 3)
+        assert job["UserData"] == {"a": [1]}
+        content = job["Content"]
+        assert content == {
+            "Description": "REST API",
+            "FailedInstancesCount": 0,
+            "ID": content["ID"],
+            "InstancesCount": 1,
+            "IsAnonymization": False,
+            "ParentResources": [study],
+            "Path": f"/studies/{content['ID']}",
+            "PatientID": stored["ParentPatient"],
+            "Resources": [{"ID": study, "Type": "Study"}],
+            "Type": "Study",
+        }
+        (after,) = await read(gateway, content["Path"])
+        assert after.StudyDescription == "new"
+
+    @pytest.mark.parametrize("body", [{"Synchronous": False}, {"Asynchronous": True}])
+    async def test_it_waits_for_whoever_does_jobs(self, idle: House, body: dict[str, Any]) -> None:
+        (stored,) = await store(idle, one(1))
+        answer = await done(idle, f"/series/{stored['ParentSeries']}/anonymize", body)
+        assert (await idle.json(f"/jobs/{answer['ID']}"))["State"] == "Pending"
+        assert (await idle.client.post(f"/jobs/{answer['ID']}/cancel")).status == 200
+        async with working(idle):
+            assert (await idle.json(f"/jobs/{answer['ID']}"))["ErrorDescription"] == "This job was canceled"
+            assert (await idle.client.post(f"/jobs/{answer['ID']}/resubmit")).status == 200
+            job = await ended(idle, answer["ID"])
+        assert job["Content"]["IsAnonymization"] is True
+
+    async def test_one_that_was_interrupted_makes_no_instance_twice(
+        self, idle: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store(idle, *(one(number) for number in range(1, 11)))
+        (study,) = await idle.json("/studies")
+        monkeypatch.setattr(module, "_AT_ONCE", 2)
+        reached, original = asyncio.Event(), ModificationJobs.store
+        count = 0
+
+        async def store_some(self: ModificationJobs, *arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == 6:
+                reached.set()
+                await asyncio.Event().wait()
+            return await original(self, *arguments)
+
+        monkeypatch.setattr(ModificationJobs, "store", store_some)
+        monkeypatch.setattr("gateway.systems.job_desk._REPORT_EVERY_S", 0.0)
+        answer = await done(idle, f"/studies/{study}/modify", {"Asynchronous": True, "KeepSource": False})
+        async with working(idle):
+            await reached.wait()
+        assert (await idle.json("/statistics"))["CountInstances"] > 10
+        assert (await idle.json(f"/studies/{study}/statistics"))["CountInstances"] == 10
+        async with working(idle):
+            job = await ended(idle, answer["ID"])
+        assert (job["Content"]["InstancesCount"], job["Content"]["FailedInstancesCount"]) == (10, 0)
+        assert await idle.json("/studies") == [job["Content"]["ID"]]
+        assert len(await read(idle, job["Content"]["Path"])) == 10
+
+    async def test_one_that_goes_on_counts_what_was_done(self, idle: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        await store(idle, *(one(number) for number in range(1, 11)))
+        (study,) = await idle.json("/studies")
+        monkeypatch.setattr(module, "_AT_ONCE", 1)
+        monkeypatch.setattr("gateway.systems.job_desk._REPORT_EVERY_S", 0.0)
+        seen: list[str] = []
+        original = ModificationJobs.store
+
+        async def store_some(self: ModificationJobs, order: Any, located: Any, changes: Any) -> Any:
+            seen.append(located.sop_uid)
+            if len(seen) == 6:
+                await asyncio.Event().wait()
+            return await original(self, order, located, changes)
+
+        monkeypatch.setattr(ModificationJobs, "store", store_some)
+        answer = await done(idle, f"/studies/{study}/modify", {"Asynchronous": True})
+        async with working(idle):
+            await until(lambda: len(seen) == 6)
+            assert (await idle.json(f"/jobs/{answer['ID']}"))["Progress"] == 50
+        async with working(idle):
+            job = await ended(idle, answer["ID"])
+        assert seen[6:] == seen[5:6] + seen[7:], "it went on where it was"
+        assert len(seen) == 11
+        assert job["Content"]["InstancesCount"] == 10
+
+
+class TestFailures:
+    BURNED = {"BurnedInAnnotation": "YES"}
+
+    async def test_the_first_ends_it(self, gateway: House) -> None:
+        await store(gateway, one(1), one(2, **self.BURNED), one(3))
+        (study,) = await gateway.json("/studies")
+        status, answer = await asked(gateway, f"/studies/{study}/anonymize", {"KeepSource": False})
+        assert status == 400
+        assert "1.2.1.1.2: PixelData: BurnedInAnnotation" in answer["Details"]
+        assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 3
+
+    async def test_others_pass_where_it_is_permissive(self, gateway: House) -> None:
+        await store(gateway, one(1), one(2, **self.BURNED), one(3))
+        (study,) = await gateway.json("/studies")
+        answer = await done(gateway, f"/studies/{study}/anonymize", {"Permissive": True, "KeepSource": False})
+        assert (answer["InstancesCount"], answer["FailedInstancesCount"]) == (3, 1)
+        assert len(await read(gateway, answer["Path"])) == 2
+        assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 3, "nothing is deleted"
+
+    async def test_nothing_passes(self, gateway: House) -> None:
+        await store(gateway, one(1, **self.BURNED), one(2, **self.BURNED))
+        (study,) = await gateway.json("/studies")
+        status, answer = await asked(gateway, f"/studies/{study}/anonymize", {"Permissive": True})
+        assert (status, answer["Details"][:37]) == (400, "none of the 2 instances may pass: 1.2")
+
+    async def test_a_transfer_syntax_that_is_not_decoded(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1, PixelData=None))
+        answer = await done(gateway, f"/studies/{stored['ParentStudy']}/modify", {"Transcode": "1.2.840.10008.1.2.5"})
+        assert answer["FailedInstancesCount"] == 0, "what has no pixels needs no other"
+
+    async def test_what_is_promised_may_not_go(self, gateway: House) -> None:
+        made = one(1)
+        (stored,) = await store(gateway, made)
+        commitments = Commitments(gateway.database, gateway.store, Settings)
+        number = await commitments.open("1.9", [Reference(made.SOPClassUID, made.SOPInstanceUID)], "PEER", "GATEWAY")
+        await commitments.outcome(number)
+        for body in ({"KeepSource": False}, {**IN_PLACE, "Replace": {"StudyDescription": "x"}}):
+            status, answer = await asked(gateway, f"/studies/{stored['ParentStudy']}/modify", body)
+            assert (status, "storage commitment" in answer["Details"]) == (409, True)
+        assert len(await gateway.json("/instances")) == 1
+
+
+class TestSources:
+    async def test_in_place(self, gateway: House) -> None:
+        (stored, _) = await store(gateway, one(1), one(2))
+        path = f"/studies/{stored['ParentStudy']}"
+        wanted = {**IN_PLACE, "Replace": {"StudyDescription": "new"}, "KeepSource": False}
+        answer = await done(gateway, f"{path}/modify", wanted)
+        assert (answer["Path"], answer["InstancesCount"]) == (path, 2)
+        files = await read(gateway, path)
+        assert [each.StudyDescription for each in files] == ["new", "new"]
+        assert (await gateway.json(path))["MainDicomTags"]["StudyDescription"] == "new"
+        assert "ModifiedFrom" not in await gateway.json(path)
+
+    async def test_not_in_place_where_nothing_may_be_deleted(self, gateway: House) -> None:
+        gateway.dicomweb = Dicomweb()
+        (stored,) = await store(gateway, one(1))
+        path = f"/studies/{stored['ParentStudy']}"
+        status, answer = await asked(gateway, f"{path}/modify", {**IN_PLACE, "Replace": {"StudyDescription": "new"}})
+        assert (status, "stored already, with other bytes" in answer["Details"]) == (400, True)
+        assert [each.StudyDescription for each in await read(gateway, path)] == ["Head"]
+
+    async def test_a_patient_in_place(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        path = f"/patients/{stored['ParentPatient']}"
+        body = {**IN_PLACE, "Replace": {"PatientID": "P1", "PatientName": "Roe"}}
+        assert (await done(gateway, f"{path}/modify", body))["Path"] == path
+        assert (await gateway.json(path))["MainDicomTags"]["PatientName"] == "Roe"
+
+    async def test_to_another_patient(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        body = {**IN_PLACE, "Replace": {"PatientID": "P2", "PatientName": "Roe"}, "KeepSource": False}
+        answer = await done(gateway, f"/studies/{stored['ParentStudy']}/modify", body)
+        assert await gateway.json("/studies") == [answer["ID"]]
+        (after,) = await read(gateway, answer["Path"])
+        assert (after.PatientID, after.StudyInstanceUID) == ("P2", "1.2.1")
+
+    async def test_copies_beside_their_source_are_no_sources(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a study that keeps its UID the copies come behind the instances that are being copied."""
+        monkeypatch.setattr("gateway.index.locate.PAGE", 1)
+        monkeypatch.setattr("gateway.index.locate.identified.__defaults__", (1,))
+        await store(gateway, one(1), one(2))
+        (study,) = await gateway.json("/studies")
+        body = {"Keep": ["StudyInstanceUID"], "Force": True, "Replace": {"SeriesDescription": "new"}}
+        await done(gateway, f"/studies/{study}/modify", body)
+        assert len(await read(gateway, f"/studies/{study}")) == 4
+        await done(gateway, f"/studies/{study}/modify", {**body, "KeepSource": False})
+        assert [each.SeriesDescription for each in await read(gateway, f"/studies/{study}")] == ["new"] * 4
+
+    async def test_what_comes_meanwhile_stays(self, gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        await store(gateway, one(1))
+        (study,) = await gateway.json("/studies")
+        original = ModificationJobs.remove_sources
+
+        async def late(self: ModificationJobs, *arguments: Any) -> None:
+            await store(gateway, one(2))
+            await original(self, *arguments)
+
+        monkeypatch.setattr(ModificationJobs, "remove_sources", late)
+        await done(gateway, f"/studies/{study}/modify", {"KeepSource": False})
+        assert [each.SOPInstanceUID for each in await read(gateway, f"/studies/{study}")] == ["1.2.1.1.2"]
+
+    async def test_labels_go_along_where_asked(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        path = f"/studies/{stored['ParentStudy']}"
+        await gateway.client.put(f"{path}/labels/urgent")
+        plain = await done(gateway, f"{path}/modify", {})
+        kept = await done(gateway, f"{path}/modify", {"KeepLabels": True})
+        assert await gateway.json(f"{plain['Path']}/labels") == []
+        assert await gateway.json(f"{kept['Path']}/labels") == ["urgent"]
+
+
+class TestSeveral:
+    async def test_everything_that_was_made_is_listed(self, gateway: House) -> None:
+        first, second = await store(gateway, one(1), one(1, series="2"))
+        wanted = {"Resources": [first["ParentSeries"], second["ID"]], "Level": "Series", "KeepSource": False}
+        answer = await done(gateway, "/tools/bulk-modify", wanted)
+        assert answer["ParentResources"] == sorted(wanted["Resources"])
+        kinds = [each["Type"] for each in answer["Resources"]]
+        assert kinds == ["Instance", "Instance", "Series", "Series", "Study", "Patient"]
+        assert sorted(await gateway.json("/series")) == sorted(each["ID"] for each in answer["Resources"][2:4])
+
+    async def test_no_more_than_there_is_room_for(self, gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_LISTED", 1)
+        first, _ = await store(gateway, one(1), one(1, series="2"))
+        answer = await done(gateway, "/tools/bulk-anonymize", {"Resources": [first["ParentStudy"]]})
+        assert [each["Type"] for each in answer["Resources"]] == ["Instance", "Series", "Study", "Patient"]
+        assert answer["InstancesCount"] == 2
+
+    async def test_references_between_resources_follow(self, gateway: House) -> None:
+        image, other = one(1), one(2, series="2")
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+        other.ReferencedImageSequence = [item]
+        first, second = await store(gateway, image, other)
+        series = [first["ParentSeries"], second["ParentSeries"]]
+        answer = await done(
+            gateway, "/tools/bulk-modify", {"Resources": series, "Level": "Series", "KeepSource": False}
+        )
+        files = await read(gateway, f"/studies/{first['ParentStudy']}")
+        (reference,) = [each.ReferencedImageSequence[0] for each in files if "ReferencedImageSequence" in each]
+        assert reference.ReferencedSOPInstanceUID in {each.SOPInstanceUID for each in files}
+        assert answer["InstancesCount"] == 2
+
+    async def test_a_level_that_is_none(self, gateway: House) -> None:
+        status, answer = await asked(gateway, "/tools/bulk-modify", {"Resources": [], "Level": 5})
+        assert (status, answer["OrthancStatus"]) == (400, 3)
+
+
+class TestTranscoding:
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.50"])
+    @pytest.mark.parametrize("what", ["modify", "anonymize"])
+    async def test_what_is_stored(self, gateway: House, what: str, syntax: str) -> None:
+        eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(range(256))}
+        (stored,) = await store(gateway, one(1, **eight))
+        answer = await done(gateway, f"/studies/{stored['ParentStudy']}/{what}", {"Transcode": syntax})
+        (after,) = await read(gateway, answer["Path"])
+        assert after.file_meta.TransferSyntaxUID == syntax
+        assert after.get("LossyImageCompression") == ("01" if syntax.endswith("50") else None)
