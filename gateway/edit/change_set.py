@@ -60,6 +60,8 @@ class ChangeSet:
     _target: str
     _quality: int | None
     _key: bytes
+    _other_instances: bool = False
+    """Whether the results are other instances, even without loss."""
 
     @property
     def deidentifies(self) -> bool:
@@ -111,11 +113,14 @@ class ChangeSet:
         deidentifier: Deidentifier | None = None,
         transfer_syntax: str = "",
         quality: int | None = None,
+        other_instances: bool = False,
     ) -> ChangeSet:
-        """Make a set of steps that are compiled already. Raises ConfigurationError for a transfer syntax that cannot be
-        made."""
+        """Make a set of steps that are compiled already; `other_instances` says whether they change SOP Instance UIDs.
+
+        Raises ConfigurationError for a transfer syntax that cannot be made.
+        """
         _check_target(Changes(transfer_syntax=transfer_syntax, quality=quality), name)
-        return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key)
+        return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key, other_instances)
 
     def with_transfer_syntax(self, uid: str, quality: int | None) -> ChangeSet:
         """Make the same changes into another transfer syntax. Raises ConfigurationError where it cannot be made."""
@@ -190,7 +195,8 @@ class ChangeSet:
         return edited, find(tree.nodes, PIXEL_DATA) is not None
 
     def _transcode(self, edited: Edited, workspace: Workspace) -> None:
-        source, target, key = edited.transfer_syntax_uid, self._target, self._key
+        source, target = edited.transfer_syntax_uid, self._target
+        key = None if self._other_instances else self._key
         if source == target and self._quality is None:
             return
         if source not in SOURCES:
@@ -200,7 +206,7 @@ class ChangeSet:
         )
         spool(edited, pieces, workspace.folder)
         edited.transfer_syntax_uid = target
-        if self._quality is not None:
+        if self._quality is not None and key is not None:
             edited.sop_instance_uid = derived.sop_instance_uid(edited.sop_instance_uid, target, self._quality, key)
 
 

@@ -43,8 +43,13 @@ def sop_instance_uid(original: str, target_uid: str, quality: int, key: bytes) -
     return f"2.25.{uuid.UUID(bytes=digest, version=5).int}"
 
 
-def additions(values: Mapping[int, bytes], target: Syntax, quality: int, ratio: float, key: bytes) -> list[Addition]:
-    """The elements of TAGS that change, complete; `values` has the values of the original."""
+def additions(
+    values: Mapping[int, bytes], target: Syntax, quality: int, ratio: float, key: bytes | None
+) -> list[Addition]:
+    """The elements of TAGS that change, complete; `values` has the values of the original.
+
+    Without a `key` the object is another instance already, and stays that one.
+    """
 
     def text(tag: int) -> str:
         return values.get(tag, b"").decode("ascii", "replace").strip(" \0")
@@ -62,13 +67,15 @@ def additions(values: Mapping[int, bytes], target: Syntax, quality: int, ratio: 
     method = ENCODERS[target.uid].method
     elements = [
         string(IMAGE_TYPE, "CS", "\\".join(kind)),
-        string(SOP_INSTANCE_UID, "UI", sop_instance_uid(original, target.uid, quality, key)),
         string(LOSSY_IMAGE_COMPRESSION, "CS", "01"),
         string(LOSSY_RATIO, "DS", one_more(LOSSY_RATIO, f"{ratio:.2f}")),
         string(LOSSY_METHOD, "CS", one_more(LOSSY_METHOD, method)),
     ]
     if DERIVATION_DESCRIPTION not in values:
         elements.append(string(DERIVATION_DESCRIPTION, "ST", f"Compressed with loss: {method}, quality {quality}"))
+    if key is None:
+        return elements
+    elements.append(string(SOP_INSTANCE_UID, "UI", sop_instance_uid(original, target.uid, quality, key)))
     if SOURCE_IMAGE_SEQUENCE not in values and original:
         elements.append(Addition(SOURCE_IMAGE_SEQUENCE, "SQ", _source(text(SOP_CLASS_UID), original)))
     return elements

@@ -87,7 +87,7 @@ def transcode(
     target_uid: str,
     *,
     quality: int | None = None,
-    key: bytes = b"",
+    key: bytes | None = b"",
     workspace: Workspace = ANY,
     alter: Alter | None = None,
 ) -> Iterator[bytes]:
@@ -97,8 +97,8 @@ def transcode(
     visit to a thread takes longer than a frame or so: a transfer that begins can be completed.
 
     With a `quality`, 1 to 100, pixels may be lost, and the result is another image: its SOP Instance UID is
-    `derived.sop_instance_uid` of the original's and of `key`. Compressed frames are spooled to a file of the
-    `workspace`, and the memory that a frame takes is reserved there.
+    `derived.sop_instance_uid` of the original's and of `key`, unless that is None. Compressed frames are spooled to a
+    file of the `workspace`, and the memory that a frame takes is reserved there.
     With `alter` each frame is changed by it, in the same transfer syntax too; icons stay.
 
     Raises: DataSetError, UnsupportedTransferSyntax or StorageError, all before the first piece.
@@ -237,7 +237,9 @@ def _decode(plan: _Plan, compressed: list[_Compressed], read: Read) -> Iterator[
         _describe(plan, level, image, outside=level is plan.top)
 
 
-def _encode(plan: _Plan, read: Read, target: Syntax, quality: int | None, key: bytes, spool: Spool) -> Iterator[bytes]:
+def _encode(
+    plan: _Plan, read: Read, target: Syntax, quality: int | None, key: bytes | None, spool: Spool
+) -> Iterator[bytes]:
     """Encode the pixel data of the data set itself, and decode icons; yields b"" after each frame."""
     if plan.subject is None or plan.subject[0].tag != attributes.PIXEL_DATA:
         # "This Transfer Syntax shall only be used when Pixel Data (7FE0,0010) is present in the top level" (A.4)

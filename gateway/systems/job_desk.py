@@ -72,10 +72,11 @@ class Reporter:
         self.content = before.content
         self._written_at = time.monotonic()
 
-    async def note(self, percent: float, position: int) -> None:
-        """Note how far the job is, in percent and in steps; written once a second at most. Raises DatabaseError."""
+    async def note(self, percent: float, position: int, *, at_once: bool = False) -> None:
+        """Note how far the job is, in percent and in steps; written once a second at most, or `at_once`. Raises
+        DatabaseError."""
         self.percent, self.position = max(0, min(99, int(percent))), position
-        if time.monotonic() - self._written_at >= _REPORT_EVERY_S:
+        if at_once or time.monotonic() - self._written_at >= _REPORT_EVERY_S:
             await self._database.write(lambda: table.report_progress(self._job.id, self._progress(None)))
             self._written_at = time.monotonic()
 

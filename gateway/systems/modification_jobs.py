@@ -148,7 +148,13 @@ class ModificationJobs:
             made, deidentifier = compiled(wish.modification), None
             steps = [*made.identity_steps(Keyed(key), members), *made.value_steps()]
         return ChangeSet.of_steps(
-            "Transcode", steps, key=key, deidentifier=deidentifier, transfer_syntax=target, quality=quality
+            "Transcode",
+            steps,
+            key=key,
+            deidentifier=deidentifier,
+            transfer_syntax=target,
+            quality=quality,
+            other_instances="instance" not in made.kept_identifiers,
         )
 
     def _configured(self, wish: Wish, target: str, quality: int | None) -> ChangeSet:
@@ -279,18 +285,20 @@ class _Modifying:
         self._order = order
         self._reporter = reporter
         self._content = reporter.content
+        self._end = len(order.resources) * _ROWS
+        deletes = reporter.position == self._end  # Everything is stored, and what is left of the sources goes.
         # Which sources stay must be known of all of them, so that what may delete begins again.
         self._position = reporter.position if order.keep_source else 0
         self._done = order.instances * reporter.percent // 100 if self._position else 0
         self._failed = int(self._content["FailedInstancesCount"]) if self._position else 0
+        self._stored = deletes or (self._position > 0 and ("ID" in self._content or order.several))
+        """Whether anything was."""
         self._stays = array("q")
         self._listed = {level: set[str]() for level in LEVELS}
-        if order.several and not self._position:
+        if order.several and not self._position and not deletes:
             self._content["Resources"] = []
         for each in self._content["Resources"] if order.several else ():
             self._listed[_level_of(each["Type"])].add(each["ID"])
-        self._stored = "ID" in self._content if self._position else False
-        """Whether anything was."""
         self._why = ""
 
     async def run(self) -> None:
@@ -313,6 +321,7 @@ class _Modifying:
         elif not self._stored:
             raise UnknownResource(f"there is no {order.resources[0][1]} {order.resources[0][0]} any more")
         if not order.keep_source and not self._failed:
+            await reporter.note(99, self._end, at_once=True)
             try:
                 await self._jobs.remove_sources(order, self._stays)
             except RetainedByCommitment as error:

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from gateway.admin.deletion import Removal
 from gateway.config import Dicomweb, Settings
 from gateway.dimse.commitment import Reference
 from gateway.systems import modification_jobs as module
@@ -268,6 +269,44 @@ class TestSources:
         await done(gateway, f"/studies/{study}/modify", {"KeepSource": False})
         assert [each.SOPInstanceUID for each in await read(gateway, f"/studies/{study}")] == ["1.2.1.1.2"]
 
+    @pytest.mark.parametrize("several", [False, True])
+    @pytest.mark.parametrize("left", [0, 1])
+    async def test_an_interruption_while_they_are_deleted(
+        self, idle: House, monkeypatch: pytest.MonkeyPatch, several: bool, left: int
+    ) -> None:
+        """Of a series that is whole, or of which an instance stays: then the others go one by one."""
+        await store(idle, one(1), one(2))
+        (series,) = await idle.json("/series")
+        original, reached = Removal.up_to_row, asyncio.Event()
+
+        async def deleted(self: Removal, *arguments: Any) -> bool:
+            if left:
+                await self.by_public_id("instance", (await idle.json("/instances"))[0])
+            else:
+                await original(self, *arguments)
+            reached.set()
+            await asyncio.Event().wait()
+            return True
+
+        monkeypatch.setattr(Removal, "up_to_row", deleted)
+        body = {
+            "KeepSource": False,
+            "Asynchronous": True,
+            **({"Resources": [series], "Level": "Series"} if several else {}),
+        }
+        path = "/tools/bulk-modify" if several else f"/series/{series}/modify"
+        answer = await done(idle, path, body)
+        async with working(idle):
+            await reached.wait()
+        assert len(await idle.json("/instances")) == 2 + left
+        monkeypatch.setattr(Removal, "up_to_row", original)
+        async with working(idle):
+            content = (await ended(idle, answer["ID"]))["Content"]
+        assert (content["InstancesCount"], content["FailedInstancesCount"]) == (2, 0)
+        assert len(content["Resources"]) == (5 if several else 1)
+        assert len(await idle.json("/instances")) == 2
+        assert series not in await idle.json("/series")
+
     async def test_labels_go_along_where_asked(self, gateway: House) -> None:
         (stored,) = await store(gateway, one(1))
         path = f"/studies/{stored['ParentStudy']}"
@@ -325,3 +364,16 @@ class TestTranscoding:
         (after,) = await read(gateway, answer["Path"])
         assert after.file_meta.TransferSyntaxUID == syntax
         assert after.get("LossyImageCompression") == ("01" if syntax.endswith("50") else None)
+
+    async def test_references_to_what_has_lost_some_follow(self, gateway: House) -> None:
+        eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(range(256))}
+        image, other = one(1, **eight), one(2, PixelData=None)
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+        other.ReferencedImageSequence = [item]
+        (stored, _) = await store(gateway, image, other)
+        body = {"Transcode": "1.2.840.10008.1.2.4.50", "LossyQuality": 50}
+        answer = await done(gateway, f"/studies/{stored['ParentStudy']}/modify", body)
+        after, reference = sorted(await read(gateway, answer["Path"]), key=lambda each: "PixelData" not in each)
+        assert after.LossyImageCompression == "01"
+        assert reference.ReferencedImageSequence[0].ReferencedSOPInstanceUID == after.SOPInstanceUID
