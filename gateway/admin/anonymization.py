@@ -43,6 +43,10 @@ class Anonymizing:
             return
         raise NotFound(f"there is no instance {public_id}")
 
+    def check_space(self) -> None:
+        """Raise OutOfSpace where nothing can be stored now."""
+        self._ingest.check_space()
+
     async def store(
         self, located: Located, changes: ChangeSet, origin: Origin, *, overwrites: bool = False
     ) -> StoreResult:

@@ -11,31 +11,18 @@ import os
 import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, identity_of
 from gateway.admin.deletion import Removal
+from gateway.admin.wishes import Wish, compile_wish
 from gateway.config import Settings
-from gateway.config.deidentify import Deidentify
 from gateway.dicom.levels import LEVELS, Level
-from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.edit.change_set import ChangeSet
-from gateway.edit.deid.deidentify import Deidentifier
-from gateway.edit.deid.keyed import Keyed
-from gateway.edit.modification import (
-    Compiled,
-    Members,
-    Modification,
-    compiled,
-    keeps_instances,
-    kept_paths,
-    with_creators,
-)
+from gateway.edit.modification import Members, keeps_instances
 from gateway.errors import (
-    BadRequest,
-    ConfigurationError,
     DataSetError,
     EditError,
     GatewayError,
@@ -45,8 +32,6 @@ from gateway.errors import (
     RetainedByCommitment,
     UnknownResource,
 )
-from gateway.imaging.encode import ENCODERS
-from gateway.imaging.transcode import TARGETS
 from gateway.index.annotations import MadeBy
 from gateway.index.locate import Identity, Located, counted_resources, identified, last_row
 from gateway.index.store import Origin
@@ -65,8 +50,6 @@ _ROWS: Final = 1 << 40
 """More than there are rows: a position is the number of a resource and the last row of it that is done."""
 _REFUSED: Final = (EditError, DataSetError, InstanceRefused, NotFound)
 """Errors of one instance, which the others need not have."""
-DEFAULT_QUALITY: Final = 90
-"""As Orthanc compresses with loss where nothing is said."""
 _KINDS: Final[dict[Level, str]] = {level: level.capitalize() for level in LEVELS}
 _COLLECTIONS: Final[dict[Level, str]] = {
     "patient": "patients",
@@ -74,18 +57,6 @@ _COLLECTIONS: Final[dict[Level, str]] = {
     "series": "series",
     "instance": "instances",
 }
-
-
-class Wish(msgspec.Struct, frozen=True):
-    """How resources are to be changed: by a request, or by a set of the configuration."""
-
-    what: Literal["modify", "anonymize"]
-    modification: Modification
-    changes: str = ""
-    """Name of a set of the configuration, instead of the modification."""
-    transcode: str = ""
-    quality: int = DEFAULT_QUALITY
-    """1 to 100, of a transfer syntax that is made with loss only."""
 
 
 class ModificationOrder(msgspec.Struct, frozen=True):
@@ -125,46 +96,8 @@ class ModificationJobs:
         return once(self.work)
 
     def change_set(self, wish: Wish, key: bytes, members: Members | None = None) -> ChangeSet:
-        """Compile a wish. Blocking. Raises BadRequest with what cannot be done."""
-        try:
-            return self._compiled(wish, key, members)
-        except ConfigurationError as error:
-            raise BadRequest(str(error)) from None
-
-    def _compiled(self, wish: Wish, key: bytes, members: Members | None) -> ChangeSet:
-        target, quality = _target(wish)
-        if wish.changes:
-            return self._configured(wish, target, quality)
-        if wish.what == "anonymize":
-            made = Compiled(wish.modification)
-            deidentifier = Deidentifier.build(Deidentify(), key, "the request").adapted(
-                keep=_with_references(with_creators(made.kept)),
-                remove={place.tag for place in made.removed if len(place.path.steps) == 1},
-                kept_paths=kept_paths(made.kept),
-                keep_private=wish.modification.keep_private,
-            )
-            steps = made.value_steps()
-        else:
-            made, deidentifier = compiled(wish.modification), None
-            steps = [*made.identity_steps(Keyed(key), members), *made.value_steps()]
-        return ChangeSet.of_steps(
-            "Transcode",
-            steps,
-            key=key,
-            deidentifier=deidentifier,
-            transfer_syntax=target,
-            quality=quality,
-            other_instances="instance" not in made.kept_identifiers,
-        )
-
-    def _configured(self, wish: Wish, target: str, quality: int | None) -> ChangeSet:
-        known = self._settings().changes
-        if wish.changes not in known:
-            raise BadRequest(f"there is no [changes.{wish.changes}] in the configuration")
-        found = ChangeSet.build(wish.changes, known[wish.changes])
-        if wish.what == "anonymize" and not found.deidentifies:
-            raise BadRequest(f"[changes.{wish.changes}] does not de-identify; add [changes.{wish.changes}.deidentify]")
-        return found.with_transfer_syntax(target, quality) if target else found
+        """Compile a wish by the current settings. Blocking. Raises BadRequest with what cannot be done."""
+        return compile_wish(wish, key, self._settings().changes, members)
 
     async def order(
         self,
@@ -181,8 +114,9 @@ class ModificationJobs:
         """An order to change resources, each once; of one, its `level`; of several, without.
 
         Raises: BadRequest with what cannot be done; UnknownResource for a resource that is not there;
-        RetainedByCommitment for one that would have to go and must stay.
+        RetainedByCommitment for one that would have to go and must stay; OutOfSpace.
         """
+        self._anonymizing.check_space()
         key = os.urandom(32)
         await asyncio.to_thread(self.change_set, wish, key)
         database = self._desk.database
@@ -365,27 +299,6 @@ class _Modifying:
 
     async def _refused(self, why: str) -> PermanentFailure:
         return await self._reporter.failed(why, {"Content": {"FailedInstancesCount": self._failed}, "Type": "Instance"})
-
-
-def _target(wish: Wish) -> tuple[str, int | None]:
-    """The transfer syntax of the results, and the quality where it loses some. Raises BadRequest."""
-    uid = wish.transcode
-    if not uid:
-        return "", None
-    if uid not in TRANSFER_SYNTAXES:
-        raise BadRequest(f"Transcode: {uid[:80]!r} is no transfer syntax that is known here")
-    if uid in TARGETS:
-        return uid, None
-    if uid not in ENCODERS or not ENCODERS[uid].method:
-        raise BadRequest(f"Transcode: {uid} is not encoded here")
-    if not 1 <= wish.quality <= 100:
-        raise BadRequest("LossyQuality: 1 to 100")
-    return uid, wish.quality
-
-
-def _with_references(tags: set[int]) -> set[int]:
-    """Kept tags, with the references where instances keep their UIDs."""
-    return tags | {0x00081155} if 0x00080018 in tags else tags
 
 
 def _named(level: Level, public_id: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from gateway.admin.deletion import Removal
-from gateway.config import Dicomweb, Settings
+from gateway.config import Dicomweb, Settings, Storage
 from gateway.dimse.commitment import Reference
 from gateway.systems import modification_jobs as module
 from gateway.systems.modification_jobs import ModificationJobs
@@ -183,6 +183,19 @@ class TestFailures:
         assert (answer["InstancesCount"], answer["FailedInstancesCount"]) == (3, 1)
         assert len(await read(gateway, answer["Path"])) == 2
         assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 3, "nothing is deleted"
+
+    async def test_the_job_says_why(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1, **self.BURNED))
+        answer = await done(gateway, f"/studies/{stored['ParentStudy']}/anonymize", {"Asynchronous": True})
+        job = await ended(gateway, answer["ID"], "Failure")
+        assert (job["ErrorCode"], job["ErrorDescription"]) == (15, "Bad file format")
+        assert "BurnedInAnnotation" in job["ErrorDetails"]
+        assert job["ErrorPayload"] == {"Content": {"FailedInstancesCount": 1}, "Type": "Instance"}
+
+    async def test_a_full_disk(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        gateway.ingest.settings = lambda: Storage(min_free=1 << 60)
+        assert (await asked(gateway, f"/studies/{stored['ParentStudy']}/modify", {}))[0] == 507
 
     async def test_nothing_passes(self, gateway: House) -> None:
         await store(gateway, one(1, **self.BURNED), one(2, **self.BURNED))

@@ -13,10 +13,10 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.admin.wishes import Wish
 from gateway.dicom.levels import Level
 from gateway.edit.deid import table
 from gateway.errors import BadRequest
-from gateway.systems.modification_jobs import Wish
 from gateway.web.accept import JSON
 from gateway.web.rest.answers import COLLECTIONS
 from gateway.web.rest.changing import (

@@ -8,11 +8,12 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin.anonymization import Anonymizing
+from gateway.admin.wishes import DEFAULT_QUALITY, Wish
 from gateway.dicom.levels import Level
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.modification import Modification
 from gateway.errors import BadRequest, EditError
-from gateway.systems.modification_jobs import DEFAULT_QUALITY, ModificationJobs, Wish
+from gateway.systems.modification_jobs import ModificationJobs
 from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, error_answer
 from gateway.web.inputs import read_json

@@ -13,7 +13,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.jobs import table
 from gateway.jobs.table import Job
 from gateway.web.context import CONTEXT
-from gateway.web.errors import CANCELLED, NETWORK
+from gateway.web.errors import BAD_FILE, CANCELLED, NETWORK
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.rest.archives import ARCHIVE_JOBS
@@ -103,7 +103,9 @@ def _payload(job: Job) -> dict[str, Any]:
 def _error(job: Job) -> tuple[int, str]:
     """Orthanc's number, and words, for the kinds that Orthanc has too; for our own the reason in words."""
     if job.progress is not None:
-        return {"cancelled": CANCELLED, "failed": NETWORK}.get(job.state, (0, "Success"))
+        of_instance = (job.progress.error_payload or {}).get("Type") == "Instance"
+        failed = BAD_FILE if of_instance else NETWORK
+        return {"cancelled": CANCELLED, "failed": failed}.get(job.state, (0, "Success"))
     return -1 if job.error else 0, "cancelled" if job.state == "cancelled" else job.error or "Success"
 
 

@@ -1,0 +1,109 @@
+"""Wishes: how resources are to be changed, by what a request says or by a set of the configuration; compiled here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from gateway.config.deidentify import Deidentify
+from gateway.config.edits import Changes
+from gateway.dicom.uids import TRANSFER_SYNTAXES
+from gateway.edit.change_set import ChangeSet
+from gateway.edit.deid.deidentify import Deidentifier
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.modification import (
+    Compiled,
+    Members,
+    Modification,
+    compiled,
+    kept_paths,
+    with_creators,
+)
+from gateway.errors import BadRequest, ConfigurationError
+from gateway.imaging.encode import ENCODERS
+from gateway.imaging.transcode import TARGETS
+
+DEFAULT_QUALITY: Final = 90
+"""As Orthanc compresses with loss where nothing is said."""
+_SOP_INSTANCE, _REFERENCED = 0x00080018, 0x00081155
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How resources are to be changed."""
+
+    what: Literal["modify", "anonymize"]
+    modification: Modification
+    changes: str = ""
+    """Name of a set of the configuration, instead of the modification."""
+    transcode: str = ""
+    quality: int = DEFAULT_QUALITY
+    """1 to 100, of a transfer syntax that is made with loss only."""
+
+
+def compile_wish(wish: Wish, key: bytes, known: Mapping[str, Changes], members: Members | None = None) -> ChangeSet:
+    """Compile a wish; everything that is derived is derived from `key`. Blocking.
+
+    `known` are the sets of the configuration. Without `members`, no references follow. Raises BadRequest with what
+    cannot be done.
+    """
+    try:
+        target, quality = _target(wish)
+        if wish.changes:
+            return _configured(wish, known, target, quality)
+        if wish.what == "anonymize":
+            made = Compiled(wish.modification)
+            deidentifier = _deidentifier(made, key, keep_private=wish.modification.keep_private)
+            steps = made.value_steps()
+        else:
+            made, deidentifier = compiled(wish.modification), None
+            steps = [*made.identity_steps(Keyed(key), members), *made.value_steps()]
+        return ChangeSet.of_steps(
+            "Transcode",
+            steps,
+            key=key,
+            deidentifier=deidentifier,
+            transfer_syntax=target,
+            quality=quality,
+            other_instances="instance" not in made.kept_identifiers,
+        )
+    except ConfigurationError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _configured(wish: Wish, known: Mapping[str, Changes], target: str, quality: int | None) -> ChangeSet:
+    if wish.changes not in known:
+        raise BadRequest(f"there is no [changes.{wish.changes}] in the configuration")
+    found = ChangeSet.build(wish.changes, known[wish.changes])
+    if wish.what == "anonymize" and not found.deidentifies:
+        raise BadRequest(f"[changes.{wish.changes}] does not de-identify; add [changes.{wish.changes}.deidentify]")
+    return found.with_transfer_syntax(target, quality) if target else found
+
+
+def _deidentifier(made: Compiled, key: bytes, *, keep_private: bool) -> Deidentifier:
+    keep = with_creators(made.kept)
+    if _SOP_INSTANCE in keep:
+        keep.add(_REFERENCED)
+    return Deidentifier.build(Deidentify(), key, "the request").adapted(
+        keep=keep,
+        remove={place.tag for place in made.removed if len(place.path.steps) == 1},
+        kept_paths=kept_paths(made.kept),
+        keep_private=keep_private,
+    )
+
+
+def _target(wish: Wish) -> tuple[str, int | None]:
+    """The transfer syntax of the results, and the quality where it loses some. Raises BadRequest."""
+    uid = wish.transcode
+    if not uid:
+        return "", None
+    if uid not in TRANSFER_SYNTAXES:
+        raise BadRequest(f"Transcode: {uid[:80]!r} is no transfer syntax that is known here")
+    if uid in TARGETS:
+        return uid, None
+    if uid not in ENCODERS or not ENCODERS[uid].method:
+        raise BadRequest(f"Transcode: {uid} is not encoded here")
+    if not 1 <= wish.quality <= 100:
+        raise BadRequest("LossyQuality: 1 to 100")
+    return uid, wish.quality
