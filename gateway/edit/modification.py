@@ -48,7 +48,7 @@ class Members(Protocol):
 
 
 class Modification(msgspec.Struct, frozen=True):
-    """The wish of a request, apart from the resources."""
+    """The changes that a request asks for, apart from the resources."""
 
     level: Level
     """The highest level that becomes another resource."""

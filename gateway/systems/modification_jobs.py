@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, identity_of
+from gateway.admin.change_requests import ChangeRequest, compile_request
 from gateway.admin.deletion import Removal
-from gateway.admin.wishes import Wish, compile_wish
 from gateway.config import Settings
 from gateway.dicom.levels import LEVELS, Level
 from gateway.edit.change_set import ChangeSet
@@ -62,7 +62,7 @@ _COLLECTIONS: Final[dict[Level, str]] = {
 class ModificationOrder(msgspec.Struct, frozen=True):
     """An order to change resources; the payload of its job."""
 
-    wish: Wish
+    request: ChangeRequest
     resources: Resources
     instances: int
     """How many there were when it was asked for."""
@@ -95,13 +95,13 @@ class ModificationJobs:
     def kind(self) -> JobType:
         return once(self.work)
 
-    def change_set(self, wish: Wish, key: bytes, members: Members | None = None) -> ChangeSet:
-        """Compile a wish by the current settings. Blocking. Raises BadRequest with what cannot be done."""
-        return compile_wish(wish, key, self._settings().changes, members)
+    def change_set(self, wanted: ChangeRequest, key: bytes, members: Members | None = None) -> ChangeSet:
+        """Compile a request by the current settings. Blocking. Raises BadRequest with what cannot be done."""
+        return compile_request(wanted, key, self._settings().changes, members)
 
     async def order(
         self,
-        wish: Wish,
+        wanted: ChangeRequest,
         public_ids: Sequence[str],
         level: Level | None = None,
         *,
@@ -118,18 +118,18 @@ class ModificationJobs:
         """
         self._anonymizing.check_space()
         key = os.urandom(32)
-        await asyncio.to_thread(self.change_set, wish, key)
+        await asyncio.to_thread(self.change_set, wanted, key)
         database = self._desk.database
         found = await counted_resources(database, public_ids)
         for public_id in public_ids:
             if public_id not in found or (level is not None and found[public_id].level != level):
                 raise UnknownResource(f"there is no {level or 'resource'} {public_id[:80]}")
         resources = tuple((public_id, each.level) for public_id, each in found.items())
-        if not keep_source or self._replaces_source(wish):
+        if not keep_source or self._replaces_source(wanted):
             for public_id, each in resources:
                 await self._removal.check(each, public_id)
         return ModificationOrder(
-            wish,
+            wanted,
             resources,
             sum(each.instances for each in found.values()),
             await last_row(database),
@@ -166,16 +166,16 @@ class ModificationJobs:
     async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
         origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
-        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.wish))
+        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.request))
 
-    def _replaces_source(self, wish: Wish) -> bool:
+    def _replaces_source(self, wanted: ChangeRequest) -> bool:
         """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and
         what is stored may be deleted."""
-        return self._settings().dicomweb.delete and not wish.changes and keeps_instances(wish.modification)
+        return self._settings().dicomweb.delete and not wanted.changes and keeps_instances(wanted.modification)
 
     async def note(self, order: ModificationOrder, pairs: Sequence[tuple[StoreResult, Identity]]) -> None:
         """Write down what instances were made of."""
-        made_by: MadeBy = "AnonymizedFrom" if order.wish.what == "anonymize" else "ModifiedFrom"
+        made_by: MadeBy = "AnonymizedFrom" if order.request.what == "anonymize" else "ModifiedFrom"
         await self._anonymizing.note(made_by, pairs, labels=order.keep_labels)
 
     async def pages(
@@ -239,9 +239,9 @@ class _Modifying:
         """Raises PermanentFailure, and errors that are not of one instance."""
         order, reporter = self._order, self._reporter
         members: Members | None = None
-        if order.wish.what == "modify" and not order.wish.changes:
+        if order.request.what == "modify" and not order.request.changes:
             members = await self._jobs.members(order)
-        changes = await asyncio.to_thread(self._jobs.change_set, order.wish, bytes.fromhex(order.key), members)
+        changes = await asyncio.to_thread(self._jobs.change_set, order.request, bytes.fromhex(order.key), members)
         async for page, position in self._jobs.pages(order, self._position):
             await self._change(page, changes)
             self._content["FailedInstancesCount"] = self._failed
@@ -317,7 +317,7 @@ def _content(order: ModificationOrder) -> dict[str, Any]:
         "Description": DESCRIPTION,
         "FailedInstancesCount": 0,
         "InstancesCount": order.instances,
-        "IsAnonymization": order.wish.what == "anonymize",
+        "IsAnonymization": order.request.what == "anonymize",
         "ParentResources": sorted(public_id for public_id, _level in order.resources),
         "Resources": sources,
     }

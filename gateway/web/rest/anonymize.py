@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.admin.wishes import Wish
+from gateway.admin.change_requests import ChangeRequest
 from gateway.dicom.levels import Level
 from gateway.edit.deid import table
 from gateway.errors import BadRequest
@@ -43,18 +43,18 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
     if isinstance(members, web.Response):
         return members
     body = read_change(members)
-    wish = anonymizing_wish(body)
+    wanted = anonymizing_request(body)
     if level != "instance":
-        return await stored_answer(request, body, wish, [request.match_info["id"]], level)
-    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wish, os.urandom(32))
+        return await stored_answer(request, body, wanted, [request.match_info["id"]], level)
+    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wanted, os.urandom(32))
     return await file_answer(request, changes)
 
 
-def anonymizing_wish(body: ChangeBody) -> Wish:
-    """The wish of a body. Raises BadRequest."""
+def anonymizing_request(body: ChangeBody) -> ChangeRequest:
+    """The changes that a body asks for. Raises BadRequest."""
     if body.dicom_version not in _VERSIONS:
         raise BadRequest(f"Unknown specific version of the DICOM standard: {body.dicom_version[:40]}")
-    return body.wish("anonymize", "patient")
+    return body.change_request("anonymize", "patient")
 
 
 ROUTES = tuple(

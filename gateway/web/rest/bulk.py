@@ -18,7 +18,7 @@ from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.inputs import read_json
-from gateway.web.rest.anonymize import anonymizing_wish
+from gateway.web.rest.anonymize import anonymizing_request
 from gateway.web.rest.answers import json_list
 from gateway.web.rest.archives import MAX_RESOURCES
 from gateway.web.rest.asked import bad_file
@@ -107,7 +107,7 @@ async def modify(request: web.Request) -> web.StreamResponse:
     level = parse_level(body.level) if body.level is not None else detected_level(body.replace, body.private_creator)
     if level is None:
         return error_answer(request, 400, "Level: Patient, Study, Series or Instance", orthanc=_OUT_OF_RANGE)
-    return await stored_answer(request, body, body.wish("modify", level), body.resources, None)
+    return await stored_answer(request, body, body.change_request("modify", level), body.resources, None)
 
 
 async def anonymize(request: web.Request) -> web.StreamResponse:
@@ -115,7 +115,7 @@ async def anonymize(request: web.Request) -> web.StreamResponse:
     body = await _change(request)
     if isinstance(body, web.Response):
         return body
-    return await stored_answer(request, body, anonymizing_wish(body), body.resources, None)
+    return await stored_answer(request, body, anonymizing_request(body), body.resources, None)
 
 
 async def _change(request: web.Request) -> ChangeBody | web.Response:

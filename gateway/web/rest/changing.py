@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin.anonymization import Anonymizing
-from gateway.admin.wishes import DEFAULT_QUALITY, Wish
+from gateway.admin.change_requests import DEFAULT_QUALITY, ChangeRequest
 from gateway.dicom.levels import Level
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.modification import Modification
@@ -62,13 +62,13 @@ class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
             self.force,
         )
 
-    def wish(self, what: Any, level: Level) -> Wish:
-        """The wish of a body, which is for modifications from this level down. Raises BadRequest."""
+    def change_request(self, what: Any, level: Level) -> ChangeRequest:
+        """The changes that a body asks for, as a modification from this level down. Raises BadRequest."""
         if self.changes and (self.replace or self.remove or self.keep or self.remove_private_tags):
             raise BadRequest("Changes goes with none of Replace, Remove, Keep and RemovePrivateTags")
         if self.changes and self.keep_private_tags:
             raise BadRequest("Changes goes with no KeepPrivateTags")
-        return Wish(what, self.modification(level), self.changes, self.transcode, self.lossy_quality)
+        return ChangeRequest(what, self.modification(level), self.changes, self.transcode, self.lossy_quality)
 
 
 async def read_members(request: web.Request) -> dict[str, Any] | web.Response:
@@ -103,14 +103,14 @@ async def file_answer(request: web.Request, changes: ChangeSet) -> web.StreamRes
 
 
 async def stored_answer(
-    request: web.Request, body: ChangeBody, wish: Wish, public_ids: list[str], level: Level | None
+    request: web.Request, body: ChangeBody, wanted: ChangeRequest, public_ids: list[str], level: Level | None
 ) -> web.StreamResponse:
     """Have resources changed and stored by a job, and answer as Orthanc: with the job, or with what came of it."""
     if not body.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
         return forbidden(request)
     jobs = request.app[MODIFICATION_JOBS]
     order = await jobs.order(
-        wish,
+        wanted,
         public_ids,
         level,
         keep_source=body.keep_source,

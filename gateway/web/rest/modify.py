@@ -32,9 +32,11 @@ async def modify(request: web.Request, level: Level) -> web.StreamResponse:
         return members
     body = read_change(members)
     if level != "instance":
-        return await stored_answer(request, body, body.wish("modify", level), [request.match_info["id"]], level)
-    wish = body.wish("modify", detected_level(body.replace, body.private_creator))
-    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wish, os.urandom(32))
+        return await stored_answer(
+            request, body, body.change_request("modify", level), [request.match_info["id"]], level
+        )
+    wanted = body.change_request("modify", detected_level(body.replace, body.private_creator))
+    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wanted, os.urandom(32))
     return await file_answer(request, changes)
 
 

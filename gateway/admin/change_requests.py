@@ -1,4 +1,4 @@
-"""Wishes: how resources are to be changed, by what a request says or by a set of the configuration; compiled here."""
+"""How resources are to be changed, by what a request says or by a set of the configuration; compiled here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_QUALITY: Final = 90
 _SOP_INSTANCE, _REFERENCED = 0x00080018, 0x00081155
 
 
-class Wish(msgspec.Struct, frozen=True):
+class ChangeRequest(msgspec.Struct, frozen=True):
     """How resources are to be changed."""
 
     what: Literal["modify", "anonymize"]
@@ -42,22 +42,24 @@ class Wish(msgspec.Struct, frozen=True):
     """1 to 100, of a transfer syntax that is made with loss only."""
 
 
-def compile_wish(wish: Wish, key: bytes, known: Mapping[str, Changes], members: Members | None = None) -> ChangeSet:
-    """Compile a wish; everything that is derived is derived from `key`. Blocking.
+def compile_request(
+    wanted: ChangeRequest, key: bytes, known: Mapping[str, Changes], members: Members | None = None
+) -> ChangeSet:
+    """Compile a request; everything that is derived is derived from `key`. Blocking.
 
     `known` are the sets of the configuration. Without `members`, no references follow. Raises BadRequest with what
     cannot be done.
     """
     try:
-        target, quality = _target(wish)
-        if wish.changes:
-            return _configured(wish, known, target, quality)
-        if wish.what == "anonymize":
-            made = Compiled(wish.modification)
-            deidentifier = _deidentifier(made, key, keep_private=wish.modification.keep_private)
+        target, quality = _target(wanted)
+        if wanted.changes:
+            return _configured(wanted, known, target, quality)
+        if wanted.what == "anonymize":
+            made = Compiled(wanted.modification)
+            deidentifier = _deidentifier(made, key, keep_private=wanted.modification.keep_private)
             steps = made.value_steps()
         else:
-            made, deidentifier = compiled(wish.modification), None
+            made, deidentifier = compiled(wanted.modification), None
             steps = [*made.identity_steps(Keyed(key), members), *made.value_steps()]
         return ChangeSet.of_steps(
             "Transcode",
@@ -72,12 +74,12 @@ def compile_wish(wish: Wish, key: bytes, known: Mapping[str, Changes], members: 
         raise BadRequest(str(error)) from None
 
 
-def _configured(wish: Wish, known: Mapping[str, Changes], target: str, quality: int | None) -> ChangeSet:
-    if wish.changes not in known:
-        raise BadRequest(f"there is no [changes.{wish.changes}] in the configuration")
-    found = ChangeSet.build(wish.changes, known[wish.changes])
-    if wish.what == "anonymize" and not found.deidentifies:
-        raise BadRequest(f"[changes.{wish.changes}] does not de-identify; add [changes.{wish.changes}.deidentify]")
+def _configured(wanted: ChangeRequest, known: Mapping[str, Changes], target: str, quality: int | None) -> ChangeSet:
+    if wanted.changes not in known:
+        raise BadRequest(f"there is no [changes.{wanted.changes}] in the configuration")
+    found = ChangeSet.build(wanted.changes, known[wanted.changes])
+    if wanted.what == "anonymize" and not found.deidentifies:
+        raise BadRequest(f"[changes.{wanted.changes}] does not de-identify; add [changes.{wanted.changes}.deidentify]")
     return found.with_transfer_syntax(target, quality) if target else found
 
 
@@ -93,9 +95,9 @@ def _deidentifier(made: Compiled, key: bytes, *, keep_private: bool) -> Deidenti
     )
 
 
-def _target(wish: Wish) -> tuple[str, int | None]:
+def _target(wanted: ChangeRequest) -> tuple[str, int | None]:
     """The transfer syntax of the results, and the quality where it loses some. Raises BadRequest."""
-    uid = wish.transcode
+    uid = wanted.transcode
     if not uid:
         return "", None
     if uid not in TRANSFER_SYNTAXES:
@@ -104,6 +106,6 @@ def _target(wish: Wish) -> tuple[str, int | None]:
         return uid, None
     if uid not in ENCODERS or not ENCODERS[uid].method:
         raise BadRequest(f"Transcode: {uid} is not encoded here")
-    if not 1 <= wish.quality <= 100:
+    if not 1 <= wanted.quality <= 100:
         raise BadRequest("LossyQuality: 1 to 100")
-    return uid, wish.quality
+    return uid, wanted.quality
