@@ -13,6 +13,7 @@ from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.deid.deidentify import Deidentifier
 from gateway.edit.deid.keyed import Keyed
+from gateway.edit.masks import Region
 from gateway.edit.modification import (
     Compiled,
     Members,
@@ -40,6 +41,16 @@ class ChangeRequest(msgspec.Struct, frozen=True):
     transcode: str = ""
     quality: int = DEFAULT_QUALITY
     """1 to 100, of a transfer syntax that is made with loss only."""
+    regions: tuple[Region, ...] = ()
+    """What is masked of the pixels."""
+
+    def regions_of(self, series: str, instance: str) -> tuple[int, ...]:
+        """The numbers of the regions that are masked of an instance, by the public ids of its series and of itself."""
+        return tuple(number for number, region in enumerate(self.regions) if region.is_for(series, instance))
+
+    def with_regions(self, numbers: tuple[int, ...]) -> ChangeRequest:
+        """The same with some of the regions alone."""
+        return msgspec.structs.replace(self, regions=tuple(self.regions[number] for number in numbers))
 
 
 def compile_request(
@@ -56,7 +67,9 @@ def compile_request(
             return _configured(wanted, known, target, quality)
         if wanted.what == "anonymize":
             made = Compiled(wanted.modification)
-            deidentifier = _deidentifier(made, key, keep_private=wanted.modification.keep_private)
+            deidentifier = _deidentifier(
+                made, key, keep_private=wanted.modification.keep_private, masked=bool(wanted.regions)
+            )
             steps = made.value_steps()
         else:
             made, deidentifier = compiled(wanted.modification), None
@@ -69,6 +82,7 @@ def compile_request(
             transfer_syntax=target,
             quality=quality,
             other_instances="instance" not in made.kept_identifiers,
+            regions=wanted.regions,
         )
     except ConfigurationError as error:
         raise BadRequest(str(error)) from None
@@ -83,7 +97,7 @@ def _configured(wanted: ChangeRequest, known: Mapping[str, Changes], target: str
     return found.with_transfer_syntax(target, quality) if target else found
 
 
-def _deidentifier(made: Compiled, key: bytes, *, keep_private: bool) -> Deidentifier:
+def _deidentifier(made: Compiled, key: bytes, *, keep_private: bool, masked: bool) -> Deidentifier:
     keep = with_creators(made.kept)
     if _SOP_INSTANCE in keep:
         keep.add(_REFERENCED)
@@ -92,6 +106,7 @@ def _deidentifier(made: Compiled, key: bytes, *, keep_private: bool) -> Deidenti
         remove={place.tag for place in made.removed if len(place.path.steps) == 1},
         kept_paths=kept_paths(made.kept),
         keep_private=keep_private,
+        masked=masked,
     )
 
 

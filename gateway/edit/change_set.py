@@ -22,8 +22,10 @@ from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, name_of, transfer_synt
 from gateway.dicom.walk import PIXEL_DATA
 from gateway.edit.deid.deidentify import Deidentifier
 from gateway.edit.deid.keyed import Keyed
+from gateway.edit.deid.pixels import target_of
 from gateway.edit.draft import Draft
 from gateway.edit.edited import Edited, spool
+from gateway.edit.masks import Region, alteration
 from gateway.edit.originals import keep_originals
 from gateway.edit.steps import KEYED, Apply, compile_step
 from gateway.edit.tree import Tree, find
@@ -31,7 +33,7 @@ from gateway.errors import ConfigurationError, EditError, UnsupportedTransferSyn
 from gateway.imaging import derived
 from gateway.imaging.encode import ENCODERS
 from gateway.imaging.pixels import INFLATE_LIMIT
-from gateway.imaging.transcode import SOURCES, TARGETS, transcode
+from gateway.imaging.transcode import SOURCES, TARGETS, Alter, transcode
 from gateway.imaging.workspace import ANY, Workspace
 
 MAX_STEPS: Final = 1000
@@ -62,6 +64,8 @@ class ChangeSet:
     _key: bytes
     _other_instances: bool = False
     """Whether the results are other instances, even without loss."""
+    _regions: tuple[Region, ...] = ()
+    """What is masked of the pixels."""
 
     @property
     def deidentifies(self) -> bool:
@@ -114,13 +118,15 @@ class ChangeSet:
         transfer_syntax: str = "",
         quality: int | None = None,
         other_instances: bool = False,
+        regions: tuple[Region, ...] = (),
     ) -> ChangeSet:
         """Make a set of steps that are compiled already; `other_instances` says whether they change SOP Instance UIDs.
 
+        The `regions` of the pixels are masked.
         Raises ConfigurationError for a transfer syntax that cannot be made.
         """
         _check_target(Changes(transfer_syntax=transfer_syntax, quality=quality), name)
-        return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key, other_instances)
+        return cls(name, "", deidentifier, tuple(steps), False, transfer_syntax, quality, key, other_instances, regions)
 
     def with_transfer_syntax(self, uid: str, quality: int | None) -> ChangeSet:
         """Make the same changes into another transfer syntax. Raises ConfigurationError where it cannot be made."""
@@ -151,7 +157,9 @@ class ChangeSet:
             first = self._deidentifier.apply(read, start, end, transfer_syntax_uid, workspace=workspace)
             read, start, end, transfer_syntax_uid = first.read, 0, first.length, first.transfer_syntax_uid
         try:
-            edited, has_pixels = self._stepped(read, start, end, transfer_syntax_uid, received)
+            edited, has_pixels, alter = self._stepped(read, start, end, transfer_syntax_uid, received)
+            if alter is not None:
+                _alter(edited, alter, workspace)
             if self._target and (has_pixels or not transfer_syntax(self._target).encapsulated):
                 self._transcode(edited, workspace)
         except BaseException:
@@ -162,8 +170,9 @@ class ChangeSet:
 
     def _stepped(
         self, read: Read, start: int, end: int, transfer_syntax_uid: str, received: Received
-    ) -> tuple[Edited, bool]:
-        """The object after all steps, and whether it has Pixel Data; byte for byte the same if no step changed it."""
+    ) -> tuple[Edited, bool, Alter | None]:
+        """The object after all steps, whether it has Pixel Data, and what is still to be done to these; byte for byte
+        the same if no step changed it."""
         syntax = transfer_syntax(transfer_syntax_uid)
         source, first, last = read, start, end
         if syntax.deflated:
@@ -171,6 +180,7 @@ class ChangeSet:
             source, first, last, syntax = inflated, 0, inflated.size(), EXPLICIT_VR_LITTLE_ENDIAN
         tree = Tree(source, first, last, syntax)
         draft = Draft(tree)
+        alter = alteration(self._regions, draft) if self._regions else None
         for step in self._steps:
             step(draft)
         sop_class, sop_instance = draft.top(SOP_CLASS_UID), draft.top(SOP_INSTANCE_UID)
@@ -192,7 +202,7 @@ class ChangeSet:
                 return read(start + offset, min(length, end - start - offset)) if 0 <= offset < end - start else b""
 
             edited = Edited(transfer_syntax_uid, sop_class, sop_instance, study, series, end - start, verbatim, tuple)
-        return edited, find(tree.nodes, PIXEL_DATA) is not None
+        return edited, find(tree.nodes, PIXEL_DATA) is not None, alter
 
     def _transcode(self, edited: Edited, workspace: Workspace) -> None:
         source, target = edited.transfer_syntax_uid, self._target
@@ -208,6 +218,17 @@ class ChangeSet:
         edited.transfer_syntax_uid = target
         if self._quality is not None and key is not None:
             edited.sop_instance_uid = derived.sop_instance_uid(edited.sop_instance_uid, target, self._quality, key)
+
+
+def _alter(edited: Edited, alter: Alter, workspace: Workspace) -> None:
+    source = edited.transfer_syntax_uid
+    target = target_of(source)
+    spool(
+        edited,
+        transcode(edited.read, 0, edited.length, source, target, workspace=workspace, alter=alter),
+        workspace.folder,
+    )
+    edited.transfer_syntax_uid = target
 
 
 def _after(first: Edited, second: Edited) -> Edited:

@@ -48,6 +48,8 @@ _AT_ONCE: Final = 4
 """Instances that are changed and stored together."""
 _ROWS: Final = 1 << 40
 """More than there are rows: a position is the number of a resource and the last row of it that is done."""
+_MAX_COMPILED: Final = 16
+"""Sets of changes that are remembered, which differ in what they mask."""
 _REFUSED: Final = (EditError, DataSetError, InstanceRefused, NotFound)
 """Errors of one instance, which the others need not have."""
 _KINDS: Final[dict[Level, str]] = {level: level.capitalize() for level in LEVELS}
@@ -98,6 +100,13 @@ class ModificationJobs:
     def change_set(self, wanted: ChangeRequest, key: bytes, members: Members | None = None) -> ChangeSet:
         """Compile a request by the current settings. Blocking. Raises BadRequest with what cannot be done."""
         return compile_request(wanted, key, self._settings().changes, members)
+
+    async def of_instance(self, wanted: ChangeRequest, public_id: str) -> ChangeSet:
+        """Compile a request for the file of one instance, with a key of its own. Raises BadRequest."""
+        if wanted.regions:
+            async for page in identified(self._desk.database, "instance", public_id):
+                wanted = wanted.with_regions(wanted.regions_of(page[0][0].series, public_id))
+        return await asyncio.to_thread(self.change_set, wanted, os.urandom(32))
 
     async def order(
         self,
@@ -234,16 +243,16 @@ class _Modifying:
         for each in self._content["Resources"] if order.several else ():
             self._listed[_level_of(each["Type"])].add(each["ID"])
         self._why = ""
+        self._members: Members | None = None
+        self._compiled: dict[tuple[int, ...], ChangeSet] = {}
 
     async def run(self) -> None:
         """Raises PermanentFailure, and errors that are not of one instance."""
         order, reporter = self._order, self._reporter
-        members: Members | None = None
         if order.request.what == "modify" and not order.request.changes:
-            members = await self._jobs.members(order)
-        changes = await asyncio.to_thread(self._jobs.change_set, order.request, bytes.fromhex(order.key), members)
+            self._members = await self._jobs.members(order)
         async for page, position in self._jobs.pages(order, self._position):
-            await self._change(page, changes)
+            await self._change(page)
             self._content["FailedInstancesCount"] = self._failed
             if self._why and not order.permissive:
                 raise await self._refused(f"instance {self._why}")
@@ -261,9 +270,27 @@ class _Modifying:
             except RetainedByCommitment as error:
                 raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
 
-    async def _change(self, page: Sequence[tuple[Identity, Located]], changes: ChangeSet) -> None:
+    async def _changes_of(self, source: Identity) -> ChangeSet:
+        """The changes of an instance, compiled once for all of which the same is masked."""
+        request = self._order.request
+        regions = request.regions_of(source.series, source.instance)
+        found = self._compiled.get(regions)
+        if found is None:
+            if len(self._compiled) == _MAX_COMPILED:
+                self._compiled.clear()
+            key = bytes.fromhex(self._order.key)
+            found = await asyncio.to_thread(self._jobs.change_set, request.with_regions(regions), key, self._members)
+            self._compiled[regions] = found
+        return found
+
+    async def _change(self, page: Sequence[tuple[Identity, Located]]) -> None:
+        changes = [await self._changes_of(source) for source, _located in page]
         results = await asyncio.gather(
-            *(self._jobs.store(self._order, located, changes) for _identity, located in page), return_exceptions=True
+            *(
+                self._jobs.store(self._order, located, change)
+                for (_source, located), change in zip(page, changes, strict=True)
+            ),
+            return_exceptions=True,
         )
         pairs = []
         for (source, located), result in zip(page, results, strict=True):

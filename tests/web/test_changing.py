@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -390,3 +391,55 @@ class TestTranscoding:
         after, reference = sorted(await read(gateway, answer["Path"]), key=lambda each: "PixelData" not in each)
         assert after.LossyImageCompression == "01"
         assert reference.ReferencedImageSequence[0].ReferencedSOPInstanceUID == after.SOPInstanceUID
+
+
+class TestMasks:
+    MASK = {"MaskType": "Fill", "RegionType": "2D", "Origin": [0, 0], "End": [16, 4], "FillValue": 7}
+
+    @pytest.mark.parametrize("prefix", ["", "/plugins/pixels-masker"])
+    @pytest.mark.parametrize("what", ["modify", "anonymize"])
+    async def test_of_some_series(self, gateway: House, what: str, prefix: str) -> None:
+        first, _ = await store(gateway, one(1), one(2, series="2"))
+        region = {**self.MASK, "TargetSeries": [first["ParentSeries"]]}
+        body = {"MaskPixelData": {"Regions": [region]}, "Keep": ["SeriesNumber"]}
+        answer = await done(gateway, f"{prefix}/studies/{first['ParentStudy']}/{what}", body)
+        for file in await read(gateway, answer["Path"]):
+            top = np.frombuffer(file.PixelData, "<u2").reshape(16, 16)[:4]
+            assert (top == 7).all() == (file.SeriesNumber == 1)
+
+    @pytest.mark.parametrize("what", ["modify", "anonymize"])
+    async def test_of_one_instance(self, gateway: House, what: str) -> None:
+        (stored,) = await store(gateway, one(1))
+        for target, expected in (([stored["ID"]], True), (["another"], False)):
+            body = {"MaskPixelData": {"Regions": [{**self.MASK, "TargetInstances": target}]}}
+            path = f"/plugins/pixels-masker/instances/{stored['ID']}/{what}"
+            answer = await gateway.client.post(path, json=body)
+            file = pydicom.dcmread(io.BytesIO(await answer.read()))
+            assert (np.frombuffer(file.PixelData, "<u2").reshape(16, 16)[:4] == 7).all() == expected
+
+    async def test_text_that_is_masked_may_pass_and_no_other(self, gateway: House) -> None:
+        first, second = await store(gateway, one(1, BurnedInAnnotation="YES"), one(2, BurnedInAnnotation="YES"))
+        path = f"/plugins/pixels-masker/studies/{first['ParentStudy']}/anonymize"
+        region = {**self.MASK, "TargetInstances": [first["ID"]]}
+        body = {"MaskPixelData": {"Regions": [region]}, "Permissive": True}
+        assert (await done(gateway, path, body))["FailedInstancesCount"] == 1
+        region["TargetInstances"].append(second["ID"])
+        assert (await done(gateway, path, body))["FailedInstancesCount"] == 0
+
+    @pytest.mark.parametrize(
+        ("body", "why"),
+        [
+            ({"MaskPixelData": 5}, "MaskPixelData"),
+            ({"MaskPixelData": {"Regions": [{**MASK, "FillValue": -1}]}}, "FillValue"),
+            ({"MaskPixelData": {"Regions": [MASK]}, "Changes": "x"}, "no MaskPixelData"),
+            (
+                {"MaskPixelData": {"Regions": [{**MASK, "RegionType": "3D", "Origin": [0, 0, 0], "End": [1, 1, 1]}]}},
+                "ImagePositionPatient",
+            ),
+        ],
+    )
+    async def test_what_is_refused(self, gateway: House, body: Any, why: str) -> None:
+        (stored,) = await store(gateway, one(1))
+        for path in (f"/studies/{stored['ParentStudy']}", f"/instances/{stored['ID']}"):
+            status, answer = await asked(gateway, f"/plugins/pixels-masker{path}/modify", body)
+            assert (status, why in answer["Details"]) == (400, True)

@@ -35,7 +35,7 @@ async def test_what_is_accepted(gateway: House) -> None:
 
 
 async def test_plugins_whose_work_is_built_in(gateway: House) -> None:
-    assert await gateway.json("/plugins") == ["dicom-web", "worklists"]
+    assert await gateway.json("/plugins") == ["dicom-web", "pixels-masker", "worklists"]
     assert (await gateway.json("/plugins/dicom-web"))["ID"] == "dicom-web"
     assert (await gateway.get("/plugins/lua")).status == 404
 

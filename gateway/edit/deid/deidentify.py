@@ -52,10 +52,13 @@ class Deidentifier:
         remove: Collection[int] = (),
         kept_paths: Collection[AttributePath] = (),
         keep_private: bool = False,
+        masked: bool = False,
     ) -> Deidentifier:
         """A variant for one request; see `Profile.adapted`."""
         return Deidentifier(
-            self._profile.adapted(keep=keep, remove=remove, kept_paths=kept_paths, keep_private=keep_private)
+            self._profile.adapted(
+                keep=keep, remove=remove, kept_paths=kept_paths, keep_private=keep_private, masked=masked
+            )
         )
 
     def apply(

@@ -49,10 +49,20 @@ class Profile:
         remove: Collection[int] = (),
         kept_paths: Collection[AttributePath] = (),
         keep_private: bool = False,
+        masked: bool = False,
     ) -> Profile:
-        """A copy that keeps or removes some attributes, by tag at every place, or keeps them by their paths."""
+        """A copy that keeps or removes some attributes, by tag at every place, or keeps them by their paths.
+
+        If `masked`, it is for objects in whose pixels text has been looked after.
+        """
         actions = dict(self.actions) | dict.fromkeys(keep, Action.KEEP) | dict.fromkeys(remove, Action.REMOVE)
-        return replace(self, actions=actions, keep_private=keep_private, kept_paths=tuple(kept_paths))
+        return replace(
+            self,
+            actions=actions,
+            keep_private=keep_private,
+            kept_paths=tuple(kept_paths),
+            ignore_burned_in=self.ignore_burned_in or masked,
+        )
 
     @classmethod
     def build(cls, section: Deidentify, key: bytes, place: str) -> Profile:

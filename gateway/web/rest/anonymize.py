@@ -6,9 +6,6 @@ set of the configuration instead, whose key repeats them.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import os
 from typing import Final
 
 from aiohttp import web
@@ -17,17 +14,7 @@ from gateway.admin.change_requests import ChangeRequest
 from gateway.dicom.levels import Level
 from gateway.edit.deid import table
 from gateway.errors import BadRequest
-from gateway.web.accept import JSON
-from gateway.web.rest.answers import COLLECTIONS
-from gateway.web.rest.changing import (
-    MODIFICATION_JOBS,
-    ChangeBody,
-    file_answer,
-    read_change,
-    read_members,
-    stored_answer,
-)
-from gateway.web.route import Route
+from gateway.web.rest.changing import ChangeBody, change_routes, file_answer, read_change, read_members, stored_answer
 
 _VERSIONS: Final = frozenset(("", "2008", "2017c", "2021b", "2023b", table.EDITION))
 """Editions of PS3.15 that Orthanc has profiles of; the one that is used here removes more than each of them."""
@@ -46,8 +33,7 @@ async def anonymize(request: web.Request, level: Level) -> web.StreamResponse:
     wanted = anonymizing_request(body)
     if level != "instance":
         return await stored_answer(request, body, wanted, [request.match_info["id"]], level)
-    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wanted, os.urandom(32))
-    return await file_answer(request, changes)
+    return await file_answer(request, wanted)
 
 
 def anonymizing_request(body: ChangeBody) -> ChangeRequest:
@@ -57,14 +43,4 @@ def anonymizing_request(body: ChangeBody) -> ChangeRequest:
     return body.change_request("anonymize", "patient")
 
 
-ROUTES = tuple(
-    Route(
-        "POST",
-        f"/{kind}/{{id}}/anonymize",
-        functools.partial(anonymize, level=level),
-        body=(JSON,),
-        answers=("application/dicom",) if level == "instance" else (JSON,),
-        errors=(403, 404, 409, 507),
-    )
-    for level, kind in COLLECTIONS.items()
-)
+ROUTES = change_routes("anonymize", anonymize)

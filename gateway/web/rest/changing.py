@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import functools
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -10,16 +12,18 @@ from aiohttp import web
 from gateway.admin.anonymization import Anonymizing
 from gateway.admin.change_requests import DEFAULT_QUALITY, ChangeRequest
 from gateway.dicom.levels import Level
-from gateway.edit.change_set import ChangeSet
+from gateway.edit.masks import parse_regions
 from gateway.edit.modification import Modification
 from gateway.errors import BadRequest, EditError
 from gateway.systems.modification_jobs import ModificationJobs
+from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, error_answer
 from gateway.web.inputs import read_json
-from gateway.web.rest.answers import json_answer, reference
+from gateway.web.rest.answers import COLLECTIONS, json_answer, reference
 from gateway.web.rest.asked import JOB_DESK, JobBody, bad_file
 from gateway.web.rest.removal import forbidden
+from gateway.web.route import Route
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
@@ -27,6 +31,12 @@ ANONYMIZING: web.AppKey[Anonymizing] = web.AppKey("anonymizing", Anonymizing)
 MODIFICATION_JOBS: web.AppKey[ModificationJobs] = web.AppKey("modification_jobs", ModificationJobs)
 _MAX_USER_DATA: Final = 64 << 10
 """Bytes of the JSON that a job brings back."""
+
+
+class Changing(Protocol):
+    """A handler for the resources of each level."""
+
+    def __call__(self, request: web.Request, level: Level) -> Awaitable[web.StreamResponse]: ...
 
 
 class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
@@ -45,6 +55,7 @@ class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
     transcode: str = ""
     lossy_quality: int = DEFAULT_QUALITY
     dicom_version: str = ""
+    mask_pixel_data: Any = None
     changes: str = ""
     """Name of a set of the configuration, used instead of all that says what to change."""
     level: Any = None
@@ -66,9 +77,10 @@ class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
         """The changes that a body asks for, as a modification from this level down. Raises BadRequest."""
         if self.changes and (self.replace or self.remove or self.keep or self.remove_private_tags):
             raise BadRequest("Changes goes with none of Replace, Remove, Keep and RemovePrivateTags")
-        if self.changes and self.keep_private_tags:
-            raise BadRequest("Changes goes with no KeepPrivateTags")
-        return ChangeRequest(what, self.modification(level), self.changes, self.transcode, self.lossy_quality)
+        if self.changes and (self.keep_private_tags or self.mask_pixel_data is not None):
+            raise BadRequest("Changes goes with no KeepPrivateTags and no MaskPixelData")
+        regions = parse_regions(self.mask_pixel_data) if self.mask_pixel_data is not None else ()
+        return ChangeRequest(what, self.modification(level), self.changes, self.transcode, self.lossy_quality, regions)
 
 
 async def read_members(request: web.Request) -> dict[str, Any] | web.Response:
@@ -93,8 +105,9 @@ def read_change(members: dict[str, Any]) -> ChangeBody:
     return body
 
 
-async def file_answer(request: web.Request, changes: ChangeSet) -> web.StreamResponse:
+async def file_answer(request: web.Request, wanted: ChangeRequest) -> web.StreamResponse:
     """The changed file of an instance, which is not stored."""
+    changes = await request.app[MODIFICATION_JOBS].of_instance(wanted, request.match_info["id"])
     response = web.StreamResponse(headers={"Content-Type": "application/dicom", **ATTACHMENT})
     try:
         return await stream(request, response, request.app[ANONYMIZING].file(request.match_info["id"], changes))
@@ -129,3 +142,20 @@ async def stored_answer(
     if job.state == "cancelled":
         return error_answer(request, 500, f"job {number} was cancelled", orthanc=CANCELLED)
     return error_answer(request, 400 if progress is not None and progress.error_payload else 500, job.error)
+
+
+def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:
+    """The routes of a handler for each level; below those of Orthanc's Pixels Masker, which masks pixels, too."""
+    return tuple(
+        Route(
+            "POST",
+            f"{prefix}/{kind}/{{id}}/{name}",
+            functools.partial(handler, level=level),
+            body=(JSON,),
+            answers=("application/dicom",) if level == "instance" else (JSON,),
+            errors=(403, 404, 409, 507),
+        )
+        for prefix in ("", "/plugins/pixels-masker")
+        for level, kind in COLLECTIONS.items()
+        if not prefix or level != "patient"
+    )

@@ -6,18 +6,11 @@ the request. `Changes` names a set of the configuration instead, which decides a
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import os
-
 from aiohttp import web
 
 from gateway.dicom.levels import Level
 from gateway.edit.modification import detected_level
-from gateway.web.accept import JSON
-from gateway.web.rest.answers import COLLECTIONS
-from gateway.web.rest.changing import MODIFICATION_JOBS, file_answer, read_change, read_members, stored_answer
-from gateway.web.route import Route
+from gateway.web.rest.changing import change_routes, file_answer, read_change, read_members, stored_answer
 
 
 async def modify(request: web.Request, level: Level) -> web.StreamResponse:
@@ -36,18 +29,7 @@ async def modify(request: web.Request, level: Level) -> web.StreamResponse:
             request, body, body.change_request("modify", level), [request.match_info["id"]], level
         )
     wanted = body.change_request("modify", detected_level(body.replace, body.private_creator))
-    changes = await asyncio.to_thread(request.app[MODIFICATION_JOBS].change_set, wanted, os.urandom(32))
-    return await file_answer(request, changes)
+    return await file_answer(request, wanted)
 
 
-ROUTES = tuple(
-    Route(
-        "POST",
-        f"/{kind}/{{id}}/modify",
-        functools.partial(modify, level=level),
-        body=(JSON,),
-        answers=("application/dicom",) if level == "instance" else (JSON,),
-        errors=(403, 404, 409, 507),
-    )
-    for level, kind in COLLECTIONS.items()
-)
+ROUTES = change_routes("modify", modify)

@@ -15,6 +15,7 @@ from gateway.web.route import Route
 
 _BUILT_IN: Final = {
     "dicom-web": "DICOMweb (QIDO-RS, STOW-RS and WADO-RS) and WADO-URI, built in",
+    "pixels-masker": "Regions of pixels are masked by modify and anonymize, built in",
     "worklists": "Modality worklist, built in",
 }
 
