@@ -49,7 +49,7 @@ class ChangeRequest(msgspec.Struct, frozen=True):
         return tuple(number for number, region in enumerate(self.regions) if region.is_for(series, instance))
 
     def with_regions(self, numbers: tuple[int, ...]) -> ChangeRequest:
-        """The same with some of the regions alone."""
+        """A copy with some of the regions alone."""
         return msgspec.structs.replace(self, regions=tuple(self.regions[number] for number in numbers))
 
 

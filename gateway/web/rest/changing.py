@@ -23,7 +23,7 @@ from gateway.web.inputs import read_json
 from gateway.web.rest.answers import COLLECTIONS, json_answer, reference
 from gateway.web.rest.asked import JOB_DESK, JobBody, bad_file
 from gateway.web.rest.removal import forbidden
-from gateway.web.route import Route
+from gateway.web.route import PIXELS_MASKER, Route
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
@@ -155,7 +155,7 @@ def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:
             answers=("application/dicom",) if level == "instance" else (JSON,),
             errors=(403, 404, 409, 507),
         )
-        for prefix in ("", "/plugins/pixels-masker")
+        for prefix in ("", PIXELS_MASKER)
         for level, kind in COLLECTIONS.items()
         if not prefix or level != "patient"
     )
