@@ -52,7 +52,7 @@ class InstanceWriter:
         sop_instance_uid: str,
         study_instance_uid: str,
         patient: str,
-        overwrites: bool,
+        overwrites: str,
         origin: Origin,
         max_header: int,
         wanted: WantedTags,

@@ -172,10 +172,13 @@ class ModificationJobs:
         """The UIDs of all that an order changes."""
         return await self._anonymizing.members(order.resources, order.last)
 
-    async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
+    async def store(
+        self, order: ModificationOrder, source: Identity, located: Located, changes: ChangeSet
+    ) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
         origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
-        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.request))
+        overwrites = source.instance if self._replaces_source(order.request) else ""
+        return await self._anonymizing.store(located, changes, origin, overwrites=overwrites)
 
     def _replaces_source(self, wanted: ChangeRequest) -> bool:
         """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and
@@ -287,8 +290,8 @@ class _Modifying:
         changes = [await self._changes_of(source) for source, _located in page]
         results = await asyncio.gather(
             *(
-                self._jobs.store(self._order, located, change)
-                for (_source, located), change in zip(page, changes, strict=True)
+                self._jobs.store(self._order, source, located, change)
+                for (source, located), change in zip(page, changes, strict=True)
             ),
             return_exceptions=True,
         )

@@ -148,11 +148,11 @@ class TestJobs:
         seen: list[str] = []
         original = ModificationJobs.store
 
-        async def store_some(self: ModificationJobs, order: Any, located: Any, changes: Any) -> Any:
+        async def store_some(self: ModificationJobs, order: Any, source: Any, located: Any, changes: Any) -> Any:
             seen.append(located.sop_uid)
             if len(seen) == 6:
                 await asyncio.Event().wait()
-            return await original(self, order, located, changes)
+            return await original(self, order, source, located, changes)
 
         monkeypatch.setattr(ModificationJobs, "store", store_some)
         answer = await done(idle, f"/studies/{study}/modify", {"Asynchronous": True})
@@ -247,6 +247,21 @@ class TestSources:
         body = {**IN_PLACE, "Replace": {"PatientID": "P1", "PatientName": "Roe"}}
         assert (await done(gateway, f"{path}/modify", body))["Path"] == path
         assert (await gateway.json(path))["MainDicomTags"]["PatientName"] == "Roe"
+
+    async def test_two_that_would_become_one(self, gateway: House) -> None:
+        """Each may take its own place, and not that of the other."""
+        first, second = one(1), one(1, series="2", SOPInstanceUID="1.2.1.1.1")
+        await store(gateway, first, second)
+        (study,) = await gateway.json("/studies")
+        body = {
+            "Replace": {"SeriesInstanceUID": "1.2.77"},
+            "Keep": ["SOPInstanceUID"],
+            "Force": True,
+            "KeepSource": False,
+        }
+        status, answer = await asked(gateway, f"/studies/{study}/modify", {**body, "Permissive": True})
+        assert (status, answer["FailedInstancesCount"]) == (200, 1)
+        assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 2
 
     async def test_to_another_patient(self, gateway: House) -> None:
         (stored,) = await store(gateway, one(1))
