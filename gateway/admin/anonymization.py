@@ -47,8 +47,10 @@ class Anonymizing:
         """Raise OutOfSpace where nothing can be stored now."""
         self._ingest.check_space()
 
-    async def store(self, located: Located, changes: ChangeSet, origin: Origin, *, overwrites: str = "") -> StoreResult:
-        """Store the changed instance; in the place of the one with the public id `overwrites`, if it is that one.
+    async def store(
+        self, located: Located, changes: ChangeSet, origin: Origin, *, overwrites: bool = False
+    ) -> StoreResult:
+        """Store the changed instance; if it is the same one, and `overwrites`, in the place of the original.
 
         Raises: EditError, DataSetError; InstanceRefused where it is stored already and stays as it is; errors of
         `Ingest.begin` and `InstanceWriter.commit`.
@@ -60,7 +62,7 @@ class Anonymizing:
             raise InstanceRefused("the instance is stored already, with other bytes, which are kept", STATUS_DUPLICATE)
         return done
 
-    async def _ingested(self, changed: Changed, origin: Origin, overwrites: str) -> StoreResult:
+    async def _ingested(self, changed: Changed, origin: Origin, overwrites: bool) -> StoreResult:
         edited = changed.edited
         with closing(await self._retrieval.changed(changed, lambda uid: uid)) as content:
             writer = self._ingest.begin(
@@ -68,7 +70,7 @@ class Anonymizing:
                 sop_class_uid=edited.sop_class_uid,
                 sop_instance_uid=edited.sop_instance_uid,
                 origin=origin,
-                overwrites=overwrites,
+                overwrites=changed.located.key if overwrites else "",
             )
             try:
                 async with aclosing(content.chunks()) as chunks:

@@ -124,8 +124,8 @@ class Ingest:
         overwrites: str = "",
     ) -> InstanceWriter:
         """Begin to ingest one data set, announced as of this class and instance; of this study and of the patient with
-        this public id, if they are named. `overwrites` is the public id of an instance that it replaces if it is that
-        one, whatever the settings say.
+        this public id, if they are named. `overwrites` is the key of a stored object that it replaces if it is the same
+        instance, whatever the settings say.
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
@@ -270,7 +270,7 @@ class Ingest:
                     return StoreResult(
                         Outcome.IDENTICAL, record, answer.version, lacking=placement.lacking, shared=answer.shared
                     )
-                policy = "overwrite" if writer.overwrites == record.public_id else self.settings().duplicates
+                policy = "overwrite" if writer.overwrites == answer.key else self.settings().duplicates
                 mended = bool(answer.lacking) and not placement.lacking
                 log.warning(
                     "%s from %s is stored already with other bytes: %s",

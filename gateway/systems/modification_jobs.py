@@ -44,7 +44,7 @@ from gateway.systems.resources import Resources
 KIND: Final = "ResourceModification"
 MAX_LISTED: Final = 10_000
 """Resources of each level that a job lists among what it has made."""
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 8
 """Instances that are changed and stored together."""
 _ROWS: Final = 1 << 40
 """More than there are rows: a position is the number of a resource and the last row of it that is done."""
@@ -172,13 +172,10 @@ class ModificationJobs:
         """The UIDs of all that an order changes."""
         return await self._anonymizing.members(order.resources, order.last)
 
-    async def store(
-        self, order: ModificationOrder, source: Identity, located: Located, changes: ChangeSet
-    ) -> StoreResult:
+    async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
         origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
-        overwrites = source.instance if self._replaces_source(order.request) else ""
-        return await self._anonymizing.store(located, changes, origin, overwrites=overwrites)
+        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.request))
 
     def _replaces_source(self, wanted: ChangeRequest) -> bool:
         """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and
@@ -290,8 +287,8 @@ class _Modifying:
         changes = [await self._changes_of(source) for source, _located in page]
         results = await asyncio.gather(
             *(
-                self._jobs.store(self._order, source, located, change)
-                for (source, located), change in zip(page, changes, strict=True)
+                self._jobs.store(self._order, located, change)
+                for (_source, located), change in zip(page, changes, strict=True)
             ),
             return_exceptions=True,
         )

@@ -148,11 +148,11 @@ class TestJobs:
         seen: list[str] = []
         original = ModificationJobs.store
 
-        async def store_some(self: ModificationJobs, order: Any, source: Any, located: Any, changes: Any) -> Any:
+        async def store_some(self: ModificationJobs, order: Any, located: Any, changes: Any) -> Any:
             seen.append(located.sop_uid)
             if len(seen) == 6:
                 await asyncio.Event().wait()
-            return await original(self, order, source, located, changes)
+            return await original(self, order, located, changes)
 
         monkeypatch.setattr(ModificationJobs, "store", store_some)
         answer = await done(idle, f"/studies/{study}/modify", {"Asynchronous": True})
