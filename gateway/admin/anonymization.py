@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import aclosing, closing
 from typing import Final
 
-from gateway.database.database import Database
+from gateway.database.database import Database, Script
 from gateway.dicom import part10
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import LEVELS, Level
 from gateway.edit.change_set import ChangeSet, Received
 from gateway.errors import InstanceRefused, NotFound
 from gateway.index.annotations import MadeBy, note_origins
 from gateway.index.locate import Identity, Located, identified, located_by_public_id
 from gateway.index.record import InstanceRecord
-from gateway.index.store import Origin
+from gateway.index.store import Origin, correct_parents
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome, StoreResult
 from gateway.retrieve.opened import Changed
@@ -82,10 +81,35 @@ class Anonymizing:
                 raise
         return await writer.commit()
 
-    async def note(self, made_by: MadeBy, pairs: Iterable[tuple[StoreResult, Identity]], *, labels: bool) -> None:
-        """Write down what resources were made of, in metadata of the name `made_by`; their `labels` go with them."""
+    async def note(
+        self,
+        made_by: MadeBy,
+        pairs: Sequence[tuple[StoreResult, Identity]],
+        *,
+        labels: bool,
+        changed: Level = "instance",
+    ) -> None:
+        """Write down what resources were made of, in metadata of the name `made_by`; their `labels` go with them.
+
+        What they belong to and their source did gets their attributes, from the level `changed` down.
+        """
         found = [(identity_of(done.record), source) for done, source in pairs]
-        await self._database.write(functools.partial(note_origins, made_by, found, labels=labels))
+        corrected = {}
+        for (done, source), (made, _source) in zip(pairs, found, strict=True):
+            levels = [
+                level
+                for level, ours, theirs in zip(LEVELS, made, source, strict=True)
+                if level != "instance" and LEVELS.index(level) >= LEVELS.index(changed) and ours == theirs
+            ]
+            if levels:
+                corrected[made.series] = done.record, levels
+
+        def script() -> Script[None]:
+            yield from note_origins(made_by, found, labels=labels)
+            for record, levels in corrected.values():
+                yield from correct_parents(record, levels)
+
+        await self._database.write(script)
 
     async def members(self, resources: Iterable[tuple[str, Level]], last: int) -> UidSet:
         """The UIDs of resources and of what is in them, up to the row `last` of an instance."""

@@ -6,11 +6,12 @@ list of files to delete. When duplicates are compared, and the answer to the sen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.database.database import Database, Script
+from gateway.dicom.levels import LEVELS, Level
 from gateway.index.queries import store as queries
 from gateway.index.queries.metadata import FORGET_METADATA_OF_STUDY
 from gateway.index.record import InstanceRecord
@@ -220,13 +221,25 @@ def _replace(
     return Stored(version, sequence, False, flags, bool(shared))
 
 
-def _correct_parents(record: InstanceRecord, series: object, study: object) -> Script[None]:
+def correct_parents(record: InstanceRecord, levels: Collection[Level]) -> Script[None]:
+    """Give the rows above an instance that is stored its own attributes, at some levels; nothing where it has gone."""
+    for row in (yield queries.FIND_INSTANCE, (record.public_id,)):
+        yield FORGET_METADATA_OF_STUDY, (record.parents.study_instance_uid,)
+        yield from _correct_parents(record, row[7], row[8], levels)
+
+
+def _correct_parents(
+    record: InstanceRecord, series: object, study: object, levels: Collection[Level] = LEVELS
+) -> Script[None]:
     """Update the parents' rows: a new version has its own patient, study and series attributes; the latest count."""
     parents = record.parents
-    yield queries.CORRECT_PATIENT, parents.patient
-    yield from set_study(record, study)
-    yield queries.CORRECT_SERIES, (series, *parents.series[2:])
-    yield from set_modalities(study)
+    if "patient" in levels:
+        yield queries.CORRECT_PATIENT, parents.patient
+    if "study" in levels:
+        yield from set_study(record, study)
+    if "series" in levels:
+        yield queries.CORRECT_SERIES, (series, *parents.series[2:])
+        yield from set_modalities(study)
 
 
 def set_study(record: InstanceRecord, study: object) -> Script[None]:

@@ -185,7 +185,7 @@ class ModificationJobs:
     async def note(self, order: ModificationOrder, pairs: Sequence[tuple[StoreResult, Identity]]) -> None:
         """Write down what instances were made of."""
         made_by: MadeBy = "AnonymizedFrom" if order.request.what == "anonymize" else "ModifiedFrom"
-        await self._anonymizing.note(made_by, pairs, labels=order.keep_labels)
+        await self._anonymizing.note(made_by, pairs, labels=order.keep_labels, changed=_changed_level(order))
 
     async def pages(
         self, order: ModificationOrder, position: int
@@ -326,6 +326,13 @@ class _Modifying:
 
     async def _refused(self, why: str) -> PermanentFailure:
         return await self._reporter.failed(why, {"Content": {"FailedInstancesCount": self._failed}, "Type": "Instance"})
+
+
+def _changed_level(order: ModificationOrder) -> Level:
+    """The level from which on what keeps its identifiers has changed as a whole."""
+    if not order.several:
+        return order.resources[0][1]
+    return order.request.modification.level if order.request.what == "modify" else "instance"
 
 
 def _named(level: Level, public_id: str) -> dict[str, str]:

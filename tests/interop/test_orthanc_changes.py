@@ -225,6 +225,38 @@ def test_what_is_above(both: tuple[Peer, Gateway], kind: str, body: dict[str, An
     assert left[0] == left[1]
 
 
+ANONYMIZED: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
+    (
+        {"Replace": {"PatientName": "x", "StudyDate": "20200102"}},
+        ("PatientName", "StudyDate", "ReferencedImageSequence"),
+    ),
+    ({"Replace": {"PatientID": "x"}, "Force": True}, ("PatientID",)),
+    ({"Keep": ["StudyDate", "AccessionNumber"]}, ("StudyDate", "AccessionNumber")),
+    ({"Keep": list(UIDS), "Force": True}, UIDS),
+    ({"Keep": ["0019-1010"]}, ("(0019,1010)", "(0019,1011)")),
+    ({"KeepPrivateTags": True}, ("(0019,1010)", "(0019,1011)")),
+    ({"Remove": ["Modality"]}, ("Modality", "Rows")),
+    ({"Remove": [f"{IMAGES}[1].CodeMeaning"]}, tuple(f"{IMAGES}[{at}].CodeMeaning" for at in range(3))),
+    ({"Replace": {f"{IMAGES}[*].CodeMeaning": "n"}}, tuple(f"{IMAGES}[{at}].CodeMeaning" for at in range(3))),
+    (
+        {"Replace": {"ConceptNameCodeSequence": [{"CodeValue": "S"}]}},
+        ("ConceptNameCodeSequence", "ConceptNameCodeSequence[0].CodeValue"),
+    ),
+    *(({"DicomVersion": version}, ("PatientIdentityRemoved",)) for version in ("2008", "2017c", "2021b")),
+)
+"""Bodies, and attributes that are the same afterwards; what the profile does with all others is not compared."""
+
+
+@pytest.mark.parametrize(("body", "paths"), ANONYMIZED, ids=str)
+def test_an_instance_anonymized(both: tuple[Peer, Gateway], body: dict[str, Any], paths: tuple[str, ...]) -> None:
+    source = one()
+    (stored,) = uploaded(both, source)
+    answers = [read(ask(system.url, "POST", f"/instances/{stored['ID']}/anonymize", body)) for system in both]
+    originals = {str(source[name].value) for name in UIDS}
+    theirs, ours = (shown(each, originals) for each in answers)
+    assert {path: ours.get(path) for path in paths} == {path: theirs.get(path) for path in paths}
+
+
 BULK: tuple[dict[str, Any], ...] = (
     {"Replace": {"StudyDescription": "x"}},
     {"Replace": {"StudyDescription": "x"}, "Level": "Study"},
@@ -266,3 +298,47 @@ def test_several_of_nothing(both: tuple[Peer, Gateway], what: str, body: Any) ->
     theirs, ours = ({name: answer.get(name) for name in fields} for _, answer in answers)
     assert ours == {**theirs, "Details": ours["Details"]}
     assert theirs["Details"] in (None, ours["Details"])
+
+
+class TestClients:
+    """Libraries for Orthanc, unmodified, against the gateway."""
+
+    def test_orthanc_api_client(self, both: tuple[Peer, Gateway]) -> None:
+        oac = pytest.importorskip("orthanc_api_client")
+        (stored,) = uploaded(both, one(PatientID="C1"))
+        client = oac.OrthancApiClient(both[1].url)
+        try:
+            study = client.studies.modify(
+                stored["ParentStudy"], replace_tags={"StudyDescription": "a"}, delete_original=True
+            )
+            assert not client.studies.exists(stored["ParentStudy"])
+            instances, series, studies, patients = client.studies.modify_bulk(
+                orthanc_ids=[study], replace_tags={"StudyDescription": "b"}, transcode="1.2.840.10008.1.2"
+            )
+            assert [len(each) for each in (instances, series, studies, patients)] == [1, 1, 1, 1]
+            assert not client.studies.exists(study)
+            *_, anonymized, _ = client.studies.anonymize_bulk(orthanc_ids=studies)
+            assert client.studies.exists(studies[0])
+            job = client.studies.anonymize_bulk_async(orthanc_ids=anonymized, delete_original=True)
+            job.wait_completed()
+            assert job.info.status == oac.JobStatus.SUCCESS
+            assert not client.studies.exists(anonymized[0])
+        finally:
+            client.close()
+
+    def test_pyorthanc(self, both: tuple[Peer, Gateway]) -> None:
+        pyorthanc = pytest.importorskip("pyorthanc")
+        (stored,) = uploaded(both, one(PatientID="C2"))
+        with pyorthanc.Orthanc(both[1].url) as client:
+            study = pyorthanc.Study(stored["ParentStudy"], client)
+            itself = study.modify(
+                replace={"ReferringPhysicianName": "last^first"}, keep=["StudyInstanceUID"], force=True
+            )
+            assert (itself.id_, study.referring_physician_name) == (study.id_, "last^first")
+            job = study.anonymize_as_job(replace={"StudyDescription": "new"}, dicom_version="2017c", keep_source=True)
+            job.wait_until_completion()
+            made = pyorthanc.Study(job.content["ID"], client)
+            assert (job.state.value, made.description) == ("Success", "new")
+            patient = made.parent_patient.modify(replace={"PatientID": "C3"}, force=True, keep_source=False)
+            assert patient.patient_id == "C3"
+            assert patient.studies[0].series[0].instances[0].modify(remove=["StudyDate"])[128:132] == b"DICM"

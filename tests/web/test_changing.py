@@ -285,6 +285,23 @@ class TestSources:
         await done(gateway, f"/studies/{study}/modify", {**body, "KeepSource": False})
         assert [each.SeriesDescription for each in await read(gateway, f"/studies/{study}")] == ["new"] * 4
 
+    async def test_a_study_that_keeps_its_uid_is_changed_itself(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        path = f"/studies/{stored['ParentStudy']}"
+        body = {
+            "Keep": ["StudyInstanceUID"],
+            "Force": True,
+            "Replace": {"StudyDescription": "new", "PatientName": "Roe"},
+        }
+        for sources in ({}, {"KeepSource": False}):
+            assert (await done(gateway, f"{path}/modify", {**body, **sources}))["Path"] == path
+            assert (await gateway.json(path))["MainDicomTags"]["StudyDescription"] == "new"
+            body["Replace"] = {"StudyDescription": "new"}
+        (found,) = await gateway.json("/dicom-web/studies?includefield=StudyDescription")
+        assert found["00081030"]["Value"] == ["new"]
+        patient = await gateway.json(f"/patients/{stored['ParentPatient']}")
+        assert patient["MainDicomTags"]["PatientName"] == "Doe^Jane", "which may have other studies"
+
     async def test_what_comes_meanwhile_stays(self, gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
         await store(gateway, one(1))
         (study,) = await gateway.json("/studies")
