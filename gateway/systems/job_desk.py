@@ -57,6 +57,11 @@ class JobDesk:
             raise NotFound(f"there is no job {number} any more")
         return job
 
+    async def is_running(self, job: Job) -> bool:
+        """Whether a claimed job is still this attempt's: nobody has cancelled or paused it, or taken it over."""
+        found = await table.get_job(self.database, job.id)
+        return found is not None and found.state == "running" and found.owner == job.owner
+
     async def reporter(self, job: Job) -> Reporter:
         """A reporter for a job, beginning where the job was interrupted."""
         return Reporter(self.database, job, await table.get_progress(self.database, job.id) or JobProgress())

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -161,7 +161,7 @@ class ModificationJobs:
         order = msgspec.convert(job.payload, ModificationOrder)
         reporter = await self._desk.reporter(job)
         try:
-            await _Modifying(self, order, reporter).run()
+            await _Modifying(self, order, reporter).run(lambda: self._desk.is_running(job))
         except GatewayError as error:
             if isinstance(error, PermanentFailure):
                 raise
@@ -246,8 +246,9 @@ class _Modifying:
         self._members: Members | None = None
         self._compiled: dict[tuple[int, ...], ChangeSet] = {}
 
-    async def run(self) -> None:
-        """Raises PermanentFailure, and errors that are not of one instance."""
+    async def run(self, is_running: Callable[[], Awaitable[bool]]) -> None:
+        """Do what is left; `is_running` says whether somebody has taken the job back, which is noticed some seconds
+        later. Raises PermanentFailure, and errors that are not of one instance."""
         order, reporter = self._order, self._reporter
         if order.request.what == "modify" and not order.request.changes:
             self._members = await self._jobs.members(order)
@@ -265,6 +266,8 @@ class _Modifying:
             raise UnknownResource(f"there is no {order.resources[0][1]} {order.resources[0][0]} any more")
         if not order.keep_source and not self._failed:
             await reporter.note(99, self._end, at_once=True)
+            if not await is_running():
+                raise PermanentFailure("the job was taken back before its sources were deleted")
             try:
                 await self._jobs.remove_sources(order, self._stays)
             except RetainedByCommitment as error:

@@ -16,7 +16,9 @@ from pydicom.dataset import Dataset
 from gateway.admin.deletion import Removal
 from gateway.config import Dicomweb, Settings, Storage
 from gateway.dimse.commitment import Reference
+from gateway.jobs.runner import Runner
 from gateway.systems import modification_jobs as module
+from gateway.systems.job_desk import Reporter
 from gateway.systems.modification_jobs import ModificationJobs
 from gateway.workflow.commitment import Commitments
 from tests.support.waiting import until
@@ -352,6 +354,30 @@ class TestSources:
         assert len(content["Resources"]) == (5 if several else 1)
         assert len(await idle.json("/instances")) == 2
         assert series not in await idle.json("/series")
+
+    async def test_none_goes_for_a_job_that_was_cancelled_meanwhile(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The runner notices seconds later that a job was cancelled; the job looks before it deletes."""
+        await store(gateway, one(1))
+        (study,) = await gateway.json("/studies")
+        note, over, record = Reporter.note, asyncio.Event(), Runner._record
+
+        async def cancelling(self: Reporter, percent: float, position: int, *, at_once: bool = False) -> None:
+            await note(self, percent, position, at_once=at_once)
+            if at_once:
+                (job,) = await gateway.json("/jobs")
+                assert (await gateway.client.post(f"/jobs/{job}/cancel")).status == 200
+
+        async def recorded(self: Runner, *given: Any) -> None:
+            await record(self, *given)
+            over.set()
+
+        monkeypatch.setattr(Reporter, "note", cancelling)
+        monkeypatch.setattr(Runner, "_record", recorded)
+        assert (await asked(gateway, f"/studies/{study}/modify", {"KeepSource": False}))[0] == 500
+        await over.wait()
+        assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 1
 
     async def test_labels_go_along_where_asked(self, gateway: House) -> None:
         (stored,) = await store(gateway, one(1))
