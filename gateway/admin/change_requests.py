@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.config.deidentify import Deidentify
 from gateway.config.edits import Changes
+from gateway.database.database import Database
+from gateway.dicom.dictionary import keyword_of
+from gateway.dicom.levels import Level
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.deid.deidentify import Deidentifier
@@ -25,6 +28,9 @@ from gateway.edit.modification import (
 from gateway.errors import BadRequest, ConfigurationError
 from gateway.imaging.encode import ENCODERS
 from gateway.imaging.transcode import TARGETS
+from gateway.index import resources as index
+from gateway.index.attributes import PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, PATIENT_SEX
+from gateway.index.identity import public_id
 
 DEFAULT_QUALITY: Final = 90
 """As Orthanc compresses with loss where nothing is said."""
@@ -86,6 +92,32 @@ def compile_request(
         )
     except ConfigurationError as error:
         raise BadRequest(str(error)) from None
+
+
+async def check_patient(database: Database, wanted: ChangeRequest, resources: Sequence[tuple[str, Level]]) -> None:
+    """Raise BadRequest where studies, series or instances would go to a patient who is there and is another person.
+
+    As Orthanc does from 1.11.2 on: a patient has one name, one date of birth and one sex.
+    """
+    modification = wanted.modification
+    if wanted.what != "modify" or wanted.changes or modification.level == "patient":
+        return
+    values = {place.tag: value.text for place, value in Compiled(modification).replaced if len(place.path.steps) == 1}
+    if PATIENT_ID not in values:
+        return
+    there = await index.resource(database, "patient", public_id(values[PATIENT_ID].strip()))
+    if there is None or {study for study, _level in resources} >= set(there.children):
+        return
+    (source, level), *_ = resources
+    own = await index.resource_above(database, level, source, "patient") if level != "patient" else None
+    for tag in (PATIENT_NAME, PATIENT_BIRTH_DATE, PATIENT_SEX):
+        before = own.attributes.get(tag, "") if own is not None else ""
+        expected = there.attributes.get(tag, "").strip()
+        if values.get(tag, before).strip() != expected:
+            raise BadRequest(
+                f"Replace: the patient is there already, with {expected!r} as {keyword_of(tag)}: so it has to be in "
+                "what is modified, or the patient is modified"
+            )
 
 
 def _configured(wanted: ChangeRequest, known: Mapping[str, Changes], target: str, quality: int | None) -> ChangeSet:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, identity_of
-from gateway.admin.change_requests import ChangeRequest, compile_request
+from gateway.admin.change_requests import ChangeRequest, check_patient, compile_request
 from gateway.admin.deletion import Removal
 from gateway.config import Settings
 from gateway.dicom.levels import LEVELS, Level
@@ -134,6 +134,8 @@ class ModificationJobs:
             if public_id not in found or (level is not None and found[public_id].level != level):
                 raise UnknownResource(f"there is no {level or 'resource'} {public_id[:80]}")
         resources = tuple((public_id, each.level) for public_id, each in found.items())
+        if resources:
+            await check_patient(database, wanted, resources)
         if not keep_source or self._replaces_source(wanted):
             for public_id, each in resources:
                 await self._removal.check(each, public_id)

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from gateway.admin.deletion import Removal
 from gateway.config import Dicomweb, Settings, Storage
 from gateway.dimse.commitment import Reference
+from gateway.index.identity import public_id
 from gateway.jobs.runner import Runner
 from gateway.systems import modification_jobs as module
 from gateway.systems.job_desk import Reporter
@@ -69,8 +70,8 @@ async def ended(gateway: House, job: str, state: str = "Success") -> dict[str, A
 async def read(gateway: House, path: str) -> list[Dataset]:
     files = []
     for each in await gateway.json(f"{path}/instances?expand=false"):
-        public_id = each if isinstance(each, str) else each["ID"]
-        files.append(pydicom.dcmread(io.BytesIO(await (await gateway.get(f"/instances/{public_id}/file")).read())))
+        file = await gateway.get(f"/instances/{each if isinstance(each, str) else each['ID']}/file")
+        files.append(pydicom.dcmread(io.BytesIO(await file.read())))
     return files
 
 
@@ -272,6 +273,27 @@ class TestSources:
         assert await gateway.json("/studies") == [answer["ID"]]
         (after,) = await read(gateway, answer["Path"])
         assert (after.PatientID, after.StudyInstanceUID) == ("P2", "1.2.1")
+
+    async def test_not_to_a_patient_who_is_another_person(self, gateway: House) -> None:
+        (stored, _) = await store(gateway, one(1), one(1, study="2", patient="P2", PatientName="Roe", PatientSex="F"))
+        path = f"/studies/{stored['ParentStudy']}/modify"
+        body = {"Keep": UIDS, "Force": True, "Replace": {"PatientID": "P2", "PatientName": "Roe"}}
+        status, answer = await asked(gateway, path, body)
+        assert (status, "'F' as PatientSex" in answer["Details"]) == (400, True)
+        body["Replace"]["PatientSex"] = "F"
+        answer = await done(gateway, path, body)
+        assert answer["PatientID"] == public_id("P2")
+        assert (await gateway.json(f"/patients/{answer['PatientID']}"))["MainDicomTags"]["PatientName"] == "Roe"
+
+    async def test_its_own_patient_who_has_no_other_study(self, gateway: House) -> None:
+        (stored,) = await store(gateway, one(1))
+        body = {**IN_PLACE, "Replace": {"PatientID": "P1", "PatientName": "Roe"}}
+        await done(gateway, f"/studies/{stored['ParentStudy']}/modify", body)
+        patient = await gateway.json(f"/patients/{stored['ParentPatient']}")
+        assert patient["MainDicomTags"]["PatientName"] == "Roe"
+        await store(gateway, one(1, study="2", PatientName="Roe"))
+        body["Replace"]["PatientName"] = "Poe"
+        assert (await asked(gateway, f"/studies/{stored['ParentStudy']}/modify", body))[0] == 400
 
     async def test_copies_beside_their_source_are_no_sources(
         self, gateway: House, monkeypatch: pytest.MonkeyPatch
