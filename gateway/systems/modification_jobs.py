@@ -28,6 +28,8 @@ from gateway.errors import (
     GatewayError,
     InstanceRefused,
     NotFound,
+    OutOfDescriptors,
+    Overloaded,
     PermanentFailure,
     RetainedByCommitment,
     UnknownResource,
@@ -35,8 +37,9 @@ from gateway.errors import (
 from gateway.index.annotations import MadeBy
 from gateway.index.locate import Identity, Located, counted_resources, identified, last_row
 from gateway.index.store import Origin
+from gateway.ingest.committer import CommitterUnavailable
 from gateway.ingest.outcome import StoreResult
-from gateway.jobs.runner import CompletionScript, JobType
+from gateway.jobs.runner import CompletionScript, JobType, Postpone
 from gateway.jobs.table import Job
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources
@@ -50,6 +53,8 @@ _ROWS: Final = 1 << 40
 """More than there are rows: a position is the number of a resource and the last row of it that is done."""
 _MAX_COMPILED: Final = 16
 """Sets of changes that are remembered, which differ in what they mask."""
+_AGAIN_S: Final = 3.0
+"""Until a process that commits has been started again."""
 _REFUSED: Final = (EditError, DataSetError, InstanceRefused, NotFound)
 """Errors of one instance, which the others need not have."""
 _KINDS: Final[dict[Level, str]] = {level: level.capitalize() for level in LEVELS}
@@ -159,14 +164,16 @@ class ModificationJobs:
 
     async def work(self, job: Job) -> CompletionScript:
         """The job. Raises PermanentFailure at the first instance that cannot be changed, unless it is permissive, and
-        where none can be."""
+        where none can be; Postpone, and what the runner postpones, where it goes on soon."""
         order = msgspec.convert(job.payload, ModificationOrder)
         reporter = await self._desk.reporter(job)
         try:
             await _Modifying(self, order, reporter).run(lambda: self._desk.is_running(job))
+        except (PermanentFailure, Overloaded, OutOfDescriptors):
+            raise
+        except CommitterUnavailable as error:
+            raise Postpone(_AGAIN_S, str(error)) from None
         except GatewayError as error:
-            if isinstance(error, PermanentFailure):
-                raise
             raise await reporter.failed(str(error)) from None
         return reporter.done
 

@@ -17,6 +17,7 @@ from gateway.admin.deletion import Removal
 from gateway.config import Dicomweb, Settings, Storage
 from gateway.dimse.commitment import Reference
 from gateway.index.identity import public_id
+from gateway.ingest.committer import CommitterUnavailable
 from gateway.jobs.runner import Runner
 from gateway.systems import modification_jobs as module
 from gateway.systems.job_desk import Reporter
@@ -167,6 +168,26 @@ class TestJobs:
         assert seen[6:] == seen[5:6] + seen[7:], "it went on where it was"
         assert len(seen) == 11
         assert job["Content"]["InstancesCount"] == 10
+
+    @pytest.mark.parametrize("keep_source", [True, False])
+    async def test_one_that_nobody_commits_for_goes_on_soon(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch, keep_source: bool
+    ) -> None:
+        await store(gateway, *(one(number) for number in range(1, 11)))
+        (study,) = await gateway.json("/studies")
+        monkeypatch.setattr(module, "_AGAIN_S", 0.01)
+        original, failures = ModificationJobs.store, [CommitterUnavailable("the process has died")]
+
+        async def store_some(self: ModificationJobs, order: Any, located: Any, changes: Any) -> Any:
+            if failures and located.sop_uid.endswith(".9"):
+                raise failures.pop()
+            return await original(self, order, located, changes)
+
+        monkeypatch.setattr(ModificationJobs, "store", store_some)
+        answer = await done(gateway, f"/studies/{study}/modify", {"KeepSource": keep_source})
+        assert (answer["InstancesCount"], answer["FailedInstancesCount"], failures) == (10, 0, [])
+        assert len(await read(gateway, answer["Path"])) == 10
+        assert (await gateway.get(f"/studies/{study}")).status == (200 if keep_source else 404)
 
 
 class TestFailures:
