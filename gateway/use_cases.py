@@ -16,6 +16,7 @@ from pathlib import Path
 from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.admin.anonymization import Anonymizing
+from gateway.admin.creation import Creation
 from gateway.admin.deletion import Removal
 from gateway.config import Settings
 from gateway.database.database import Database
@@ -75,6 +76,7 @@ class UseCases:
     removal: Removal
     deliveries: Deliveries
     commitments: Commitments
+    creation: Creation
     worklists: Worklists
     steps: PerformedSteps
     authenticator: Authenticator
@@ -156,6 +158,7 @@ async def open_use_cases(
             removal=removal,
             deliveries=Deliveries(database, settings, wake=wake),
             commitments=commitments,
+            creation=Creation(database, retrieval, ingest, removal),
             worklists=Worklists(database, settings),
             steps=PerformedSteps(database, settings, wake=wake),
             authenticator=authenticator,

@@ -105,6 +105,13 @@ def character_set(terms: bytes | str | None) -> CharacterSet:
     return CharacterSet(codec, codec not in _STAND_ALONE)
 
 
+def is_known(term: str) -> bool:
+    """Whether a text is one defined term of Specific Character Set, in any of the spellings of writers."""
+    term = term.strip(" \0").upper()
+    number = _NUMBER.fullmatch(term)
+    return term in _BY_NAME or (number is not None and int(number[2]) in _BY_NUMBER)
+
+
 def _codec(term: str) -> str:
     term = term.strip(" \0").upper()
     if term in _BY_NAME:

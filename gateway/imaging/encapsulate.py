@@ -56,6 +56,12 @@ def fragments(spool: Spool) -> Iterator[bytes]:
     yield bytes(out + _DELIMITER)
 
 
+def one_fragment(data: bytes) -> bytes:
+    """The value for one compressed frame: an empty Basic Offset Table, the frame, the delimiter."""
+    size = len(data) + (len(data) & 1)
+    return b"".join((_item(0xFFFE, 0xE000, 0), _item(0xFFFE, 0xE000, size), data, b"\0" * (len(data) & 1), _DELIMITER))
+
+
 def _little_endian(numbers: array[int]) -> bytes:
     if sys.byteorder == "big":
         numbers = array(numbers.typecode, numbers)

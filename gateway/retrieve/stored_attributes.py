@@ -11,10 +11,12 @@ from typing import Final
 import msgspec
 
 from gateway.dicom import elements, uids
-from gateway.dicom.json import encode_elements
+from gateway.dicom.encode import DataSet
+from gateway.dicom.json import decode_model, encode_elements
+from gateway.dicom.json_reader import from_json
 from gateway.errors import DataSetError, TruncatedDataSet
 from gateway.index import attributes as tags
-from gateway.storage.store import Store
+from gateway.storage.store import Store, StoredObject
 
 MAX_HEADER: Final = 16 << 20
 """Bytes of a file within which an attribute is looked for."""
@@ -32,18 +34,25 @@ def read_attributes(
     """Read some attributes of a stored instance. Blocking. Raises NoSuchObject, StorageError, DataSetError."""
     stored = store.open(key)
     try:
-        length = _FIRST_READ
-        while True:
-            whole = length >= size - offset
-            data = stored.read(offset, min(length, size - offset))
-            try:
-                return _pick(data, transfer_syntax_uid, wanted, final=whole)
-            except TruncatedDataSet:
-                if whole or length >= MAX_HEADER:
-                    raise
-            length *= 8
+        return attributes_of(stored, offset, size, transfer_syntax_uid, wanted)
     finally:
         stored.close()
+
+
+def attributes_of(
+    stored: StoredObject, offset: int, size: int, transfer_syntax_uid: str, wanted: frozenset[int]
+) -> Members:
+    """Read some attributes of an opened instance. Blocking. Raises StorageError, DataSetError."""
+    length = _FIRST_READ
+    while True:
+        whole = length >= size - offset
+        data = stored.read(offset, min(length, size - offset))
+        try:
+            return _pick(data, transfer_syntax_uid, wanted, final=whole)
+        except TruncatedDataSet:
+            if whole or length >= MAX_HEADER:
+                raise
+        length *= 8
 
 
 def _pick(data: bytes, transfer_syntax_uid: str, wanted: frozenset[int], *, final: bool) -> Members:
@@ -62,3 +71,8 @@ def _pick(data: bytes, transfer_syntax_uid: str, wanted: frozenset[int], *, fina
         encode_elements(small, None if charset is None else charset.value), type=Members
     )
     return members
+
+
+def decoded(members: Members) -> DataSet:
+    """The attributes of `read_attributes`. Raises DataSetError."""
+    return from_json({name: decode_model(member) for name, member in members.items()})

@@ -25,6 +25,7 @@ from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slo
 from gateway.web.rest.archives import ARCHIVE_JOBS, ARCHIVE_SLOTS, ARCHIVES, archive_slots
 from gateway.web.rest.asked import JOB_DESK
 from gateway.web.rest.changing import ANONYMIZING, MODIFICATION_JOBS
+from gateway.web.rest.create import CREATION
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.rest.dimse import RETRIEVE_JOBS, STORE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
@@ -91,6 +92,7 @@ def create_app(context: Context) -> web.Application:
     app[ARCHIVES] = use_cases.archives
     app[ARCHIVE_JOBS] = use_cases.archive_jobs
     app[ARCHIVE_SLOTS] = archive_slots()
+    app[CREATION] = use_cases.creation
     app[DELIVERIES] = use_cases.deliveries
     app[DIRECTORY] = use_cases.directory
     app[HTTP_STORE_JOBS] = use_cases.http_store_jobs

@@ -23,6 +23,7 @@ from gateway.web.rest import (
     changes,
     commitments,
     controls,
+    create,
     deliveries,
     dimse,
     exports,
@@ -67,7 +68,7 @@ _FIRST: Final = ("frames", "rendered", "instance", "studies")
 _MANAGEMENT: Final = (
     *(system.ROUTES, changes.ROUTES, instances.ROUTES, modify.ROUTES, anonymize.ROUTES, removal.ROUTES, jobs.ROUTES),
     *(deliveries.ROUTES, worklists.ROUTES, mpps.ROUTES, modalities.ROUTES),
-    reconstruct.ROUTES,
+    *(create.ROUTES, reconstruct.ROUTES),
     *(dimse.ROUTES, queries.ROUTES, finding.ROUTES, commitments.ROUTES, peers.ROUTES),
     *(
         archives.ROUTES,

@@ -49,12 +49,18 @@ async def upload(request: web.Request) -> web.Response:
         try:
             if is_zip(beginning):
                 return _answer(request, await made.zip(beginning, chunks), made.overwrites)
-            return json_answer(_receipt(await made.file(beginning, chunks), made.overwrites))
+            return json_answer(receipt(await made.file(beginning, chunks), made.overwrites))
         except InstanceRefused as error:
             status = 400 if error.status == _CANNOT_UNDERSTAND else 409
             return error_answer(request, status, str(error), orthanc=_BAD_FILE if status == 400 else None)
         except DataSetError as error:
             return error_answer(request, 400, str(error) if beginning else "nothing was sent", orthanc=_BAD_FILE)
+
+
+def rest_origin(request: web.Request) -> Origin:
+    """The origin of instances that come by a request of the management API."""
+    our_aet = request.app[CONTEXT].settings().dicom.aet
+    return Origin("", our_aet, request.remote or "", time.time(), "rest")
 
 
 class _Upload:
@@ -66,13 +72,7 @@ class _Upload:
         self._ingest: Ingest = context.use_cases.ingest
         self._limit = settings.dicomweb.max_upload
         self.overwrites = settings.storage.duplicates == "overwrite"
-        self._origin = Origin(
-            calling_aet="",
-            called_aet=settings.dicom.aet,
-            peer=request.remote or "",
-            received_at=time.time(),
-            via="rest",
-        )
+        self._origin = rest_origin(request)
 
     async def file(self, beginning: bytes, chunks: AsyncGenerator[bytes, None]) -> StoreResult:
         return await receive(self._ingest, _whole(beginning, chunks), self._origin)
@@ -127,7 +127,7 @@ def _answer(request: web.Request, members: list[Member], overwrites: bool) -> we
     Files that were not stored have all the names too that clients of Orthanc expect.
     """
     stored = [
-        {**_receipt(member.result, overwrites), "File": member.name} for member in members if member.result is not None
+        {**receipt(member.result, overwrites), "File": member.name} for member in members if member.result is not None
     ]
     others = [
         {**_NOTHING, "Status": status, "File": member.name, "Reason": member.reason}
@@ -141,8 +141,8 @@ def _answer(request: web.Request, members: list[Member], overwrites: bool) -> we
     return json_answer(stored + others[:MAX_FILES])
 
 
-def _receipt(taken: StoreResult, overwrites: bool) -> dict[str, str]:
-    """What is told of an instance. Where Orthanc overwrites, it says Success of the same file again."""
+def receipt(taken: StoreResult, overwrites: bool) -> dict[str, str]:
+    """The answer for one stored instance. Where Orthanc overwrites, it says Success of the same file again."""
     record = taken.record
     is_new = taken.outcome in (Outcome.STORED, Outcome.REPLACED) or overwrites
     return {
