@@ -15,7 +15,7 @@ from typing import Final
 from gateway.dicom.dictionary import KEYWORDS, implicit_vr, keyword_of
 from gateway.dicom.encode import Attribute, DataSet, encode_around
 from gateway.dicom.levels import UNIQUE_KEYS, Level
-from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from gateway.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
 from gateway.dicom.walk import PIXEL_DATA, UNDEFINED
 from gateway.errors import BadRequest, DataSetError
 from gateway.imaging import picture_file
@@ -125,6 +125,9 @@ def encoded(made: DataSet, payload: Payload | None, *, character_set: str = "", 
         syntax, hole = JPEG_BASELINE, _put_jpeg(made, payload.data)
     else:
         hole = _put_pixels(made, payload)
+    for tag in (_SOP_CLASS, *(UNIQUE_KEYS[level] for level in ("study", "series", "instance"))):
+        if not is_uid(made[tag].text):
+            raise DataSetError(f"{keyword_of(tag)}: {made[tag].text[:80]!r} is no UID")
     pieces = tuple(_pieces(made, hole, character_set))
     return Encoded(made[_SOP_CLASS].text, made[_SOP_INSTANCE].text, syntax, pieces)
 
