@@ -84,7 +84,7 @@ def new_uid() -> str:
 
 
 def begun(parent: Level | None, inherited: DataSet, now: float) -> DataSet:
-    """What a new instance has by itself, with what it takes over of its parent at a level. `now`: seconds since 1970.
+    """Attributes that a new instance has by itself, and that it takes over of its parent. `now`: seconds since 1970.
 
     All below one parent have its identifiers: a Patient ID that the parent lacks stays empty, and is not made up.
     """
