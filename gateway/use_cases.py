@@ -45,6 +45,7 @@ from gateway.systems.kept_queries import KeptQueries
 from gateway.systems.modification_jobs import ModificationJobs
 from gateway.systems.reconstruction import KIND as RECONSTRUCT
 from gateway.systems.reconstruction import Reconstruction
+from gateway.systems.regrouping_jobs import RegroupingJobs
 from gateway.systems.retrieve_jobs import RetrieveJobs
 from gateway.systems.store_jobs import StoreJobs
 from gateway.systems.wado_jobs import WadoJobs
@@ -73,6 +74,7 @@ class UseCases:
     attaching: Attaching
     archives: Archives
     archive_jobs: ArchiveJobs
+    regrouping: RegroupingJobs
     removal: Removal
     deliveries: Deliveries
     commitments: Commitments
@@ -103,6 +105,7 @@ class UseCases:
             RECONSTRUCT: self.reconstruction.kind,
             **self.archive_jobs.kinds,
             **self.http_store_jobs.kinds,
+            **self.regrouping.kinds,
             **self.retrieve_jobs.kinds,
             wado_jobs.KIND: self.wado_jobs.kind,
         }
@@ -155,6 +158,7 @@ async def open_use_cases(
             attaching=Attaching(ingest),
             archives=archives,
             archive_jobs=ArchiveJobs(job_desk, archives, ingest, OutputFolder(layout), settings),
+            regrouping=RegroupingJobs(job_desk, anonymizing, retrieval, removal, settings),
             removal=removal,
             deliveries=Deliveries(database, settings, wake=wake),
             commitments=commitments,

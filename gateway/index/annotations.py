@@ -7,7 +7,7 @@ has by itself (when it came, from whom) stands in its row and not here.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -101,10 +101,18 @@ def set_metadata(
 MadeBy = Literal["AnonymizedFrom", "ModifiedFrom"]
 
 
-def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]], *, labels: bool = False) -> Script[None]:
-    """Write down of which resources others were made, at each level at which they differ: pairs of new and original.
+def note_origins(
+    name: MadeBy,
+    pairs: Iterable[tuple[Identity, Identity]],
+    *,
+    labels: bool = False,
+    levels: Collection[Level] = LEVELS,
+) -> Script[None]:
+    """Write down of which resources others were made, at those `levels` at which they differ: pairs of new and
+    original.
 
-    The last one counts where something was made of several. With `labels` they get those of the originals.
+    The last one counts where something was made of several. With `labels` they get those of the originals, at each
+    level.
     """
     origins: dict[tuple[Level, str], str] = {}
     for made, original in pairs:
@@ -113,7 +121,8 @@ def note_origins(name: MadeBy, pairs: Iterable[tuple[Identity, Identity]], *, la
                 origins[level, public_id] = source
     for (level, public_id), source in origins.items():
         if (yield queries.EXISTS[level], (public_id,)):
-            yield queries.SET_METADATA, (level, public_id, name, source, 0)
+            if level in levels:
+                yield queries.SET_METADATA, (level, public_id, name, source, 0)
             if labels:
                 for (label,) in (yield queries.LABELS, (level, source)):
                     yield queries.ADD_LABEL, (level, public_id, label)

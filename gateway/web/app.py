@@ -33,6 +33,7 @@ from gateway.web.rest.mpps import STEPS
 from gateway.web.rest.peers import HTTP_STORE_JOBS, WADO_JOBS
 from gateway.web.rest.queries import KEPT_QUERIES
 from gateway.web.rest.reconstruct import RECONSTRUCTION
+from gateway.web.rest.regroup import REGROUPING
 from gateway.web.rest.removal import REMOVAL
 from gateway.web.rest.resources import FINDER
 from gateway.web.rest.worklists import WORKLISTS
@@ -104,6 +105,7 @@ def create_app(context: Context) -> web.Application:
     app[FRAME_INDEX] = use_cases.frame_index
     app[MODIFICATION_JOBS] = use_cases.modification_jobs
     app[RECONSTRUCTION] = use_cases.reconstruction
+    app[REGROUPING] = use_cases.regrouping
     app[REMOVAL] = use_cases.removal
     app[RETRIEVAL] = use_cases.retrieval
     app[RETRIEVE_JOBS] = use_cases.retrieve_jobs

@@ -43,6 +43,7 @@ from gateway.web.rest import (
     plugins,
     queries,
     reconstruct,
+    regroup,
     removal,
     resource_metadata,
     resources,
@@ -68,7 +69,7 @@ _FIRST: Final = ("frames", "rendered", "instance", "studies")
 _MANAGEMENT: Final = (
     *(system.ROUTES, changes.ROUTES, instances.ROUTES, modify.ROUTES, anonymize.ROUTES, removal.ROUTES, jobs.ROUTES),
     *(deliveries.ROUTES, worklists.ROUTES, mpps.ROUTES, modalities.ROUTES),
-    *(create.ROUTES, reconstruct.ROUTES),
+    *(create.ROUTES, reconstruct.ROUTES, regroup.ROUTES),
     *(dimse.ROUTES, queries.ROUTES, finding.ROUTES, commitments.ROUTES, peers.ROUTES),
     *(
         archives.ROUTES,

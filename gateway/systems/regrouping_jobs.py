@@ -1,0 +1,342 @@
+"""Jobs that move instances into another study: into a new one (split), or into one that is there (merge).
+
+What they make is derived from a key of the order, so that an interrupted job stores the same again. Nothing is deleted
+before all of it is stored, and a job that was interrupted while it deleted goes on with that alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from gateway.admin.anonymization import Anonymizing, UidSet, identity_of
+from gateway.admin.deletion import Removal
+from gateway.config import Settings
+from gateway.dicom.json_reader import from_json
+from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
+from gateway.dicom.modules import MODULES
+from gateway.edit.change_set import ChangeSet
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.regrouping import Move, regrouping, writing
+from gateway.errors import (
+    DataSetError,
+    EditError,
+    GatewayError,
+    InstanceRefused,
+    NotFound,
+    PermanentFailure,
+    RetainedByCommitment,
+    UnknownResource,
+)
+from gateway.index.annotations import note_origins
+from gateway.index.locate import Counted, Identity, Located, counted_resources, identified, last_row
+from gateway.index.store import Origin
+from gateway.ingest.outcome import StoreResult
+from gateway.jobs.runner import CompletionScript, JobType
+from gateway.jobs.table import Job
+from gateway.retrieve.retrieval import Retrieval
+from gateway.retrieve.stored_attributes import attributes_of
+from gateway.storage.store import StoredObject
+from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
+from gateway.systems.resources import Resources
+
+SPLIT: Final = "SplitStudy"
+MERGE: Final = "MergeStudy"
+CHANGEABLE: Final = (MODULES["patient"] | MODULES["study"]) - {UNIQUE_KEYS["study"]}
+"""The attributes that all instances of a study have alike, and that those who come to it take over."""
+MAX_RESOURCES: Final = 20_000
+"""Resources of one order."""
+_AT_ONCE: Final = 4
+"""Instances that are changed and stored together."""
+_STORED: Final = 1
+"""The position of a job that has stored everything."""
+
+
+class RegroupingOrder(msgspec.Struct, frozen=True):
+    """An order to move instances into another study; the payload of its job."""
+
+    study: str
+    """Public id of the study that is split, or merged into."""
+    study_instance_uid: str
+    """That of the target."""
+    key: str
+    """Of the new UIDs, in hexadecimal digits."""
+    attributes: dict[str, Any]
+    """What is set, in the DICOM JSON Model."""
+    removed: tuple[int, ...]
+    """Tags of what is removed, unless it is set."""
+    merges: bool = False
+    """Whether `study` is the target."""
+    resources: Resources = ()
+    """What moves: nothing below anything else."""
+    instances: int = 0
+    """How many there were when it was asked for."""
+    last: int = -1
+    """The last row of an instance at that time: what comes later is not moved."""
+    keep_source: bool = False
+    keep_labels: bool = False
+    peer: str = ""
+    user_data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegroupingOptions:
+    """How an order is carried out."""
+
+    keep_source: bool = False
+    keep_labels: bool = False
+    peer: str = ""
+    priority: int = 0
+    user_data: Any = None
+
+
+@dataclass(slots=True)
+class _Source:
+    """What moves out of one study."""
+
+    study_instance_uid: str
+    uids: UidSet = field(default_factory=UidSet)
+    series: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Instances that move, by public id and UID of their series."""
+
+
+class RegroupingJobs:
+    """Adds such jobs and does them."""
+
+    def __init__(
+        self,
+        desk: JobDesk,
+        anonymizing: Anonymizing,
+        retrieval: Retrieval,
+        removal: Removal,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._desk = desk
+        self._anonymizing = anonymizing
+        self._retrieval = retrieval
+        self._removal = removal
+        self._settings = settings
+
+    @property
+    def kinds(self) -> dict[str, JobType]:
+        return {SPLIT: once(self.work), MERGE: once(self.work)}
+
+    async def split(
+        self,
+        study: str,
+        series: Sequence[str],
+        instances: Sequence[str],
+        attributes: Mapping[str, Any],
+        removed: Sequence[int],
+        options: RegroupingOptions,
+    ) -> int:
+        """Add a job that makes a new study of series and instances of a study; its number.
+
+        `attributes` are set and `removed` are taken away in it. Raises UnknownResource, RetainedByCommitment.
+        """
+        await self._check_study(study, f"Cannot split unknown study {study[:80]}")
+        found = await counted_resources(self._desk.database, [*series, *instances])
+        wanted: tuple[tuple[Level, Sequence[str]], ...] = (("series", series), ("instance", instances))
+        for level, public_ids in wanted:
+            for public_id in public_ids:
+                each = found.get(public_id)
+                if each is None or each.level != level or study not in each.above:
+                    raise UnknownResource(f"This {level} does not belong to the study to be split: {public_id[:80]}")
+        key = os.urandom(32)
+        target = Keyed(key).uid(study)
+        order = RegroupingOrder(study, target, key.hex(), dict(attributes), tuple(removed))
+        return await self._add(SPLIT, order, found, options, {"TargetStudyUID": target})
+
+    async def merge(self, study: str, public_ids: Sequence[str], options: RegroupingOptions) -> int:
+        """Add a job that moves studies, series and instances into a study; its number.
+
+        They take over the patient and the study. Raises UnknownResource, RetainedByCommitment.
+        """
+        await self._check_study(study, f"Cannot merge into an unknown study: {study[:80]}")
+        found = await counted_resources(self._desk.database, public_ids)
+        for public_id in public_ids:
+            each = found.get(public_id)
+            if each is None:
+                raise UnknownResource(f"Cannot find this resource: {public_id[:80]}")
+            if each.level == "patient":
+                raise UnknownResource(f"This resource is neither a study, nor a series, nor an instance: {public_id}")
+            if public_id == study or study in each.above:
+                raise UnknownResource(f"Cannot merge {each.level} {public_id} into its own study {study}")
+        located, attributes = await self._taken_over(study)
+        key = os.urandom(32).hex()
+        order = RegroupingOrder(study, located.study_uid, key, attributes, tuple(sorted(CHANGEABLE)), merges=True)
+        return await self._add(MERGE, order, found, options, {"TargetStudy": study})
+
+    async def _taken_over(self, study: str) -> tuple[Located, dict[str, Any]]:
+        """An instance of a study, and its attributes that all others take over. Raises UnknownResource."""
+
+        def work(stored: StoredObject, located: Located) -> dict[str, Any]:
+            members = attributes_of(
+                stored, located.data_set_offset, located.size, located.transfer_syntax_uid, CHANGEABLE
+            )
+            return {name: msgspec.json.decode(each) for name, each in members.items() if int(name, 16) in CHANGEABLE}
+
+        async for page in identified(self._desk.database, "study", study, 1):
+            (attributes,) = await self._retrieval.map([page[0][1]], work)
+            return page[0][1], attributes
+        raise UnknownResource(f"Cannot merge into an unknown study: {study[:80]}")
+
+    async def _check_study(self, public_id: str, why: str) -> None:
+        """Raise UnknownResource where there is no such study."""
+        found = (await counted_resources(self._desk.database, [public_id])).get(public_id)
+        if found is None or found.level != "study":
+            raise UnknownResource(why)
+
+    async def _add(
+        self,
+        kind: str,
+        order: RegroupingOrder,
+        found: Mapping[str, Counted],
+        options: RegroupingOptions,
+        more: Mapping[str, Any],
+    ) -> int:
+        """Add a job for the resources that are `found`, each once; its number."""
+        outer = {public_id: each for public_id, each in found.items() if not each.above & found.keys()}
+        if not options.keep_source:
+            for public_id, each in outer.items():
+                await self._removal.check(each.level, public_id)
+        order = msgspec.structs.replace(
+            order,
+            resources=tuple((public_id, each.level) for public_id, each in outer.items()),
+            instances=sum(each.instances for each in outer.values()),
+            last=await last_row(self._desk.database),
+            keep_source=options.keep_source,
+            keep_labels=options.keep_labels,
+            peer=options.peer,
+            user_data=options.user_data,
+        )
+        content = {
+            "Description": DESCRIPTION,
+            "FailedInstancesCount": 0,
+            "InstancesCount": order.instances,
+            "ParentResources": list(outer),
+            **more,
+        }
+        return await self._desk.add(kind, "", msgspec.to_builtins(order), content, options.priority)
+
+    async def work(self, job: Job) -> CompletionScript:
+        """The job. Raises PermanentFailure at the first instance that cannot be moved."""
+        order = msgspec.convert(job.payload, RegroupingOrder)
+        reporter = await self._desk.reporter(job)
+        try:
+            if reporter.position < _STORED:
+                await self._store(order, reporter)
+                await reporter.write(_STORED)
+            if not order.keep_source:
+                await self._remove(order)
+        except PermanentFailure:
+            raise
+        except RetainedByCommitment as error:
+            raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
+        except GatewayError as error:
+            raise await reporter.failed(str(error)) from None
+        return reporter.done
+
+    async def _store(self, order: RegroupingOrder, reporter: Reporter) -> None:
+        """Store everything in the target. Raises PermanentFailure for an instance that is not stored."""
+        sources = await self._sources(order)
+        sets = await self._change_sets(order, sources)
+        origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
+        content, done = reporter.content, 0
+        # The target of a merge is not made of what comes to it.
+        made = LEVELS[2:] if order.merges else LEVELS[1:]
+        content["FailedInstancesCount"] = 0
+        async for some in self._instances(order):
+            results = await asyncio.gather(
+                *(
+                    self._anonymizing.store(located, sets[source.study], origin, overwrites=True)
+                    for source, located in some
+                ),
+                return_exceptions=True,
+            )
+            pairs: list[tuple[StoreResult, Identity]] = []
+            for (source, located), result in zip(some, results, strict=True):
+                if isinstance(result, StoreResult):
+                    pairs.append((result, source))
+                elif isinstance(result, InstanceRefused | EditError | DataSetError):
+                    content["FailedInstancesCount"] += 1
+                    raise await reporter.failed(f"instance {located.sop_uid}: {result}")
+                elif not isinstance(result, NotFound):  # It has been deleted since.
+                    raise result
+            for result, _source in pairs:
+                target = identity_of(result.record).study
+                if order.merges and target != order.study:
+                    raise await reporter.failed(f"an instance has become one of another study, {target}")
+                content["TargetStudy"] = target
+            made_of = [(identity_of(result.record), source) for result, source in pairs]
+            note = functools.partial(note_origins, "ModifiedFrom", made_of, labels=order.keep_labels, levels=made)
+            await self._desk.database.write(note)
+            done += len(some)
+            await reporter.note(100 * done / max(1, order.instances), 0)
+
+    async def _sources(self, order: RegroupingOrder) -> dict[str, _Source]:
+        """What moves out of which studies, by their public ids."""
+        sources: dict[str, _Source] = {}
+        async for some in self._instances(order):
+            for source, located in some:
+                found = sources.setdefault(source.study, _Source(located.study_uid))
+                found.uids.add([located])
+                found.series[source.series, located.series_uid] += 1
+        for found in sources.values():
+            found.uids.sort()
+        return sources
+
+    async def _change_sets(self, order: RegroupingOrder, sources: Mapping[str, _Source]) -> dict[str, ChangeSet]:
+        """How the instances of each study are changed, by public ids of the studies."""
+        key = bytes.fromhex(order.key)
+        moves = []
+        for study, source in sources.items():
+            counted = await counted_resources(self._desk.database, [series for series, _uid in source.series])
+            moves.append(
+                Move(
+                    source.study_instance_uid,
+                    order.study_instance_uid,
+                    # Other studies may have the same UIDs below them.
+                    Keyed(hmac.digest(key, study.encode(), "sha256")).uid,
+                    functools.partial(source.uids.has, "instance"),
+                    {
+                        uid: series in counted and count >= counted[series].instances
+                        for (series, uid), count in source.series.items()
+                    },
+                )
+            )
+        write = writing(from_json(order.attributes), order.removed)
+        return {
+            study: ChangeSet.of_steps("Regroup", [*regrouping(number, moves), *write], key=key)
+            for number, study in enumerate(sources)
+        }
+
+    async def _instances(self, order: RegroupingOrder) -> AsyncIterator[list[tuple[Identity, Located]]]:
+        """The instances that move, a few at a time."""
+        for public_id, level in order.resources:
+            async for page in identified(self._desk.database, level, public_id):
+                page = [each for each in page if each[1].id <= order.last]
+                for at in range(0, len(page), _AT_ONCE):
+                    yield page[at : at + _AT_ONCE]
+
+    async def _remove(self, order: RegroupingOrder) -> None:
+        """Delete what has moved, but for what came since. Raises RetainedByCommitment."""
+        for public_id, level in order.resources:
+            with suppress(NotFound):
+                if await self._removal.up_to_row(level, public_id, order.last):
+                    continue
+            async for page in identified(self._desk.database, level, public_id):
+                for identity, located in page:
+                    if located.id <= order.last:
+                        with suppress(NotFound):
+                            await self._removal.by_public_id("instance", identity.instance)
