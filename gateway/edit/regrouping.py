@@ -28,7 +28,7 @@ _OF_INSTANCES: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class StudyMove:
     """The instances that move out of one study."""
 
     study_instance_uid: str
@@ -51,7 +51,7 @@ class _Seen:
     """Whether some of them stay."""
 
 
-def regrouping(own: int, moves: Sequence[Move]) -> list[Apply]:
+def regrouping(own: int, moves: Sequence[StudyMove]) -> list[Apply]:
     """Steps for an instance of one of the moves, `own`; what it refers to may be of any of them."""
     following = _Following(own, moves)
     return [following.name, following.follow]
@@ -70,7 +70,7 @@ def writing(attributes: DataSet, removed: Iterable[int]) -> list[Apply]:
 
 
 class _Following:
-    def __init__(self, own: int, moves: Sequence[Move]) -> None:
+    def __init__(self, own: int, moves: Sequence[StudyMove]) -> None:
         self._own = moves[own]
         # The instance's own study first: others may have instances of the same UIDs.
         self._order = sorted(range(len(moves)), key=lambda number: number != own)

@@ -27,7 +27,7 @@ from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 from gateway.dicom.modules import MODULES
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.deid.keyed import Keyed
-from gateway.edit.regrouping import Move, regrouping, writing
+from gateway.edit.regrouping import StudyMove, regrouping, writing
 from gateway.errors import (
     DataSetError,
     EditError,
@@ -303,7 +303,7 @@ class RegroupingJobs:
         for study, source in sources.items():
             counted = await counted_resources(self._desk.database, [series for series, _uid in source.series])
             moves.append(
-                Move(
+                StudyMove(
                     source.study_instance_uid,
                     order.study_instance_uid,
                     # Other studies may have the same UIDs below them.

@@ -5,10 +5,12 @@ What is not here is not among these calls: archives, media, bulk requests, pictu
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.datasets import sample
 from tests.support.processes import Gateway
@@ -113,6 +115,29 @@ class TestOrthancApiClient:
         client.delete_all_content()
         assert client.get_statistics().instances_count == 0
 
+    def test_pictures_and_documents_become_instances(self, client: oac.OrthancApiClient, tmp_path: Path) -> None:
+        png, jpeg, pdf = (tmp_path / name for name in ("a.png", "a.jpg", "a.pdf"))
+        picture = Image.new("RGB", (5, 7), (10, 20, 30))
+        picture.save(png)
+        picture.save(jpeg)
+        pdf.write_bytes(b"%PDF-1.4 x")
+        tags = {"PatientID": "P", "PatientName": "Toto", "PatientBirthDate": "20000101", "Modality": "OT"}
+        first = client.create_instance_from_png(str(png), dict(tags))
+        study = client.instances.get_parent_study_id(first)
+        second = client.create_instance_from_jpeg(str(jpeg), {"SeriesDescription": "photo"}, parent_id=study)
+        third = client.studies.attach_pdf(study, str(pdf), "report", datetime.datetime(2026, 1, 2, 3, 4, 5))
+        assert set(client.studies.get_instances_ids(study)) == {first, second, third}
+        assert client.instances.get_tags(second)["PatientName"] == "Toto"
+        assert client.instances.get_tags(third)["SeriesDate"] == "20260102"
+        assert client.studies.get_pdf_instances(study) == [third]
+
+    def test_a_study_goes_into_another(self, client: oac.OrthancApiClient) -> None:
+        (target,), (source,) = (client.studies.find({"PatientID": each}) for each in ("1CT1", "4MR1"))
+        client.studies.merge(target.orthanc_id, [each.orthanc_id for each in source.series], keep_source=False)
+        assert not client.studies.exists(source.orthanc_id)
+        (study,) = client.studies.find({})
+        assert {each.info.main_dicom_tags.get("Modality") for each in study.series} == {"CT", "MR"}
+
 
 class TestPyorthanc:
     def test_calls_that_need_nothing(self, orthanc: pyorthanc.Orthanc) -> None:
@@ -141,3 +166,15 @@ class TestPyorthanc:
         for kind in KINDS:
             getattr(orthanc, f"post_{kind}_id_reconstruct")(getattr(orthanc, f"get_{kind}")()[0])
         orthanc.post_tools_reconstruct()
+
+    def test_splitting_and_merging(self, orthanc: pyorthanc.Orthanc) -> None:
+        (study,) = pyorthanc.find_studies(orthanc, {"PatientID": "1CT1"})
+        made = orthanc.post_studies_id_split(study.id_, {"Series": [study.series[0].id_], "KeepSource": True})
+        new = pyorthanc.Study(made["TargetStudy"], orthanc)
+        assert new.uid == made["TargetStudyUID"] != study.uid
+        again = orthanc.post_studies_id_merge(study.id_, {"Resources": [new.id_]})
+        assert again["TargetStudy"] == study.id_
+        assert len(study.series) == 2
+        assert pyorthanc.find_studies(orthanc, {"PatientID": "1CT1"})[0].id_ == study.id_
+        instance = orthanc.post_tools_create_dicom({"Tags": {"ImageComments": "x"}, "Parent": study.series[0].id_})
+        assert instance["ParentStudy"] == study.id_

@@ -1,8 +1,9 @@
-"""What is made of instances, compared with what a live Orthanc makes of the same requests: `create-dicom`."""
+"""What a live Orthanc makes of the same requests is what is made here: `create-dicom`, `split`, `merge`."""
 
 from __future__ import annotations
 
 import io
+import json
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,109 @@ def test_errors(both: tuple[Peer, Gateway]) -> None:
         assert (ours[0], ours[1]["OrthancStatus"]) != (theirs[0], theirs[1]["OrthancStatus"])
         assert ours[0] == 400
     assert ask(both[1].url, "GET", "/instances")[1] == []
+
+
+TAGS = {
+    "PatientID": "A",
+    "PatientName": "é",
+    "StudyDescription": "one",
+    "PatientComments": "c",
+    "Modality": "CT",
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+    "StudyInstanceUID": "1.2.3.1",
+    "StationName": "s",
+    "OtherPatientIDsSequence": [{"PatientID": "q"}],
+}
+LEVELS = ("PATIENT", "STUDY", "SERIES")
+NEW = {"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"}
+
+
+def filled(base: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Two instances of a study, in series of their own, and one of another patient: what is said of the first and of
+    the last."""
+    made = [
+        ask(base, "POST", "/tools/create-dicom", {"Tags": {**TAGS, **more}, "Force": True})[1]
+        for more in (
+            {"SeriesInstanceUID": "1.2.3.1.1", "SOPInstanceUID": "1.2.3.1.1.1"},
+            {"SeriesInstanceUID": "1.2.3.1.2", "SOPInstanceUID": "1.2.3.1.2.1"},
+            {
+                "StudyInstanceUID": "1.2.3.2",
+                "SeriesInstanceUID": "1.2.3.2.1",
+                "SOPInstanceUID": "1.2.3.2.1.1",
+                "PatientID": "B",
+                "PatientSex": "M",
+                "StudyDescription": "two",
+                "OtherPatientIDsSequence": [],
+            },
+        )
+    ]
+    return made[0], made[2]
+
+
+def below(base: str, study: str) -> list[Dataset]:
+    """The instances of a study, that of the other patient first."""
+    found = [stored(base, each["ID"]) for each in ask(base, "GET", f"/studies/{study}/instances")[1]]
+    return sorted(found, key=lambda each: str(each.SOPInstanceUID) not in ("1.2.3.2.1.1",))
+
+
+def test_split(both: tuple[Peer, Gateway]) -> None:
+    made = []
+    for base in (both[0].url, both[1].url):
+        first, _ = filled(base)
+        body = {
+            "Series": [first["ParentSeries"]],
+            "Replace": {"PatientID": "Z", "StudyDescription": "new"},
+            "Remove": ["PatientComments"],
+        }
+        status, answer = ask(base, "POST", f"/studies/{first['ParentStudy']}/split", body)
+        assert (status, answer["Description"], answer["FailedInstancesCount"]) == (200, "REST API", 0)
+        assert {"InstancesCount", "TargetStudy", "TargetStudyUID"} < set(answer)
+        assert len(ask(base, "GET", f"/studies/{first['ParentStudy']}/instances")[1]) == 1
+        (one,) = below(base, answer["TargetStudy"])
+        assert one.StudyInstanceUID == answer["TargetStudyUID"]
+        assert "1.2.3.1.1" not in (one.SeriesInstanceUID, one.SOPInstanceUID)
+        made.append(one)
+    assert not compared(*made, but=RANDOM - {"PatientID"} | NEW)
+
+
+def test_merge(both: tuple[Peer, Gateway]) -> None:
+    made = []
+    for base in (both[0].url, both[1].url):
+        first, other = filled(base)
+        body = {"Resources": [first["ParentStudy"]]}
+        status, answer = ask(base, "POST", f"/studies/{other['ParentStudy']}/merge", body)
+        assert (status, answer["TargetStudy"], answer["FailedInstancesCount"]) == (200, other["ParentStudy"], 0)
+        assert ask(base, "GET", "/studies")[1] == [other["ParentStudy"]]
+        made.append(below(base, other["ParentStudy"]))
+    for theirs, ours in zip(*made, strict=True):
+        # The target's sequences are taken over, where Orthanc removes those that there were.
+        assert set(compared(theirs, ours, but=RANDOM - {"PatientID"} | NEW)) <= {"(0010,1002)"}
+        assert "q" not in str(ours.get("OtherPatientIDsSequence"))
+        assert (ours.PatientID, ours.StudyDescription, ours.StudyInstanceUID) == ("B", "two", "1.2.3.2")
+
+
+def test_what_cannot_be_split_or_merged(both: tuple[Peer, Gateway]) -> None:
+    urls = [each.url for each in both]
+    firsts = [filled(url) for url in urls]
+    series = {"Series": ["SERIES"]}
+    for call, body in (
+        *(("split", each) for each in ({}, {"Series": []}, {"Series": "x"}, {"Series": ["x"]}, {"Series": [1]})),
+        *(("split", {"Series": ["OTHER"]}), ("split", {"Instances": ["x"]})),
+        *(("split", {**series, "Replace": each}) for each in ({"SeriesDescription": "x"}, {"PatientName": 1}, [])),
+        *(("split", {**series, "Replace": {"StudyInstanceUID": "1"}}), ("split", {**series, "Remove": {}})),
+        *(("split", {**series, "Remove": [1]}), ("split", {**series, "KeepSource": "x"})),
+        *(("merge", each) for each in ({}, {"Resources": "x"}, {"Resources": ["x"]}, {"Resources": [1]})),
+        *(("merge", {"Resources": [each]}) for each in ("STUDY", "SERIES", "ID", "PATIENT")),
+        *(("merge", {"Resources": []}),),
+    ):
+        answers = []
+        for url, (first, other) in zip(urls, firsts, strict=True):
+            names = {"OTHER": other["ParentSeries"], **{name: first[f"Parent{name.title()}"] for name in LEVELS}}
+            text = json.dumps(body)
+            for name, identifier in {**names, "ID": first["ID"]}.items():
+                text = text.replace(f'"{name}"', f'"{identifier}"')
+            status, answer = ask(url, "POST", f"/studies/{first['ParentStudy']}/{call}", json.loads(text))
+            answers.append((status, answer.get("OrthancStatus"), answer.get("InstancesCount")))
+        assert answers[0] == answers[1], (call, body)
+    for url, (first, _) in zip(urls, firsts, strict=True):
+        assert len(ask(url, "GET", f"/studies/{first['ParentStudy']}/instances")[1]) == 2

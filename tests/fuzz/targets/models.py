@@ -17,7 +17,7 @@ from gateway.dicom.xml import to_xml
 from gateway.dicom.xml_reader import from_xml
 from gateway.errors import BadRequest, DataSetError
 from gateway.remote import stow_answer
-from gateway.web.rest.tags import from_tags, to_tags
+from gateway.web.rest.tags import ToBeWritten, from_tags, to_tags
 from gateway.workflow import performed_steps, worklist
 from tests.fuzz.targets.target import EXPLICIT, IMPLICIT, Target
 
@@ -40,6 +40,10 @@ def json_models(data: bytes) -> None:
             encode_data_set(found, IMPLICIT)
     with contextlib.suppress(BadRequest):
         from_tags(model)
+    with contextlib.suppress(BadRequest, DataSetError):
+        encode_data_set(from_tags(model, written=ToBeWritten(private_creator="X")), EXPLICIT)
+    with contextlib.suppress(BadRequest, DataSetError):
+        encode_data_set(from_tags(model, written=ToBeWritten(data_uris=False, check=False)), EXPLICIT)
 
 
 def _json_seeds() -> list[bytes]:
@@ -49,6 +53,7 @@ def _json_seeds() -> list[bytes]:
         b'{"7FE00010":{"vr":"OW","BulkDataURI":"http://h/x"},"00091001":{"vr":"UN","InlineBinary":"AAE="}}',
         b'{"00280030":{"vr":"DS","Value":[0.5,"1e2"]},"00189087":{"vr":"FD","Value":["NaN",null]}}',
         b'{"PatientName":"A^B","0010,0020":"P","ScheduledProcedureStepSequence":[{"Modality":"CT"}],"Rows":1}',
+        b'{"0009-1001":"x","0019,0010":"SIEMENS MR HEADER","0019,100A":5,"ICCProfile":"data:a/b;base64,AAE=","Rows":null}',
         b'{"00080005":{"vr":"CS","Value":["ISO 2022 IR 87"]},"00186020":{"vr":"AT","Value":["00100010"]}}',
     ]
 
