@@ -53,7 +53,7 @@ def _json_seeds() -> list[bytes]:
         b'{"7FE00010":{"vr":"OW","BulkDataURI":"http://h/x"},"00091001":{"vr":"UN","InlineBinary":"AAE="}}',
         b'{"00280030":{"vr":"DS","Value":[0.5,"1e2"]},"00189087":{"vr":"FD","Value":["NaN",null]}}',
         b'{"PatientName":"A^B","0010,0020":"P","ScheduledProcedureStepSequence":[{"Modality":"CT"}],"Rows":1}',
-        b'{"0009-1001":"x","0019,0010":"SIEMENS MR HEADER","0019,100A":5,"ICCProfile":"data:a/b;base64,AAE=","Rows":null}',
+        b'{"0009-1001":"","0019,0010":"SIEMENS MR HEADER","0019,100A":5,"ICCProfile":"data:a/b;base64,AA=="}',
         b'{"00080005":{"vr":"CS","Value":["ISO 2022 IR 87"]},"00186020":{"vr":"AT","Value":["00100010"]}}',
     ]
 

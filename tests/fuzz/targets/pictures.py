@@ -10,7 +10,7 @@ from gateway.dicom import uids
 from gateway.dicom.encode import encode_data_set
 from gateway.dicom.json_reader import from_json
 from gateway.errors import BadRequest, DataSetError
-from gateway.imaging import codestream, icc, jpeg2000, jpegxl, rle
+from gateway.imaging import codestream, icc, jpeg2000, jpegxl, picture_file, rle
 from gateway.imaging.image import Image
 from gateway.imaging.pixels import locate_pixels
 from gateway.imaging.residue import residue
@@ -25,13 +25,16 @@ _RLE = "1.2.840.10008.1.2.5"
 
 
 def code_streams(data: bytes) -> None:
-    """The headers of every kind of compressed frame."""
+    """The headers of every kind of compressed frame, and of picture files."""
     for parse in (codestream.parse_jpeg, jpeg2000.parse_jpeg2000, jpegxl.parse_jpegxl):
         with contextlib.suppress(DataSetError):
             parse(data)
     with contextlib.suppress(DataSetError):
         for _ in jpeg2000.segments(jpeg2000.bare(data)):
             pass
+    for kind in picture_file.READABLE:
+        with contextlib.suppress(DataSetError):
+            picture_file.announced(kind, data)
     with contextlib.suppress(DataSetError):
         for start, stop in rle.bounds(data, data[0] if data else 0):
             rle.used(data[start:stop], 64)
@@ -48,6 +51,7 @@ def _code_stream_seeds() -> list[bytes]:
         bytes(imagecodecs.jpeg2k_encode(image, codecformat=form)) for image in (grey, colour) for form in ("j2k", "jp2")
     ]
     made += [bytes(imagecodecs.htj2k_encode(grey)), bytes(imagecodecs.ljpeg_encode(grey))]
+    made += [bytes(imagecodecs.png_encode(colour)), b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\1\2"]
     segment = bytes((193, 5, 1, 1, 2))
     return [
         *made,
