@@ -119,9 +119,10 @@ class Creation:
                     encode = functools.partial(
                         new_instance.encoded, character_set=order.character_set, encapsulate=order.encapsulate
                     )
-                    results.append(await self._store(await self._retrieval.run(encode, made, each.payload), origin))
+                    await self._store(await self._retrieval.run(encode, made, each.payload), origin, results)
         except BaseException:
-            await asyncio.shield(self._remove(results))
+            if len(results) < len(order.instances):  # Otherwise only whoever asked has gone.
+                await asyncio.shield(self._remove(results))
             raise
         return results
 
@@ -143,7 +144,8 @@ class Creation:
             return {tag: each for tag, each in found.items() if each.vr != "SQ" and tag in wanted}
         raise NotFound(f"there is no {level} {public_id}")
 
-    async def _store(self, made: Encoded, origin: Origin) -> StoreResult:
+    async def _store(self, made: Encoded, origin: Origin, results: list[StoreResult]) -> None:
+        """Store one instance; adds its result, even if this is cancelled meanwhile."""
         writer = self._ingest.begin(
             transfer_syntax_uid=made.transfer_syntax_uid,
             sop_class_uid=made.sop_class_uid,
@@ -158,7 +160,13 @@ class Creation:
         except BaseException:
             writer.abandon()
             raise
-        return await writer.commit()
+        commit = writer.commit()
+        try:
+            await asyncio.shield(commit)
+        finally:
+            await asyncio.wait([commit])
+            if commit.exception() is None:
+                results.append(commit.result())
 
     async def _remove(self, results: Sequence[StoreResult]) -> None:
         """Delete what has been stored of an order that failed."""

@@ -16,7 +16,10 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from gateway.admin.creation import CreationOrder, NewInstance
 from gateway.imaging import picture_file
+from gateway.index.store import Origin
+from gateway.ingest.instance_writer import InstanceWriter
 from gateway.web.rest import create
 from tests.imaging.test_picture_file import announcing
 from tests.support.web import House, archive
@@ -332,6 +335,9 @@ async def test_the_body_of_old_scripts(gateway: House) -> None:
         ({"Tags": {}, "Content": "data:image/gif;base64,AAAA"}, 15),
         ({"Tags": {}, "Content": "data:application/pdf;base64,AAAA"}, 15),
         ({"Tags": {}, "Content": "data:model/stl;base64,"}, 15),
+        ({"Tags": {"ReferencedStudySequence": [{}] * (create.MAX_MEMBERS + 2)}}, 8),
+        ({"Tags": {"ImageType": "A" * (4 << 20) + "B"}}, 8),
+        ({"Tags": {}, "Content": [picture(GREY)] * (create.MAX_INSTANCES + 1)}, 8),
         ({"Tags": {}, "Content": uri("image/png", announcing(65535, 65535))}, 15),
         ({"Tags": {}, "Content": uri("image/png", announcing(100, 100))}, 15),
     ],
@@ -374,3 +380,28 @@ async def test_memory_is_reserved_before_a_picture_is_decoded(gateway: House, mo
     await created(gateway, Content=picture(RGB))
     assert taken.index(-1) > max(at for at, size in enumerate(taken) if size >= RGB.nbytes)
     assert gateway.use_cases.retrieval.frame_memory._ledger.taken == 0
+
+
+async def test_of_a_series_that_nobody_waits_for_nothing_stays(gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked for it goes away while the second instance is being committed."""
+    committing, commit = asyncio.Event(), InstanceWriter.commit
+    count_of = [0]
+
+    def counting(self: InstanceWriter) -> Any:
+        count_of[0] += 1
+        if count_of[0] == 2:
+            committing.set()
+        return commit(self)
+
+    monkeypatch.setattr(InstanceWriter, "commit", counting)
+    order = CreationOrder({}, [NewInstance()] * 3, is_series=True)
+    origin = Origin("", "GATEWAY", "", 0.0, "rest")
+    task = asyncio.create_task(gateway.use_cases.creation.create(order, origin))
+    await committing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert count_of == [2]
+    assert await count(gateway) == 0
+    assert len(await gateway.use_cases.creation.create(order, origin)) == 3
+    assert await count(gateway) == 3

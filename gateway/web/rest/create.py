@@ -33,8 +33,10 @@ from gateway.web.route import Route
 CREATION: web.AppKey[Creation] = web.AppKey("creation", Creation)
 MAX_BODY_BYTES: Final = 256 << 20
 """Bytes of a request, in which pictures and documents take four thirds of what they are."""
-_MAX_INSTANCES: Final = 10_000
+MAX_INSTANCES: Final = 10_000
 """Instances of one series."""
+MAX_MEMBERS: Final = 500_000
+"""Members and elements of a body: each takes some hundred bytes of memory, and `{}` is three of the body."""
 _IN_MEMORY_BYTES: Final = 1 << 20
 """Bytes of a body before it goes to a temporary file."""
 _CHARSET: Final = KEYWORDS["SpecificCharacterSet"]
@@ -147,6 +149,8 @@ async def _found(request: web.Request, parent: str) -> tuple[Level, str]:
 
 def _parsed(body: bytes) -> tuple[str | None, CreationOrder]:
     """The order in a body, and the identifier of its parent. Blocks. Raises BadRequest, DataSetError."""
+    if body.count(b",") > MAX_MEMBERS:
+        raise CreationRefused(_BAD_REQUEST, f"more than {MAX_MEMBERS} members in one body")
     try:
         model = msgspec.json.decode(body)
     except NOT_JSON as error:
@@ -166,8 +170,8 @@ def _parsed(body: bytes) -> tuple[str | None, CreationOrder]:
     attributes = _attributes(model["Tags"], written)
     content = model.get("Content", [])
     is_series = isinstance(content, list) and bool(content)
-    if is_series and len(content) > _MAX_INSTANCES:
-        raise CreationRefused(_BAD_REQUEST, f"Content: {len(content)} instances; at most {_MAX_INSTANCES} are created")
+    if is_series and len(content) > MAX_INSTANCES:
+        raise CreationRefused(_BAD_REQUEST, f"Content: {len(content)} instances; at most {MAX_INSTANCES} are created")
     if is_series:
         instances = [_listed(each, written) for each in content]
     else:

@@ -26,6 +26,8 @@ from gateway.web.rest.names import UNKNOWN_NAME, tag_text
 _TAG = re.compile(r"([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})")
 _MODEL = re.compile(r"[0-9A-Fa-f]{8}")
 _DEPTH = 16
+_MAX_TEXT = 4 << 20
+"""Characters of a text: it may be as many values."""
 _MAX_DATA_URI_HEAD = 200
 """Characters of a data URI before its content."""
 Format = Literal["full", "short", "simplify"]
@@ -158,6 +160,8 @@ def _values(name: str, vr: str, value: Any, depth: int, written: ToBeWritten | N
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, (dict, list)) for each in values):
         raise BadRequest(f"{name} is no sequence, its value is text or a number")
+    if any(isinstance(each, str) and len(each) > _MAX_TEXT for each in values):
+        raise BadRequest(f"{name}: a text of more than {_MAX_TEXT} characters")
     texts = [part for each in values if each is not None for part in _parts(vr, each)]
     try:
         if vr in NUMBERS:
