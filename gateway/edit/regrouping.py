@@ -7,7 +7,7 @@ tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows where all that a br
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,14 +71,17 @@ def writing(attributes: DataSet, removed: Iterable[int]) -> list[Apply]:
 
 class _Following:
     def __init__(self, own: int, moves: Sequence[StudyMove]) -> None:
-        self._own = moves[own]
-        # The instance's own study first: others may have instances of the same UIDs.
-        self._order = sorted(range(len(moves)), key=lambda number: number != own)
+        self._own = own
         self._moves = moves
+
+    def _order(self) -> Iterator[int]:
+        """The numbers of all moves, the instance's own study first: others may have instances of the same UIDs."""
+        yield self._own
+        yield from (number for number in range(len(self._moves)) if number != self._own)
 
     def name(self, draft: Draft) -> None:
         """Give the instance its new UIDs."""
-        move, root = self._own, draft.root
+        move, root = self._moves[self._own], draft.root
         for tag, new in (
             (_STUDY, move.target_study_instance_uid),
             (_SERIES, move.uid(draft.top(_SERIES))),
@@ -114,7 +117,7 @@ class _Following:
         """Let references to instances follow, and note in `seen` what they are."""
 
         def new(uid: str) -> str:
-            for number in self._order:
+            for number in self._order():
                 if self._moves[number].has_instance(uid):
                     seen.moves.add(number)
                     return self._moves[number].uid(uid)
@@ -130,7 +133,7 @@ class _Following:
         """The UID of a study or series that lists what has been `seen`."""
         if seen.others or len(seen.moves) > 1:
             return uid
-        for number in seen.moves or self._order:
+        for number in seen.moves or self._order():
             move = self._moves[number]
             if tag in (_STUDY, _REFERENCED) and uid == move.study_instance_uid and seen.moves:
                 return move.target_study_instance_uid

@@ -36,13 +36,25 @@ class JobDesk:
         self._clock = clock
 
     async def add(
-        self, kind: str, system: str, payload: dict[str, Any], content: Mapping[str, Any], priority: int = 0
+        self,
+        kind: str,
+        system: str,
+        payload: dict[str, Any],
+        content: Mapping[str, Any],
+        priority: int = 0,
+        *,
+        chain: str = "",
     ) -> int:
-        """Add a job about a system; its number. `content` is what it says of itself before it has begun."""
+        """Add a job about a system; its number. `content` is what it says of itself before it has begun.
+
+        Jobs of a `chain` run one at a time, in their order.
+        """
         now = self._clock()
 
         def script() -> Script[int]:
-            number = yield from table.add_job(kind, payload, now, queue=f"{kind}:{system}", priority=priority)
+            number = yield from table.add_job(
+                kind, payload, now, queue=f"{kind}:{system}", chain=chain, priority=priority
+            )
             yield from table.report_progress(number, JobProgress(content=dict(content)))
             return number
 

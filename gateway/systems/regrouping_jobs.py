@@ -11,6 +11,7 @@ import functools
 import hmac
 import os
 import time
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -227,18 +228,25 @@ class RegroupingJobs:
             "ParentResources": list(outer),
             **more,
         }
-        return await self._desk.add(kind, "", msgspec.to_builtins(order), content, options.priority)
+        # Asked for twice, it must not be done twice at once: then the second finds nothing left.
+        chain = f"regroup:{order.study}"
+        return await self._desk.add(kind, "", msgspec.to_builtins(order), content, options.priority, chain=chain)
 
     async def work(self, job: Job) -> CompletionScript:
         """The job. Raises PermanentFailure at the first instance that cannot be moved."""
         order = msgspec.convert(job.payload, RegroupingOrder)
         reporter = await self._desk.reporter(job)
         try:
+            replaced: frozenset[int] = frozenset()
             if reporter.position < _STORED:
-                await self._store(order, reporter)
+                stored = await self._store(order, reporter)
                 await reporter.write(_STORED)
+                replaced = await self._replaced(order, stored)
             if not order.keep_source:
-                await self._remove(order)
+                await self._remove(order, replaced)
+                if replaced:
+                    text = "instances have been replaced meanwhile, and stay where they are"
+                    raise await reporter.failed(f"everything is stored, but {len(replaced)} {text}")
         except PermanentFailure:
             raise
         except RetainedByCommitment as error:
@@ -247,12 +255,14 @@ class RegroupingJobs:
             raise await reporter.failed(str(error)) from None
         return reporter.done
 
-    async def _store(self, order: RegroupingOrder, reporter: Reporter) -> None:
-        """Store everything in the target. Raises PermanentFailure for an instance that is not stored."""
+    async def _store(self, order: RegroupingOrder, reporter: Reporter) -> array[int]:
+        """Store everything in the target; returns row and version of each instance that is stored.
+
+        Raises PermanentFailure for an instance that is not."""
         sources = await self._sources(order)
         sets = await self._change_sets(order, sources)
         origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
-        content, done = reporter.content, 0
+        content, done, stored = reporter.content, 0, array("q")
         # The target of a merge is not made of what comes to it.
         made = LEVELS[2:] if order.merges else LEVELS[1:]
         content["FailedInstancesCount"] = 0
@@ -268,6 +278,7 @@ class RegroupingJobs:
             for (source, located), result in zip(some, results, strict=True):
                 if isinstance(result, StoreResult):
                     pairs.append((result, source))
+                    stored.extend((located.id, located.version))
                 elif isinstance(result, InstanceRefused | EditError | DataSetError):
                     content["FailedInstancesCount"] += 1
                     raise await reporter.failed(f"instance {located.sop_uid}: {result}")
@@ -283,6 +294,18 @@ class RegroupingJobs:
             await self._desk.database.write(note)
             done += len(some)
             await reporter.note(100 * done / max(1, order.instances), 0)
+        return stored
+
+    async def _replaced(self, order: RegroupingOrder, stored: array[int]) -> frozenset[int]:
+        """The rows of sources that are not any more what has been stored of them."""
+        at, found = 0, set[int]()
+        async for some in self._instances(order):
+            for _source, located in some:
+                while at < len(stored) and stored[at] != located.id:  # in the same order, but for what has gone
+                    at += 2
+                if at >= len(stored) or stored[at + 1] != located.version:
+                    found.add(located.id)
+        return frozenset(found)
 
     async def _sources(self, order: RegroupingOrder) -> dict[str, _Source]:
         """What moves out of which studies, by their public ids."""
@@ -299,22 +322,22 @@ class RegroupingJobs:
     async def _change_sets(self, order: RegroupingOrder, sources: Mapping[str, _Source]) -> dict[str, ChangeSet]:
         """How the instances of each study are changed, by public ids of the studies."""
         key = bytes.fromhex(order.key)
-        moves = []
-        for study, source in sources.items():
-            counted = await counted_resources(self._desk.database, [series for series, _uid in source.series])
-            moves.append(
-                StudyMove(
-                    source.study_instance_uid,
-                    order.study_instance_uid,
-                    # Other studies may have the same UIDs below them.
-                    Keyed(hmac.digest(key, study.encode(), "sha256")).uid,
-                    functools.partial(source.uids.has, "instance"),
-                    {
-                        uid: series in counted and count >= counted[series].instances
-                        for (series, uid), count in source.series.items()
-                    },
-                )
+        series = [public_id for source in sources.values() for public_id, _uid in source.series]
+        counted = await counted_resources(self._desk.database, series)
+        moves = [
+            StudyMove(
+                source.study_instance_uid,
+                order.study_instance_uid,
+                # Other studies may have the same UIDs below them.
+                Keyed(hmac.digest(key, study.encode(), "sha256")).uid,
+                functools.partial(source.uids.has, "instance"),
+                {
+                    uid: public_id in counted and count >= counted[public_id].instances
+                    for (public_id, uid), count in source.series.items()
+                },
             )
+            for study, source in sources.items()
+        ]
         write = writing(from_json(order.attributes), order.removed)
         return {
             study: ChangeSet.of_steps("Regroup", [*regrouping(number, moves), *write], key=key)
@@ -329,14 +352,14 @@ class RegroupingJobs:
                 for at in range(0, len(page), _AT_ONCE):
                     yield page[at : at + _AT_ONCE]
 
-    async def _remove(self, order: RegroupingOrder) -> None:
-        """Delete what has moved, but for what came since. Raises RetainedByCommitment."""
+    async def _remove(self, order: RegroupingOrder, replaced: frozenset[int]) -> None:
+        """Delete what has moved, but for what came or was replaced since. Raises RetainedByCommitment."""
         for public_id, level in order.resources:
             with suppress(NotFound):
-                if await self._removal.up_to_row(level, public_id, order.last):
+                if not replaced and await self._removal.up_to_row(level, public_id, order.last):
                     continue
             async for page in identified(self._desk.database, level, public_id):
                 for identity, located in page:
-                    if located.id <= order.last:
+                    if located.id <= order.last and located.id not in replaced:
                         with suppress(NotFound):
                             await self._removal.by_public_id("instance", identity.instance)

@@ -23,6 +23,7 @@ from gateway.index.identity import public_id
 from gateway.index.locate import Located
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import ended_job
+from gateway.systems.job_desk import Reporter
 from gateway.workflow.commitment import Commitments
 from tests.support.datasets import instance
 from tests.support.web import House, archive
@@ -275,6 +276,15 @@ async def ended(gateway: House, path: str) -> dict[str, Any]:
     return dict(await gateway.json(path))
 
 
+async def test_what_is_asked_for_twice_is_done_once(gateway: House) -> None:
+    made, target = [one("1.2.3", 1, number) for number in range(1, 20)], one("1.2.4", 1, 1)
+    await store(gateway, *made, target)
+    path, body = f"/studies/{study(target)}/merge", {"Resources": [study(made[0])]}
+    answers = await asyncio.gather(*(ask(gateway, path, body) for _ in range(3)))
+    assert {status for status, _ in answers} <= {200, 404}
+    assert len(await gateway.json(f"/studies/{study(target)}/instances")) == 20
+
+
 async def test_nothing_is_deleted_where_an_instance_is_not_stored(
     gateway: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +325,37 @@ async def test_what_comes_meanwhile_stays(gateway: House, monkeypatch: pytest.Mo
     answer = await done(gateway, f"/studies/{study(first)}/split", Series=[series(first)])
     assert {number for _, number in await stored(gateway, f"/studies/{answer['TargetStudy']}")} == {1}
     assert {number for _, number in await stored(gateway, f"/studies/{study(first)}")} == {2}
+
+
+async def test_what_is_replaced_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        asyncio.timeout(30),
+        archive(tmp_path / "data", duplicates="overwrite") as gateway,
+        running(gateway),
+    ):
+        gateway.dicomweb = Dicomweb(delete=True)
+        made = [one("1.2.3", 1, number, StationName="old") for number in (1, 2, 3)]
+        await store(gateway, *made)
+        write = Reporter.write
+
+        async def late(self: Reporter, position: int) -> None:
+            await store(gateway, one("1.2.3", 1, 2, StationName="new"))
+            await write(self, position)
+
+        monkeypatch.setattr(Reporter, "write", late)
+        path, body = f"/studies/{study(made[0])}", {"Series": [series(made[0])]}
+        status, answer = await ask(gateway, f"{path}/split", body)
+        assert (status, answer["Details"].partition(";")[0]) == (
+            *(500, "everything is stored, but 1 instances have been replaced meanwhile, and stay where they are"),
+        )
+        ((_, number),) = left = await stored(gateway, path)
+        assert (number, left["", 2].StationName) == (2, "new")
+        monkeypatch.undo()
+        (job,) = await gateway.json("/jobs")
+        assert (await gateway.client.post(f"/jobs/{job}/resubmit")).status == 200
+        target = (await ended(gateway, f"/jobs/{job}"))["Content"]["TargetStudy"]
+        assert (await gateway.get(path)).status == 404
+        assert {each.StationName for each in (await stored(gateway, f"/studies/{target}")).values()} == {"old", "new"}
 
 
 async def test_what_storage_commitment_retains_is_not_moved(gateway: House) -> None:
