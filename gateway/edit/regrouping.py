@@ -6,6 +6,7 @@ tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows where all that a br
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.levels import UNIQUE_KEYS
 from gateway.edit.draft import Draft, Level
 from gateway.edit.steps import Apply
+from gateway.edit.tree import Node
 
 _STUDY: Final = UNIQUE_KEYS["study"]
 _SERIES: Final = UNIQUE_KEYS["series"]
@@ -87,7 +89,7 @@ class _Following:
             (_SERIES, move.uid(draft.top(_SERIES))),
             (_INSTANCE, move.uid(draft.top(_INSTANCE))),
         ):
-            draft.set_text(root, tag, "UI", new, "new UID")
+            draft.set_text(root, tag, "UI", new, "new UID", unchecked=(new,))
 
     def follow(self, draft: Draft) -> None:
         """Let references inside sequences follow."""
@@ -110,7 +112,7 @@ class _Following:
                 self._instances(draft, level, node.tag, seen)
         for node in list(level.nodes):
             if node.items is None and node.vr == "UI" and node.tag in (_STUDY, _SERIES, _REFERENCED):
-                draft.change_values(level, node, lambda uid, tag=node.tag: self._above(uid, tag, seen), "new UID")  # type: ignore[misc]
+                _rename(draft, level, node, functools.partial(self._above, tag=node.tag, seen=seen))
         return seen
 
     def _instances(self, draft: Draft, level: Level, tag: int, seen: _Seen) -> None:
@@ -127,7 +129,7 @@ class _Following:
             return uid
 
         for node in [node for node in level.nodes if node.tag == tag]:
-            draft.change_values(level, node, new, "new UID")
+            _rename(draft, level, node, new)
 
     def _above(self, uid: str, tag: int, seen: _Seen) -> str:
         """The UID of a study or series that lists what has been `seen`."""
@@ -140,6 +142,14 @@ class _Following:
             if tag in (_SERIES, _REFERENCED) and uid in move.series and (seen.moves or move.series[uid]):
                 return move.uid(uid)
         return uid
+
+
+def _rename(draft: Draft, level: Level, node: Node, new: Callable[[str], str]) -> None:
+    """Replace UIDs. The target may have one that is none by the letter, such as one with leading zeros."""
+    values = draft.values(level, node)
+    changed = [new(value) if value else value for value in values]
+    if changed != values:
+        draft.set_text(level, node.tag, "UI", "\\".join(changed), "new UID", node, unchecked=(*values, *changed))
 
 
 def _write(draft: Draft, level: Level, attributes: DataSet) -> None:
