@@ -97,12 +97,6 @@ class Reporter:
             await self._database.write(lambda: table.report_progress(self._job.id, self._progress(None)))
             self._written_at = time.monotonic()
 
-    async def write(self, position: int) -> None:
-        """Write down at once how far the job is in steps. Raises DatabaseError."""
-        self.position = position
-        await self._database.write(lambda: table.report_progress(self._job.id, self._progress(None)))
-        self._written_at = time.monotonic()
-
     def done(self) -> Script[None]:
         """The script that says that it is done, for the transaction that ends it."""
         self.percent = 100

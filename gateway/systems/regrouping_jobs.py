@@ -240,7 +240,7 @@ class RegroupingJobs:
             replaced: frozenset[int] = frozenset()
             if reporter.position < _STORED:
                 stored = await self._store(order, reporter)
-                await reporter.write(_STORED)
+                await reporter.note(99, _STORED, at_once=True)
                 replaced = await self._replaced(order, stored)
             if not order.keep_source:
                 await self._remove(order, replaced)

@@ -336,13 +336,14 @@ async def test_what_is_replaced_meanwhile_stays(tmp_path: Path, monkeypatch: pyt
         gateway.dicomweb = Dicomweb(delete=True)
         made = [one("1.2.3", 1, number, StationName="old") for number in (1, 2, 3)]
         await store(gateway, *made)
-        write = Reporter.write
+        note = Reporter.note
 
-        async def late(self: Reporter, position: int) -> None:
-            await store(gateway, one("1.2.3", 1, 2, StationName="new"))
-            await write(self, position)
+        async def late(self: Reporter, percent: float, position: int, *, at_once: bool = False) -> None:
+            if at_once:  # Everything is stored.
+                await store(gateway, one("1.2.3", 1, 2, StationName="new"))
+            await note(self, percent, position, at_once=at_once)
 
-        monkeypatch.setattr(Reporter, "write", late)
+        monkeypatch.setattr(Reporter, "note", late)
         path, body = f"/studies/{study(made[0])}", {"Series": [series(made[0])]}
         status, answer = await ask(gateway, f"{path}/split", body)
         assert (status, answer["Details"].partition(";")[0]) == (
