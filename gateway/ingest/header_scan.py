@@ -34,6 +34,9 @@ _MAX_ATTRIBUTES: Final = 4096
 """Attributes decoded for routing conditions, nested ones included."""
 _MAX_STEPS: Final = 256
 """Headers of elements and fragments followed at once: about 0.4 ms. A thread continues with more."""
+_BEFORE_LARGE: Final = (0x00420010, 0x0040A72F)
+"""Tags before an encapsulated document and the content tree of a report, which may be larger than any header. What the
+index has of attributes behind them is of PET images."""
 _templates: Final = HeaderTemplateCache()
 
 
@@ -190,11 +193,16 @@ class HeaderScanner:
                 self._limit,
             )
             self._wanted = INDEX
-        if not self._try(joined, final=complete):
+        if not any(self._try_up_to(stop, joined, complete) for stop in (INDEX_STOP, *_BEFORE_LARGE)):
             self._decide(
                 DataSetError(f"the attributes for the index are not within {self._limit} bytes (storage.max_header)")
             )
         return joined
+
+    def _try_up_to(self, stop: int, data: Buffer, complete: bool) -> bool:
+        """Parse the header up to the tag `stop`. Whether that decides the scan."""
+        self._wanted = INDEX._replace(stop=stop)
+        return self._try(data, final=complete)
 
     @property
     def found(self) -> bool:

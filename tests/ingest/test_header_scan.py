@@ -256,6 +256,24 @@ class TestLimit:
         with pytest.raises(DataSetError, match=r"are not within 20000 bytes \(storage.max_header\)"):
             scanner.record()
 
+    @pytest.mark.parametrize("large", [Row(0x00420011, "OB", bytes(60_000)), Row(0x0040A730, "UN", bytes(60_000))])
+    @pytest.mark.parametrize("syntax", UNCOMPRESSED)
+    def test_a_document_or_report_may_be_larger(self, syntax: str, large: Row) -> None:
+        """Documents of 20 MB are common, and what the index has behind them is of PET images."""
+        before = [row for row in rows() if row.tag < large.tag]
+        scanners = []
+        for data_set in (before, [*before, large, Row(0x00540081, "US", bytes(2))]):
+            data = encoded(data_set, EXPLICIT if syntax == DEFLATED else syntax)
+            if syntax == DEFLATED:
+                deflate = zlib.compressobj(0, wbits=-zlib.MAX_WBITS)
+                data = deflate.compress(data) + deflate.flush()
+            scanners.append(scanner := HeaderScanner(syntax, LIMIT))
+            for at in range(0, len(data), 1000):
+                scanner.scan([data[at : at + 1000]], complete=at + 1000 >= len(data))
+                scanner.resume()
+        assert scanners[0].record() == scanners[1].record()
+        assert scanners[1].lacking() == ""
+
 
 class TestPassingOver:
     """What a reader of a file need not read."""

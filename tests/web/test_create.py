@@ -358,7 +358,7 @@ async def test_an_instance_has_no_children(gateway: House) -> None:
 async def test_a_large_body_goes_by_the_disk_and_a_larger_one_is_refused(
     gateway: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = bytes(range(256)) * 12_000
+    content = bytes(range(256)) * 40_000
     made = await created(gateway, Content=uri("model/stl", content))
     assert made.EncapsulatedDocument == content
     monkeypatch.setattr(create, "MAX_BODY_BYTES", 1 << 20)

@@ -26,7 +26,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import BAD_FILE, TooLarge, error_answer
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer, place
-from gateway.web.rest.instances import receipt, rest_origin
+from gateway.web.rest.instances import receipt, refusal, rest_origin
 from gateway.web.rest.tags import ToBeWritten, from_tags, parse_data_uri
 from gateway.web.route import Route
 
@@ -91,7 +91,7 @@ async def create(request: web.Request) -> web.Response:
     except DataSetError as error:
         return error_answer(request, 400, str(error), orthanc=BAD_FILE)
     except InstanceRefused as error:
-        return error_answer(request, 409, str(error))
+        return refusal(request, error)
     finally:
         await body.close()
     if not order.is_series:

@@ -51,8 +51,7 @@ async def upload(request: web.Request) -> web.Response:
                 return _answer(request, await made.zip(beginning, chunks), made.overwrites)
             return json_answer(receipt(await made.file(beginning, chunks), made.overwrites))
         except InstanceRefused as error:
-            status = 400 if error.status == _CANNOT_UNDERSTAND else 409
-            return error_answer(request, status, str(error), orthanc=_BAD_FILE if status == 400 else None)
+            return refusal(request, error)
         except DataSetError as error:
             return error_answer(request, 400, str(error) if beginning else "nothing was sent", orthanc=_BAD_FILE)
 
@@ -61,6 +60,12 @@ def rest_origin(request: web.Request) -> Origin:
     """The origin of instances that come by a request of the management API."""
     our_aet = request.app[CONTEXT].settings().dicom.aet
     return Origin("", our_aet, request.remote or "", time.time(), "rest")
+
+
+def refusal(request: web.Request, error: InstanceRefused) -> web.Response:
+    """The answer for an instance that is refused."""
+    status = 400 if error.status == _CANNOT_UNDERSTAND else 409
+    return error_answer(request, status, str(error), orthanc=_BAD_FILE if status == 400 else None)
 
 
 class _Upload:
