@@ -200,12 +200,8 @@ def _value(attribute: Attribute, writer: _Writer) -> bytes:
     if vr in BINARY or isinstance(values[0], bytes):
         value = bytes(values[0])
         return swapped(value, WORD_SIZES[vr]) if writer.big_endian and vr in WORD_SIZES else value
-    order = ">" if writer.big_endian else "<"
-    if vr in NUMBERS:
-        return struct.pack(f"{order}{len(values)}{NUMBERS[vr]}", *values)
-    if vr == "AT":
-        words = [word for tag in values for word in (tag >> 16, tag & 0xFFFF)]
-        return struct.pack(f"{order}{len(words)}H", *words)
+    if vr in NUMBERS or vr == "AT":
+        return packed(vr, values, big_endian=writer.big_endian)
     if vr == "DS":
         text = "\\".join([value if isinstance(value, str) else _decimal_string(value) for value in values])
     elif vr in SINGLE_VALUED:
@@ -213,6 +209,15 @@ def _value(attribute: Attribute, writer: _Writer) -> bytes:
     else:
         text = "\\".join([value if isinstance(value, str) else str(value) for value in values])
     return text.encode(writer.codec if vr in TEXT_VRS else "ascii", "replace")
+
+
+def packed(vr: str, values: Sequence[int | float], *, big_endian: bool) -> bytes:
+    """The value field of numbers or tags. Raises struct.error, OverflowError for a value that `vr` cannot hold."""
+    order = ">" if big_endian else "<"
+    if vr == "AT":
+        words = [word for tag in values for word in (int(tag) >> 16, int(tag) & 0xFFFF)]
+        return struct.pack(f"{order}{len(words)}H", *words)
+    return struct.pack(f"{order}{len(values)}{NUMBERS[vr]}", *values)
 
 
 def _decimal_string(number: float) -> str:

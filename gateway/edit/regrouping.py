@@ -7,13 +7,12 @@ tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows where all that a br
 from __future__ import annotations
 
 import functools
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.dicom.dictionary import KEYWORDS
-from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
+from gateway.dicom.encode import BINARY, NUMBERS, DataSet, packed
 from gateway.dicom.levels import UNIQUE_KEYS
 from gateway.edit.draft import Draft, Level
 from gateway.edit.steps import Apply
@@ -157,21 +156,12 @@ def _write(draft: Draft, level: Level, attributes: DataSet) -> None:
         if vr == "SQ":
             for below, item in zip(draft.set_items(level, tag, len(values), "set"), values, strict=True):
                 _write(draft, below, item)
-        elif vr in BINARY or vr in NUMBERS or vr == "AT":
-            draft.set_bytes(level, tag, vr, _packed(Attribute(vr, values), level.syntax.big_endian), "set", f"({vr})")
+        elif vr in BINARY:
+            draft.set_bytes(level, tag, vr, b"".join(values), "set", f"({vr})")
+        elif vr in NUMBERS or vr == "AT":
+            value = packed(vr, values, big_endian=level.syntax.big_endian)
+            draft.set_bytes(level, tag, vr, value, "set", f"({vr})")
         else:
             texts = list(map(str, values))
             # They come of an instance that is stored, or have been checked.
             draft.set_text(level, tag, vr, "\\".join(texts), "set", unchecked=texts)
-
-
-def _packed(attribute: Attribute, big_endian: bool) -> bytes:
-    """The value field of numbers, tags or bytes."""
-    vr, values = attribute
-    if not values or isinstance(values[0], bytes):
-        return b"".join(values)
-    order = ">" if big_endian else "<"
-    if vr == "AT":
-        words = [word for tag in values for word in (tag >> 16, tag & 0xFFFF)]
-        return struct.pack(f"{order}{len(words)}H", *words)
-    return struct.pack(f"{order}{len(values)}{NUMBERS[vr]}", *values)
