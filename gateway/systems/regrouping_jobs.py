@@ -243,6 +243,8 @@ class RegroupingJobs:
                 await reporter.note(99, _STORED, at_once=True)
                 replaced = await self._replaced(order, stored)
             if not order.keep_source:
+                if not await self._desk.is_running(job):  # The runner notices some seconds later.
+                    raise PermanentFailure("the job was taken back before its sources were deleted")
                 await self._remove(order, replaced)
                 if replaced:
                     text = "instances have been replaced meanwhile, and stay where they are"

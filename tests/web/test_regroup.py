@@ -370,6 +370,58 @@ async def test_what_storage_commitment_retains_is_not_moved(gateway: House) -> N
     await done(gateway, f"/studies/{study(first)}/split", Series=[series(first)], KeepSource=True)
 
 
+async def test_a_job_that_is_cancelled_has_deleted_nothing_and_can_be_submitted_again(
+    gateway: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [one("1.2.3", 1, number) for number in range(1, 12)]
+    await store(gateway, *made)
+    reached, killed = asyncio.Event(), asyncio.Event()
+    halt(monkeypatch, "storing", reached, killed)
+    path = f"/studies/{study(made[0])}"
+    answer = await done(gateway, f"{path}/split", Series=[series(made[0])], Asynchronous=True)
+    await reached.wait()
+    assert (await gateway.client.post(f"{answer['Path']}/cancel")).status == 200
+    assert (await ended(gateway, answer["Path"]))["State"] == "Failure"
+    killed.set()
+    monkeypatch.undo()
+    assert len(await gateway.json(f"{path}/instances")) == 11
+    assert (await gateway.client.post(f"{answer['Path']}/resubmit")).status == 200
+    job = await ended(gateway, answer["Path"])
+    assert job["State"] == "Success", job
+    assert (await gateway.get(path)).status == 404
+    assert {number for _, number in await stored(gateway, f"/studies/{job['Content']['TargetStudy']}")} == set(
+        range(1, 12)
+    )
+    assert len(await gateway.json("/instances")) == 11
+
+
+async def test_a_job_that_is_cancelled_once_all_is_stored_deletes_nothing(
+    gateway: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = one("1.2.3", 1, 1)
+    await store(gateway, made)
+    note, over = Reporter.note, asyncio.Event()
+
+    async def cancelling(self: Reporter, percent: float, position: int, *, at_once: bool = False) -> None:
+        await note(self, percent, position, at_once=at_once)
+        if at_once:
+            (job,) = await gateway.json("/jobs")
+            assert (await gateway.client.post(f"/jobs/{job}/cancel")).status == 200
+
+    record = Runner._record
+
+    async def recorded(self: Runner, *given: Any) -> None:
+        await record(self, *given)
+        over.set()
+
+    monkeypatch.setattr(Reporter, "note", cancelling)
+    monkeypatch.setattr(Runner, "_record", recorded)
+    status, _ = await ask(gateway, f"/studies/{study(made)}/split", {"Series": [series(made)]})
+    assert status == 500
+    await over.wait()
+    assert len(await gateway.json(f"/studies/{study(made)}/instances")) == 1
+
+
 @pytest.mark.parametrize("interrupted", ["storing", "deleting"])
 async def test_after_a_kill_the_job_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str) -> None:
     """In the middle of what it does the process ends; the next one does the rest, and nothing twice."""
