@@ -18,7 +18,7 @@ from gateway.index.annotations import MadeBy, note_origins
 from gateway.index.locate import Identity, Located, identified, located_by_public_id
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin, correct_parents
-from gateway.ingest.ingest import Ingest
+from gateway.ingest.ingest import ITSELF, Ingest
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome, StoreResult
 from gateway.retrieve.opened import Changed
 from gateway.retrieve.retrieval import Retrieval
@@ -47,21 +47,31 @@ class Anonymizing:
         self._ingest.check_space()
 
     async def store(
-        self, located: Located, changes: ChangeSet, origin: Origin, *, overwrites: bool = False
+        self,
+        located: Located,
+        changes: ChangeSet,
+        origin: Origin,
+        *,
+        overwrites: bool = False,
+        repeats: bool = False,
     ) -> StoreResult:
         """Store the changed instance; if it is the same one, and `overwrites`, in the place of the original.
+
+        Its UIDs are the caller's own where it `repeats`: what is stored under them is of an attempt before, and is
+        replaced.
 
         Raises: EditError, DataSetError; InstanceRefused where it is stored already and stays as it is; errors of
         `Ingest.begin` and `InstanceWriter.commit`.
         """
         changed = await self._retrieval.edit(located, changes, Received(origin.calling_aet, origin.received_at))
         with closing(changed):
-            done = await self._ingested(changed, origin, overwrites)
+            replaced = ITSELF if repeats else changed.located.key if overwrites else ""
+            done = await self._ingested(changed, origin, replaced)
         if done.outcome is Outcome.DUPLICATE_KEPT:
             raise InstanceRefused("the instance is stored already, with other bytes, which are kept", STATUS_DUPLICATE)
         return done
 
-    async def _ingested(self, changed: Changed, origin: Origin, overwrites: bool) -> StoreResult:
+    async def _ingested(self, changed: Changed, origin: Origin, overwrites: str) -> StoreResult:
         edited = changed.edited
         with closing(await self._retrieval.changed(changed, lambda uid: uid)) as content:
             writer = self._ingest.begin(
@@ -69,7 +79,7 @@ class Anonymizing:
                 sop_class_uid=edited.sop_class_uid,
                 sop_instance_uid=edited.sop_instance_uid,
                 origin=origin,
-                overwrites=changed.located.key if overwrites else "",
+                overwrites=overwrites,
             )
             try:
                 async with aclosing(content.chunks()) as chunks:

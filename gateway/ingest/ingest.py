@@ -26,7 +26,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway import config, telemetry
 from gateway.database.database import Database, Script
@@ -65,6 +65,8 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
+ITSELF: Final = "*"
+"""In the place of a key: that of the same instance, whichever it is."""
 _SPACE_EVERY_S = 0.05
 """Seconds between checks of the free space."""
 _POLICIES = {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}
@@ -125,7 +127,7 @@ class Ingest:
     ) -> InstanceWriter:
         """Begin to ingest one data set, announced as of this class and instance; of this study and of the patient with
         this public id, if they are named. `overwrites` is the key of a stored object that it replaces if it is the same
-        instance, whatever the settings say.
+        instance, whatever the settings say; ITSELF is whichever it is.
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
@@ -270,7 +272,8 @@ class Ingest:
                     return StoreResult(
                         Outcome.IDENTICAL, record, answer.version, lacking=placement.lacking, shared=answer.shared
                     )
-                policy = "overwrite" if writer.overwrites == answer.key else self.settings().duplicates
+                overwrites = writer.overwrites in (answer.key, ITSELF)
+                policy = "overwrite" if overwrites else self.settings().duplicates
                 mended = bool(answer.lacking) and not placement.lacking
                 log.warning(
                     "%s from %s is stored already with other bytes: %s",

@@ -271,7 +271,7 @@ class RegroupingJobs:
         async for some in self._instances(order):
             results = await asyncio.gather(
                 *(
-                    self._anonymizing.store(located, sets[source.study], origin, overwrites=True)
+                    self._anonymizing.store(located, sets[source.study], origin, repeats=True)
                     for source, located in some
                 ),
                 return_exceptions=True,
