@@ -5,8 +5,6 @@ A value is parsed and checked once, and then written into any number of objects.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import struct
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from gateway.dicom.validity import fault_of
 from gateway.edit.draft import Draft, Level
 from gateway.edit.tree import Node, find
 from gateway.errors import BadRequest, EditError
+from gateway.http.data_uri import parse_data_uri
 
 MAX_DEPTH: Final = 16
 """Nested sequences of one value."""
@@ -28,7 +27,6 @@ MAX_ATTRIBUTES: Final = 10_000
 """Attributes and items of one value."""
 PIXEL_REPRESENTATION: Final = 0x00280103
 _TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})\)?")
-_DATA_URI: Final = re.compile(r"data:[^,;]*(?:;[^,;]*)*?;base64,", re.ASCII)
 
 
 class NamedAttribute(NamedTuple):
@@ -193,14 +191,12 @@ def _tag(text: str) -> int | None:
 
 
 def _decoded(text: str, name: str) -> bytes | None:
-    """The bytes of a data URI in base64; None for any other text."""
-    found = _DATA_URI.match(text)
-    if found is None:
-        return None
+    """The bytes of a data URI; None for any other text."""
     try:
-        return base64.b64decode(text[found.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRequest(f"{name}: its data URI is not in base64") from None
+        found = parse_data_uri(text)
+    except BadRequest as error:
+        raise BadRequest(f"{name}: {error}") from None
+    return found[1] if found is not None else None
 
 
 def _known_vr(place: NamedAttribute) -> str:

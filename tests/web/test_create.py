@@ -314,6 +314,7 @@ async def test_the_body_of_old_scripts(gateway: House) -> None:
         ({"Tags": {"Rows": "x"}}, 8),
         ({"Tags": {"ReferencedStudySequence": "x"}}, 8),
         ({"Tags": {"ICCProfile": 5}}, 8),
+        ({"Tags": {"ICCProfile": "data:a/b;base64,%"}}, 8),
         ({"Tags": {"Rows": 70000}}, 15),
         ({"Tags": {"PixelData": "x"}}, 2021),
         ({"Tags": {"SpecificCharacterSet": "NOPE"}}, 3),

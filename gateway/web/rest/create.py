@@ -18,6 +18,7 @@ from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.json import NOT_JSON
 from gateway.dicom.levels import Level
 from gateway.errors import BadRequest, DataSetError, InstanceRefused
+from gateway.http.data_uri import parse_data_uri
 from gateway.index.locate import counted_resources
 from gateway.ingest.ingest import Ingest
 from gateway.storage.scratch import Scratch
@@ -27,7 +28,7 @@ from gateway.web.errors import BAD_FILE, TooLarge, error_answer
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer, place
 from gateway.web.rest.instances import receipt, refusal, rest_origin
-from gateway.web.rest.tags import ToBeWritten, from_tags, parse_data_uri
+from gateway.web.rest.tags import ToBeWritten, from_tags
 from gateway.web.route import Route
 
 CREATION: web.AppKey[Creation] = web.AppKey("creation", Creation)
@@ -229,7 +230,10 @@ def _payload(found: Any) -> Payload:
     """The content of a data URI. Raises CreationRefused, DataSetError."""
     if not isinstance(found, str):
         raise CreationRefused(_USE_DATA_URI)
-    uri = parse_data_uri(found)
+    try:
+        uri = parse_data_uri(found)
+    except BadRequest as error:
+        raise DataSetError(f"Content: {error}") from None
     if uri is None:
         raise DataSetError("Content is no data URI in base 64: data:image/png;base64,…")
     media_type, data = uri

@@ -7,7 +7,6 @@ Model (PS3.18 Annex F) is accepted too.
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from gateway.dicom.json_reader import from_json
 from gateway.dicom.private_names import private_attribute
 from gateway.dicom.validity import fault_of
 from gateway.errors import BadRequest, DataSetError
+from gateway.http.data_uri import parse_data_uri
 from gateway.web.inputs import read_json
 from gateway.web.rest.names import UNKNOWN_NAME, tag_text
 
@@ -28,8 +28,6 @@ _MODEL = re.compile(r"[0-9A-Fa-f]{8}")
 _DEPTH = 16
 _MAX_TEXT = 4 << 20
 """Characters of a text: it may be as many values."""
-_MAX_DATA_URI_HEAD = 200
-"""Characters of a data URI before its content."""
 Format = Literal["full", "short", "simplify"]
 """Forms of a data set: an object with name, type and value for each tag; values by tag; values by keyword."""
 
@@ -185,19 +183,11 @@ def _binary(name: str, vr: str, value: Any, written: ToBeWritten | None) -> list
         return []
     if not isinstance(value, str):
         raise BadRequest(f"{name} is binary ({vr}): its value is a data URI, or text that is taken as it is")
-    found = parse_data_uri(value) if written.data_uris else None
-    return [found[1] if found is not None else value.encode()]
-
-
-def parse_data_uri(text: str) -> tuple[str, bytes] | None:
-    """Media type and content of a data URI in base 64 (RFC 2397); None for any other text."""
-    head, comma, content = text.partition(",")
-    if not comma or not head.startswith("data:") or not head.endswith(";base64") or len(head) > _MAX_DATA_URI_HEAD:
-        return None
     try:
-        return head[5:].partition(";")[0].lower(), b64decode(content, validate=True)
-    except ValueError:
-        return None
+        found = parse_data_uri(value) if written.data_uris else None
+    except BadRequest as error:
+        raise BadRequest(f"{name}: {error}") from None
+    return [found[1] if found is not None else value.encode()]
 
 
 def _parts(vr: str, value: Any) -> list[str]:
