@@ -22,9 +22,11 @@ from gateway.config.edits import (
 )
 from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
-from gateway.dicom.encode import encode_data_set
+from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dicom.json_reader import from_json
 from gateway.edit.change_set import ChangeSet, Received
+from gateway.edit.deid.keyed import Keyed
+from gateway.edit.regrouping import StudyMove, regrouping, writing
 from gateway.edit.tree import Tree
 from gateway.errors import DataSetError, EditError
 from tests.fuzz.targets.objects import MODEL
@@ -61,7 +63,17 @@ def _sets() -> list[ChangeSet]:
         Changes(steps=steps, original_attributes=True),
         Changes(steps=hiding, key=_KEY),
     )
-    return [ChangeSet.build("fuzz", section) for section in sections]
+    uid = Keyed(_KEY.encode()).uid
+    moves = [StudyMove(f"1.2.{end}", "1.2.7", uid, lambda uid: uid.endswith("1"), {"1.2.6": True}) for end in (5, 8)]
+    taken_over: DataSet = {
+        0x00100010: Attribute("PN", ["Ä"]),
+        0x00101002: Attribute("SQ", [{0x00100020: Attribute("LO", ["ä"])}]),
+    }
+    regrouped = [*regrouping(1, moves), *writing(taken_over, [0x00100020, 0x00101000])]
+    return [
+        *(ChangeSet.build("fuzz", section) for section in sections),
+        ChangeSet.of_steps("regrouped", regrouped, key=_KEY.encode()),
+    ]
 
 
 def changed_objects(data: bytes) -> None:
@@ -72,7 +84,7 @@ def changed_objects(data: bytes) -> None:
     """
     if not data:
         return
-    syntax, which, data = _NATIVE[data[0] % 3], _sets()[data[0] // 3 % 5], data[1:]
+    syntax, which, data = _NATIVE[data[0] % 3], _sets()[data[0] // 3 % len(_sets())], data[1:]
     read = source_of(data)
     with contextlib.suppress(DataSetError):
         segments = Tree(read, 0, len(data), uids.TRANSFER_SYNTAXES[syntax]).segments()
@@ -120,7 +132,7 @@ def _seeds() -> list[bytes]:
         "60003000": {"vr": "OW", "InlineBinary": "AwA="},
     }
     found = from_json(model)
-    made = [bytes((number,)) + encode_data_set(found, _NATIVE[number % 3]) for number in range(15)]
+    made = [bytes((number,)) + encode_data_set(found, _NATIVE[number % 3]) for number in range(18)]
     report = from_json(
         {
             "00080018": MODEL["00080018"],
