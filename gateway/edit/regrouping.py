@@ -1,13 +1,14 @@
 """Steps that make an instance one of another study: with UIDs of its own, and that study's patient and study.
 
 References follow the instances that move together; those to anything else stay as they are. What lists objects in a
-tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows where all that a branch lists moves.
+tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows too; a branch of which a part moves becomes two.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,11 @@ _OF_INSTANCES: Final = frozenset(
     {_REFERENCED, KEYWORDS["MultiFrameSourceSOPInstanceUID"], KEYWORDS["SOPInstanceUIDOfConcatenationSource"]}
 )
 """Attributes that name instances."""
+_ABOVE: Final = frozenset({_STUDY, _SERIES, _REFERENCED})
+"""Attributes that name a study or series, below which instances are listed."""
+
+MAX_PARTS: Final = 100
+"""Parts that an item becomes at most: each has all of it that lists nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,14 @@ class _Seen:
     """The moves that they belong to, by number."""
     others: bool = False
     """Whether some of them stay."""
+
+    @property
+    def is_mixed(self) -> bool:
+        return len(self.moves) + self.others > 1
+
+
+_Branches = dict[int, tuple[list[Node], _Seen]]
+"""Items of an object by the identity of their lists, which stay alive as long, and what they name."""
 
 
 def regrouping(own: int, moves: Sequence[StudyMove]) -> list[Apply]:
@@ -92,27 +106,66 @@ class _Following:
 
     def follow(self, draft: Draft) -> None:
         """Let references inside sequences follow."""
+        branches: _Branches = {}
         for node in list(draft.root.nodes):
             if node.items:
-                for below in draft.root.below(node):
-                    self._branch(draft, below)
+                self._items(draft, draft.root, node, branches)
             elif node.tag in _OF_INSTANCES and node.vr == "UI":
                 self._instances(draft, draft.root, node.tag, _Seen(set()))
 
-    def _branch(self, draft: Draft, level: Level) -> _Seen:
+    def _items(self, draft: Draft, level: Level, sequence: Node, branches: _Branches) -> _Seen:
+        """Let references in the items of a sequence follow; an item that lists what moves and what does not becomes
+        several."""
+        seen = _Seen(set())
+        items: list[list[Node]] = []
+        for below in level.below(sequence):
+            found = self._branch(draft, below, branches)
+            seen.moves |= found.moves
+            seen.others |= found.others
+            items += self._parted(draft, below, found, branches)
+        if sequence.items is not None and len(items) > len(sequence.items):
+            sequence.items = items
+        return seen
+
+    def _branch(self, draft: Draft, level: Level, branches: _Branches) -> _Seen:
         seen = _Seen(set())
         for node in list(level.nodes):
             if node.items:
-                for below in level.below(node):
-                    found = self._branch(draft, below)
-                    seen.moves |= found.moves
-                    seen.others |= found.others
+                found = self._items(draft, level, node, branches)
+                seen.moves |= found.moves
+                seen.others |= found.others
             elif node.tag in _OF_INSTANCES and node.vr == "UI" and node.items is None:
                 self._instances(draft, level, node.tag, seen)
-        for node in list(level.nodes):
-            if node.items is None and node.vr == "UI" and node.tag in (_STUDY, _SERIES, _REFERENCED):
-                _rename(draft, level, node, functools.partial(self._above, tag=node.tag, seen=seen))
+        if not seen.is_mixed:
+            self._rename_above(draft, level, seen)
+        branches[id(level.nodes)] = level.nodes, seen
         return seen
+
+    def _parted(self, draft: Draft, level: Level, seen: _Seen, branches: _Branches) -> list[list[Node]]:
+        """An item as it is, or one for each study that what it lists belongs to from now on."""
+        parts = [_Seen({number}) for number in sorted(seen.moves)] + [_Seen(set(), True)] * seen.others
+        if not 1 < len(parts) <= MAX_PARTS or not any(self._lists(draft, level, node) for node in level.nodes):
+            return [level.nodes]
+        made = []
+        for part in parts:
+            nodes = _part(level.nodes, part, branches)
+            below = Level(nodes, level.syntax, level.above, level.sequence, level.path)
+            self._rename_above(draft, below, part)
+            branches[id(nodes)] = nodes, part
+            made.append(nodes)
+        return made
+
+    def _lists(self, draft: Draft, level: Level, node: Node) -> bool:
+        """Whether an attribute says whose the instances are that are listed below it."""
+        if node.tag not in _ABOVE or node.vr != "UI" or node.items is not None:
+            return False
+        known = draft.values(level, node)
+        return any(uid == each.study_instance_uid or uid in each.series for each in self._moves for uid in known)
+
+    def _rename_above(self, draft: Draft, level: Level, seen: _Seen) -> None:
+        for node in list(level.nodes):
+            if node.items is None and node.vr == "UI" and node.tag in _ABOVE:
+                _rename(draft, level, node, functools.partial(self._above, tag=node.tag, seen=seen))
 
     def _instances(self, draft: Draft, level: Level, tag: int, seen: _Seen) -> None:
         """Let references to instances follow, and note in `seen` what they are."""
@@ -131,16 +184,38 @@ class _Following:
             _rename(draft, level, node, new)
 
     def _above(self, uid: str, tag: int, seen: _Seen) -> str:
-        """The UID of a study or series that lists what has been `seen`."""
-        if seen.others or len(seen.moves) > 1:
+        """The UID of a study or series that lists what has been `seen`, or nothing by itself."""
+        if seen.others:
             return uid
-        for number in seen.moves or self._order():
+        for number in list(seen.moves) or self._order():
             move = self._moves[number]
             if tag in (_STUDY, _REFERENCED) and uid == move.study_instance_uid and seen.moves:
                 return move.target_study_instance_uid
             if tag in (_SERIES, _REFERENCED) and uid in move.series and (seen.moves or move.series[uid]):
+                seen.moves.add(number)
                 return move.uid(uid)
+        seen.others |= tag == _SERIES and not seen.moves
         return uid
+
+
+def _part(nodes: Sequence[Node], wanted: _Seen, branches: _Branches) -> list[Node]:
+    """The elements of an item with what is `wanted` of the branches below it; what lists nothing is in every part."""
+    part = []
+    for node in nodes:
+        node = copy(node)
+        if node.items:
+            items = []
+            for item in node.items:
+                seen = branches[id(item)][1]
+                if (not seen.moves and not seen.others) or (seen.moves, seen.others) == (wanted.moves, wanted.others):
+                    items.append(item)
+                elif wanted.moves & seen.moves or (wanted.others and seen.others):
+                    items.append(_part(item, wanted, branches))
+            if not items:
+                continue
+            node.items, node.fresh = items, b""
+        part.append(node)
+    return part
 
 
 def _rename(draft: Draft, level: Level, node: Node, new: Callable[[str], str]) -> None:

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.edit.change_set import ChangeSet
-from gateway.edit.regrouping import StudyMove, regrouping, writing
+from gateway.edit.regrouping import MAX_PARTS, StudyMove, regrouping, writing
 from tests.support.datasets import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, decode, encode, instance
 
 MOVED = {"1.1.1.1", "1.1.1.2"}
@@ -81,16 +81,84 @@ def test_names_and_references_in_every_encoding(syntax: str) -> None:
     assert made.PixelData == source.PixelData
 
 
-def test_a_branch_that_moves_in_part_stays_above_what_moves() -> None:
+def tree(data_set: Dataset) -> list[Any]:
+    """The references of an evidence sequence, as nested lists."""
+    return [
+        [
+            each.StudyInstanceUID,
+            *(
+                [below.SeriesInstanceUID, *(image.ReferencedSOPInstanceUID for image in below.ReferencedSOPSequence)]
+                for below in each.ReferencedSeriesSequence
+            ),
+        ]
+        for each in data_set.CurrentRequestedProcedureEvidenceSequence
+    ]
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_a_branch_that_moves_in_part_becomes_two(syntax: str) -> None:
+    source = one()
+    branch = evidence("1.1", ("1.1.1", ["1.1.1.1"]), ("1.1.2", ["1.1.2.1"]), ("1.1.1", ["1.1.1.1", "1.1.1.9"]))
+    branch.PurposeOfReferenceCodeSequence = Sequence([item(CodeValue="x")])
+    source.CurrentRequestedProcedureEvidenceSequence = Sequence([evidence("3.3", ("3.3.1", ["3.3.1.1"])), branch])
+    made = changed(source, syntax=syntax)
+    assert tree(made) == [
+        ["3.3", ["3.3.1", "3.3.1.1"]],
+        ["7", ["9.1.1.1", "9.1.1.1.1"], ["9.1.1.1", "9.1.1.1.1"]],
+        ["1.1", ["1.1.2", "1.1.2.1"], ["1.1.1", "1.1.1.9"]],
+    ]
+    codes = [
+        each.PurposeOfReferenceCodeSequence[0].CodeValue for each in made.CurrentRequestedProcedureEvidenceSequence[1:]
+    ]
+    assert codes == ["x", "x"]
+
+
+def test_a_branch_of_series_alone_that_moves_in_part() -> None:
+    source = one()
+    branch = item(
+        StudyInstanceUID="1.1", ReferencedSeriesSequence=[item(SeriesInstanceUID=uid) for uid in ("1.1.1", "1.1.2")]
+    )
+    source.StudiesContainingOtherReferencedInstancesSequence = Sequence([branch])
+    found = changed(source).StudiesContainingOtherReferencedInstancesSequence
+    assert [
+        (each.StudyInstanceUID, [below.SeriesInstanceUID for below in each.ReferencedSeriesSequence]) for each in found
+    ] == [("7", ["9.1.1.1"]), ("1.1", ["1.1.2"])]
+
+
+def test_items_of_several_that_name_no_study_stay_one() -> None:
+    source = one()
+    source.ReferencedSeriesSequence = Sequence(
+        [item(Modality="CT", ReferencedImageSequence=[image("1.1.1.1"), image("1.1.1.9"), image("2.2.1.1")])]
+    )
+    made = changed(source, move(), move("2.2", moved={"2.2.1.1"}, prefix="8."))
+    (found,) = made.ReferencedSeriesSequence
+    assert [each.ReferencedSOPInstanceUID for each in found.ReferencedImageSequence] == [
+        *("9.1.1.1.1", "1.1.1.9", "8.2.2.1.1")
+    ]
+
+
+def test_a_branch_of_several_studies_that_move() -> None:
     source = one()
     source.CurrentRequestedProcedureEvidenceSequence = Sequence(
-        [evidence("1.1", ("1.1.1", ["1.1.1.1"]), ("1.1.2", ["1.1.2.1"]), ("1.1.1", ["1.1.1.1", "1.1.1.9"]))]
+        [evidence("1.1", ("1.1.1", ["1.1.1.1"]), ("2.2.1", ["2.2.1.1"]), ("1.1.5", ["1.1.5.5"]))]
     )
-    (tree,) = changed(source).CurrentRequestedProcedureEvidenceSequence
-    assert tree.StudyInstanceUID == "1.1"
-    assert [each.SeriesInstanceUID for each in tree.ReferencedSeriesSequence] == ["9.1.1.1", "1.1.2", "1.1.1"]
-    last = tree.ReferencedSeriesSequence[2].ReferencedSOPSequence
-    assert [each.ReferencedSOPInstanceUID for each in last] == ["9.1.1.1.1", "1.1.1.9"]
+    made = changed(source, move(), move("2.2", moved={"2.2.1.1"}, prefix="8."))
+    assert tree(made) == [
+        ["7", ["9.1.1.1", "9.1.1.1.1"]],
+        ["1.1", ["8.2.2.1", "8.2.2.1.1"]],  # It was listed under another study before.
+        ["1.1", ["1.1.5", "1.1.5.5"]],
+    ]
+
+
+def test_an_object_does_not_grow_without_a_limit() -> None:
+    studies = [f"4.{number}" for number in range(MAX_PARTS + 1)]
+    source = one()
+    branch = evidence("1.1", *((f"{study}.1", [f"{study}.1.1"]) for study in studies))
+    source.CurrentRequestedProcedureEvidenceSequence = Sequence([branch])
+    made = changed(source, *(move(study, moved={f"{study}.1.1"}) for study in ("1.1", *studies)))
+    ((study, *below),) = tree(made)
+    assert study == "1.1"
+    assert below == [[f"9.{study}.1", f"9.{study}.1.1"] for study in studies]
 
 
 @pytest.mark.parametrize(("whole", "expected"), [(True, "9.1.1.1"), (False, "1.1.1")])
