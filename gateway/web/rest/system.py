@@ -22,9 +22,8 @@ from gateway.web.rest.answers import json_answer
 from gateway.web.rest.names import shown_tags, tag_text
 from gateway.web.route import Route
 
-ORTHANC_VERSION: Final = ("1.10.1", 16)
-"""`Version` and `ApiVersion`: of the Orthanc whose whole REST API clients may count on, as far as it is here. By these
-they choose their calls. What is here of later versions stands in fields of its own (`HasLabels`, `Capabilities`)."""
+ORTHANC_VERSION: Final = ("1.13.0", 31)
+"""`Version` and `ApiVersion`: of the Orthanc whose REST API clients may count on. By these they choose their calls."""
 _DATABASE_VERSION = 6
 _LIBRARIES: Final = ("aiohttp", "cryptography", "imagecodecs", "msgspec", "numpy", "pillow", "pydicom")
 
