@@ -66,7 +66,7 @@ def orthanc(
     create: CreateOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring an Orthanc: settings, instances, metadata, labels, protection. It may run meanwhile.
+    """Bring an Orthanc: settings, instances, metadata, labels, protection, attachments. It may run meanwhile.
 
     What was broken off goes on when it is started again; nothing is brought twice. In the end everything is compared,
     every object by the MD5 that Orthanc recorded. Exit code 1 if anything is missing or differs.
@@ -158,6 +158,7 @@ def _source(
         at.absolute() / "index",
         postgres if postgres.get("EnableIndex") is True else None,
         translation.metadata_names,
+        translation.attachment_names,
     )
 
 
@@ -232,7 +233,7 @@ def show_contents(source: OrthancSource, *, quiet: bool) -> dict[str, Any]:
 def _show_others(contents: Contents) -> None:
     for kind, (number, total) in sorted(contents.others.items()):
         if kind >= _FIRST_OF_USERS:
-            print_line(f"not brought: {count(number, 'attachment')} of the user's type {kind}, {size(total)}")
+            print_line(f"{count(number, 'attachment')} of the user's type {kind}, {size(total)}")
 
 
 def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
@@ -247,29 +248,32 @@ def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
             complain(f"{proof.problem_count - len(proof.problems):,} further problems")
         for name in report.refused_metadata:
             complain(f"{name}: there is no room for it here")
-        _show_others(contents)
         ways = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(report.outcomes.items()))
         print_line(
             f"brought in this run: {count(report.outcomes.total(), 'instance')}{f' ({ways})' if ways else ''}, "
-            f"metadata of {count(report.annotated, 'resource')}; {report.failed:,} failed"
+            f"metadata of {count(report.annotated, 'resource')}, {count(report.attached, 'attachment')}; "
+            f"{report.failed:,} failed"
         )
         for level, there in proof.there.items():
             print_line(f"{level}: {there:,} there, {proof.here[level]:,} here")
         print_line(
             f"{'proved' if proof.is_clean else 'NOT proved'}: {count(proof.proved, 'instance')} by the MD5 of Orthanc, "
-            f"metadata of {count(proof.annotated, 'resource')}, {count(proof.problem_count, 'problem')}"
+            f"metadata of {count(proof.annotated, 'resource')}, {count(proof.attached, 'attachment')}, "
+            f"{count(proof.problem_count, 'problem')}"
             f"{f', {proof.renamed:,} under another identifier' if proof.renamed else ''}"
         )
     return {
         "outcomes": dict(report.outcomes),
         "failed": report.failed,
         "annotated": report.annotated,
+        "attached": report.attached,
         "refused_metadata": report.refused_metadata,
         "passes": report.passes,
         "there": proof.there,
         "here": proof.here,
         "proved": proof.proved,
         "proved_annotations": proof.annotated,
+        "proved_attachments": proof.attached,
         "renamed": proof.renamed,
         "problems": proof.problems,
         "problem_count": proof.problem_count,

@@ -78,6 +78,24 @@ class Annotated:
 
 
 @dataclass(frozen=True, slots=True)
+class UserFile:
+    """A file that somebody attached to a resource, under a number of the user's."""
+
+    row: int
+    level: Level
+    public_id: str
+    number: int
+    file: SourceAttachment | None
+    trouble: str
+    """Why it cannot be read; '' if it can."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The place in the order of all of them."""
+        return self.row, self.number
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """How much is in an index."""
 
@@ -109,6 +127,7 @@ class OrthancIndex:
             )
         files, metadata = self._columns("AttachedFiles"), self._columns("Metadata")
         self._instances_after = queries.instances_after("customData" in files)
+        self._user_files_after = queries.user_files_after("customData" in files)
         self._has_labels = bool(self._columns("Labels"))
         self._annotated_after = queries.annotated_after(self._has_labels)
         self._added_metadata = queries.added_metadata("revision" in metadata)
@@ -182,23 +201,18 @@ class OrthancIndex:
             if kind in _LEVEL_NUMBERS
         ]
 
+    def user_files(self, after: tuple[int, int]) -> list[UserFile]:
+        """The page of the user's attachments after a place."""
+        return [
+            UserFile(row, LEVELS[kind - 1], str(public_id), number, *_file(tuple(described), elsewhere))
+            for row, kind, public_id, number, elsewhere, *described in self._rows(self._user_files_after, *after, PAGE)
+            if kind in _LEVEL_NUMBERS
+        ]
+
     def _instance(self, row: Sequence[Any], came: Mapping[int, str]) -> SourceInstance:
         number, public_id, uuid, compression, stored, size, stored_md5, md5, elsewhere = row
-        trouble, file = "", None
-        if uuid is None:
-            trouble = "Orthanc has no file of it"
-        elif elsewhere:
-            trouble = "its file is not in the storage area, but where a plugin has put it"
-        elif (
-            not _UUID.fullmatch(str(uuid))
-            or compression not in (_NONE, _ZLIB)
-            or not (isinstance(stored, int) and isinstance(size, int))
-        ):
-            trouble = f"the index describes its file in no known way: {uuid!r:.60}, compression {compression!r:.20}"
-        else:
-            file = SourceAttachment(
-                str(uuid), compression == _ZLIB, stored, size, str(stored_md5 or "").lower(), str(md5 or "").lower()
-            )
+        described = uuid, compression, stored, size, stored_md5, md5
+        file, trouble = (None, "Orthanc has no file of it") if uuid is None else _file(described, elsewhere)
         return SourceInstance(number, str(public_id), file, trouble, _origin(came))
 
     def _columns(self, table: str) -> set[str]:
@@ -214,6 +228,18 @@ class OrthancIndex:
                 return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
             raise SourceError(f"the index of Orthanc cannot be read: {error}") from None
+
+
+def _file(described: tuple[Any, ...], elsewhere: object) -> tuple[SourceAttachment | None, str]:
+    """A file that the index describes, or the reason why it cannot be read."""
+    uuid, compression, stored, size, stored_md5, md5 = described
+    if elsewhere:
+        return None, "its file is not in the storage area, but where a plugin has put it"
+    known = _UUID.fullmatch(str(uuid)) and compression in (_NONE, _ZLIB)
+    if not known or not (isinstance(stored, int) and isinstance(size, int)):
+        return None, f"the index describes its file in no known way: {uuid!r:.60}, compression {compression!r:.20}"
+    md5s = [str(each or "").lower() for each in (stored_md5, md5)]
+    return SourceAttachment(str(uuid), compression == _ZLIB, stored, size, *md5s), ""
 
 
 def _origin(came: Mapping[int, str]) -> Origin:

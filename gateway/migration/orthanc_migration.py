@@ -31,6 +31,7 @@ from gateway.ingest.outcome import StoreResult
 from gateway.migration import queries
 from gateway.migration.index_copy import IndexState, copy_index, index_state
 from gateway.migration.ledger import MigrationLedger, digest_of
+from gateway.migration.orthanc_attachments import UserFiles
 from gateway.migration.orthanc_index import MADE_OF, Annotated, Contents, OrthancIndex, SourceInstance
 from gateway.migration.orthanc_postgres import copy_postgres
 from gateway.migration.orthanc_proof import OrthancProof, ProofReport
@@ -59,6 +60,7 @@ class OrthancSource:
     postgres: Mapping[str, Any] | None = None
     """The section `PostgreSQL` of its configuration, if the index is there."""
     metadata_names: Mapping[int, str] = field(default_factory=dict)
+    attachment_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -87,9 +89,11 @@ class MigrationReport:
     contents: Contents | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-    """Instances that could not be brought in the last pass; the proof says which are missing, and why."""
+    """Instances and attachments that could not be brought in the last pass; the proof says which, and why."""
     annotated: int = 0
     """Resources whose metadata, labels or protection were brought in this run."""
+    attached: int = 0
+    """The user's attachments that were brought in this run."""
     refused_metadata: list[str] = field(default_factory=list)
     """Metadata and labels for which a resource had no room."""
     passes: int = 0
@@ -115,6 +119,7 @@ class OrthancMigration:
         self._ledger = ledger
         self._pace = Bandwidth(rate)
         self._show = show
+        self._files = UserFiles(source.storage, folder, ledger, source.attachment_names)
         self._report = MigrationReport()
         self._policy = _Policy(folder.settings)
         self._room = asyncio.Semaphore(_MAX_CONCURRENT)
@@ -155,8 +160,8 @@ class OrthancMigration:
         """Compare with the last copy of the index."""
         index = await asyncio.to_thread(OrthancIndex, copy)
         try:
-            proof = OrthancProof(index, self._source.storage, self._folder, self._ledger, self._metadata, self._show)
-            return await proof.run()
+            storage, folder, ledger = self._source.storage, self._folder, self._ledger
+            return await OrthancProof(index, storage, folder, ledger, self._metadata, self._files, self._show).run()
         finally:
             index.close()
 
@@ -187,7 +192,10 @@ class OrthancMigration:
             self._policy.now = self._folder.settings
             self._show("bringing", done, total)
             await asyncio.to_thread(self._ledger.commit)
-        return self._report.outcomes.total() - before + await self._annotations(index)
+        attached, failed = await self._files.bring(index, ingest)
+        self._report.attached += attached
+        self._report.failed += failed
+        return self._report.outcomes.total() - before + attached + await self._annotations(index)
 
     def _overwriting(self) -> config.Storage:
         """The settings for a later version of what was brought before: the source's own replaces it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.files import FIRST_READ_BYTES, MAX_HEAD_BYTES, read_meta
 from gateway.migration import queries
 from gateway.migration.ledger import MigrationLedger
+from gateway.migration.orthanc_attachments import UserFiles
 from gateway.migration.orthanc_index import Annotated, OrthancIndex, SourceAttachment, SourceInstance
 from gateway.migration.storage_area import StorageArea
 
@@ -40,6 +41,8 @@ class ProofReport:
     """Instances whose bytes here are those that Orthanc received."""
     annotated: int = 0
     """Resources whose metadata, labels and protection are here."""
+    attached: int = 0
+    """The user's attachments that are here."""
     problems: list[str] = field(default_factory=list)
     """The first MAX_LISTED problems."""
     problem_count: int = 0
@@ -67,9 +70,11 @@ class OrthancProof:
         folder: DataFolder,
         ledger: MigrationLedger,
         named: Callable[[Sequence[tuple[int, str, int]]], Mapping[str, Metadata]],
+        files: UserFiles,
         show: Callable[[str, int, int], None],
     ) -> None:
         """`named` gives the user's metadata their names."""
+        self._files = files
         self._index = index
         self._storage = storage
         self._folder = folder
@@ -88,6 +93,12 @@ class OrthancProof:
             await self._level(level)
         await self._instances()
         await self._annotations()
+        async with aclosing(self._files.prove(self._index)) as attached:
+            async for name, difference in attached:
+                if difference:
+                    report.add(f"{name}: {difference}")
+                else:
+                    report.attached += 1
         return report
 
     async def _level(self, level: Level) -> None:

@@ -79,7 +79,7 @@ class _Translator:
         self._dicomweb()
         self._worklists()
         self._names("UserMetadata", made.metadata_names, "metadata are brought under their names")
-        self._names("UserContentType", made.attachment_names, "attachments other than files are listed, not brought")
+        self._names("UserContentType", made.attachment_names, "attachments are brought under their names")
         for name in _OF_THE_INDEX.split():
             if self._has(name):
                 made.took(name, "where the migration reads")

@@ -42,6 +42,17 @@ def instances_after(custom_data: bool) -> str:
     )
 
 
+def user_files_after(custom_data: bool) -> str:
+    """A page of the files that users attached, in the order of resources and numbers."""
+    elsewhere = "a.customData" if custom_data else "NULL"
+    return (
+        f"SELECT a.id, r.resourceType, r.publicId, a.fileType, {elsewhere}, a.uuid, a.compressionType, "
+        "a.compressedSize, a.uncompressedSize, a.compressedMD5, a.uncompressedMD5 "
+        "FROM AttachedFiles a JOIN Resources r ON r.internalId = a.id "
+        "WHERE a.fileType BETWEEN 1024 AND 65535 AND (a.id, a.fileType) > (?1, ?2) ORDER BY a.id, a.fileType LIMIT ?3"
+    )
+
+
 METADATA_BETWEEN: Final = (
     "SELECT m.id, m.type, m.value FROM Metadata m WHERE m.id BETWEEN ?1 AND ?2 AND m.type IN (2, 3, 8, 11, 12)"
 )
@@ -124,11 +135,17 @@ LEDGER: Final = (
     "CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS renamed (theirs TEXT PRIMARY KEY, ours TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS annotated (id INTEGER PRIMARY KEY, digest BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS attached (id INTEGER, number INTEGER, version BLOB NOT NULL, "
+    "PRIMARY KEY (id, number)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS proved (id INTEGER PRIMARY KEY, key TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS listed (window TEXT PRIMARY KEY, found INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS doubted (window TEXT PRIMARY KEY, answered INTEGER) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS studies (uid TEXT PRIMARY KEY, expected INTEGER, done INTEGER NOT NULL DEFAULT 0) "
     "WITHOUT ROWID",
+)
+ATTACHED: Final = "SELECT version FROM attached WHERE id = ?1 AND number = ?2"
+ADD_ATTACHED: Final = (
+    "INSERT INTO attached VALUES (?1, ?2, ?3) ON CONFLICT (id, number) DO UPDATE SET version = excluded.version"
 )
 READ_NOTE: Final = "SELECT value FROM notes WHERE name = ?1"
 WRITE_NOTE: Final = "INSERT INTO notes VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

@@ -19,7 +19,7 @@ def orthanc(tmp_path: Path) -> Iterator[OrthancFolder]:
     for number in range(3):
         row = folder.add(instance(PatientID=f"P{number}"))
     folder.metadata(row.study, 1024, "urgent")
-    folder.database.execute("INSERT INTO AttachedFiles (id, fileType, uuid) VALUES (?, 1030, 'x')", (row.study,))
+    folder.attach(row.study, b"a report", number=1030)
     yield folder
     folder.close()
 
@@ -40,8 +40,8 @@ def test_a_dry_run_brings_nothing(orthanc: OrthancFolder, tmp_path: Path) -> Non
 def test_a_move_and_a_second_look(orthanc: OrthancFolder, tmp_path: Path) -> None:
     data, toml = str(tmp_path / "data"), tmp_path / "gateway.toml"
     said = migrate(orthanc, "--toml", str(toml), "--data", data, "--create")
-    assert "brought in this run: 3 instances (3 stored), metadata of 1 resource; 0 failed" in said
-    assert "proved: 3 instances by the MD5 of Orthanc, metadata of 1 resource, 0 problems" in said
+    assert "brought in this run: 3 instances (3 stored), metadata of 1 resource, 1 attachment; 0 failed" in said
+    assert "proved: 3 instances by the MD5 of Orthanc, metadata of 1 resource, 1 attachment, 0 problems" in said
     run("check-config", str(toml))
     text = toml.read_text()
     again = json.loads(migrate(orthanc, "--toml", str(toml), "--data", data, "--json"))

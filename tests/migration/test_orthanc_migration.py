@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from gateway.migration.orthanc_migration import MigrationReport, OrthancSource, 
 from gateway.migration.storage_area import AttachmentReader, StorageArea
 from tests.support.datasets import instance
 from tests.support.orthanc_folder import OrthancFolder, file_of
+
+NAMES = {1024: "triage", 1025: "no name"}
 
 
 def ct(number: int, **values: object) -> Dataset:
@@ -53,7 +57,7 @@ def settings(tmp_path: Path) -> Storage:
 
 
 def source_of(orthanc: OrthancFolder) -> OrthancSource:
-    return OrthancSource(StorageArea(orthanc.folder), orthanc.folder / "index", None, {1024: "triage", 1025: "no name"})
+    return OrthancSource(StorageArea(orthanc.folder), orthanc.folder / "index", None, NAMES, {1030: "report"})
 
 
 async def migrate(settings: Storage, orthanc: OrthancFolder) -> MigrationReport:
@@ -217,6 +221,43 @@ async def test_what_a_resource_has_no_room_for(settings: Storage, orthanc: Ortha
     study = public_id_of(orthanc, row.study)
     assert report.refused_metadata == [f"study {study}: triage", f"study {study}: label-256"]
     assert problems(report) == [f"study {study}: it lacks, or has otherwise: metadata triage, label label-256"]
+
+
+async def test_attachments(settings: Storage, orthanc: OrthancFolder) -> None:
+    rows = [orthanc.add(ct(number)) for number in range(3)]
+    big = random.Random(1).randbytes(3_000_000)
+    orthanc.attach(rows[0].study, b"a report", number=1030)
+    orthanc.attach(rows[0].instance, big, compressed=True, number=1031)
+    orthanc.attach(rows[1].instance, b"", md5=False, number=1031)
+    orthanc.attach(rows[1].instance, b"derived", number=3)
+    report = await migrate(settings, orthanc)
+    assert clean(report), problems(report)
+    assert report.proof is not None
+    assert (report.attached, report.proof.attached) == (3, 3)
+    sql = "SELECT level, name, size, md5 FROM attachments ORDER BY size"
+    assert [row[:3] for row in rows_of(settings, sql)] == [
+        ("instance", "1031", 0),
+        ("study", "report", 8),
+        ("instance", "1031", len(big)),
+    ]
+    assert rows_of(settings, sql)[2][3] == hashlib.md5(big).hexdigest()
+    again = await migrate(settings, orthanc)
+    assert clean(again)
+    assert again.attached == 0
+    orthanc.attach(rows[0].study, b"another report", number=1030)
+    damaged = orthanc.attach(rows[2].instance, b"damaged", number=1031)
+    damaged.write_bytes(b"DAMAGED")
+    report = await migrate(settings, orthanc)
+    assert (report.attached, report.failed) == (1, 1)
+    (problem,) = problems(report)
+    assert problem.startswith(f"instance {rows[2].public_id}: attachment 1031: it is not here: its file")
+    assert ("study", "report", 14) in [row[:3] for row in rows_of(settings, sql)]
+    ((key,),) = rows_of(settings, "SELECT key FROM attachments WHERE level = 'study'")
+    (path,) = (Path(settings.path) / "store").rglob(str(key))
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    first, _second = problems(await migrate(settings, orthanc))
+    assert first.endswith("attachment report: it is here with other bytes")
 
 
 async def test_it_receives_meanwhile(settings: Storage, orthanc: OrthancFolder) -> None:

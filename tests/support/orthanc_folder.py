@@ -89,16 +89,23 @@ class OrthancFolder:
         return Row(*rows, public_id(*ids), self.attach(rows[3], file_of(data_set), compressed, md5, custom))
 
     def attach(
-        self, row: int, content: bytes, compressed: bool = False, md5: bool = True, custom: bytes | None = None
+        self,
+        row: int,
+        content: bytes,
+        compressed: bool = False,
+        md5: bool = True,
+        custom: bytes | None = None,
+        *,
+        number: int = 1,
     ) -> Path:
-        """Give an instance its file, in the place of the one it had."""
+        """Give an instance its file, or a resource another attachment, in the place of the one it had."""
         stored = len(content).to_bytes(8, "little") + zlib.compress(content) if compressed else content
         name = str(uuid.uuid4())
         path = self.folder / name[:2] / name[2:4] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(stored)
         digests = [hashlib.md5(each).hexdigest() if md5 else "" for each in (content, stored)]
-        values = [row, 1, name, len(stored), len(content), 2 if compressed else 1, *digests]
+        values = [row, number, name, len(stored), len(content), 2 if compressed else 1, *digests]
         values += [0, custom] if self.newer else []
         marks = ", ".join("?" * len(values))
         self.database.execute(f"INSERT OR REPLACE INTO AttachedFiles VALUES ({marks})", values)
