@@ -73,6 +73,7 @@ def test_killed_ten_times_beside_an_orthanc_that_receives(tmp_path: Path) -> Non
             ask(peer, "PUT", f"/patients/{each}/protected", b"1")
         for each in studies[:5]:
             ask(peer, "PUT", f"/studies/{each}/metadata/triage", "dringend, für heute".encode())
+        ask(peer, "PUT", f"/studies/{studies[0]}/attachments/1030", b"a report")
         over = threading.Event()
 
         def receive() -> None:
@@ -99,12 +100,13 @@ def test_killed_ten_times_beside_an_orthanc_that_receives(tmp_path: Path) -> Non
         assert {level: report["here"][level] for level in counts} == counts
         assert report["here"]["instance"] == there["CountInstances"] >= 300
         assert report["proved"] == there["CountInstances"]
-        assert report["proved_annotations"] == 7
+        assert (report["proved_annotations"], report["proved_attachments"]) == (7, 1)
         assert ask(peer, "GET", "/system")["Version"]  # Nothing of this has hurt it.
         again = migrated(folder / "orthanc.json", data)
         assert (again["outcomes"], again["clean"]) == ({}, True)
         with Gateway(data) as gateway:
-            for path in (f"/studies/{studies[0]}/metadata/triage", f"/patients/{patients[0]}/protected"):
+            study, patient = f"/studies/{studies[0]}", f"/patients/{patients[0]}"
+            for path in (f"{study}/metadata/triage", f"{study}/attachments/1030/data", f"{patient}/protected"):
                 assert gateway.get(path)[1] == urllib.request.urlopen(peer.url + path).read()
             mine = json.loads(gateway.get(f"/studies/{studies[0]}")[1])
             assert mine["MainDicomTags"].items() >= ask(peer, "GET", f"/studies/{studies[0]}")["MainDicomTags"].items()
