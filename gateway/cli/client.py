@@ -102,12 +102,18 @@ def _plain_handler() -> urllib.request.HTTPHandler:
 def _authorization(user: str | None) -> dict[str, str]:
     if user is None:
         return {}
+    name, password = name_and_password(user, "GATEWAY_PASSWORD")
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+def name_and_password(user: str, variable: str) -> tuple[str, str]:
+    """The parts of `NAME[:PASSWORD]`; a password that is not there is in an environment variable, or asked for."""
     name, colon, password = user.partition(":")
     if not colon:
-        password = os.environ.get("GATEWAY_PASSWORD") or ""
+        password = os.environ.get(variable) or ""
         if not password:
             if not sys.stdin.isatty():
-                complain("no password: give --user NAME:PASSWORD, or set GATEWAY_PASSWORD")
+                complain(f"no password: give --user NAME:PASSWORD, or set {variable}")
                 raise typer.Exit(2)
             password = typer.prompt(f"Password of {name}", hide_input=True, err=True)
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+    return name, password

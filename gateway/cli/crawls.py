@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.client import name_and_password
 from gateway.cli.common import (
     ConfigOption,
     CreateOption,
@@ -146,10 +146,8 @@ def _section(settings: Settings, url: str, user: str | None) -> DicomwebDestinat
         raise ConfigurationError(f"{url!r} is no URL, http:// or https://, and no destination of kind dicomweb")
     if user is None:
         return DicomwebDestination(url=url)
-    name, colon, password = user.partition(":")
-    return DicomwebDestination(
-        url=url, auth="basic", user=name, password=password if colon else os.environ.get("SOURCE_PASSWORD", "")
-    )
+    name, password = name_and_password(user, "SOURCE_PASSWORD")
+    return DicomwebDestination(url=url, auth="basic", user=name, password=password)
 
 
 def _crawl(

@@ -110,6 +110,7 @@ def test_nobody_there(tmp_path: Path, arguments: tuple[str, ...], words: str) ->
     "arguments",
     [
         ("dicomweb", "nonsense"),
+        ("dicomweb", "http://127.0.0.1:1/dicom-web", "--user", "alice"),
         ("dicom", "nonsense"),
         ("dicom", "A@b:1", "--since", "2026-02-01", "--until", "2026-01-01"),
         ("dicom", "A@b:1", "--since", "yesterday"),
