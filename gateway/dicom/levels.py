@@ -11,6 +11,13 @@ Level = Literal["patient", "study", "series", "instance"]
 
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 """From the top down."""
+COLLECTIONS: Final[dict[Level, str]] = {
+    "patient": "patients",
+    "study": "studies",
+    "series": "series",
+    "instance": "instances",
+}
+"""The word for all of a level, such as the first segment of a path in the management API."""
 CODES: Final[dict[Level, str]] = {"patient": "PATIENT", "study": "STUDY", "series": "SERIES", "instance": "IMAGE"}
 """The value of Query/Retrieve Level (0008,0052) for each level (PS3.4 C.3)."""
 BY_CODE: Final[dict[str, Level]] = {code: level for level, code in CODES.items()}

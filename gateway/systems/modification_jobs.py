@@ -19,7 +19,7 @@ from gateway.admin.anonymization import Anonymizing, identity_of
 from gateway.admin.change_requests import ChangeRequest, check_patient, compile_request
 from gateway.admin.deletion import Removal
 from gateway.config import Settings
-from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.modification import Members, keeps_instances
 from gateway.errors import (
@@ -58,12 +58,6 @@ _AGAIN_S: Final = 3.0
 _REFUSED: Final = (EditError, DataSetError, InstanceRefused, NotFound)
 """Errors of one instance, which the others need not have."""
 _KINDS: Final[dict[Level, str]] = {level: level.capitalize() for level in LEVELS}
-_COLLECTIONS: Final[dict[Level, str]] = {
-    "patient": "patients",
-    "study": "studies",
-    "series": "series",
-    "instance": "instances",
-}
 
 
 class ModificationOrder(msgspec.Struct, frozen=True):
@@ -348,7 +342,7 @@ def _changed_level(order: ModificationOrder) -> Level:
 
 
 def _named(level: Level, public_id: str) -> dict[str, str]:
-    return {"ID": public_id, "Path": f"/{_COLLECTIONS[level]}/{public_id}", "Type": _KINDS[level]}
+    return {"ID": public_id, "Path": f"/{COLLECTIONS[level]}/{public_id}", "Type": _KINDS[level]}
 
 
 def _level_of(kind: str) -> Level:

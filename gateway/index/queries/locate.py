@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.database.database import Query
+from gateway.dicom.levels import COLLECTIONS
 from gateway.index.queries.columns import COLUMNS, OF_PATIENT, PATIENT_OF_STUDY, TABLES
 
 ROWS_BY_PUBLIC_ID = {
     level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")
-    for level, table in {
-        "patient": "patients",
-        "study": "studies",
-        "series": "series",
-        "instance": "instances",
-    }.items()
+    for level, table in COLLECTIONS.items()
 }
 _BY_UID = {
     "study": ("t.id", "FROM studies t WHERE t.uid = $1"),

@@ -6,15 +6,11 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.database.database import Query
-from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 
 ALIAS: Final[dict[Level, str]] = {"patient": "p", "study": "t", "series": "s", "instance": "i"}
-TABLE: Final[dict[Level, str]] = {
-    "patient": "patients",
-    "study": "studies",
-    "series": "series",
-    "instance": "instances",
-}
+TABLE: Final = COLLECTIONS
+"""Tables are called as what they hold."""
 _PARENT: Final[dict[Level, str]] = {"study": "patient", "series": "study", "instance": "series"}
 """The column with the row number of the parent."""
 _COLUMNS: Final[dict[Level, str]] = {

@@ -10,19 +10,12 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS
 from gateway.errors import BadRequest
 from gateway.web.errors import error_answer
 from gateway.web.inputs import whole_number
 from gateway.web.streaming import stream
 
-COLLECTIONS: Final[dict[Level, str]] = {
-    "patient": "patients",
-    "study": "studies",
-    "series": "series",
-    "instance": "instances",
-}
-"""The first segment of the paths of a level's resources."""
 _BY_NAME: Final = {level.capitalize(): collection for level, collection in COLLECTIONS.items()}
 
 

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from gateway.access.slots import FairSlots, NoSlot, client_of
+from gateway.dicom.levels import COLLECTIONS
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
 from gateway.retrieve.archive import ArchiveContent, Archives
@@ -24,7 +25,7 @@ from gateway.web.context import USER
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import Busy, error_answer
 from gateway.web.inputs import read_json, whole_number
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, reference
+from gateway.web.rest.answers import flag, json_answer, reference
 from gateway.web.rest.asked import JobBody, bad_file, converted
 from gateway.web.route import FLAG, TEXT, UID, Parameter, Route, at_least
 from gateway.web.security import attachment_named

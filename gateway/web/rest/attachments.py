@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import UnknownResource
 from gateway.index.annotations import check_exists
 from gateway.index.attachments import Attachment, attachment, attachments_of
@@ -29,7 +29,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import error_answer
 from gateway.web.receiving import receiving
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer
+from gateway.web.rest.answers import flag, json_answer
 from gateway.web.rest.instance_files import DICOM, FILENAME, located, revision_tag, send_file
 from gateway.web.rest.user_names import expected_tag, is_users, not_users, place_of
 from gateway.web.route import FLAG, Parameter, Route

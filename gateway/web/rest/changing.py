@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.admin.anonymization import Anonymizing
 from gateway.admin.change_requests import DEFAULT_QUALITY, ChangeRequest
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.edit.masks import parse_regions
 from gateway.edit.modification import Modification
 from gateway.errors import BadRequest, EditError
@@ -20,7 +20,7 @@ from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, error_answer
 from gateway.web.inputs import read_json
-from gateway.web.rest.answers import COLLECTIONS, json_answer, reference
+from gateway.web.rest.answers import json_answer, reference
 from gateway.web.rest.asked import JOB_DESK, JobBody, bad_file
 from gateway.web.rest.removal import forbidden
 from gateway.web.route import PIXELS_MASKER, Route

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.dicom.modules import MODULES
 from gateway.dicom.private_names import private_attribute
 from gateway.index.locate import Identity, Located, identified
@@ -17,7 +17,7 @@ from gateway.retrieve.tag_tree import Tag, TagTree, read_header_tags, read_tags,
 from gateway.storage.store import StoredObject
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, unknown
+from gateway.web.rest.answers import flag, json_answer, unknown
 from gateway.web.rest.names import UNKNOWN_NAME, Format, name_of, tag_text
 from gateway.web.rest.resources import parse_tags
 from gateway.web.route import FLAG, TEXT, Parameter, Route

@@ -8,12 +8,12 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import BadRequest
 from gateway.index import annotations as index
 from gateway.web.context import CONTEXT
 from gateway.web.receiving import small_body
-from gateway.web.rest.answers import COLLECTIONS, json_answer, unknown
+from gateway.web.rest.answers import json_answer, unknown
 from gateway.web.route import Route
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.config.destinations import PeerDestination
 from gateway.dicom.dictionary import keyword_of
-from gateway.dicom.levels import LEVELS, UNIQUE_KEYS
+from gateway.dicom.levels import COLLECTIONS, LEVELS, UNIQUE_KEYS
 from gateway.dicom.uids import is_uid
 from gateway.errors import BadRequest
 from gateway.remote.http import HttpClient, Reply
@@ -25,7 +25,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import NETWORK, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.receiving import receiving
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer
+from gateway.web.rest.answers import flag, json_answer
 from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.route import EXPAND, PEERS, SERVERS, Route

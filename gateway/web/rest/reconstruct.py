@@ -7,10 +7,9 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.systems.reconstruction import Reconstruction
 from gateway.web.accept import JSON
-from gateway.web.rest.answers import COLLECTIONS
 from gateway.web.rest.asked import JobBody, job_answer, read_body
 from gateway.web.route import Route
 

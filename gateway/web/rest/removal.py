@@ -10,10 +10,10 @@ import functools
 from aiohttp import web
 
 from gateway.admin.deletion import Removal
-from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
-from gateway.web.rest.answers import COLLECTIONS, json_answer, place
+from gateway.web.rest.answers import json_answer, place
 from gateway.web.route import INSTANCE, SERIES, STUDY, Route
 
 REMOVAL: web.AppKey[Removal] = web.AppKey("removal", Removal)

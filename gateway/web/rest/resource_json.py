@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.index import main_tags
 from gateway.index.attributes import PATIENT_ID
 from gateway.index.resources import Resource
 from gateway.index.stability import is_stable, series_status
 from gateway.index.values import NO_NUMBER
-from gateway.web.rest.answers import COLLECTIONS, timestamp
+from gateway.web.rest.answers import timestamp
 from gateway.web.rest.names import MAIN_TAGS, Format, formatted
 
 _IMAGE_ORIENTATION: Final = 0x00200037

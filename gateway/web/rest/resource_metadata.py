@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.database.database import Database
-from gateway.dicom.levels import Level
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import BadRequest, NotFound
 from gateway.index import annotations as index
 from gateway.index.annotations import Expected, Metadata
@@ -25,7 +25,7 @@ from gateway.web.conditional import unchanged
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.receiving import small_body
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, unknown
+from gateway.web.rest.answers import flag, json_answer, unknown
 from gateway.web.rest.user_names import expected_tag, is_users, not_users, place_of
 from gateway.web.route import FLAG, Parameter, Route
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.dicom.levels import LEVELS, Level
+from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.errors import BadRequest
 from gateway.index import resources as index
 from gateway.index.annotations import check_exists
@@ -16,7 +16,7 @@ from gateway.index.resources import Resource
 from gateway.retrieve.find import ResourceFinder
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import whole_number
-from gateway.web.rest.answers import COLLECTIONS, flag, json_answer, json_list, unknown
+from gateway.web.rest.answers import flag, json_answer, json_list, unknown
 from gateway.web.rest.names import Format, formatted
 from gateway.web.rest.resource_json import resource_json
 from gateway.web.rest.tags import tag_named
