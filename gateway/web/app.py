@@ -46,8 +46,8 @@ class _Unread(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            record.msg = f"{record.msg}: invalid HTTP ({type(error).__name__}), answered {error.code}"
+        if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
+            record.msg = f"{record.msg}: invalid HTTP ({type(error).__name__})"
             record.levelno, record.levelname = logging.WARNING, "WARNING"
             record.exc_info = None
         return True
@@ -58,6 +58,7 @@ log.addFilter(_Unread())
 
 _SERVER = {
     "access_log": None,  # would write PatientName= to the log
+    "auto_decompress": False,  # `http/content_coding.py` sees where a stream ends
     "handler_cancellation": True,  # otherwise handlers outlive their clients
     "keepalive_timeout": 30.0,  # also the only limit on the time for headers
     "logger": log,

@@ -27,9 +27,9 @@ _OVERRIDDEN: Final = web.RequestKey("overridden", bool)
 @web.middleware
 async def take_method(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request the method that it names, and the route of that."""
-    wanted = request.headers.get(_HEADER)
+    wanted, by_parameter = request.headers.get(_HEADER), False
     if not wanted and f"{_PARAMETER}=" in request.query_string:
-        wanted = request.query.get(_PARAMETER)
+        wanted, by_parameter = request.query.get(_PARAMETER), True
     if not wanted or request.method not in _FROM:
         return await handler(request)
     method = wanted.upper()
@@ -37,7 +37,7 @@ async def take_method(request: web.Request, handler: Handler) -> web.StreamRespo
         return await handler(request)
     if method not in _METHODS:
         return error_answer(request, 400, f"{wanted[:40]!r} is no method to override another: GET, POST, PUT, DELETE")
-    if _HEADER not in request.headers and request.method == "GET" and not _is_of_our_page(request):
+    if by_parameter and request.method == "GET" and not _is_of_our_page(request):
         return error_answer(
             request,
             403,

@@ -25,6 +25,7 @@ from aiohttp import ClientPayloadError, web
 
 from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.errors import BadRequest
+from gateway.http.content_coding import ContentDecoder
 from gateway.web.context import CONTEXT, USER
 from gateway.web.errors import Busy, TooLarge
 from gateway.web.streaming import RateGuard
@@ -192,6 +193,8 @@ async def _chunks(request: web.Request, body: Body, limit: int, setting: str) ->
         raise TooLarge(too_large)
     if request.transport is None:
         return
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    decoder = ContentDecoder(coding) if coding not in ("identity", "") else None
     loop = asyncio.get_running_loop()
     guard = RateGuard(request.transport, request.app[CONTEXT].settings().http.min_rate)
     received = 0
@@ -206,12 +209,15 @@ async def _chunks(request: web.Request, body: Body, limit: int, setting: str) ->
             if not chunk:
                 if ends_http_chunk and not request.content.at_eof():
                     continue
+                if decoder is not None:
+                    decoder.finish()
                 return
             guard.sent += len(chunk)
-            received += len(chunk)
-            if received > limit:
-                raise TooLarge(too_large)
-            yield chunk
+            for piece in (chunk,) if decoder is None else decoder.feed(chunk):
+                received += len(piece)
+                if received > limit:
+                    raise TooLarge(too_large)
+                yield piece
     except (ClientPayloadError, web.RequestPayloadError, ValueError) as error:
         raise BodyError(f"the body cannot be read: {error}") from None
     finally:

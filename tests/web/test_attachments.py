@@ -64,7 +64,7 @@ def stored(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", ["1024", "65535", "report", "Dept.Note-2_b"])
+@pytest.mark.parametrize("name", ["1024", "65535", "report", "Dept.Note-2_b", "2026-report.pdf"])
 async def test_it_is_attached_replaced_and_taken_away(gateway: House, level: str, name: str) -> None:
     resource = f"/{level}/{(await gateway.json(f'/{level}'))[0]}"
     path = f"{resource}/attachments/{name}"

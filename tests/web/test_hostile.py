@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import resource
 import struct
 import time
@@ -231,3 +232,12 @@ class TestCompressedRequests:
         answer = await gateway.client.post(path, data=packed, headers=headers)
         assert answer.status in (400, 413), "no instance, or too large"
         assert peak() - before < 48 << 20
+
+    @pytest.mark.parametrize("path", ["/instances", "/worklists/create"])
+    async def test_a_body_that_ends_early(self, gateway: House, path: str, caplog: pytest.LogCaptureFixture):
+        packed = gzip.compress(b'{"PatientID": "1"}')
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        answer = await gateway.client.post(path, data=packed[:-3], headers=headers)
+        assert answer.status == 400
+        assert "in the middle of its gzip stream" in await answer.text()
+        assert not caplog.records
