@@ -129,7 +129,8 @@ class Deidentifier:
             )
             raise EditError(
                 f"PixelData: {why} in the pixels, and no rectangles match the device; configure rectangles for it, "
-                'or set burned_in = "ignore" to send it all the same'
+                'or set burned_in = "ignore" to send it all the same; over REST, MaskPixelData masks them, and '
+                "BurnedInAnnotation NO says that there is none"
             )
         return (), None
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest, DataSetError
 from gateway.index.locate import Located, identified
 from gateway.retrieve.retrieval import obtainable
@@ -89,6 +90,10 @@ async def send_file(request: web.Request, found: Located) -> web.StreamResponse:
 async def _transcoded(request: web.Request, found: Located, name: str) -> web.StreamResponse:
     uid = request.query.get("transcode", "")
     quality = asked_quality(request)
+    if uid not in TRANSFER_SYNTAXES:
+        raise BadRequest(
+            f"transcode: {uid[:64]!r} is no transfer syntax that is known here, such as 1.2.840.10008.1.2.1"
+        )
     if not obtainable(found.transfer_syntax_uid, uid, quality):
         raise BadRequest(
             f"transcode: {uid[:64]!r} cannot be had from {found.transfer_syntax_uid}, as it is stored, "
