@@ -9,19 +9,31 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 from gateway.database.database import Query, Script
 from gateway.dicom.levels import Level, level_of
 from gateway.errors import GatewayError, NotFound, RetainedByCommitment, SeveralPatients
-from gateway.index.queries.locate import LOCATE_BY_PUBLIC_ID, ROWS_BY_PUBLIC_ID, ROWS_BY_UID
+from gateway.index.locate import identified
+from gateway.index.queries.locate import LOCATE_BY_PUBLIC_ID, REPLACED_SINCE, ROWS_BY_PUBLIC_ID, ROWS_BY_UID
 from gateway.index.remove import Removed, remove_resource
 from gateway.ingest.ingest import Ingest
 from gateway.workflow import queries
 
 
-class _Grown(GatewayError):
-    """Instances have come that were not to be deleted."""
+class _Changed(GatewayError):
+    """There are instances that were not to be deleted."""
+
+
+class Moment(NamedTuple):
+    """A moment of the archive, which is given so that nothing that has come since is deleted."""
+
+    row: int
+    """The last row of an instance."""
+    change: int
+    """The number of the last change."""
 
 
 class Removal:
@@ -35,14 +47,32 @@ class Removal:
         """Delete the resource with this Orthanc identifier. Raises NotFound, RetainedByCommitment."""
         return await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,))
 
-    async def up_to_row(self, level: Level, public_id: str, last: int) -> bool:
-        """Delete the resource unless it has instances behind the row `last`; whether it was deleted. Raises as
-        `by_public_id`."""
+    async def as_known(self, level: Level, public_id: str, known: Moment) -> bool:
+        """Delete the resource unless an instance of it has come, or got another file, since; whether it was deleted.
+
+        Raises as `by_public_id`.
+        """
         try:
-            await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,), last)
-        except _Grown:
+            await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,), known)
+        except _Changed:
             return False
         return True
+
+    async def each_as_known(self, level: Level, public_id: str, known: Moment, stays: Collection[int] = ()) -> int:
+        """Delete the instances of a resource but for the rows that stay, for what has come since and for what has got
+        another file since; returns the number of the latter. Raises RetainedByCommitment."""
+        try:
+            if not stays and await self.as_known(level, public_id, known):
+                return 0
+        except NotFound:
+            return 0
+        replaced = 0
+        async for page in identified(self._ingest.database, level, public_id):
+            for identity, located in page:
+                if located.id <= known.row and located.id not in stays:
+                    with suppress(NotFound):
+                        replaced += not await self.as_known("instance", identity.instance, known)
+        return replaced
 
     async def check(self, level: Level, public_id: str) -> None:
         """Raise RetainedByCommitment where storage commitment retains an instance of the resource."""
@@ -61,13 +91,16 @@ class Removal:
         return await self._remove(level, ROWS_BY_UID[level], (uids[0], patient, *uids[1:]), uids)
 
     async def _remove(
-        self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], last: int | None = None
+        self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], known: Moment | None = None
     ) -> Removed:
         now, ingest = self._clock(), self._ingest
 
         def script() -> Script[Removed]:
-            if last is not None and (yield LOCATE_BY_PUBLIC_ID[level], (parameters[0], last, 1)):
-                raise _Grown(names[-1])
+            if known is not None and (
+                (yield LOCATE_BY_PUBLIC_ID[level], (parameters[0], known.row, 1))
+                or (yield REPLACED_SINCE[level], (parameters[0], known.change))
+            ):
+                raise _Changed(names[-1])
             return (yield from _remove(level, query, parameters, names, now, delete_at))
 
         async with ingest.garbage.discarding(now) as delete_at:

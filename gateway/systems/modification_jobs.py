@@ -10,14 +10,14 @@ import asyncio
 import os
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, identity_of
 from gateway.admin.change_requests import ChangeRequest, check_patient, compile_request
-from gateway.admin.deletion import Removal
+from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
 from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.edit.change_set import ChangeSet
@@ -34,6 +34,7 @@ from gateway.errors import (
     RetainedByCommitment,
     UnknownResource,
 )
+from gateway.events.changes import last_change
 from gateway.index.annotations import MadeBy
 from gateway.index.locate import Identity, Located, counted_resources, identified, last_row
 from gateway.index.store import Origin
@@ -205,22 +206,15 @@ class ModificationJobs:
                     break
             row = 0
 
-    async def remove_sources(self, order: ModificationOrder, stays: Sequence[int]) -> None:
-        """Delete what was changed but for the rows that stay, and for what came since. Raises RetainedByCommitment."""
-        staying = set(stays)
-        for public_id, level in order.resources:
-            try:
-                if not staying and await self._removal.up_to_row(level, public_id, order.last):
-                    continue
-            except NotFound:
-                continue
-            async for page in identified(self._desk.database, level, public_id):
-                for identity, located in page:
-                    if located.id <= order.last and located.id not in staying:
-                        try:
-                            await self._removal.by_public_id("instance", identity.instance)
-                        except NotFound:
-                            continue
+    async def last_change(self) -> int:
+        """The number of the last change in the archive."""
+        return await last_change(self._desk.database)
+
+    async def remove_sources(self, order: ModificationOrder, since: int, stays: Collection[int]) -> int:
+        """Delete what was changed but for the rows that stay, for what came since the order, and for what was replaced
+        behind the change `since`; returns the number of the latter. Raises RetainedByCommitment."""
+        known = Moment(order.last, since)
+        return sum([await self._removal.each_as_known(level, each, known, stays) for each, level in order.resources])
 
 
 class _Modifying:
@@ -232,7 +226,9 @@ class _Modifying:
         self._reporter = reporter
         self._content = reporter.content
         self._end = len(order.resources) * _ROWS
-        deletes = reporter.position == self._end  # Everything is stored, and what is left of the sources goes.
+        # Everything is stored, and what is left of the sources goes, but for what was replaced behind this change.
+        deletes = reporter.position >= self._end
+        self._since = reporter.position - self._end if deletes else None
         # Which sources stay must be known of all of them, so that what may delete begins again.
         self._position = reporter.position if order.keep_source else 0
         self._done = order.instances * reporter.percent // 100 if self._position else 0
@@ -240,6 +236,8 @@ class _Modifying:
         self._stored = deletes or (self._position > 0 and ("ID" in self._content or order.several))
         """Whether anything was."""
         self._stays = array("q")
+        self._made_ids = set[int]()
+        """Hashes of the public ids of what was made, of which each is made of one source alone where sources go."""
         self._listed = {level: set[str]() for level in LEVELS}
         if order.several and not self._position and not deletes:
             self._content["Resources"] = []
@@ -253,6 +251,7 @@ class _Modifying:
         """Do what is left; `is_running` says whether somebody has taken the job back, which is noticed some seconds
         later. Raises PermanentFailure, and errors that are not of one instance."""
         order, reporter = self._order, self._reporter
+        since = self._since if self._since is not None else await self._jobs.last_change()
         if order.request.what == "modify" and not order.request.changes:
             self._members = await self._jobs.members(order)
         async for page, position in self._jobs.pages(order, self._position):
@@ -268,13 +267,17 @@ class _Modifying:
         elif not self._stored:
             raise UnknownResource(f"there is no {order.resources[0][1]} {order.resources[0][0]} any more")
         if not order.keep_source and not self._failed:
-            await reporter.note(99, self._end, at_once=True)
+            await reporter.note(99, self._end + since, at_once=True)
             if not await is_running():
                 raise PermanentFailure("the job was taken back before its sources were deleted")
             try:
-                await self._jobs.remove_sources(order, self._stays)
+                replaced = await self._jobs.remove_sources(order, since, frozenset(self._stays))
             except RetainedByCommitment as error:
                 raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
+            if replaced:
+                raise await reporter.failed(
+                    f"everything is stored, but {replaced} instances have been replaced meanwhile, and stay"
+                )
 
     async def _changes_of(self, source: Identity) -> ChangeSet:
         """The changes of an instance, compiled once for all of which the same is masked."""
@@ -304,6 +307,7 @@ class _Modifying:
             if isinstance(result, StoreResult):
                 pairs.append((result, source))
                 self._made(result, source, located)
+                self._check_own(result, located)
             elif isinstance(result, _REFUSED):
                 self._failed += 1
                 self._why = self._why or f"{located.sop_uid}: {result}"
@@ -323,6 +327,16 @@ class _Modifying:
         level = self._order.resources[0][1]
         public_id = made[LEVELS.index(level)]
         self._content |= {"PatientID": made.patient, **_named(level, public_id)}
+
+    def _check_own(self, result: StoreResult, located: Located) -> None:
+        """Count an instance that is made of two sources as failed, where the sources would go: one of them is lost."""
+        if self._order.keep_source:
+            return
+        made = hash(result.record.public_id)
+        if made in self._made_ids:
+            self._failed += 1
+            self._why = self._why or f"{located.sop_uid}: another source has become the same instance"
+        self._made_ids.add(made)
 
     def _list(self, level: Level, public_id: str) -> None:
         listed = self._listed[level]

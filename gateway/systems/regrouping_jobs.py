@@ -11,17 +11,15 @@ import functools
 import hmac
 import os
 import time
-from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, UidSet, identity_of
-from gateway.admin.deletion import Removal
+from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
 from gateway.dicom.json_reader import from_json
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
@@ -39,6 +37,7 @@ from gateway.errors import (
     RetainedByCommitment,
     UnknownResource,
 )
+from gateway.events.changes import last_change
 from gateway.index.annotations import note_origins
 from gateway.index.locate import Counted, Identity, Located, counted_resources, identified, last_row
 from gateway.index.store import Origin
@@ -60,7 +59,8 @@ MAX_RESOURCES: Final = 20_000
 _AT_ONCE: Final = 4
 """Instances that are changed and stored together."""
 _STORED: Final = 1
-"""The position of a job that has stored everything."""
+"""The position of a job that has stored everything, but for the number of the last change before that: what has been
+replaced since stays, also where the job is taken up again."""
 
 
 class RegroupingOrder(msgspec.Struct, frozen=True):
@@ -237,18 +237,20 @@ class RegroupingJobs:
         order = msgspec.convert(job.payload, RegroupingOrder)
         reporter = await self._desk.reporter(job)
         try:
-            replaced: frozenset[int] = frozenset()
+            since = reporter.position - _STORED
             if reporter.position < _STORED:
-                stored = await self._store(order, reporter)
-                await reporter.note(99, _STORED, at_once=True)
-                replaced = await self._replaced(order, stored)
+                since = await last_change(self._desk.database)
+                await self._store(order, reporter)
+                await reporter.note(99, _STORED + since, at_once=True)
             if not order.keep_source:
                 if not await self._desk.is_running(job):  # The runner notices some seconds later.
                     raise PermanentFailure("the job was taken back before its sources were deleted")
-                await self._remove(order, replaced)
+                known = Moment(order.last, since)
+                replaced = sum([await self._removal.each_as_known(*each[::-1], known) for each in order.resources])
                 if replaced:
-                    text = "instances have been replaced meanwhile, and stay where they are"
-                    raise await reporter.failed(f"everything is stored, but {len(replaced)} {text}")
+                    raise await reporter.failed(
+                        f"everything is stored, but {replaced} instances have been replaced meanwhile, and stay"
+                    )
         except PermanentFailure:
             raise
         except RetainedByCommitment as error:
@@ -257,14 +259,12 @@ class RegroupingJobs:
             raise await reporter.failed(str(error)) from None
         return reporter.done
 
-    async def _store(self, order: RegroupingOrder, reporter: Reporter) -> array[int]:
-        """Store everything in the target; returns row and version of each instance that is stored.
-
-        Raises PermanentFailure for an instance that is not."""
+    async def _store(self, order: RegroupingOrder, reporter: Reporter) -> None:
+        """Store everything in the target. Raises PermanentFailure for an instance that is not."""
         sources = await self._sources(order)
         sets = await self._change_sets(order, sources)
         origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
-        content, done, stored = reporter.content, 0, array("q")
+        content, done = reporter.content, 0
         # The target of a merge is not made of what comes to it.
         made = LEVELS[2:] if order.merges else LEVELS[1:]
         content["FailedInstancesCount"] = 0
@@ -280,7 +280,6 @@ class RegroupingJobs:
             for (source, located), result in zip(some, results, strict=True):
                 if isinstance(result, StoreResult):
                     pairs.append((result, source))
-                    stored.extend((located.id, located.version))
                 elif isinstance(result, InstanceRefused | EditError | DataSetError):
                     content["FailedInstancesCount"] += 1
                     raise await reporter.failed(f"instance {located.sop_uid}: {result}")
@@ -296,18 +295,6 @@ class RegroupingJobs:
             await self._desk.database.write(note)
             done += len(some)
             await reporter.note(100 * done / max(1, order.instances), 0)
-        return stored
-
-    async def _replaced(self, order: RegroupingOrder, stored: array[int]) -> frozenset[int]:
-        """The rows of sources that are not any more what has been stored of them."""
-        at, found = 0, set[int]()
-        async for some in self._instances(order):
-            for _source, located in some:
-                while at < len(stored) and stored[at] != located.id:  # in the same order, but for what has gone
-                    at += 2
-                if at >= len(stored) or stored[at + 1] != located.version:
-                    found.add(located.id)
-        return frozenset(found)
 
     async def _sources(self, order: RegroupingOrder) -> dict[str, _Source]:
         """What moves out of which studies, by their public ids."""
@@ -353,15 +340,3 @@ class RegroupingJobs:
                 page = [each for each in page if each[1].id <= order.last]
                 for at in range(0, len(page), _AT_ONCE):
                     yield page[at : at + _AT_ONCE]
-
-    async def _remove(self, order: RegroupingOrder, replaced: frozenset[int]) -> None:
-        """Delete what has moved, but for what came or was replaced since. Raises RetainedByCommitment."""
-        for public_id, level in order.resources:
-            with suppress(NotFound):
-                if not replaced and await self._removal.up_to_row(level, public_id, order.last):
-                    continue
-            async for page in identified(self._desk.database, level, public_id):
-                for identity, located in page:
-                    if located.id <= order.last and located.id not in replaced:
-                        with suppress(NotFound):
-                            await self._removal.by_public_id("instance", identity.instance)

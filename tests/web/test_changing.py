@@ -352,13 +352,43 @@ class TestSources:
         (study,) = await gateway.json("/studies")
         original = ModificationJobs.remove_sources
 
-        async def late(self: ModificationJobs, *arguments: Any) -> None:
+        async def late(self: ModificationJobs, *arguments: Any) -> int:
             await store(gateway, one(2))
-            await original(self, *arguments)
+            return await original(self, *arguments)
 
         monkeypatch.setattr(ModificationJobs, "remove_sources", late)
         await done(gateway, f"/studies/{study}/modify", {"KeepSource": False})
         assert [each.SOPInstanceUID for each in await read(gateway, f"/studies/{study}")] == ["1.2.1.1.2"]
+
+    async def test_what_is_corrected_meanwhile_stays(self, gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where the job is taken up again: what is stored elsewhere is not the correction."""
+        await store(gateway, one(1), one(2))
+        (study,) = await gateway.json("/studies")
+        (corrected, *_) = await gateway.json("/instances")
+        original = ModificationJobs.remove_sources
+
+        async def late(self: ModificationJobs, *arguments: Any) -> int:
+            monkeypatch.undo()
+            body = {"Replace": {"ImageComments": "RIGHT"}, "Keep": ["SOPInstanceUID"], "Force": True}
+            await done(gateway, "/tools/bulk-modify", {**body, "Level": "Instance", "Resources": [corrected]})
+            return await original(self, *arguments)
+
+        monkeypatch.setattr(ModificationJobs, "remove_sources", late)
+        answer = await done(gateway, f"/studies/{study}/modify", {"KeepSource": False, "Asynchronous": True})
+        for why in ("1 instances have been replaced meanwhile", "with other bytes"):
+            job = await ended(gateway, answer["ID"], "Failure")
+            assert why in job["ErrorDetails"]
+            assert [each.get("ImageComments") for each in await read(gateway, f"/studies/{study}")] == ["RIGHT"]
+            assert (await gateway.client.post(f"/jobs/{answer['ID']}/resume")).status == 200
+
+    async def test_two_that_become_one(self, gateway: House) -> None:
+        """The second would take the place of the first, and both sources would go."""
+        await store(gateway, one(1), one(2))
+        (series,) = await gateway.json("/series")
+        body = {"Replace": {"SOPInstanceUID": "1.9"}, "Force": True, "KeepSource": False}
+        answer = await gateway.client.post(f"/series/{series}/modify", json=body)
+        assert answer.status == 400
+        assert len(await gateway.json(f"/series/{series}/instances")) == 2
 
     @pytest.mark.parametrize("several", [False, True])
     @pytest.mark.parametrize("left", [0, 1])
@@ -368,7 +398,7 @@ class TestSources:
         """Of a series that is whole, or of which an instance stays: then the others go one by one."""
         await store(idle, one(1), one(2))
         (series,) = await idle.json("/series")
-        original, reached = Removal.up_to_row, asyncio.Event()
+        original, reached = Removal.as_known, asyncio.Event()
 
         async def deleted(self: Removal, *arguments: Any) -> bool:
             if left:
@@ -379,7 +409,7 @@ class TestSources:
             await asyncio.Event().wait()
             return True
 
-        monkeypatch.setattr(Removal, "up_to_row", deleted)
+        monkeypatch.setattr(Removal, "as_known", deleted)
         body = {
             "KeepSource": False,
             "Asynchronous": True,
@@ -390,7 +420,7 @@ class TestSources:
         async with working(idle):
             await reached.wait()
         assert len(await idle.json("/instances")) == 2 + left
-        monkeypatch.setattr(Removal, "up_to_row", original)
+        monkeypatch.setattr(Removal, "as_known", original)
         async with working(idle):
             content = (await ended(idle, answer["ID"]))["Content"]
         assert (content["InstancesCount"], content["FailedInstancesCount"]) == (2, 0)

@@ -315,13 +315,13 @@ async def test_nothing_is_deleted_where_an_instance_is_not_stored(
 async def test_what_comes_meanwhile_stays(gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
     first, late = one("1.2.3", 1, 1), one("1.2.3", 1, 2)
     await store(gateway, first)
-    up_to_row = Removal.up_to_row
+    as_known = Removal.as_known
 
     async def slow(self: Removal, *given: Any) -> bool:
         await store(gateway, late)
-        return await up_to_row(self, *given)
+        return await as_known(self, *given)
 
-    monkeypatch.setattr(Removal, "up_to_row", slow)
+    monkeypatch.setattr(Removal, "as_known", slow)
     answer = await done(gateway, f"/studies/{study(first)}/split", Series=[series(first)])
     assert {number for _, number in await stored(gateway, f"/studies/{answer['TargetStudy']}")} == {1}
     assert {number for _, number in await stored(gateway, f"/studies/{study(first)}")} == {2}
@@ -347,7 +347,7 @@ async def test_what_is_replaced_meanwhile_stays(tmp_path: Path, monkeypatch: pyt
         path, body = f"/studies/{study(made[0])}", {"Series": [series(made[0])]}
         status, answer = await ask(gateway, f"{path}/split", body)
         assert (status, answer["Details"].partition(";")[0]) == (
-            *(500, "everything is stored, but 1 instances have been replaced meanwhile, and stay where they are"),
+            *(500, "everything is stored, but 1 instances have been replaced meanwhile, and stay"),
         )
         ((_, number),) = left = await stored(gateway, path)
         assert (number, left["", 2].StationName) == (2, "new")
@@ -453,7 +453,7 @@ async def test_after_a_kill_the_job_goes_on(tmp_path: Path, monkeypatch: pytest.
 
 def halt(monkeypatch: pytest.MonkeyPatch, where: str, reached: asyncio.Event, killed: asyncio.Event) -> None:
     """Stop the job for ever once it has stored, or deleted, a few instances."""
-    owner, name = (Anonymizing, "store") if where == "storing" else (Removal, "up_to_row")
+    owner, name = (Anonymizing, "store") if where == "storing" else (Removal, "as_known")
     original, calls = getattr(owner, name), [0]
 
     @functools.wraps(original)

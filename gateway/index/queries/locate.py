@@ -7,6 +7,7 @@ from typing import Final
 from gateway.database.database import Query
 from gateway.dicom.levels import COLLECTIONS
 from gateway.index.queries.columns import COLUMNS, OF_PATIENT, PATIENT_OF_STUDY, TABLES
+from gateway.index.queries.resources import ALIAS
 
 ROWS_BY_PUBLIC_ID = {
     level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")
@@ -44,7 +45,21 @@ LOCATE_BY_PUBLIC_ID = {
         WHERE {table}.public_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3
         """,
     )
-    for level, table in {"patient": "p", "study": "t", "series": "s", "instance": "i"}.items()
+    for level, table in ALIAS.items()
+}
+REPLACED_SINCE = {
+    level: Query(
+        f"replaced_since: an instance of a {level} by its public id that got another file behind a change",
+        # The condition twice, since the index of changes is of those that are no new instances.
+        f"""
+        SELECT 1 FROM changes c JOIN instances i ON i.public_id = c.public_id JOIN series s ON s.id = i.series
+            JOIN studies t ON t.id = s.study JOIN patients p ON p.id = t.patient
+        WHERE c.seq > $2 AND c.kind <> 'NewInstance' AND c.kind = 'UpdatedAttachment' AND c.level = 'Instance'
+            AND {table}.public_id = $1
+        LIMIT 1
+        """,
+    )
+    for level, table in ALIAS.items()
 }
 LAST_ROW = Query("last_row: of all instances", "SELECT COALESCE(MAX(id), -1) FROM instances")
 
