@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from gateway.web.inputs import whole_number
 from gateway.web.route import SERVED
 from tests.support.index import data_set
-from tests.support.web import House
+from tests.support.web import House, archive
 
 CASE = pytest.mark.case("broken 04 no odd number, deep JSON or broken text is answered by 500")
 NUMBERS = ["%C2%B2", "%E2%82%82", "%D9%A3", "-1", "9" * 30, "1e400", "%00", "%FF", "a" * 3000, "nan", "+1", "%20"]
@@ -22,6 +23,13 @@ TYPES = [
     *("application/json", "application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=nothing"),
     *('multipart/related; type="application/dicom+json"; boundary=X', "multipart/form-data; boundary=X"),
 ]
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[House]:
+    """One that takes things in."""
+    async with archive(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
