@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -28,7 +29,8 @@ from gateway.errors import ConfigurationError
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.config.destinations import DicomwebDestination
-    from gateway.migration.crawl import CrawledArchive, CrawlReport
+    from gateway.migration.crawl import CrawlReport
+    from gateway.migration.crawled_archive import CrawledArchive
 
 Phases = Callable[..., AbstractContextManager[Any]]
 RateOption = Annotated[
@@ -173,9 +175,15 @@ def _crawl(
     async def run(show: Any) -> CrawlReport:
         source = await make()
         try:
-            async with open_crawl(settings.storage, source, days, show) as (crawl, ingest):
+            async with open_crawl(settings.storage, source, days, show, dry=dry_run) as (crawl, ingest):
+                age = await crawl.age_of_list(time.time())
+                if age is not None:
+                    complain(f"going on with the list that was begun {age / 60:,.0f} minutes ago")
                 studies = await crawl.list_studies(Window(*days), undated=since is None and until is None)
-                return CrawlReport(studies=studies) if dry_run else await crawl.bring(ingest, rate, parallel)
+                if not dry_run:
+                    return await crawl.bring(ingest, rate, parallel)
+                await crawl.forget_list()
+                return CrawlReport(studies=studies)
         finally:
             await source.close()
 
