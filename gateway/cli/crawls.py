@@ -138,18 +138,31 @@ def _days(since: datetime | None, until: datetime | None) -> tuple[date, date]:
 
 
 def _section(settings: Settings, url: str, user: str | None) -> DicomwebDestination:
-    """The section of a server: a configured one, or one made of a URL. Raises ConfigurationError."""
+    """The section of a server: a configured one, or one made of a URL. Raises ConfigurationError, without the URL in
+    its text: it may contain a password."""
     from gateway.config.destinations import DicomwebDestination
 
     known = settings.destinations.get(url)
     if isinstance(known, DicomwebDestination):
         return known
     if known is not None or not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{url!r} is no URL, http:// or https://, and no destination of kind dicomweb")
+        raise ConfigurationError("URL: it is none, http:// or https://, and no destination of kind dicomweb")
+    section = _checked(DicomwebDestination(url=url))
     if user is None:
-        return DicomwebDestination(url=url)
+        return section
     name, password = name_and_password(user, "SOURCE_PASSWORD")
-    return DicomwebDestination(url=url, auth="basic", user=name, password=password)
+    return _checked(DicomwebDestination(url=url, auth="basic", user=name, password=password))
+
+
+def _checked(section: DicomwebDestination) -> DicomwebDestination:
+    """The section itself. Raises ConfigurationError with its problems."""
+    from gateway.config.destination_checks import destination_problems
+
+    problems = [f"{place.rpartition('.')[2]}: {text}" for place, text in destination_problems("source", section)]
+    if problems:
+        hint = " (here: --user NAME, and the password in SOURCE_PASSWORD)" if "@" in section.url else ""
+        raise ConfigurationError(*[f"{each}{hint}" for each in problems])
+    return section
 
 
 def _crawl(
