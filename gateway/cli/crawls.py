@@ -182,7 +182,7 @@ def _crawl(
 
     import uvloop
 
-    from gateway.migration.crawl import CrawlReport, open_crawl
+    from gateway.migration.crawl import open_crawl
     from gateway.migration.windows import Window
 
     async def run(show: Any) -> CrawlReport:
@@ -192,11 +192,8 @@ def _crawl(
                 age = await crawl.age_of_list(time.time())
                 if age is not None:
                     complain(f"going on with the list that was begun {age / 60:,.0f} minutes ago")
-                studies = await crawl.list_studies(Window(*days), undated=since is None and until is None)
-                if not dry_run:
-                    return await crawl.bring(ingest, rate, parallel)
-                await crawl.forget_list()
-                return CrawlReport(studies=studies)
+                await crawl.list_studies(Window(*days), undated=since is None and until is None)
+                return await (crawl.end() if dry_run else crawl.bring(ingest, rate, parallel))
         finally:
             await source.close()
 

@@ -7,6 +7,7 @@ where it was, and what is here already costs a query. `dicom_source.py` and `dic
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -38,6 +39,8 @@ _MAX_UNREACHED: Final = 5
 _MAX_AGE_S: Final = 24 * 3600
 """Seconds after which what an archive listed is asked for anew: studies have come since."""
 _NO_DATE: Final = "studies without a date or a time"
+_DAY: Final = re.compile(r"\d{8}", re.ASCII)
+_MINUTE: Final = re.compile(r"([01]\d|2[0-3])[0-5]\d", re.ASCII)
 _HEEDLESS: Final = "its search pays no heed to dates; of all studies"
 
 Show = Callable[[str, int, int], None]
@@ -94,6 +97,8 @@ class Crawl:
         self._show = show
         self._report = CrawlReport()
         self._done = 0
+        self._heeds_dates = False
+        """Whether the archive was found to look at dates, in spite of a study outside of its window."""
         self._again: set[str] = set()
         """Studies that did not come whole the first time."""
 
@@ -103,12 +108,12 @@ class Crawl:
         begun = await asyncio.to_thread(self._ledger.value, queries.READ_NOTE, "begun")
         if begun is not None and 0 <= now - float(begun) <= _MAX_AGE_S:
             return now - float(begun)
-        await self.forget_list()
+        await self._forget_list()
         await asyncio.to_thread(self._ledger.write, (queries.WRITE_NOTE, "begun", str(now)))
         await asyncio.to_thread(self._ledger.commit)
         return None
 
-    async def forget_list(self) -> None:
+    async def _forget_list(self) -> None:
         """Have the next run ask for all studies again."""
         await asyncio.to_thread(self._ledger.write, *((each,) for each in queries.FORGET_LIST))
         await asyncio.to_thread(self._ledger.commit)
@@ -171,11 +176,12 @@ class Crawl:
                     await asyncio.to_thread(self._ledger.commit)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return await self._finish()
+        return await self.end()
 
-    async def _finish(self) -> CrawlReport:
-        """Say what is lacking, and forget the list."""
+    async def end(self) -> CrawlReport:
+        """Say what there is, and what is lacking of what was asked for, and forget the list."""
         report = self._report
+        ((report.studies, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
         ((report.lacking,),) = await self._ledger.of(queries.COUNT_FAILED)
         rows = await self._ledger.of(queries.LIST_FAILED, "", MAX_LISTED)
         report.problems = [f"{name}: {reason}" for name, reason in rows]
@@ -184,7 +190,7 @@ class Crawl:
             f"{name}: the archive {'fails to answer' if answered is None else f'answers {answered}'}, and may have more"
             for name, answered in await self._ledger.of(queries.DOUBTS, int(proved or 2), MAX_LISTED)
         ]
-        await self.forget_list()
+        await self._forget_list()
         return report
 
     async def _ask(self, window: Window) -> int | None:
@@ -206,8 +212,10 @@ class Crawl:
                 # Each of a million minutes would fail likewise.
                 raise SourceError(f"{error}, to a search for the studies of {window.study_date}") from None
             complete = False
-        if any(_lies_outside(window, row) for row in found.values()) and await self._ignores_dates():
-            raise _DatesIgnored
+        if not self._heeds_dates and any(_lies_outside(window, row) for row in found.values()):
+            if await self._ignores_dates():
+                raise _DatesIgnored
+            self._heeds_dates = True
         await self._note_studies(found)
         self._show("listing studies", 0, 0)
         return len(found) if complete else None
@@ -334,9 +342,13 @@ class Crawl:
 
 
 def _lies_outside(window: Window, row: StudyRow) -> bool:
-    """Whether a study is of another day than those of a window; False where it says none."""
-    day = row.study_date
-    return day.isascii() and day.isdigit() and len(day) == 8 and not window.days[0] <= day <= window.days[1]
+    """Whether a study is of another day than those of a window, or another time; False where it says none."""
+    day, minute = row.study_date, row.study_time[:4]
+    if _DAY.fullmatch(day) and not window.days[0] <= day <= window.days[1]:
+        return True
+    return _MINUTE.fullmatch(minute) is not None and not (
+        window.begins <= int(minute[:2]) * 60 + int(minute[2:]) < window.ends
+    )
 
 
 def _lacking(named: Instances | None, here: set[str]) -> dict[str, NamedInstance]:

@@ -119,8 +119,8 @@ async def run(
         asyncio.timeout(40),
         open_crawl(settings, archive, days, lambda what, done, total: None, dry=dry) as (crawl, ingest),
     ):
-        studies = await crawl.list_studies(Window(*days), undated=undated)
-        return CrawlReport(studies=studies) if dry else await crawl.bring(ingest, 0, 2)
+        await crawl.list_studies(Window(*days), undated=undated)
+        return await (crawl.end() if dry else crawl.bring(ingest, 0, 2))
 
 
 async def test_all_comes_once(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ async def test_series_and_instances_whose_uids_are_none(tmp_path: Path) -> None:
 async def test_a_dry_run_leaves_no_list(tmp_path: Path) -> None:
     archive = Archive()
     archive.add(1)
-    assert (await run(archive, tmp_path / "data", dry=True)).studies == 1
+    assert await run(archive, tmp_path / "data", dry=True) == CrawlReport(studies=1)
     archive.add(2)
     assert (await run(archive, tmp_path / "data")).studies == 2
 
@@ -327,6 +327,12 @@ async def test_an_archive_that_pays_no_heed_to_dates(tmp_path: Path, monkeypatch
     assert archive.searches < 10
     since = await run(archive, tmp_path / "other", (date(2010, 1, 1), DAYS[1]), undated=False)
     assert (since.studies, since.brought) == (5, 5)
+    archive.searches = 0
+    for number in range(20, 30):
+        archive.add(number, when="20100101", instances=1)
+    day = await run(archive, tmp_path / "day", (date(2010, 1, 1), date(2010, 1, 1)), undated=False)
+    assert (day.studies, day.brought) == (11, 11)
+    assert archive.searches < 10
 
 
 async def test_a_study_that_shows_another_date_than_it_is_found_by(tmp_path: Path) -> None:
