@@ -131,7 +131,6 @@ LEDGER: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # Earlier releases have `brought`, without the last two: what it names is brought again, and is here already.
     "CREATE TABLE IF NOT EXISTS arrived (id INTEGER PRIMARY KEY, version BLOB NOT NULL, outcome TEXT NOT NULL, "
     "public_id TEXT NOT NULL, key TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID",
