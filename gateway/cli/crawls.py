@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -28,7 +29,8 @@ from gateway.errors import ConfigurationError
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.config.destinations import DicomwebDestination
-    from gateway.migration.crawl import CrawledArchive, CrawlReport
+    from gateway.migration.crawl import CrawlReport
+    from gateway.migration.crawled_archive import CrawledArchive
 
 Phases = Callable[..., AbstractContextManager[Any]]
 RateOption = Annotated[
@@ -136,18 +138,31 @@ def _days(since: datetime | None, until: datetime | None) -> tuple[date, date]:
 
 
 def _section(settings: Settings, url: str, user: str | None) -> DicomwebDestination:
-    """The section of a server: a configured one, or one made of a URL. Raises ConfigurationError."""
+    """The section of a server: a configured one, or one made of a URL. Raises ConfigurationError, without the URL in
+    its text: it may contain a password."""
     from gateway.config.destinations import DicomwebDestination
 
     known = settings.destinations.get(url)
     if isinstance(known, DicomwebDestination):
         return known
     if known is not None or not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{url!r} is no URL, http:// or https://, and no destination of kind dicomweb")
+        raise ConfigurationError("URL: it is none, http:// or https://, and no destination of kind dicomweb")
+    section = _checked(DicomwebDestination(url=url))
     if user is None:
-        return DicomwebDestination(url=url)
+        return section
     name, password = name_and_password(user, "SOURCE_PASSWORD")
-    return DicomwebDestination(url=url, auth="basic", user=name, password=password)
+    return _checked(DicomwebDestination(url=url, auth="basic", user=name, password=password))
+
+
+def _checked(section: DicomwebDestination) -> DicomwebDestination:
+    """The section itself. Raises ConfigurationError with its problems."""
+    from gateway.config.destination_checks import destination_problems
+
+    problems = [f"{place.rpartition('.')[2]}: {text}" for place, text in destination_problems("source", section)]
+    if problems:
+        hint = " (here: --user NAME, and the password in SOURCE_PASSWORD)" if "@" in section.url else ""
+        raise ConfigurationError(*[f"{each}{hint}" for each in problems])
+    return section
 
 
 def _crawl(
@@ -167,15 +182,18 @@ def _crawl(
 
     import uvloop
 
-    from gateway.migration.crawl import CrawlReport, open_crawl
+    from gateway.migration.crawl import open_crawl
     from gateway.migration.windows import Window
 
     async def run(show: Any) -> CrawlReport:
         source = await make()
         try:
-            async with open_crawl(settings.storage, source, days, show) as (crawl, ingest):
-                studies = await crawl.list_studies(Window(*days), undated=since is None and until is None)
-                return CrawlReport(studies=studies) if dry_run else await crawl.bring(ingest, rate, parallel)
+            async with open_crawl(settings.storage, source, days, show, dry=dry_run) as (crawl, ingest):
+                age = await crawl.age_of_list(time.time())
+                if age is not None:
+                    complain(f"going on with the list that was begun {age / 60:,.0f} minutes ago")
+                await crawl.list_studies(Window(*days), undated=since is None and until is None)
+                return await (crawl.end() if dry_run else crawl.bring(ingest, rate, parallel))
         finally:
             await source.close()
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _FIRST_OF_USERS: Final = 1024
 """Numbers of attachments from here on are the user's; those below are Orthanc's own, made of the files."""
+_INTERRUPTED: Final = 130
+"""The exit code after an interrupt, as shells have it."""
 _LINE_EVERY_S: Final = 60.0
 """Seconds between two lines of progress in a log."""
 app = typer.Typer(no_args_is_help=True, help="Bring everything from another archive, and prove that it is here.")
@@ -74,19 +76,21 @@ def orthanc(
     from gateway.migration.orthanc_json import read_configuration
     from gateway.migration.orthanc_settings import translate
 
-    if not configuration.exists():
-        complain(f"there is no {configuration}")
-        raise typer.Exit(2)
-    read = read_configuration(configuration, os.environ)
-    base = (configuration if configuration.is_dir() else configuration.parent).absolute()
-    translation = translate(read, str(base))
-    source = None if settings_only else _source(read, translation, base, storage, index)
+    with _reading():
+        if not configuration.exists():
+            complain(f"there is no {configuration}")
+            raise typer.Exit(2)
+        read = read_configuration(configuration, os.environ)
+        base = (configuration if configuration.is_dir() else configuration.parent).absolute()
+        translation = translate(read, str(base))
+        source = None if settings_only else _source(read, translation, base, storage, index)
     if source is not None and (read.get("DicomModalitiesInDatabase") or read.get("OrthancPeersInDatabase")):
         translation = translate({**read, **_systems(source)}, str(base))
     result: dict[str, Any] = {"settings": write_translation(translation, toml, quiet=as_json)}
     clean = True
     if source is not None and dry_run:
-        result["contents"] = show_contents(source, quiet=as_json)
+        with _reading():
+            result["contents"] = show_contents(source, quiet=as_json)
     elif source is not None:
         report = _migrated(source, load_settings(config_file, data), rate, create=create, quiet=as_json)
         result["report"] = show_report(report, quiet=as_json)
@@ -95,6 +99,17 @@ def orthanc(
         print_json(result)
     if not clean:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say what to do where a file or a folder of Orthanc's may not be read. Raises ConfigurationError."""
+    from gateway.migration.refusals import reason_of
+
+    try:
+        yield
+    except PermissionError as error:
+        raise ConfigurationError(f"{error.filename}: it cannot be read: {reason_of(error)}") from None
 
 
 def _migrated(source: OrthancSource, settings: Settings, rate: int, *, create: bool, quiet: bool) -> MigrationReport:
@@ -109,7 +124,9 @@ def _migrated(source: OrthancSource, settings: Settings, rate: int, *, create: b
 
 @contextmanager
 def phases(*, quiet: bool) -> Iterator[Any]:
-    """Show one progress bar after another, one for each thing that is done; a line now and then without a terminal."""
+    """Show one progress bar after another, one for each thing that is done; a line now and then without a terminal.
+
+    An interrupt ends the command with 130, and a line that says how to go on."""
     bars = ExitStack()
     bar: Progress = lambda done, total: None  # noqa: E731
     current = ""
@@ -125,8 +142,12 @@ def phases(*, quiet: bool) -> Iterator[Any]:
             said = time.monotonic()
             complain(f"{what}: {done:,}{f' of {total:,}' if total else ''}")
 
-    with bars:
-        yield show
+    try:
+        with bars:
+            yield show
+    except KeyboardInterrupt:
+        complain("broken off; the same command goes on where it was")
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 _dicom, _dicomweb = crawls.commands(phases)
@@ -186,22 +207,38 @@ def _copied(source: OrthancSource) -> Iterator[Any]:
 
 
 def write_translation(translation: Translation, file: Path | None, *, quiet: bool) -> list[dict[str, Any]]:
-    """Write the translated settings to a file, and print what became of each of Orthanc's; the same as JSON."""
+    """Write the translated settings to a file, and print what became of each of Orthanc's; the same as JSON.
+
+    Raises: ConfigurationError for a file that cannot be written.
+    """
     from gateway import config
     from gateway.config.toml import toml_lines
 
     if not quiet:
         for each in translation.fates:
             print_line(f"{each.setting}: {'' if each.taken else 'not taken: '}{each.text}")
-    if file is not None and file.exists():  # A migration that goes on is the same command again.
-        complain(f"{file}: it exists, and is left as it is")
-    elif file is not None:
-        text = "\n".join(["# Translated from an Orthanc's settings.", *toml_lines(translation.tree)]) + "\n"
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(text)
+    text = "\n".join(["# Translated from an Orthanc's settings.", *toml_lines(translation.tree)]) + "\n"
+    if file is not None and _written(file, text):
         for problem in config.read(file, {}).problems:
             complain(str(problem))
     return [{"setting": each.setting, "taken": each.taken, "text": each.text} for each in translation.fates]
+
+
+def _written(file: Path, text: str) -> bool:
+    """Whether a new file was made of a text; one that exists stays. Raises ConfigurationError."""
+    try:
+        if file.is_dir():
+            raise ConfigurationError(f"--toml {file}: it is a folder; name a new file")
+        if file.exists():  # A migration that goes on is the same command again.
+            complain(f"{file}: it exists, and is left as it is")
+            return False
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--toml {file}: it cannot be written: {error.strerror}; name a file in a folder that may be written"
+        ) from None
+    return True
 
 
 def show_contents(source: OrthancSource, *, quiet: bool) -> dict[str, Any]:

@@ -7,11 +7,13 @@ where it was, and what is here already costs a query. `dicom_source.py` and `dic
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 from gateway import config
 from gateway.database.database import Database
@@ -20,6 +22,7 @@ from gateway.index.locate import every_located
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.migration import queries
+from gateway.migration.crawled_archive import CrawledArchive, Instances, NamedInstance, StudyRow, is_uid, shown
 from gateway.migration.ledger import MigrationLedger, digest_of
 from gateway.migration.windows import Listing, Window
 from gateway.remote.rate_limit import Bandwidth
@@ -33,48 +36,14 @@ _ROUNDS: Final = 2
 """Attempts at studies that did not come whole."""
 _MAX_UNREACHED: Final = 5
 """Studies in succession after which an archive that does not answer is given up for this run."""
+_MAX_AGE_S: Final = 24 * 3600
+"""Seconds after which what an archive listed is asked for anew: studies have come since."""
 _NO_DATE: Final = "studies without a date or a time"
+_DAY: Final = re.compile(r"\d{8}", re.ASCII)
+_MINUTE: Final = re.compile(r"([01]\d|2[0-3])[0-5]\d", re.ASCII)
+_HEEDLESS: Final = "its search pays no heed to dates; of all studies"
 
 Show = Callable[[str, int, int], None]
-
-
-class StudyRow(NamedTuple):
-    """A study as an archive lists it: its UID, date, time, and number of instances, if it says."""
-
-    uid: str
-    study_date: str
-    study_time: str
-    expected: int | None
-
-
-class NamedInstance(NamedTuple):
-    """An instance as an archive names it."""
-
-    series_uid: str
-    sop_class_uid: str
-
-
-Instances = Mapping[str, NamedInstance]
-"""Instances by SOP Instance UID."""
-
-
-class CrawledArchive(Protocol):
-    """An archive that is crawled. Every method raises GatewayError; SourceError if it cannot be reached."""
-
-    name: str
-    """A text that is the same for the same archive."""
-
-    def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
-        """The studies in a window, or all of them, as far as the archive answers."""
-
-    async def instances(self, study_uid: str) -> Instances | None:
-        """The instances of a study by SOP Instance UID; None if the archive does not name instances."""
-
-    async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
-        """Have a study, or a series of it, sent here. `lacking` are instances that are not here yet, if known."""
-
-    async def close(self) -> None:
-        """Close what is open to the archive."""
 
 
 @dataclass(slots=True)
@@ -114,6 +83,10 @@ class _Notes:
         await asyncio.to_thread(self._ledger.write, (queries.ADD_DOUBT, name, answered))
 
 
+class _DatesIgnored(Exception):
+    """The archive answers with studies of other days than it was asked for."""
+
+
 class Crawl:
     """One run over an archive."""
 
@@ -124,18 +97,43 @@ class Crawl:
         self._show = show
         self._report = CrawlReport()
         self._done = 0
+        self._heeds_dates = False
+        """Whether the archive was found to look at dates, in spite of a study outside of its window."""
         self._again: set[str] = set()
         """Studies that did not come whole the first time."""
+
+    async def age_of_list(self, now: float) -> float | None:
+        """The seconds since a listing began that a run before this one left; None for none. One that is too old is
+        forgotten."""
+        begun = await asyncio.to_thread(self._ledger.value, queries.READ_NOTE, "begun")
+        if begun is not None and 0 <= now - float(begun) <= _MAX_AGE_S:
+            return now - float(begun)
+        await self._forget_list()
+        await asyncio.to_thread(self._ledger.write, (queries.WRITE_NOTE, "begun", str(now)))
+        await asyncio.to_thread(self._ledger.commit)
+        return None
+
+    async def _forget_list(self) -> None:
+        """Have the next run ask for all studies again."""
+        await asyncio.to_thread(self._ledger.write, *((each,) for each in queries.FORGET_LIST))
+        await asyncio.to_thread(self._ledger.commit)
 
     async def list_studies(self, window: Window, *, undated: bool = True) -> int:
         """List the studies of a window, and those that no window has; returns how many there are.
 
         A listing that was broken off goes on. Raises GatewayError.
         """
+        await self.age_of_list(time.time())
         proved = await asyncio.to_thread(self._ledger.value, queries.READ_NOTE, "proved")
         notes = _Notes(self._ledger)
         listing = Listing(self._ask, notes, int(proved or 2))
-        await listing.complete(window)
+        try:
+            await listing.complete(window)
+        except _DatesIgnored:
+            found = await self._ask_once(window, undated=undated)
+            for name in (window.name, _NO_DATE):
+                await notes.note(name, found, listing.proved)
+            await notes.doubt(_HEEDLESS, found)
         if undated and await notes.found(_NO_DATE) is None:
             await notes.note(_NO_DATE, await self._ask_undated(window), listing.proved)
         await asyncio.to_thread(self._ledger.commit)
@@ -178,11 +176,12 @@ class Crawl:
                     await asyncio.to_thread(self._ledger.commit)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return await self._finish()
+        return await self.end()
 
-    async def _finish(self) -> CrawlReport:
-        """Say what is lacking. The next run asks for all studies again."""
+    async def end(self) -> CrawlReport:
+        """Say what there is, and what is lacking of what was asked for, and forget the list."""
         report = self._report
+        ((report.studies, _done),) = await self._ledger.of(queries.COUNT_STUDIES)
         ((report.lacking,),) = await self._ledger.of(queries.COUNT_FAILED)
         rows = await self._ledger.of(queries.LIST_FAILED, "", MAX_LISTED)
         report.problems = [f"{name}: {reason}" for name, reason in rows]
@@ -191,12 +190,11 @@ class Crawl:
             f"{name}: the archive {'fails to answer' if answered is None else f'answers {answered}'}, and may have more"
             for name, answered in await self._ledger.of(queries.DOUBTS, int(proved or 2), MAX_LISTED)
         ]
-        await asyncio.to_thread(self._ledger.write, *((each,) for each in queries.FORGET_LIST))
-        await asyncio.to_thread(self._ledger.commit)
+        await self._forget_list()
         return report
 
     async def _ask(self, window: Window) -> int | None:
-        """Ask for a window, and note its studies."""
+        """Ask for a window, and note its studies. Raises _DatesIgnored."""
         found: dict[str, StudyRow] = {}
         complete = True
         try:
@@ -214,9 +212,43 @@ class Crawl:
                 # Each of a million minutes would fail likewise.
                 raise SourceError(f"{error}, to a search for the studies of {window.study_date}") from None
             complete = False
+        if not self._heeds_dates and any(_lies_outside(window, row) for row in found.values()):
+            if await self._ignores_dates():
+                raise _DatesIgnored
+            self._heeds_dates = True
         await self._note_studies(found)
         self._show("listing studies", 0, 0)
         return len(found) if complete else None
+
+    async def _ignores_dates(self) -> bool:
+        """Whether the archive has studies of a day on which nobody had any: a study outside of a window may also have
+        one date in the archive's database, and another in its attributes."""
+        try:
+            async with aclosing(self._source.studies(Window(_NEVER, _NEVER))) as rows:
+                async for row in rows:
+                    if _lies_outside(Window(_NEVER, _NEVER), row):
+                        return True
+        except SourceError:
+            raise
+        except GatewayError:
+            pass
+        return False
+
+    async def _ask_once(self, window: Window, *, undated: bool) -> int:
+        """Ask for all studies, and note those of a window, or with `undated` all; returns how many answers came."""
+        found: dict[str, StudyRow] = {}
+        answered = 0
+        async with aclosing(self._source.studies(None)) as rows:
+            async for row in rows:
+                answered += 1
+                if undated or not (_lies_outside(window, row) or not row.study_date):
+                    found[row.uid] = row
+                if len(found) >= _MAX_ANSWERS:
+                    await self._note_studies(found)
+                    self._show("listing studies", 0, 0)
+                    found.clear()
+        await self._note_studies(found)
+        return answered
 
     async def _ask_undated(self, window: Window) -> int:
         """Ask for all studies, and note those that no window may have found: without a date or time, or with none of
@@ -244,11 +276,14 @@ class Crawl:
         return len(found)
 
     async def _note_studies(self, found: Mapping[str, StudyRow]) -> None:
-        rows = [(queries.ADD_STUDY, row.uid, row.expected) for row in found.values()]
+        rows = [(queries.ADD_STUDY, shown(row.uid), row.expected) for row in found.values()]
         await asyncio.to_thread(self._ledger.write, *rows)
 
     async def _study(self, ingest: Ingest, uid: str, expected: int | None) -> int:
         """Bring what is lacking of a study; returns how many instances came."""
+        if not is_uid(uid):
+            await self._fail(uid, "its UID is none (PS3.5 §9.1), so it cannot be asked for")
+            return 0
         before = await self._here(uid)
         try:
             named = await self._source.instances(uid)
@@ -266,7 +301,7 @@ class Crawl:
         self._report.brought += came
         lacking = _lacking(named, here)
         if lacking:
-            some = ", ".join(list(lacking)[:3])
+            some = ", ".join(map(shown, list(lacking)[:3]))
             await self._fail(uid, f"{len(lacking)} of {len(named or ())} instances are not here, as {some}{reason}")
         elif (expected or 0) > len(here):  # It names fewer, where it limits these answers too.
             await self._fail(uid, f"the archive has {expected} instances, {len(here)} are here{reason}")
@@ -289,7 +324,7 @@ class Crawl:
         except GatewayError as error:
             reason = f": {error}"
         lacking = _lacking(named, await self._here(uid))
-        for series in dict.fromkeys(each.series_uid for each in lacking.values()):
+        for series in filter(is_uid, dict.fromkeys(each.series_uid for each in lacking.values())):
             try:
                 await self._source.bring(ingest, uid, lacking, series)
                 reason = ""
@@ -306,10 +341,14 @@ class Crawl:
         await asyncio.to_thread(self._ledger.write, (queries.ADD_FAILED, name, reason))
 
 
-def number_of(text: str) -> int | None:
-    """The number that an archive says; None for what is none."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def _lies_outside(window: Window, row: StudyRow) -> bool:
+    """Whether a study is of another day than those of a window, or another time; False where it says none."""
+    day, minute = row.study_date, row.study_time[:4]
+    if _DAY.fullmatch(day) and not window.days[0] <= day <= window.days[1]:
+        return True
+    return _MINUTE.fullmatch(minute) is not None and not (
+        window.begins <= int(minute[:2]) * 60 + int(minute[2:]) < window.ends
+    )
 
 
 def _lacking(named: Instances | None, here: set[str]) -> dict[str, NamedInstance]:
@@ -318,14 +357,16 @@ def _lacking(named: Instances | None, here: set[str]) -> dict[str, NamedInstance
 
 @asynccontextmanager
 async def open_crawl(
-    settings: config.Storage, source: CrawledArchive, days: tuple[date, date], show: Show
+    settings: config.Storage, source: CrawledArchive, days: tuple[date, date], show: Show, *, dry: bool = False
 ) -> AsyncIterator[tuple[Crawl, Ingest]]:
-    """A crawl of some days into a data folder, and the ingest that takes what comes.
+    """A crawl of some days into a data folder, and the ingest that takes what comes. A dry one has a list of its own,
+    and so neither uses that of a run which was broken off, nor leaves one to the next.
 
     Raises: ConfigurationError; DatabaseError.
     """
     async with open_folder(settings) as folder, open_ingest(folder) as ingest:
-        path = folder.layout.migrations.joinpath(f"crawl-{digest_of([source.name, days[0]]).hex()[:16]}.ledger")
+        digest = digest_of([source.name, *days, dry]).hex()[:16]
+        path = folder.layout.migrations.joinpath(f"crawl-{digest}.ledger")
         ledger: Any = await asyncio.to_thread(MigrationLedger, path)
         with ledger:
             yield Crawl(source, ledger, folder.database, show), ingest
@@ -333,3 +374,5 @@ async def open_crawl(
 
 EVER: Final = date(1900, 1, 1)
 """The first day of the first window, unless another one is wanted."""
+_NEVER: Final = date(1800, 1, 1)
+"""A day of which no archive has a study."""

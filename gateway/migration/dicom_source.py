@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -13,7 +12,7 @@ from gateway.dimse import status
 from gateway.errors import AssociationLost, AssociationRefused, DataSetError, PermanentFailure, SourceError
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.sink import IngestSink
-from gateway.migration.crawl import Instances, NamedInstance, StudyRow, number_of
+from gateway.migration.crawled_archive import Instances, NamedInstance, StudyRow, is_uid, number_of
 from gateway.migration.windows import Window
 from gateway.net.requestor import Requestor
 from gateway.scu import find, get, move
@@ -21,7 +20,6 @@ from gateway.scu.node import PLAIN_SYNTAXES, Node, associate
 
 _STUDY_DATE, _STUDY_TIME, _STUDY_UID, _SERIES_UID = 0x00080020, 0x00080030, 0x0020000D, 0x0020000E
 _SOP_CLASS, _SOP_INSTANCE, _RELATED_INSTANCES = 0x00080016, 0x00080018, 0x00201208
-_UID: Final = re.compile(r"[0-9A-Za-z.-]{1,128}", re.ASCII)
 _MAX_INSTANCES: Final = 1 << 20
 """Instances of one study that an archive may name."""
 
@@ -46,10 +44,8 @@ class DicomSource:
         }
         async with self._association() as association, aclosing(_found(association, "study", keys)) as found:
             async for each in found:
-                uid = _value(each, _STUDY_UID)
-                if _UID.fullmatch(uid):
-                    expected = number_of(_value(each, _RELATED_INSTANCES))
-                    yield StudyRow(uid, _value(each, _STUDY_DATE), _value(each, _STUDY_TIME), expected)
+                uid, expected = _value(each, _STUDY_UID), number_of(_value(each, _RELATED_INSTANCES))
+                yield StudyRow(uid, _value(each, _STUDY_DATE), _value(each, _STUDY_TIME), expected)
 
     async def instances(self, study_uid: str) -> Instances | None:
         """The instances of a study, asked for series by series. Raises as `studies`."""
@@ -60,13 +56,15 @@ class DicomSource:
                 _value(each, _SERIES_UID)
                 async for each in _found(association, "series", {**study, _SERIES_UID: _text("UI")})
             ]
-            for uid in filter(_UID.fullmatch, dict.fromkeys(series)):
+            for uid in dict.fromkeys(series):
+                if not is_uid(uid):  # It cannot be asked for, and stands for what is in it.
+                    named[f"all of series {uid}"] = NamedInstance(uid, "")
+                    continue
                 keys = {**study, _SERIES_UID: _text("UI", uid), _SOP_INSTANCE: _text("UI"), _SOP_CLASS: _text("UI")}
                 async for each in _found(association, "instance", keys):
                     named[_value(each, _SOP_INSTANCE)] = NamedInstance(uid, _value(each, _SOP_CLASS))
                     if len(named) > _MAX_INSTANCES:
                         raise PermanentFailure(f"{study_uid}: more than {_MAX_INSTANCES} instances")
-        named.pop("", None)
         return named or None
 
     async def bring(self, ingest: Ingest, study_uid: str, lacking: Instances, series_uid: str = "") -> None:
@@ -109,13 +107,13 @@ class DicomSource:
 
 
 async def _found(association: Requestor, level: Level, keys: DataSet) -> AsyncGenerator[DataSet, None]:
-    """The matches that can be read."""
+    """The matches; an empty one for one that cannot be read."""
     async with aclosing(find.find_on(association, find.identifier(level, keys))) as matches:
         async for match in matches:
             try:
                 yield match.attributes()
             except DataSetError:
-                continue
+                yield {}
 
 
 def describe(final: move.Progress) -> str:

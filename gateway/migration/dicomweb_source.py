@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -15,13 +14,12 @@ from gateway.dicom.json import NOT_JSON
 from gateway.errors import DataSetError, PermanentFailure, SourceError
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.wado_transfer import WadoTransfer
-from gateway.migration.crawl import Instances, NamedInstance, StudyRow, number_of
+from gateway.migration.crawled_archive import Instances, NamedInstance, StudyRow, number_of
 from gateway.migration.windows import Window
 from gateway.remote.destination import DestinationUnavailable
 from gateway.remote.http import HttpClient, Reply, RequestBroken
 from gateway.remote.qido import ACCEPT
 
-_UID: Final = re.compile(r"[0-9A-Za-z.-]{1,128}", re.ASCII)
 _PAGE: Final = 200
 """Results per request, small enough for an answer of 4 MiB. Servers may return fewer (§8.3.4.4)."""
 _MAX_PAGES: Final = 20_000
@@ -76,14 +74,17 @@ class DicomwebSource:
             raise SourceError(str(error)) from None
 
     async def _pages(self, path: str, key: str = "0020000D") -> AsyncGenerator[dict[str, Any], None]:
-        """Every row once, by the UID at `key`. A server that pays no heed to `offset` ends with its first page."""
+        """Every row once, by what it has at `key`, be that a UID or not. A server that pays no heed to `offset` ends
+        with its first page."""
         seen: set[str] = set()
+        received = 0
         for _ in range(_MAX_PAGES):
-            rows = await self._page(f"{path}&limit={_PAGE}&offset={len(seen)}")
-            new = {uid: row for row in rows if _UID.fullmatch(uid := _value(row, key)) and uid not in seen}
+            rows = await self._page(f"{path}&limit={_PAGE}&offset={received}")
+            new = {uid: row for row in rows if (uid := _value(row, key)) not in seen}
             for row in new.values():
                 yield row
             seen |= new.keys()
+            received += len(rows)
             if not new:
                 return
 
@@ -117,4 +118,4 @@ class DicomwebSource:
 def _value(row: Mapping[str, Any], tag: str) -> str:
     attribute = row.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return str(values[0]) if isinstance(values, list) and values else ""
+    return str(values[0]) if isinstance(values, list) and values and values[0] is not None else ""

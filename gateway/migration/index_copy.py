@@ -20,6 +20,7 @@ from typing import BinaryIO, Final
 from gateway.errors import SourceError
 from gateway.migration import queries
 from gateway.migration.log_follower import LogFollower
+from gateway.migration.refusals import reason_of
 
 _PIECE_BYTES: Final = 1 << 20
 _LOG_HEADER: Final = 32
@@ -41,10 +42,12 @@ class IndexState:
 
 def index_state(index: Path) -> IndexState:
     """The present state of an index. Raises: SourceError."""
-    files = [_stat(path) for path in (index, _beside(index, "-wal"), _beside(index, "-journal"))]
-    return IndexState(
-        tuple(files), _beginning(index, _DATABASE_HEADER) + _beginning(_beside(index, "-wal"), _LOG_HEADER)
-    )
+    try:
+        files = [_stat(path) for path in (index, _beside(index, "-wal"), _beside(index, "-journal"))]
+        header = _beginning(index, _DATABASE_HEADER) + _beginning(_beside(index, "-wal"), _LOG_HEADER)
+    except OSError as error:
+        raise SourceError(f"{error.filename or index}: it cannot be read: {reason_of(error)}") from None
+    return IndexState(tuple(files), header)
 
 
 def copy_index(index: Path, target: Path, *, pause: Callable[[float], None] = time.sleep) -> IndexState:
@@ -52,7 +55,11 @@ def copy_index(index: Path, target: Path, *, pause: Callable[[float], None] = ti
 
     Raises: SourceError when there is no index, it is damaged, or it is written so fast that no copy is consistent.
     """
-    if not index.is_file():
+    try:
+        is_there = index.is_file()
+    except OSError as error:
+        raise SourceError(f"{index}: it cannot be read: {reason_of(error)}") from None
+    if not is_there:
         raise SourceError(f"{index}: there is no index of Orthanc here (IndexDirectory, or else StorageDirectory)")
     try:
         for ending in ("", "-wal", "-journal", "-frames"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import ConfigurationError
+from gateway.migration.refusals import reason_of
 
 _MAX_BYTES: Final = 16 << 20
 """Bytes of one file."""
@@ -61,7 +62,7 @@ def _text(file: Path) -> str:
         with file.open("rb") as opened:
             data = opened.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{file}: cannot be read: {reason_of(error)}") from None
     if len(data) > _MAX_BYTES:
         raise ConfigurationError(f"{file}: more than {_MAX_BYTES >> 20} MiB are no configuration")
     return data.decode("utf-8-sig", "replace")

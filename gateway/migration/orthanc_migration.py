@@ -17,17 +17,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gateway import config
 from gateway.errors import DataSetError, InstanceRefused, SourceError, UnknownResource
 from gateway.index.annotations import Metadata, bring_annotations, protect
+from gateway.index.store import stored_as
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.file_import import ingest_file
 from gateway.ingest.ingest import Ingest
-from gateway.ingest.outcome import StoreResult
+from gateway.ingest.outcome import Outcome, StoreResult
 from gateway.migration import queries
 from gateway.migration.index_copy import IndexState, copy_index, index_state
 from gateway.migration.ledger import MigrationLedger, digest_of
@@ -107,6 +108,16 @@ class _Policy:
     now: config.Storage
 
 
+class _Brought(NamedTuple):
+    """The note in the ledger on an instance that was brought."""
+
+    version: bytes
+    outcome: str
+    public_id: str
+    key: str
+    """The key of the object here that has its bytes; '' where other bytes were kept."""
+
+
 class OrthancMigration:
     """One run of a migration into an open data folder."""
 
@@ -172,10 +183,12 @@ class OrthancMigration:
         before = self._report.outcomes.total()
         while page := await asyncio.to_thread(index.instances, after):
             after = page[-1].row
-            known = dict(await self._ledger.of(queries.BROUGHT, page[0].row, after))
-            wanted = [each for each in page if known.get(each.row) != _version(each)]
-            fresh = [each for each in wanted if each.row not in known]
-            replaced = [each for each in wanted if each.row in known]
+            noted = await self._ledger.of(queries.BROUGHT, page[0].row, after)
+            known = {row: _Brought(*values) for row, *values in noted}
+            wanted = [each for each in page if not _is_there(each, known.get(each.row))]
+            replaced = [each for each in wanted if await self._is_replaced(each, known.get(each.row))]
+            rows = {each.row for each in replaced}
+            fresh = [each for each in wanted if each.row not in rows]
             done += len(page) - len(wanted)
             for instances, policy in ((fresh, self._folder.settings), (replaced, self._overwriting())):
                 self._policy.now = policy
@@ -197,6 +210,15 @@ class OrthancMigration:
         self._report.failed += failed
         return self._report.outcomes.total() - before + attached + await self._annotations(index)
 
+    async def _is_replaced(self, instance: SourceInstance, known: _Brought | None) -> bool:
+        """Whether it is a later version of what was brought before, and that is still what is here: a new index counts
+        its rows from 1 again, and what has changed here is not the source's to overwrite."""
+        if known is None or not known.key or known.public_id != instance.public_id:
+            return False
+        other = await asyncio.to_thread(self._ledger.value, queries.RENAMED, instance.public_id)
+        here = await stored_as(self._folder.database, other or instance.public_id)
+        return here is not None and here.key == known.key
+
     def _overwriting(self) -> config.Storage:
         """The settings for a later version of what was brought before: the source's own replaces it."""
         return msgspec.structs.replace(self._folder.settings, duplicates="overwrite")
@@ -213,10 +235,13 @@ class OrthancMigration:
             self._report.failed += 1
             await asyncio.to_thread(self._ledger.write, (queries.ADD_FAILED, instance.public_id, str(error)))
             return
-        outcome = result.outcome.value
+        here = None
+        if result.outcome is not Outcome.DUPLICATE_KEPT:
+            here = await stored_as(self._folder.database, result.record.public_id)
+        outcome, key = result.outcome.value, here.key if here is not None else ""
         self._report.outcomes[outcome] += 1
         noted: list[tuple[Any, ...]] = [
-            (queries.ADD_BROUGHT, instance.row, _version(instance), outcome),
+            (queries.ADD_BROUGHT, instance.row, _version(instance), outcome, instance.public_id, key),
             (queries.FORGET_FAILED, instance.public_id),
         ]
         if result.record.public_id != instance.public_id:
@@ -279,6 +304,10 @@ class OrthancMigration:
 def _version(instance: SourceInstance) -> bytes:
     """The UUID of the file, by which a later version of an instance is told; nothing without a file."""
     return bytes.fromhex(instance.file.uuid.replace("-", "")) if instance.file is not None else b""
+
+
+def _is_there(instance: SourceInstance, known: _Brought | None) -> bool:
+    return known is not None and (known.version, known.public_id) == (_version(instance), instance.public_id)
 
 
 async def migrate_orthanc(

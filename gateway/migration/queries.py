@@ -131,7 +131,8 @@ LEDGER: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS brought (id INTEGER PRIMARY KEY, version BLOB NOT NULL, outcome TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS arrived (id INTEGER PRIMARY KEY, version BLOB NOT NULL, outcome TEXT NOT NULL, "
+    "public_id TEXT NOT NULL, key TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS renamed (theirs TEXT PRIMARY KEY, ours TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS annotated (id INTEGER PRIMARY KEY, digest BLOB NOT NULL)",
@@ -149,11 +150,10 @@ ADD_ATTACHED: Final = (
 )
 READ_NOTE: Final = "SELECT value FROM notes WHERE name = ?1"
 WRITE_NOTE: Final = "INSERT INTO notes VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-BROUGHT: Final = "SELECT id, version FROM brought WHERE id BETWEEN ?1 AND ?2"
-COUNT_OUTCOMES: Final = "SELECT outcome, COUNT(*) FROM brought GROUP BY outcome"
+BROUGHT: Final = "SELECT id, version, outcome, public_id, key FROM arrived WHERE id BETWEEN ?1 AND ?2"
 ADD_BROUGHT: Final = (
-    "INSERT INTO brought VALUES (?1, ?2, ?3) "
-    "ON CONFLICT (id) DO UPDATE SET version = excluded.version, outcome = excluded.outcome"
+    "INSERT INTO arrived VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET version = excluded.version, "
+    "outcome = excluded.outcome, public_id = excluded.public_id, key = excluded.key"
 )
 ADD_FAILED: Final = "INSERT INTO failed VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"
 FORGET_FAILED: Final = "DELETE FROM failed WHERE id = ?1"

@@ -7,6 +7,8 @@ before compression, little endian, and a zlib stream (observed on Orthanc 1.10).
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ from typing import Final, Self
 
 from gateway.errors import SourceError
 from gateway.migration.orthanc_index import SourceAttachment
+from gateway.migration.refusals import reason_of
 
 _READ_BYTES: Final = 1 << 18
 _SIZE_BYTES: Final = 8
@@ -49,9 +52,14 @@ class AttachmentReader:
         self._rest = b""
         self._ended = False
         try:
-            self._file = path.open("rb")
+            # Opening a pipe would wait for somebody who writes to it.
+            opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise SourceError(f"its file {attachment.uuid} cannot be opened: {error.strerror}") from None
+            raise SourceError(f"its file {attachment.uuid} cannot be opened: {reason_of(error)}") from None
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise SourceError(f"its file {attachment.uuid} is no regular file")
+        self._file = os.fdopen(opened, "rb")
 
     def read(self, length: int) -> bytes:
         """At most `length` bytes, which are none only at the end. Raises: SourceError for a file that is not what the

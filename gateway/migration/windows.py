@@ -26,9 +26,14 @@ class Window:
     ends: int = _DAY_MINUTES
 
     @property
+    def days(self) -> tuple[str, str]:
+        """The first and the last day as Study Date has them."""
+        return f"{self.first:%Y%m%d}".zfill(8), f"{self.last:%Y%m%d}".zfill(8)
+
+    @property
     def study_date(self) -> str:
         """The range of Study Date that it asks for (PS3.4 C.2.2.2.5)."""
-        first, last = (f"{each:%Y%m%d}".zfill(8) for each in (self.first, self.last))
+        first, last = self.days
         return first if first == last else f"{first}-{last}"
 
     @property

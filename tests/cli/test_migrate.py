@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
+from gateway.cli.migrate import phases
 from tests.cli.test_commands import one_line, run
 from tests.support.datasets import instance
 from tests.support.orthanc_folder import OrthancFolder
@@ -111,6 +113,10 @@ def test_nobody_there(tmp_path: Path, arguments: tuple[str, ...], words: str) ->
     [
         ("dicomweb", "nonsense"),
         ("dicomweb", "http://127.0.0.1:1/dicom-web", "--user", "alice"),
+        ("dicomweb", "http://127.0.0.1:1/dicom-web", "--user", "alice:"),
+        ("dicomweb", "http://archive.example.org/dicom-web", "--user", "alice:secret"),
+        ("dicomweb", "http://[::1"),
+        ("dicomweb", "http://127.0.0.1:99999/"),
         ("dicom", "nonsense"),
         ("dicom", "A@b:1", "--since", "2026-02-01", "--until", "2026-01-01"),
         ("dicom", "A@b:1", "--since", "yesterday"),
@@ -120,3 +126,32 @@ def test_nobody_there(tmp_path: Path, arguments: tuple[str, ...], words: str) ->
 def test_wrong_use(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     run("migrate", *arguments, "--data", str(tmp_path / "data"), "--create", code=2)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_a_password_in_a_url_is_not_shown(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}://alice:SECRET@127.0.0.1:1/"
+    done = run("migrate", "dicomweb", url, "--data", str(tmp_path / "data"), "--create", code=2)
+    assert "SECRET" not in done.stdout + done.stderr
+    assert scheme == "ftp" or "--user NAME, and the password in SOURCE_PASSWORD" in one_line(done)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("nowhere/gateway.toml", "it cannot be written: No such file or directory; name a file in a folder"),
+        ("a.json/gateway.toml", "it cannot be written: Not a directory; name a file in a folder"),
+        (".", "it is a folder; name a new file"),
+    ],
+)
+def test_a_translation_that_cannot_be_written(tmp_path: Path, file: str, words: str) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    done = run("migrate", "orthanc", str(tmp_path), "--settings-only", "--toml", str(tmp_path / file), code=2)
+    assert f"--toml {tmp_path / file}: {words}" in one_line(done)
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, phases(quiet=True):
+        raise KeyboardInterrupt
+    assert ended.value.exit_code == 130
+    assert "the same command goes on where it was" in capsys.readouterr().err

@@ -17,7 +17,8 @@ from gateway.index.store import Origin
 from gateway.ingest.file_import import ingest_file
 from gateway.ingest.ingest import Ingest
 from gateway.migration import crawl as crawl_module
-from gateway.migration.crawl import CrawlReport, Instances, NamedInstance, StudyRow, open_crawl
+from gateway.migration.crawl import CrawlReport, open_crawl
+from gateway.migration.crawled_archive import Instances, NamedInstance, StudyRow
 from gateway.migration.windows import Window
 from tests.support.datasets import instance
 from tests.support.orthanc_folder import file_of
@@ -110,14 +111,16 @@ def _matches(window: Window, day: str, when: str) -> bool:
     return not window.study_time or window.begins <= minute < window.ends
 
 
-async def run(archive: Archive, data: Path) -> CrawlReport:
+async def run(
+    archive: Archive, data: Path, days: tuple[date, date] = DAYS, *, dry: bool = False, undated: bool = True
+) -> CrawlReport:
     settings = Storage(path=str(data), min_free=0)
     async with (
         asyncio.timeout(40),
-        open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, ingest),
+        open_crawl(settings, archive, days, lambda what, done, total: None, dry=dry) as (crawl, ingest),
     ):
-        await crawl.list_studies(Window(*DAYS))
-        return await crawl.bring(ingest, 0, 2)
+        await crawl.list_studies(Window(*days), undated=undated)
+        return await (crawl.end() if dry else crawl.bring(ingest, 0, 2))
 
 
 async def test_all_comes_once(tmp_path: Path) -> None:
@@ -238,3 +241,107 @@ async def test_one_that_cannot_search_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot, to a search for the studies of 20000101"):
         await run(archive, tmp_path / "data")
     assert archive.count < 20
+
+
+@pytest.mark.parametrize("uid", ["1.2.3_x", "", "1.2.3/../..", "1.2.\udcff"])
+async def test_a_uid_that_is_none_is_listed(tmp_path: Path, uid: str) -> None:
+    archive = Archive()
+    archive.add(1)
+    archive.files[uid] = archive.files["1.2.1"]
+    report = await run(archive, tmp_path / "data")
+    assert (report.studies, report.brought, report.lacking) == (2, 2, 1)
+    assert report.problems == [f"{uid!a}: its UID is none (PS3.5 §9.1), so it cannot be asked for"]
+    assert set(archive.asked) == {"1.2.1"}
+    del archive.files[uid]
+    assert (await run(archive, tmp_path / "data")).lacking == 0
+
+
+async def test_series_and_instances_whose_uids_are_none(tmp_path: Path) -> None:
+    class Odd(Archive):
+        async def instances(self, study_uid: str) -> Instances | None:
+            odd = {"1.2.1_1": NamedInstance("1.2.1.1", ""), "1.2.1.9.1": NamedInstance("1.2.1/9", "")}
+            return {**(await super().instances(study_uid) or {}), **odd}
+
+    archive = Odd()
+    archive.add(1)
+    report = await run(archive, tmp_path / "data")
+    assert (report.brought, report.lacking) == (2, 1)
+    assert report.problems == ["1.2.1: 2 of 4 instances are not here, as '1.2.1_1', 1.2.1.9.1"]
+    assert set(archive.asked) == {"1.2.1", "1.2.1.1"}
+
+
+async def test_a_dry_run_leaves_no_list(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.add(1)
+    assert await run(archive, tmp_path / "data", dry=True) == CrawlReport(studies=1)
+    archive.add(2)
+    assert (await run(archive, tmp_path / "data")).studies == 2
+
+
+async def test_a_list_of_other_days_is_another(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.add(1, when="20050101")
+    archive.add(2, when="20150101")
+    settings = Storage(path=str(tmp_path / "data"), min_free=0)
+    async with open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, _):
+        assert await crawl.list_studies(Window(*DAYS)) == 2  # Broken off before it brings anything.
+    report = await run(archive, tmp_path / "data", (DAYS[0], date(2010, 12, 31)), undated=False)
+    assert (report.studies, archive.asked) == (1, ["1.2.1"])
+
+
+async def test_a_list_of_yesterday_is_not_used(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.add(1)
+    settings, now = Storage(path=str(tmp_path / "data"), min_free=0), time.time()
+    async with open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, _):
+        assert await crawl.age_of_list(now - 3600) is None
+        assert await crawl.list_studies(Window(*DAYS)) == 1
+        archive.add(2)
+        assert await crawl.list_studies(Window(*DAYS)) == 1
+        assert await crawl.age_of_list(now) == pytest.approx(3600)
+        assert await crawl.age_of_list(now + 86400) is None
+        assert await crawl.list_studies(Window(*DAYS)) == 2
+
+
+class Heedless(Archive):
+    """An archive that pays no heed to windows."""
+
+    searches = 0
+
+    async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+        self.searches += 1
+        async for row in super().studies(None):
+            yield row
+
+
+async def test_an_archive_that_pays_no_heed_to_dates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl_module, "_MAX_ANSWERS", 6)
+    archive = Heedless()
+    for number in range(15):
+        archive.add(number, when=f"20{number:02}0101" if number else "", instances=1)
+    report = await run(archive, tmp_path / "data")
+    assert (report.studies, report.brought, report.lacking) == (15, 15, 0)
+    assert report.doubts == [
+        "its search pays no heed to dates; of all studies: the archive answers 15, and may have more"
+    ]
+    assert archive.searches < 10
+    since = await run(archive, tmp_path / "other", (date(2010, 1, 1), DAYS[1]), undated=False)
+    assert (since.studies, since.brought) == (5, 5)
+    archive.searches = 0
+    for number in range(20, 30):
+        archive.add(number, when="20100101", instances=1)
+    day = await run(archive, tmp_path / "day", (date(2010, 1, 1), date(2010, 1, 1)), undated=False)
+    assert (day.studies, day.brought) == (11, 11)
+    assert archive.searches < 10
+
+
+async def test_a_study_that_shows_another_date_than_it_is_found_by(tmp_path: Path) -> None:
+    class Moved(Archive):
+        async def studies(self, window: Window | None) -> AsyncGenerator[StudyRow, None]:
+            async for row in super().studies(window):
+                yield row._replace(study_date="20200101") if row.uid == "1.2.3" else row
+
+    archive = Moved()
+    for number in range(8):
+        archive.add(number, when=f"20{number:02}0101", instances=1)
+    assert await run(archive, tmp_path / "data") == CrawlReport(studies=8, instances=8, brought=8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -288,3 +291,21 @@ def test_damage_is_seen(tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(data)
     with pytest.raises(SourceError, match=r"damaged|cannot be read"):
         copy_index(tmp_path / "index", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("method", ["stat", "open"])
+def test_an_index_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    index = tmp_path / "index"
+    index.write_bytes(b"")
+    real = getattr(Path, method)
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == index:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, method, refuse)
+    words = f"{index}: it cannot be read: Permission denied; run this as root or as Orthanc's user"
+    for read in (lambda: copy_index(index, tmp_path / "copy"), lambda: index_state(index)):
+        with pytest.raises(SourceError, match=re.escape(words)):
+            read()

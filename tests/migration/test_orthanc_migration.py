@@ -163,6 +163,41 @@ async def test_what_came_here_otherwise_is_not_brought_twice(
     assert problem.endswith("it is here with other bytes")
 
 
+async def test_a_new_index_overwrites_nothing(tmp_path: Path, settings: Storage, orthanc: OrthancFolder) -> None:
+    """Its rows are counted from 1 again: those of the ledger name other instances, or the same with other bytes."""
+    for number in range(3):
+        orthanc.add(ct(number))
+    assert clean(await migrate(settings, orthanc))
+    (tmp_path / "here.dcm").write_bytes(file_of(ct(5, PatientName="Here^Name")))
+    async with asyncio.timeout(20):
+        await import_paths(settings, [tmp_path / "here.dcm"])
+    for table in ("Resources", "Metadata", "AttachedFiles", "PatientRecyclingOrder", "sqlite_sequence"):
+        orthanc.database.execute(f"DELETE FROM {table}")
+    for number in (5, 6, 7):
+        orthanc.add(ct(number))
+    report = await migrate(settings, orthanc)
+    assert report.outcomes == {"kept": 1, "stored": 2}
+    (problem,) = problems(report)
+    assert problem.endswith("it is here with other bytes")
+
+
+async def test_what_has_changed_here_is_not_overwritten(
+    tmp_path: Path, settings: Storage, orthanc: OrthancFolder
+) -> None:
+    rows = [orthanc.add(ct(number)) for number in range(2)]
+    assert clean(await migrate(settings, orthanc))
+    (tmp_path / "here.dcm").write_bytes(file_of(ct(0, PatientName="Here^Name")))
+    async with asyncio.timeout(20):
+        await import_paths(msgspec.structs.replace(settings, duplicates="overwrite"), [tmp_path / "here.dcm"])
+    for number, row in enumerate(rows):
+        orthanc.attach(row.instance, file_of(ct(number, PatientName="There^Name")))
+    for outcomes in ({"kept": 1, "replaced": 1}, {}):
+        report = await migrate(settings, orthanc)
+        assert report.outcomes == outcomes
+        (problem,) = problems(report)
+        assert problem == f"instance {rows[0].public_id}: it is here with other bytes"
+
+
 async def test_what_cannot_be_brought_is_listed(settings: Storage, orthanc: OrthancFolder) -> None:
     rows = [orthanc.add(ct(number), compressed=True) for number in range(7)]
     rows[0].path.unlink()

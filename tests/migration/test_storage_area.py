@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import random
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,19 @@ def test_without_md5_the_size_is_compared(tmp_path: Path, compressed: bool, chan
     (tmp_path / "file").write_bytes(stored)
     with pytest.raises(SourceError, match="is damaged"):
         read(AttachmentReader(tmp_path / "file", SourceAttachment(UUID, compressed, len(stored) + change, 7, "", "")))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "file")
+    with pytest.raises(SourceError, match="is no regular file"):
+        AttachmentReader(tmp_path / "file", attachment(b"a", b"a", compressed=False))
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "file")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SourceError, match="Permission denied; run this as root or as Orthanc's user"):
+        AttachmentReader(tmp_path / "file", attachment(b"a", b"a", compressed=False))
