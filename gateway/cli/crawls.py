@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,7 +25,7 @@ from gateway.cli.common import (
     print_line,
 )
 from gateway.cli.nodes import Calling, NodeArgument, calls_a_node, node_of
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from gateway.migration.crawl import CrawlReport
     from gateway.migration.crawled_archive import CrawledArchive
 
+_UNKNOWN_CALLER: Final = re.compile("aborted the association|calling AE title")
+"""The words of a node that does not know who calls: Orthanc aborts, others reject (PS3.8 Table 9-21)."""
 Phases = Callable[..., AbstractContextManager[Any]]
 RateOption = Annotated[
     int, typer.Option("--rate", min=0, metavar="N", help="Instances a second, at most; 0: no limit.")
@@ -85,7 +88,12 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
 
             return DicomSource(called, to)
 
-        _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+        try:
+            _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+        except SourceError as error:
+            if not _UNKNOWN_CALLER.search(str(error)):
+                raise
+            raise SourceError(f"{error}; does it know our AE title {called.calling_aet} (--aet)?") from None
 
     def dicomweb(
         url: Annotated[

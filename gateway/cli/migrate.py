@@ -28,6 +28,7 @@ from gateway.cli.common import (
     progress_bar,
     size,
 )
+from gateway.cli.translated import show_fates, show_start, with_main_tags, write_translation
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,27 +77,36 @@ def orthanc(
     from gateway.migration.orthanc_json import read_configuration
     from gateway.migration.orthanc_settings import translate
 
+    unset: dict[str, list[str]] = {}
     with _reading():
         if not configuration.exists():
             complain(f"there is no {configuration}")
             raise typer.Exit(2)
-        read = read_configuration(configuration, os.environ)
+        read = read_configuration(configuration, os.environ, unset)
         base = (configuration if configuration.is_dir() else configuration.parent).absolute()
-        translation = translate(read, str(base))
+        translation = translate(read, str(base), unset=unset)
         source = None if settings_only else _source(read, translation, base, storage, index)
     if source is not None and (read.get("DicomModalitiesInDatabase") or read.get("OrthancPeersInDatabase")):
-        translation = translate({**read, **_systems(source)}, str(base))
-    result: dict[str, Any] = {"settings": write_translation(translation, toml, quiet=as_json)}
-    clean = True
+        translation = translate({**read, **_systems(source)}, str(base), unset=unset)
+    if data is not None:
+        translation.put("storage.path", str(data.absolute()))
+    result: dict[str, Any] = {"settings": show_fates(translation, whole=settings_only, quiet=as_json)}
+    written = toml is not None and write_translation(translation, toml)
+    clean, settings = True, None
     if source is not None and dry_run:
         with _reading():
             result["contents"] = show_contents(source, quiet=as_json)
     elif source is not None:
-        report = _migrated(source, load_settings(config_file, data), rate, create=create, quiet=as_json)
+        settings = load_settings(config_file, data)
+        if config_file is None:
+            settings = with_main_tags(settings, translation)
+        report = _migrated(source, settings, rate, create=create, quiet=as_json)
         result["report"] = show_report(report, quiet=as_json)
         clean = report.proof is not None and report.proof.is_clean
     if as_json:
         print_json(result)
+    if toml is not None:
+        show_start(toml, settings, written=written, quiet=as_json)
     if not clean:
         raise typer.Exit(1)
 
@@ -172,12 +182,18 @@ def _source(
             "`migrate dicomweb`"
         )
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: there is no storage area here; name it with --storage")
+        raise ConfigurationError(
+            f"{folder}: there is no storage area here; name it with --storage, or translate the settings alone with "
+            "--settings-only"
+        )
     at = index or (base / str(read["IndexDirectory"]) if "IndexDirectory" in read and storage is None else folder)
+    in_postgres = postgres.get("EnableIndex") is True
+    if not in_postgres and not (at / "index").is_file():
+        raise ConfigurationError(f"{at}: there is no index of Orthanc here; name its folder with --index")
     return OrthancSource(
         StorageArea(folder.absolute()),
         at.absolute() / "index",
-        postgres if postgres.get("EnableIndex") is True else None,
+        postgres if in_postgres else None,
         translation.metadata_names,
         translation.attachment_names,
     )
@@ -204,41 +220,6 @@ def _copied(source: OrthancSource) -> Iterator[Any]:
         asyncio.run(source.copy(copy))
         with closing(OrthancIndex(copy)) as index:
             yield index
-
-
-def write_translation(translation: Translation, file: Path | None, *, quiet: bool) -> list[dict[str, Any]]:
-    """Write the translated settings to a file, and print what became of each of Orthanc's; the same as JSON.
-
-    Raises: ConfigurationError for a file that cannot be written.
-    """
-    from gateway import config
-    from gateway.config.toml import toml_lines
-
-    if not quiet:
-        for each in translation.fates:
-            print_line(f"{each.setting}: {'' if each.taken else 'not taken: '}{each.text}")
-    text = "\n".join(["# Translated from an Orthanc's settings.", *toml_lines(translation.tree)]) + "\n"
-    if file is not None and _written(file, text):
-        for problem in config.read(file, {}).problems:
-            complain(str(problem))
-    return [{"setting": each.setting, "taken": each.taken, "text": each.text} for each in translation.fates]
-
-
-def _written(file: Path, text: str) -> bool:
-    """Whether a new file was made of a text; one that exists stays. Raises ConfigurationError."""
-    try:
-        if file.is_dir():
-            raise ConfigurationError(f"--toml {file}: it is a folder; name a new file")
-        if file.exists():  # A migration that goes on is the same command again.
-            complain(f"{file}: it exists, and is left as it is")
-            return False
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--toml {file}: it cannot be written: {error.strerror}; name a file in a folder that may be written"
-        ) from None
-    return True
 
 
 def show_contents(source: OrthancSource, *, quiet: bool) -> dict[str, Any]:
@@ -292,12 +273,16 @@ def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
             f"{report.failed:,} failed"
         )
         for level, there in proof.there.items():
-            print_line(f"{level}: {there:,} there, {proof.here[level]:,} here")
+            merged = proof.merged[level]
+            print_line(
+                f"{level}: {there:,} there, {proof.here[level]:,} here"
+                f"{f', of these {merged:,} merged with another' if merged else ''}"
+            )
+        missing = "" if proof.is_clean else f"NOT all proved: {count(proof.problem_count, 'problem')}; "
         print_line(
-            f"{'proved' if proof.is_clean else 'NOT proved'}: {count(proof.proved, 'instance')} by the MD5 of Orthanc, "
-            f"metadata of {count(proof.annotated, 'resource')}, {count(proof.attached, 'attachment')}, "
-            f"{count(proof.problem_count, 'problem')}"
-            f"{f', {proof.renamed:,} under another identifier' if proof.renamed else ''}"
+            f"{missing}proved: {count(proof.proved, 'instance')} by the MD5 of Orthanc"
+            f"{f' ({proof.renamed:,} of them under another identifier)' if proof.renamed else ''}, "
+            f"metadata of {count(proof.annotated, 'resource')}, {count(proof.attached, 'attachment')}"
         )
     return {
         "outcomes": dict(report.outcomes),
@@ -312,6 +297,7 @@ def show_report(report: MigrationReport, *, quiet: bool) -> dict[str, Any]:
         "proved_annotations": proof.annotated,
         "proved_attachments": proof.attached,
         "renamed": proof.renamed,
+        "merged": proof.merged,
         "problems": proof.problems,
         "problem_count": proof.problem_count,
         "clean": proof.is_clean,

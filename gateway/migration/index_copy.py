@@ -68,7 +68,7 @@ def copy_index(index: Path, target: Path, *, pause: Callable[[float], None] = ti
         for _ in range(_ATTEMPTS):
             state = index_state(index)
             if _copied(index, target):
-                _fold(target)
+                _fold(target, index)
                 return state
             pause(_PAUSE_S)
     except OSError as error:
@@ -121,7 +121,7 @@ def _identity(index: Path) -> tuple[bytes, bytes]:
     return header[18:20], header[24:28]
 
 
-def _fold(target: Path) -> None:
+def _fold(target: Path, index: Path) -> None:
     """Apply the log to the copy, and check it. Raises: SourceError."""
     try:
         connection = sqlite3.connect(target, isolation_level=None)
@@ -131,9 +131,11 @@ def _fold(target: Path) -> None:
         finally:
             connection.close()
     except (sqlite3.Error, ValueError) as error:
-        raise SourceError(f"{target.name}: the copy of Orthanc's index cannot be read: {error}") from None
+        raise SourceError(
+            f"{index}: it cannot be read as the index of an Orthanc: {error}; --index names the folder of its index"
+        ) from None
     if answer != "ok":
-        raise SourceError(f"{target.name}: Orthanc's index is damaged: {answer}")
+        raise SourceError(f"{index}: Orthanc's index is damaged: {answer}")
 
 
 def _copy(source: Path, target: Path, between: Callable[[], bool] = lambda: True) -> bool:

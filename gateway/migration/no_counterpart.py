@@ -15,7 +15,7 @@ _BY_REASON: Final = {
     ),
     "caches, threads and buffers have limits of their own, see [storage], [http], [imaging] and [server]": (
         "MaximumStorageCacheSize StorageMemoryCapacity DicomParserMemoryCapacity TranscoderMemoryCapacity "
-        "ConcurrentJobs HttpThreadsCount DicomThreadsCount DicomScpThreadsCount KeepAlive KeepAliveTimeout TcpNoDelay "
+        "HttpThreadsCount DicomThreadsCount DicomScpThreadsCount KeepAlive KeepAliveTimeout TcpNoDelay "
         "MallocArenaMax ZipLoaderThreads SynchronousZipStream LoaderThreads JobsEngineThreadsCount "
         "MaximumRequestBodySizeMB MaximumFileSizeInArchiveMB Performance"
     ),
@@ -31,7 +31,7 @@ _BY_REASON: Final = {
         "HttpVerbose DeidentifyLogs DeidentifyLogsDicomVersion MetricsEnabled Warnings"
     ),
     "error texts, ranges and compressed answers are always given as the client asks": (
-        "HttpDescribeErrors HttpCompressionEnabled HttpRequestTimeout"
+        "HttpDescribeErrors HttpCompressionEnabled"
     ),
     "TLS is that of the system's OpenSSL, from version 1.2 on": (
         "SslMinimumProtocolVersion SslCiphersAccepted DicomTlsMinimumProtocolVersion DicomTlsCiphersAccepted"
@@ -40,21 +40,30 @@ _BY_REASON: Final = {
     "no path on the disk is taken from a client": "RestApiWriteToFileSystemEnabled",
     "proxies of the environment are not used between systems": "HttpProxy",
     "queries go through the index and have no such limit": (
-        "LimitFindResults LimitFindInstances StorageAccessOnFind CaseSensitivePN QueryRetrieveSize "
-        "ExtraMainDicomTags DicomEchoChecksFind"
+        "LimitFindResults LimitFindInstances StorageAccessOnFind CaseSensitivePN QueryRetrieveSize DicomEchoChecksFind"
     ),
     "texts are stored as they came, and read by the character set that they name": (
         "DefaultEncoding Locale LoadPrivateDictionary Dictionary DefaultPrivateCreator"
     ),
     "stable is what received nothing for 60 seconds": "StableAge",
     "AE titles are compared as PS3.5 says, without spaces around them": "StrictAetComparison",
-    "what went where is always recorded: /deliveries, /jobs": "LogExportedResources SaveJobs JobsHistorySize",
+    "what went where is always recorded, and shown by /exports": "LogExportedResources",
+    "jobs survive a restart, always": "SaveJobs",
+    "finished jobs are kept for days, not by their number: jobs.keep_days": "JobsHistorySize",
+    "jobs.slots is the number of concurrent jobs, which mostly wait for others": "ConcurrentJobs",
+    "the archives of jobs are kept by their size and age: jobs.max_output_bytes, jobs.keep_outputs_hours": (
+        "MediaArchiveSize"
+    ),
+    "a client is let go that is slower than http.min_rate": "HttpRequestTimeout",
+    "storage commitments are durable; commitment.keep_days says for how long": "StorageCommitmentReportsSize",
+    "every storage SOP class is taken, others as dicom.accept_unknown_sop_classes says": (
+        "AcceptedSopClasses RejectedSopClasses"
+    ),
+    "dicom.max_associations and dicom.max_associations_per_aet limit the associations": "DicomScpMaximumAssociations",
     "how we call others is negotiated for each association, or said in a request": (
         "DicomScuPreferredTransferSyntax TranscodeDicomProtocol SynchronousCMove DicomAssociationCloseDelay "
-        "DicomDefaultRetrieveMethod StorageCommitmentReportsSize AcceptedSopClasses RejectedSopClasses "
-        "DicomScpMaximumAssociations"
+        "DicomDefaultRetrieveMethod"
     ),
-    "archives are of any size": "MediaArchiveSize",
     "revisions are compared whenever a client sends If-Match": "CheckRevisions",
     "the gateway has no name beside its AE title": "Name",
     "every instance is stored": "StoreDicom",

@@ -174,6 +174,10 @@ class OrthancIndex:
         """The page of the resources of a level after a row: row and public id."""
         return self._rows(queries.RESOURCES_AFTER, LEVELS.index(level) + 1, after, PAGE)
 
+    def has(self, public_id: str) -> bool:
+        """Whether there is a resource with this public id."""
+        return self._value(queries.RESOURCE, public_id) is not None
+
     def above(self, row: int) -> list[str]:
         """The public ids of the series, study and patient of an instance."""
         found: list[str] = []

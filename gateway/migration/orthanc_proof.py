@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from gateway.migration.storage_area import StorageArea
 
 MAX_LISTED: Final = 1000
 """Problems that are listed; more are counted."""
+_OVERWRITING: Final = 'storage.duplicates = "overwrite"'
 _PIECE_BYTES: Final = 1 << 20
 _MAX_CONCURRENT: Final = 4
 
@@ -48,6 +50,8 @@ class ProofReport:
     problem_count: int = 0
     renamed: int = 0
     """Instances that have another public id here."""
+    merged: Counter[Level] = field(default_factory=Counter)
+    """Resources that are here as one with another of Orthanc's: their identifiers differ by spaces, say."""
 
     @property
     def is_clean(self) -> bool:
@@ -103,14 +107,20 @@ class OrthancProof:
 
     async def _level(self, level: Level) -> None:
         """Count the patients, studies or series that are here."""
-        after = 0
+        after, others = 0, set[bytes]()
         while page := await asyncio.to_thread(self._index.resources, level, after):
             after = page[-1][0]
             for _row, public_id in page:
-                if await self._exists(level, public_id) or await self._exists(level, await self._renamed(public_id)):
+                other = await self._renamed(public_id)
+                if await self._exists(level, public_id) or await self._exists(level, other):
                     self._report.here[level] += 1
                 else:
                     self._report.add(f"{level} {public_id}: it is not here")
+                    continue
+                if other:
+                    known = other.encode()
+                    self._report.merged[level] += known in others or await asyncio.to_thread(self._index.has, other)
+                    others.add(known)
 
     async def _exists(self, level: Level, public_id: str) -> bool:
         try:
@@ -138,11 +148,13 @@ class OrthancProof:
     async def _instance(self, instance: SourceInstance, proved: str) -> None:
         """Prove one instance, unless that was done for the object with this key before the proof was broken off."""
         report, database = self._report, self._folder.database
+        here = instance.public_id
         name = f"instance {instance.public_id}"
         found = await stored_as(database, instance.public_id)
         if found is None and (other := await self._renamed(instance.public_id)):
             found = await stored_as(database, other)
             report.renamed += found is not None
+            here = other
         if found is None:
             reason = await asyncio.to_thread(self._ledger.value, queries.REASON, instance.public_id)
             report.add(f"{name}: it is not here: {reason or instance.trouble or 'it has been deleted here'}")
@@ -153,7 +165,7 @@ class OrthancProof:
             return
         if found.key != proved:
             try:
-                difference = await asyncio.to_thread(self._difference, instance.file, found)
+                difference = await asyncio.to_thread(self._difference, instance.file, found, here)
             except (SourceError, DataSetError, StorageError) as error:
                 difference = f"it cannot be compared: {error}"
             if difference:
@@ -162,8 +174,8 @@ class OrthancProof:
             await asyncio.to_thread(self._ledger.write, (queries.ADD_PROVED, instance.row, found.key))
         report.proved += 1
 
-    def _difference(self, file: SourceAttachment, found: Duplicate) -> str:
-        """What is different here; '' for nothing. Blocks."""
+    def _difference(self, file: SourceAttachment, found: Duplicate, here: str) -> str:
+        """What is different in the instance with the public id `here`; '' for nothing. Blocks."""
         with self._storage.open(file) as reader:
             head, wanted = b"", FIRST_READ_BYTES
             while True:
@@ -188,7 +200,12 @@ class OrthancProof:
         with closing(self._folder.store.open(found.key)) as stored:
             for at in range(found.data_set_offset, found.size, _PIECE_BYTES):
                 digest.update(stored.read(at, min(_PIECE_BYTES, found.size - at)))
-        return "" if digest.hexdigest() == recorded else "it is here with other bytes"
+        if digest.hexdigest() == recorded:
+            return ""
+        return (
+            f"it is here with other bytes: SOP Instance UID {meta.sop_instance_uid or 'unknown'}, "
+            f"here /instances/{here}; to have Orthanc's, send it from there while {_OVERWRITING}"
+        )
 
     async def _annotations(self) -> None:
         after = 0

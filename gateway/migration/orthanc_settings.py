@@ -19,7 +19,10 @@ from gateway.access.passwords import hash_password
 from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
+from gateway.migration.extra_tags import translate_extra_tags
 from gateway.migration.no_counterpart import NO_COUNTERPART
+from gateway.migration.orthanc_defaults import described
+from gateway.migration.orthanc_json import Unset
 from gateway.migration.translation import Translation
 from gateway.remote.http_fields import Section as HttpSection
 from gateway.remote.http_fields import read_http, section_of
@@ -50,24 +53,36 @@ _OF_THE_INDEX: Final = "StorageDirectory IndexDirectory PostgreSQL"
 _MAX_PDU: Final = (4 << 10, 16 << 20)
 
 
-def translate(orthanc: Mapping[str, Any], base: str, *, hashed: Callable[[str], str] = hash_password) -> Translation:
+def translate(
+    orthanc: Mapping[str, Any],
+    base: str,
+    *,
+    unset: Unset | None = None,
+    hashed: Callable[[str], str] = hash_password,
+) -> Translation:
     """Translate settings that were read in the folder `base`, to which paths in them are relative.
 
-    A value that makes no sense is left out, and its fate says so. Blocks for each user's password.
+    `unset` are variables that were not set when they were read. A value that makes no sense is left out, and its fate
+    says so. Blocks for each user's password.
     """
-    return _Translator(orthanc, base, hashed).run()
+    made = _Translator(orthanc, base, unset or {}, hashed).run()
+    made.fates = [described(each, orthanc) for each in made.fates]
+    return made
 
 
 class _Translator:
-    def __init__(self, orthanc: Mapping[str, Any], base: str, hashed: Callable[[str], str]) -> None:
+    def __init__(self, orthanc: Mapping[str, Any], base: str, unset: Unset, hashed: Callable[[str], str]) -> None:
         self._orthanc = orthanc
         self._base = base
+        self._unset = unset
         self._hashed = hashed
         self._made = Translation()
         self._handled: set[str] = set()
 
     def run(self) -> Translation:
         made = self._made
+        for variable, places in self._unset.items():
+            made.left(f"${{{variable}}}", f"it is not set, and empty in {', '.join(places) or 'the configuration'}")
         self._dicom()
         self._tls()
         self._callers()
@@ -78,6 +93,8 @@ class _Translator:
         self._several("OrthancPeers", self._peer)
         self._dicomweb()
         self._worklists()
+        if self._has("ExtraMainDicomTags"):
+            translate_extra_tags(self._orthanc["ExtraMainDicomTags"], made)
         self._names("UserMetadata", made.metadata_names, "metadata are brought under their names")
         self._names("UserContentType", made.attachment_names, "attachments are brought under their names")
         for name in _OF_THE_INDEX.split():
@@ -108,7 +125,7 @@ class _Translator:
             return
         converted = convert(value)
         if converted is None:
-            self._made.left(name, f"{value!r:.60} has no counterpart")
+            self._made.left(name, "this value has no counterpart")
         else:
             self._made.put(place, converted)
             self._made.took(name, place)
@@ -208,7 +225,8 @@ class _Translator:
         remote = self._flag("RemoteAccessAllowed", False)
         self._made.put("http.host", "0.0.0.0" if remote else "127.0.0.1")
         if self._has("RemoteAccessAllowed"):
-            self._made.took("RemoteAccessAllowed", f"http.host = {self._made.tree['http']['host']}")
+            hosts = "; name in http.hosts what people type for this machine, other names get 421" if remote else ""
+            self._made.took("RemoteAccessAllowed", f"http.host = {self._made.tree['http']['host']}{hosts}")
         if self._has("HttpServerEnabled"):
             if self._flag("HttpServerEnabled", True):
                 self._made.took("HttpServerEnabled", "http.port")
@@ -240,8 +258,9 @@ class _Translator:
             elif not asked:
                 self._made.left("RegisteredUsers", "AuthenticationEnabled is off, and here users would be asked for")
             else:
-                self._made.put("http.users", [*self._hashed_users(users)])
-                self._made.took("RegisteredUsers", f"http.users: {len(users)}, with hashes of their passwords")
+                taken = [*self._hashed_users(users)]
+                self._made.put("http.users", taken)
+                self._made.took("RegisteredUsers", f"http.users: {len(taken)}, with hashes of their passwords")
         nobody = not self._made.tree["http"].get("users")
         if self._has("AuthenticationEnabled"):
             self._made.took("AuthenticationEnabled", "http.users" if asked else "no http.users")
@@ -249,8 +268,16 @@ class _Translator:
             self._made.put("http.allow_anonymous", True)
 
     def _hashed_users(self, users: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+        """The users with hashes of their passwords. A user without a password would be open to everybody."""
         for name, password in users.items():
-            yield {"name": name, "password": self._hashed(str(password))}
+            place = f"RegisteredUsers.{name}"
+            missing = [f"; ${{{variable}}} is not set" for variable, places in self._unset.items() if place in places]
+            if not isinstance(password, str):
+                self._made.left(place, "its password is no text")
+            elif not password or missing:
+                self._made.left(place, f"its password is {'incomplete' if password else 'empty'}{''.join(missing)}")
+            else:
+                yield {"name": name, "password": self._hashed(password)}
 
     def _several(self, setting: str, one: Callable[[str, Any, str], None]) -> None:
         """Translate a table of systems, each with a fate of its own."""

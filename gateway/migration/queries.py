@@ -61,6 +61,7 @@ ABOVE: Final = (
     "SELECT p.internalId, p.publicId FROM Resources r JOIN Resources p ON p.internalId = r.parentId "
     "WHERE r.internalId = ?1"
 )
+RESOURCE: Final = "SELECT internalId FROM Resources WHERE publicId = ?1"
 RESOURCES_AFTER: Final = (
     "SELECT internalId, publicId FROM Resources WHERE resourceType = ?1 AND internalId > ?2 "
     "ORDER BY internalId LIMIT ?3"
@@ -120,6 +121,7 @@ def insert_row(table: str) -> str:
 
 INDEXES: Final = (
     "CREATE INDEX ByType ON Resources (resourceType, internalId)",
+    "CREATE INDEX ByPublicId ON Resources (publicId)",
     "CREATE INDEX MetadataOf ON Metadata (id)",
     "CREATE INDEX FilesOf ON AttachedFiles (id)",
     "CREATE INDEX LabelsOf ON Labels (id)",

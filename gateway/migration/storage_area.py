@@ -97,15 +97,15 @@ class AttachmentReader:
                 self._end()
                 return b""
         if inflater.eof:
-            self._differs("its compressed stream ends before the bytes")
+            self._differs("its compressed stream ends early")
         at_end = not self._rest
         try:
             piece = inflater.decompress(self._rest, length)
         except zlib.error as error:
-            self._differs(f"it cannot be decompressed ({error}); it is not")
+            self._differs(f"it cannot be decompressed ({error})")
         self._rest = inflater.unconsumed_tail
         if at_end and not piece and not inflater.eof:
-            self._differs("its compressed stream is cut off before the bytes")
+            self._differs("its compressed stream is cut off")
         return piece
 
     def _stored(self, length: int) -> bytes:
@@ -122,7 +122,7 @@ class AttachmentReader:
         self._stored_md5.update(data)
         if begins and self._inflater is not None and data:
             if int.from_bytes(data[:_SIZE_BYTES], "little") != self._attachment.size:
-                self._differs("it announces another size than")
+                self._differs("it announces another size")
             return data[_SIZE_BYTES:]
         return data
 
@@ -130,11 +130,11 @@ class AttachmentReader:
         self._ended = True
         attachment = self._attachment
         if (self._read, self._given) != (attachment.stored_size, attachment.size):
-            self._differs(f"it has {self._given} bytes, {self._read} stored, and not")
+            self._differs(f"it has {self._given} bytes, {self._read} stored")
         for found, wanted in ((self._stored_md5, attachment.stored_md5), (self._md5, attachment.md5)):
             if wanted and found.hexdigest() != wanted:
-                self._differs(f"its MD5 is {found.hexdigest()}, not {wanted},")
+                self._differs(f"its MD5 is {found.hexdigest()}, not {wanted}")
 
     def _differs(self, how: str) -> None:
         self._ended = True
-        raise SourceError(f"its file {self._attachment.uuid} is damaged: {how} that Orthanc has noted")
+        raise SourceError(f"its file {self._attachment.uuid} is damaged: {how}; it is not what Orthanc recorded")

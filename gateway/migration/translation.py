@@ -14,6 +14,10 @@ class Fate:
     taken: bool
     text: str
     """The setting of ours that says the same, or the reason why there is none."""
+    value: str = ""
+    """The value as JSON; '' where it is a table, or may be secret."""
+    is_default: bool = False
+    """Whether the value is what Orthanc has without the setting."""
 
 
 @dataclass(slots=True)

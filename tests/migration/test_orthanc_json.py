@@ -76,6 +76,11 @@ def test_lines_of_errors_are_those_of_the_file() -> None:
         parsed('{\n/* a\n b */\n"a": }')
 
 
+def test_a_number_that_is_not_set() -> None:
+    with pytest.raises(ConfigurationError, match=r"line 1: not valid JSON: .*; \$\{PORT\} is not set"):
+        parsed('{"HttpPort": ${PORT}}')
+
+
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", "[" * 200000, '{"a": ' + "9" * 5000 + "}", "{'a': 1}"])
 def test_what_is_no_configuration(text: str) -> None:
     with pytest.raises(ConfigurationError):

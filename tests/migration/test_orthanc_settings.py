@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.config.toml import toml_lines, toml_value
 from gateway.migration.no_counterpart import NO_COUNTERPART
+from gateway.migration.orthanc_json import Unset, parse_configuration
 from gateway.migration.orthanc_settings import Translation, translate
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -89,6 +90,87 @@ def test_users_and_listeners(tmp_path: Path) -> None:
     assert open_to_all.tree["http"]["allow_anonymous"] is True
     assert not fates(open_to_all)["RegisteredUsers"]
     assert not loaded(open_to_all, tmp_path).problems
+
+
+@pytest.mark.parametrize("password", ["", None, 5, ["x"]])
+def test_no_account_is_open(password: object, tmp_path: Path) -> None:
+    translation = translated(RemoteAccessAllowed=True, RegisteredUsers={"alice": password, "bob": "secret"})
+    assert [each["name"] for each in translation.tree["http"]["users"]] == ["bob"]
+    assert not fates(translation)["RegisteredUsers.alice"]
+    alone = translated(RemoteAccessAllowed=True, RegisteredUsers={"alice": password})
+    assert not alone.tree["http"].get("allow_anonymous")
+    assert loaded(alone, tmp_path).problems, "nobody is served, rather than everybody"
+
+
+def test_variables_that_are_not_set() -> None:
+    unset: Unset = {}
+    text = """{"RegisteredUsers": {"alice": "${ALICE_PW}", "bob": "x${BOB_PW}", "eve": "${EVE_PW:-e}"},
+        "OrthancPeers": {"far": ["http://far/", "u", "${FAR_PW}"]}, // ${IN_A_COMMENT}
+        "Name": "${HERE}", "AuthenticationEnabled": true}"""
+    read = parse_configuration(text, {"HERE": "x"}, "orthanc.json", unset)
+    assert unset == {
+        "ALICE_PW": ["RegisteredUsers.alice"],
+        "BOB_PW": ["RegisteredUsers.bob"],
+        "FAR_PW": ["OrthancPeers.far"],
+    }
+    translation = translate(read, "/", unset=unset, hashed=lambda password: f"hash of {password}")
+    assert translation.tree["http"]["users"] == [{"name": "eve", "password": "hash of e"}]
+    said = {each.setting: each.text for each in translation.fates if not each.taken}
+    assert said["RegisteredUsers.alice"] == "its password is empty; ${ALICE_PW} is not set"
+    assert said["RegisteredUsers.bob"] == "its password is incomplete; ${BOB_PW} is not set"
+    assert said["${FAR_PW}"] == "it is not set, and empty in OrthancPeers.far"
+
+
+def test_names_of_the_machine() -> None:
+    (remote,) = (each for each in translated(RemoteAccessAllowed=True).fates)
+    assert "http.hosts" in remote.text
+    (local,) = (each for each in translated(RemoteAccessAllowed=False).fates)
+    assert "http.hosts" not in local.text
+
+
+def test_further_attributes(tmp_path: Path) -> None:
+    translation = translated(
+        ExtraMainDicomTags={
+            "Patient": ["PatientComments"],
+            "Study": ["0008,0090", "00081030", "0040-0254", "Nonsense", "0009,1001"],
+            "Instance": ["Rows", "Rows", 5],
+            "Frame": ["Rows"],
+            "Series": "Rows",
+        }
+    )
+    reading = loaded(translation, tmp_path)
+    assert not reading.problems
+    tags = reading.settings.storage.main_tags
+    assert (tags.patient, tags.series, tags.instance) == (("PatientComments",), (), ("Rows",))
+    assert tags.study == ("0008,0090", "0008,1030", "0040,0254")
+    assert {name for name, taken in fates(translation).items() if not taken} == {
+        f"ExtraMainDicomTags.{each}" for each in ("Study.Nonsense", "Study.0009,1001", "Instance.5", "Frame", "Series")
+    }
+    assert not fates(translated(ExtraMainDicomTags=["Rows"]))["ExtraMainDicomTags"]
+    most = translated(ExtraMainDicomTags={"Series": [f"0018,{number:04x}" for number in range(1, 99)]})
+    assert len(most.tree["storage"]["main_tags"]["series"]) == 64
+
+
+def test_defaults_and_values() -> None:
+    translation = translated(
+        DicomPort=4242,
+        HttpPort=8043,
+        StorageCompression=0,
+        RegisteredUsers={},
+        HttpProxy="http://user:secret@proxy",
+        DicomModalities={"ct": ["CT", "10.0.0.1", 104]},
+        DicomWeb={"Root": "/dicom-web/", "Servers": ["https://user:secret@web/"], "StudiesMetadata": "Full"},
+        AcceptedTransferSyntaxes=["1.2.840.10008.1.*"],
+        UnknownPassword="secret",
+    )
+    said = {each.setting: each for each in translation.fates}
+    assert {name for name, each in said.items() if each.is_default} == {
+        *("DicomPort", "RegisteredUsers", "DicomWeb.Root", "AcceptedTransferSyntaxes")
+    }
+    assert said["HttpPort"].value == "8043"
+    assert said["DicomWeb.StudiesMetadata"].value == '"Full"'
+    assert not any("secret" in each.value for each in translation.fates)
+    assert said["DicomModalities.ct"].value == ""
 
 
 def test_tls_and_the_services_of_all() -> None:
