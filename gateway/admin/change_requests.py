@@ -31,6 +31,7 @@ from gateway.imaging.transcode import TARGETS
 from gateway.index import resources as index
 from gateway.index.attributes import PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, PATIENT_SEX
 from gateway.index.identity import public_id
+from gateway.index.locate import counted_resources
 
 DEFAULT_QUALITY: Final = 90
 """As Orthanc compresses with loss where nothing is said."""
@@ -95,29 +96,52 @@ def compile_request(
 
 
 async def check_patient(database: Database, wanted: ChangeRequest, resources: Sequence[tuple[str, Level]]) -> None:
-    """Raise BadRequest where studies, series or instances would go to a patient who is there and is another person.
-
-    As Orthanc does from 1.11.2 on: a patient has one name, one date of birth and one sex.
-    """
-    modification = wanted.modification
-    if wanted.what != "modify" or wanted.changes or modification.level == "patient":
+    """Raise BadRequest where resources would go to a patient who is another person; see `check_new_patient`."""
+    if wanted.what != "modify" or wanted.changes:
         return
-    values = {place.tag: value.text for place, value in Compiled(modification).replaced if len(place.path.steps) == 1}
+    made = Compiled(wanted.modification)
+    values = {place.tag: "" for place in made.removed if len(place.path.steps) == 1}
+    values |= {place.tag: value.text for place, value in made.replaced if len(place.path.steps) == 1}
+    await check_new_patient(database, values, [public_id for public_id, _level in resources])
+
+
+async def check_new_patient(database: Database, values: Mapping[int, str], public_ids: Sequence[str]) -> None:
+    """Raise BadRequest where resources would become those of one patient and are of several persons.
+
+    `values` are their new ones, by tag. A patient has one name, one date of birth and one sex, as Orthanc checks from
+    1.11.2 on. Whoever has the new Patient ID already counts too, unless all of that patient is among the resources.
+    """
     if PATIENT_ID not in values:
         return
+    found = await counted_resources(database, public_ids)
     there = await index.resource(database, "patient", public_id(values[PATIENT_ID].strip()))
-    if there is None or {study for study, _level in resources} >= set(there.children):
-        return
-    (source, level), *_ = resources
-    own = await index.resource_above(database, level, source, "patient") if level != "patient" else None
-    for tag in (PATIENT_NAME, PATIENT_BIRTH_DATE, PATIENT_SEX):
-        before = own.attributes.get(tag, "") if own is not None else ""
-        expected = there.attributes.get(tag, "").strip()
-        if values.get(tag, before).strip() != expected:
-            raise BadRequest(
-                f"Replace: the patient is there already, with {expected!r} as {keyword_of(tag)}: so it has to be in "
-                "what is modified, or the patient is modified"
-            )
+    if there is not None and (there.public_id in found or found.keys() >= set(there.children)):
+        there = None
+    expected = _person(there.attributes) if there is not None else None
+    around = {each for counted in found.values() for each in counted.above} | found.keys()
+    patients = [
+        each for each, counted in (await counted_resources(database, sorted(around))).items() if not counted.above
+    ]
+    for patient in patients:
+        own = await index.resource(database, "patient", patient)
+        if own is None:
+            continue
+        person = _person({**own.attributes, **values})
+        if expected is None:
+            expected = person
+        for tag, before in expected.items():
+            if person[tag] != before:
+                raise BadRequest(
+                    f"Replace: the patient is there already, with {before!r} as {keyword_of(tag)}: so it has to be in "
+                    "what is modified, or the patient is modified"
+                    if there is not None
+                    else f"Replace: what is modified is of several patients, with {before!r} and {person[tag]!r} as "
+                    f"{keyword_of(tag)}: so it has to be replaced, too"
+                )
+
+
+def _person(attributes: Mapping[int, str]) -> dict[int, str]:
+    return {tag: attributes.get(tag, "").strip() for tag in (PATIENT_NAME, PATIENT_BIRTH_DATE, PATIENT_SEX)}
 
 
 def _configured(wanted: ChangeRequest, known: Mapping[str, Changes], target: str, quality: int | None) -> ChangeSet:

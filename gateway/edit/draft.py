@@ -26,6 +26,10 @@ MAX_TEXT_BYTES: Final = 1 << 20
 """Bytes of a value that can be changed as text."""
 MAX_CHANGES: Final = 10_000
 """Changes of one object that are recorded; further ones are made without a record."""
+MAX_NEW_NODES: Final = 200_000
+"""Elements and items that the changes of one object add."""
+MAX_NEW_BYTES: Final = 64 << 20
+"""Bytes of the values that the changes of one object write, beyond its own size."""
 _SHOWN: Final = 120
 
 
@@ -103,6 +107,10 @@ class Draft:
         self.changed = False
         self.originals: dict[int, Node] = {}
         """The original elements of the data set itself that were changed or removed."""
+        self._nodes_left = MAX_NEW_NODES
+        self._bytes_left = MAX_NEW_BYTES + tree.length
+        self._written = b""
+        """The value written last, which equal ones share: a step may write it in thousands of items."""
 
     # --- finding
 
@@ -223,8 +231,13 @@ class Draft:
     ) -> None:
         """Set the value field of an attribute, in the byte order of its level."""
         padded = value + (b"\0" if vr == "UI" or vr in BINARY else b" ") * (len(value) & 1)
+        if padded == self._written:
+            padded = self._written
+        else:
+            self._written = padded
         old = old or find(level.nodes, tag)
         if old is None:
+            self.spend(level, tag, 1, len(padded))
             self._touch(level, None)
             new = Node(tag, vr, -1, -1, len(padded), level.syntax)
             new.fresh = padded
@@ -233,6 +246,7 @@ class Draft:
             return
         if old.items is None and old.vr == vr and old.length <= MAX_TEXT_BYTES and self.tree.value(old) == padded:
             return
+        self.spend(level, tag, 0, len(padded))
         before = self.shown(level, old)
         self._touch(level, old)
         old.vr, old.items, old.fresh, old.length = vr, None, padded, len(padded)
@@ -240,6 +254,7 @@ class Draft:
 
     def set_items(self, level: Level, tag: int, count: int, why: str) -> list[Level]:
         """Make an attribute a sequence of `count` empty items, whatever it was; returns them, to be filled."""
+        self.spend(level, tag, 1 + count)
         old = find(level.nodes, tag)
         before = self.shown(level, old) if old is not None else ""
         self._touch(level, old)
@@ -248,6 +263,21 @@ class Draft:
         put(level.nodes, sequence)
         self._note(level, tag, before, f"(sequence of {count})", why)
         return list(level.below(sequence))
+
+    def spend(self, level: Level, tag: int, nodes: int, size: int = 0) -> None:
+        """Account for elements and items about to be made, and for bytes of values.
+
+        One step writes in every item that the steps before it have made, so that a short request could ask for any
+        amount. Raises EditError where it is too much.
+        """
+        self._nodes_left -= nodes
+        self._bytes_left -= size
+        if self._nodes_left < 0:
+            raise EditError(f"{level.name(tag)}: the changes add more than {MAX_NEW_NODES} elements and items")
+        if self._bytes_left < 0:
+            raise EditError(
+                f"{level.name(tag)}: the changes write more than {MAX_NEW_BYTES} bytes beyond the size of the object"
+            )
 
     def remove(self, level: Level, nodes: Sequence[Node], why: str) -> None:
         """Remove elements of one level."""

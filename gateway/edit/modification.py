@@ -18,6 +18,7 @@ from gateway.edit import json_values
 from gateway.edit.deid.keyed import Keyed
 from gateway.edit.draft import Draft, Target
 from gateway.edit.json_values import NamedAttribute, NewValue
+from gateway.edit.private_attributes import private_removal
 from gateway.edit.steps import Apply
 from gateway.errors import BadRequest
 
@@ -122,7 +123,7 @@ class Compiled:
         """Steps that remove and replace."""
         steps: list[Apply] = [lambda draft: draft.to_utf_8("character set")] if self.to_utf_8 else []
         if self._remove_private:
-            steps.append(_remove_private(self.kept))
+            steps.append(private_removal([Target(place.path) for place in self.kept]))
         steps += [_remove(place) for place in self.removed]
         # Creators first, as they are in an object: the attributes of their blocks are then known by them.
         ordered = sorted(self.replaced, key=lambda each: not _reserves(each[0]))
@@ -217,18 +218,6 @@ def _remove(place: NamedAttribute) -> Apply:
     def apply(draft: Draft) -> None:
         for level, node in list(draft.found(target)):
             draft.remove(level, [node], "removed")
-
-    return apply
-
-
-def _remove_private(kept: Collection[NamedAttribute]) -> Apply:
-    """Remove private attributes but for those that are kept by their tags, and what reserves their blocks."""
-    kept_tags = with_creators(kept)
-
-    def apply(draft: Draft) -> None:
-        for level in draft.levels():
-            own = kept_tags if level.above is None else frozenset[int]()
-            draft.remove(level, [node for node in level.nodes if node.tag & 0x10000 and node.tag not in own], "private")
 
     return apply
 

@@ -147,8 +147,12 @@ class _Following:
         if not 1 < len(parts) <= MAX_PARTS or not any(self._lists(draft, level, node) for node in level.nodes):
             return [level.nodes]
         made = []
+        more = -_count(level.nodes)
         for part in parts:
             nodes = _part(level.nodes, part, branches)
+            more += _count(nodes)
+            draft.spend(level, nodes[0].tag if nodes else 0, max(more, 0))
+            more = min(more, 0)
             below = Level(nodes, level.syntax, level.above, level.sequence, level.path)
             self._rename_above(draft, below, part)
             branches[id(nodes)] = nodes, part
@@ -216,6 +220,11 @@ def _part(nodes: Sequence[Node], wanted: _Seen, branches: _Branches) -> list[Nod
             node.items, node.fresh = items, b""
         part.append(node)
     return part
+
+
+def _count(nodes: Iterable[Node]) -> int:
+    """The elements and items in an item."""
+    return sum(1 + sum(1 + _count(item) for item in node.items or ()) for node in nodes)
 
 
 def _rename(draft: Draft, level: Level, node: Node, new: Callable[[str], str]) -> None:

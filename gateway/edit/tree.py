@@ -55,6 +55,8 @@ class Tree:
     def __init__(self, read: Read, start: int, end: int, syntax: Syntax) -> None:
         self._read = read
         self._base = start
+        self.length = end - start
+        """Bytes of the encoded data set, as it was read."""
         self._head = read(start, min(_HEAD, end - start))
         self.syntax = syntax
         self.nodes = self._parse(start, end)

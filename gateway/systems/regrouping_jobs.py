@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.admin.anonymization import Anonymizing, UidSet, identity_of
+from gateway.admin.change_requests import check_new_patient
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
 from gateway.dicom.json_reader import from_json
@@ -143,7 +144,8 @@ class RegroupingJobs:
     ) -> int:
         """Add a job that makes a new study of series and instances of a study; its number.
 
-        `attributes` are set and `removed` are taken away in it. Raises UnknownResource, RetainedByCommitment.
+        `attributes` are set and `removed` are taken away in it. Raises UnknownResource,
+        RetainedByCommitment; BadRequest where it would go to another person.
         """
         await self._check_study(study, f"Cannot split unknown study {study[:80]}")
         found = await counted_resources(self._desk.database, [*series, *instances])
@@ -153,6 +155,9 @@ class RegroupingJobs:
                 each = found.get(public_id)
                 if each is None or each.level != level or study not in each.above:
                     raise UnknownResource(f"This {level} does not belong to the study to be split: {public_id[:80]}")
+        values = dict.fromkeys(removed, "")
+        values |= {tag: "\\".join(map(str, each)) for tag, (_vr, each) in from_json(attributes).items()}
+        await check_new_patient(self._desk.database, values, list(found))
         key = os.urandom(32)
         target = Keyed(key).uid(study)
         order = RegroupingOrder(study, target, key.hex(), dict(attributes), tuple(removed))

@@ -93,3 +93,39 @@ def test_private_ones_by_their_tags() -> None:
     block.add_new(2, "LO", "gone")
     after = deidentified(made, keep={0x00190010, 0x00191001})
     assert [element.value for element in after if element.tag.is_private] == ["ACME", "kept"]
+
+
+def with_a_patient_in_a_private_sequence() -> Dataset:
+    made = instance(PatientName="ZZNAME^A", PatientID="ZZID")
+    inner = item(PatientName="ZZNAME^A", PatientID="ZZID", OtherPatientIDs="ZZOTHER", PatientAddress="ZZADDRESS")
+    inner.StudyInstanceUID, inner.Rows = made.StudyInstanceUID, 7
+    inner.private_block(0x0019, "ACME", create=True).add_new(2, "LO", "inner")
+    block = made.private_block(0x0019, "ACME", create=True)
+    block.add_new(1, "SQ", [item(CodeMeaning="around", ReferencedImageSequence=[item(PatientName="ZZ")])])
+    block[1].value[0].private_block(0x0019, "ACME", create=True).add_new(1, "SQ", [inner])
+    block.add_new(2, "LO", "outer")
+    return made
+
+
+def test_private_ones_and_what_is_public_in_them_by_the_profile() -> None:
+    after = deidentified(with_a_patient_in_a_private_sequence(), keep_private=True)
+    assert "ZZ" not in str(after)
+    assert after[0x00191002].value == "outer"
+    (around,) = after[0x00191001].value
+    assert around.CodeMeaning == "around"
+    (inner,) = around[0x00191001].value
+    assert (inner[0x00190010].value, inner[0x00191002].value, inner.Rows) == ("ACME", "inner", 7)
+    assert inner.StudyInstanceUID == after.StudyInstanceUID
+
+
+@pytest.mark.parametrize("vr", ["UN", "OB", "OW"])
+def test_private_ones_that_cannot_be_examined_go(vr: str) -> None:
+    made = instance()
+    block = made.private_block(0x0019, "ACME", create=True)
+    inner = encode(item(PatientName="ZZNAME^A"), EXPLICIT)
+    block.add_new(1, vr, b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner)
+    block.add_new(2, vr, b"\xfe\xff")
+    block.add_new(3, vr, b"")
+    after = deidentified(made, keep_private=True)
+    assert "ZZNAME" not in str(after)
+    assert [element.tag.element for element in after if element.tag.is_private] == [0x0010, 0x1002, 0x1003]

@@ -252,3 +252,48 @@ class TestWriting:
             path: draft.shown(*only(draft, path)) for path in ("PatientComments", "Rows", "OtherPatientIDsSequence")
         }
         assert shown == {"PatientComments": "x" * 120, "Rows": "(US)", "OtherPatientIDsSequence": "(sequence of 2)"}
+
+
+class TestTooMuch:
+    """One step writes in every item that the steps before it have made."""
+
+    def grown(self, draft: Draft, times: int) -> None:
+        path = "ReferencedImageSequence"
+        for _ in range(times):
+            for level, step in list(draft.places(Target.parse(path))):
+                draft.set_items(level, step.tag, 12, "test")
+            path += "[*].ReferencedImageSequence"
+
+    def test_items_within_items(self) -> None:
+        draft = draft_of(instance())
+        self.grown(draft, 3)
+        with pytest.raises(EditError, match="ReferencedImageSequence: the changes add more than 200000 elements"):
+            self.grown(draft, 8)
+
+    def test_elements_in_every_item(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_NEW_NODES", 3)
+        draft = draft_of(two_items())
+        set_text(draft, "OtherPatientIDsSequence[*].PatientName", "PN", "one")
+        set_text(draft, "OtherPatientIDsSequence[*].PatientName", "PN", "other")
+        with pytest.raises(EditError, match="add more than 3"):
+            set_text(draft, "OtherPatientIDsSequence[*].PatientSex", "CS", "O")
+
+    def test_bytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_NEW_BYTES", 1000)
+        draft = draft_of(two_items())
+        longest = 1000 + draft.tree.length
+        with pytest.raises(EditError, match=r"\[1\].PatientComments: the changes write more than 1000 bytes"):
+            set_text(draft, "OtherPatientIDsSequence[*].PatientComments", "LT", "x" * (longest // 2 + 2))
+
+    def test_no_more_than_there_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_NEW_BYTES", 0)
+        draft = draft_of(instance(PatientComments="x" * 10_000))
+        set_text(draft, "PatientComments", "LT", "y" * 10_000)
+        assert result(draft).PatientComments == "y" * 10_000
+
+    def test_equal_values_share_their_bytes(self) -> None:
+        draft = draft_of(two_items())
+        set_text(draft, "OtherPatientIDsSequence[*].PatientComments", "LT", "x" * 1001)
+        one, other = (node.fresh for _, node in draft.found(Target.parse("OtherPatientIDsSequence.PatientComments")))
+        assert one is not None
+        assert one is other

@@ -187,3 +187,50 @@ def test_what_is_refused(wanted: Modification, why: str) -> None:
 def test_identifiers_above_are_taken_by_force(wanted: Modification) -> None:
     after = modified(instance(), wanted)
     assert after.PatientID == wanted.replace.get("PatientID", "P1")
+
+
+class TestPrivateOnesThatAreKept:
+    def source(self) -> Dataset:
+        made = instance(ReferencedImageSequence=[item(CodeMeaning="public"), item()])
+        for each in (made, *made.ReferencedImageSequence):
+            block = each.private_block(0x0009, "ACME", create=True)
+            block.add_new(1, "LO", "one")
+            block.add_new(2, "LO", "two")
+        inner = item(CodeMeaning="inner", CodeValue="x")
+        inner.private_block(0x0009, "ACME", create=True).add_new(1, "LO", "inmost")
+        made.private_block(0x0019, "ACME", create=True).add_new(1, "SQ", [inner, item(CodeValue="y")])
+        return made
+
+    def left(self, *kept: str) -> list[tuple[int, list[int]]]:
+        """What is left of private elements and of what is in them, with the tags of each level."""
+        after = modified(self.source(), Modification("instance", keep=kept, remove_private=True))
+        found = []
+        pending = [(0, after)]
+        while pending:
+            depth, level = pending.pop(0)
+            tags = [int(each.tag) for each in level if each.tag.is_private or depth > 1]
+            found += [(depth, tags)] if tags else []
+            for each in level:
+                if each.VR == "SQ":
+                    pending += [(depth + 1 + each.tag.is_private, below) for below in each.value]
+        return found
+
+    def test_none(self) -> None:
+        assert self.left() == []
+        assert self.left("ReferencedImageSequence", "(0009,01,OTHER)", "ReferencedImageSequence[7].0009,1001") == []
+
+    @pytest.mark.parametrize("name", ["0009,1001", "(0009,01,ACME)"])
+    def test_in_a_sequence(self, name: str) -> None:
+        block = [0x00090010, 0x00091001]
+        assert self.left(f"ReferencedImageSequence[0].{name}") == [(1, block)]
+        assert self.left(f"ReferencedImageSequence[*].{name}") == [(1, block), (1, block)]
+        assert self.left(name) == [(0, block)]
+
+    def test_a_private_sequence_for_what_is_in_it(self) -> None:
+        around = (0, [0x00190010, 0x00191001])
+        assert self.left("0019,1001[0].0009,1001") == [around, (2, [0x00090010, 0x00091001])]
+        assert self.left("0019,1001[0].CodeValue") == [around, (2, [0x00080100])]
+
+    def test_a_private_sequence_with_all_that_is_in_it(self) -> None:
+        inner = [0x00080100, 0x00080104, 0x00090010, 0x00091001]
+        assert self.left("0019,1001") == [(0, [0x00190010, 0x00191001]), (2, inner), (2, [0x00080100])]

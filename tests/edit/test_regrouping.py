@@ -10,8 +10,10 @@ from pydicom.sequence import Sequence
 
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.dicom.encode import Attribute, DataSet
+from gateway.edit import draft
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.regrouping import MAX_PARTS, StudyMove, regrouping, writing
+from gateway.errors import EditError
 from tests.support.datasets import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, decode, encode, instance
 
 MOVED = {"1.1.1.1", "1.1.1.2"}
@@ -159,6 +161,18 @@ def test_an_object_does_not_grow_without_a_limit() -> None:
     ((study, *below),) = tree(made)
     assert study == "1.1"
     assert below == [[f"9.{study}.1", f"9.{study}.1.1"] for study in studies]
+
+
+def test_what_is_in_every_part_counts_as_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = one()
+    branch = evidence("1.1", ("1.1.1", ["1.1.1.1"]), ("2.2.1", ["2.2.1.1"]))
+    branch.PurposeOfReferenceCodeSequence = Sequence([item(CodeValue=str(number)) for number in range(20)])
+    source.CurrentRequestedProcedureEvidenceSequence = Sequence([branch])
+    moves = move(), move("2.2", moved={"2.2.1.1"}, prefix="8.")
+    assert len(tree(changed(source, *moves))) == 2
+    monkeypatch.setattr(draft, "MAX_NEW_NODES", 40)
+    with pytest.raises(EditError, match="add more than 40 elements"):
+        changed(source, *moves)
 
 
 @pytest.mark.parametrize(("whole", "expected"), [(True, "9.1.1.1"), (False, "1.1.1")])

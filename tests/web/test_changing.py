@@ -306,6 +306,34 @@ class TestSources:
         assert answer["PatientID"] == public_id("P2")
         assert (await gateway.json(f"/patients/{answer['PatientID']}"))["MainDicomTags"]["PatientName"] == "Roe"
 
+    @pytest.mark.parametrize("first", [0, 1])
+    @pytest.mark.parametrize("target", ["P1", "P2", "P3"])
+    @pytest.mark.parametrize("level", ["Study", "Patient"])
+    async def test_not_those_of_two_persons_to_one(self, gateway: House, level: str, target: str, first: int) -> None:
+        both = await store(gateway, one(1), one(1, study="2", patient="P2", PatientName="Roe"))
+        ids = [each[f"Parent{level}"] for each in both]
+        replace = {"PatientID": target}
+        body = {"Resources": [ids[first], ids[1 - first]], "Level": level, "Replace": replace, "Force": True}
+        body["Keep"] = UIDS if level == "Study" else []
+        status, answer = await asked(gateway, "/tools/bulk-modify", body)
+        assert (status, "as PatientName" in answer["Details"]) == (400, True), answer
+        assert await gateway.json("/jobs") == []
+        replace["PatientName"] = "Poe"
+        answer = await done(gateway, "/tools/bulk-modify", body)
+        assert public_id(target) in [each["ID"] for each in answer["Resources"]]
+
+    async def test_a_patient_not_to_another_person(self, gateway: House) -> None:
+        stored, other = await store(gateway, one(1), one(1, study="2", patient="P2", PatientName="Roe"))
+        path = f"/patients/{other['ParentPatient']}/modify"
+        body = {"Replace": {"PatientID": "P1"}, "Force": True, "Keep": UIDS}
+        status, answer = await asked(gateway, path, body)
+        assert (status, "'Doe^Jane' as PatientName" in answer["Details"]) == (400, True)
+        body["Remove"] = ["PatientName"]
+        assert (await asked(gateway, path, body))[0] == 400
+        del body["Remove"]
+        body["Replace"] = {"PatientID": "P1", "PatientName": "Doe^Jane"}
+        assert (await done(gateway, path, body))["ID"] == stored["ParentPatient"]
+
     async def test_its_own_patient_who_has_no_other_study(self, gateway: House) -> None:
         (stored,) = await store(gateway, one(1))
         body = {**IN_PLACE, "Replace": {"PatientID": "P1", "PatientName": "Roe"}}

@@ -19,6 +19,8 @@ from tests.support.datasets import instance
 from tests.support.web import House, archive, working
 from tests.web.test_stow import files, multipart, post
 
+MASK = {"MaskType": "Fill", "RegionType": "2D", "Origin": [0, 0], "End": [4, 4], "FillValue": 7}
+
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[House]:
@@ -169,3 +171,20 @@ async def test_what_comes_of_it_says_what_it_was_made_of(gateway: House):
         (below,) = await gateway.json(f"/studies/{made}/instances")
         assert below[changes] == sop
     assert "ModifiedFrom" not in await gateway.json(f"/studies/{study}")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"Transcode": "1.2.840.10008.1.2.4.50"}, "does not take samples of 16 bits"),
+        ({"MaskPixelData": {"Regions": [MASK]}}, "cannot be laid out"),
+    ],
+)
+@pytest.mark.parametrize("what", ["modify", "anonymize"])
+async def test_pixels_that_cannot_be_changed(gateway: House, what: str, body: dict[str, Any], why: str):
+    """The file is refused before its first byte, and nothing is wrong with the gateway."""
+    one = instance(BitsAllocated=16, BitsStored=16, HighBit=15, **({"Rows": 0} if "MaskPixelData" in body else {}))
+    await post(gateway, multipart(files(one)))
+    answer = await gateway.client.post(f"/instances/{public_id(*names(one))}/{what}", json=body)
+    text = await answer.text()
+    assert (answer.status, why in text) == (400, True), text

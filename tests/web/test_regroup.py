@@ -467,6 +467,20 @@ def halt(monkeypatch: pytest.MonkeyPatch, where: str, reached: asyncio.Event, ki
     monkeypatch.setattr(owner, name, halting)
 
 
+async def test_not_to_a_patient_who_is_another_person(gateway: House) -> None:
+    first, other = one("1.2.3", 1, 1), one("1.2.4", 1, 1, patient="P2")
+    await store(gateway, first, other)
+    body: dict[str, Any] = {"Series": [series(first)], "Replace": {"PatientID": "P2"}}
+    path = f"/studies/{study(first)}/split"
+    status, answer = await ask(gateway, path, body)
+    assert (status, "'Name^P2' as PatientName" in answer["Details"]) == (400, True)
+    assert (await ask(gateway, path, {**body, "Remove": ["PatientName"]}))[0] == 400
+    assert await gateway.json("/jobs") == []
+    body["Replace"]["PatientName"] = "Name^P2"
+    answer = await done(gateway, path, **body)
+    assert answer["TargetStudy"] == public_id("P2", answer["TargetStudyUID"])
+
+
 @pytest.mark.parametrize(
     ("body", "number"),
     [

@@ -12,7 +12,7 @@ from gateway.dicom.charset import TEXT_VRS, decode
 from gateway.dicom.dictionary import VRS, implicit_vr
 from gateway.dicom.encode import BINARY, NUMBERS
 from gateway.dicom.validity import fault_of
-from gateway.dicom.walk import ITEM
+from gateway.dicom.walk import ITEM, UNDEFINED
 from gateway.edit.deid import content
 from gateway.edit.deid.kept import KeptPaths
 from gateway.edit.deid.known import Known, gather
@@ -49,6 +49,10 @@ _FREE_TEXT: Final = TEXT_VRS | {"UR"}
 _NO_TEXT: Final = frozenset(NUMBERS) | BINARY | {"AT", "SQ"}
 _FORMED: Final = frozenset(("AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
 """VRs whose values have a form that free text has not."""
+_ITEM_HEADER: Final = 8
+"""Bytes of the tag and length of an item."""
+_ITEMS: Final = frozenset((b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"))
+"""The tag of an item, in both byte orders."""
 _SHOWN: Final = 64
 
 
@@ -119,10 +123,12 @@ class Rules:
                 if not tag & 0xFFFF:
                     changed = True  # a group length, which would be wrong
                     continue
-                if group & 1 and self._profile.keep_private:
+                if group & 1 and self._profile.keep_private and not self._holds_items(node):
+                    if node.items is not None:
+                        changed |= self._sequence(node, Action.KEEP, level)
                     kept.append(node)
                     continue
-                if group & 1 and not self._profile.safe_private:
+                if group & 1 and (self._profile.keep_private or not self._profile.safe_private):
                     self._note(node, None, level, "PS3.15 E.1: removed")
                     changed = True
                     continue
@@ -210,6 +216,13 @@ class Rules:
         if node.vr in DATES:
             return self._profile.actions[0x00080022]  # as an Acquisition Date
         return Action.REMOVE if node.vr == "PN" else Action.KEEP
+
+    def _holds_items(self, node: Node) -> bool:
+        """Whether a value that is not read as a sequence begins as one: what is in it cannot be examined."""
+        if node.items is not None or not _ITEM_HEADER <= node.length < UNDEFINED:
+            return False
+        head = Node(node.tag, node.vr, node.start, node.value_start, _ITEM_HEADER, node.within)
+        return self._tree.original(head)[:4] in _ITEMS
 
     def _is_misplaced(self, node: Node, vr: str | None) -> bool:
         """Whether an element is bytes where the data dictionary has text, or free text where it has codes, numbers or

@@ -14,7 +14,7 @@ from gateway.admin.change_requests import DEFAULT_QUALITY, ChangeRequest
 from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.edit.masks import parse_regions
 from gateway.edit.modification import Modification
-from gateway.errors import BadRequest, EditError
+from gateway.errors import BadRequest, DataSetError, EditError
 from gateway.systems.modification_jobs import ModificationJobs
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
@@ -106,12 +106,12 @@ def read_change(members: dict[str, Any]) -> ChangeBody:
 
 
 async def file_answer(request: web.Request, wanted: ChangeRequest) -> web.StreamResponse:
-    """The changed file of an instance, which is not stored."""
+    """The changed file of an instance, which is not stored; the reason, where it cannot be changed as asked."""
     changes = await request.app[MODIFICATION_JOBS].of_instance(wanted, request.match_info["id"])
     response = web.StreamResponse(headers={"Content-Type": "application/dicom", **ATTACHMENT})
     try:
         return await stream(request, response, request.app[ANONYMIZING].file(request.match_info["id"], changes))
-    except EditError as error:
+    except (EditError, DataSetError) as error:
         return error_answer(request, 400, str(error))
 
 
