@@ -278,6 +278,19 @@ async def test_a_dry_run_leaves_no_list(tmp_path: Path) -> None:
     assert (await run(archive, tmp_path / "data")).studies == 2
 
 
+async def test_a_dry_run_leaves_alone_what_was_broken_off(tmp_path: Path) -> None:
+    archive = Archive()
+    archive.add(1)
+    settings = Storage(path=str(tmp_path / "data"), min_free=0)
+    async with open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, _):
+        await crawl.list_studies(Window(*DAYS))
+    archive.add(2)
+    assert (await run(archive, tmp_path / "data", dry=True)).studies == 2
+    async with open_crawl(settings, archive, DAYS, lambda what, done, total: None) as (crawl, _):
+        assert await crawl.age_of_list(time.time()) is not None
+        assert await crawl.list_studies(Window(*DAYS)) == 1
+
+
 async def test_a_list_of_other_days_is_another(tmp_path: Path) -> None:
     archive = Archive()
     archive.add(1, when="20050101")
