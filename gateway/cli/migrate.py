@@ -106,7 +106,7 @@ def orthanc(
     if as_json:
         print_json(result)
     if toml is not None:
-        show_start(toml, settings, written=written, quiet=as_json)
+        show_start(toml, settings, written=written, dry_run=dry_run, quiet=as_json)
     if not clean:
         raise typer.Exit(1)
 

@@ -78,15 +78,18 @@ def write_translation(translation: Translation, file: Path) -> bool:
     return True
 
 
-def show_start(file: Path, moved: Settings | None, *, written: bool, quiet: bool) -> None:
-    """Print how to start a gateway with the settings in a file over the data that were `moved`, or what is wrong."""
+def show_start(file: Path, moved: Settings | None, *, written: bool, dry_run: bool, quiet: bool) -> None:
+    """Print how to start a gateway with the settings in a file over the data that were `moved`, or what is wrong.
+
+    After a dry run there is nothing yet over which one should start.
+    """
     from gateway import config
 
     reading = config.read(file, {})
     for problem in reading.problems:
         complain(str(problem))
     words = [f"{file} written"] if written else []
-    if not reading.problems:
+    if not reading.problems and not dry_run:
         command = f"dicom-gateway serve -c {shlex.quote(str(file))}"
         if moved is not None and Path(moved.storage.path).absolute() != Path(reading.settings.storage.path).absolute():
             command += f" --data {shlex.quote(moved.storage.path)}"

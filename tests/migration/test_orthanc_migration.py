@@ -178,7 +178,7 @@ async def test_a_new_index_overwrites_nothing(tmp_path: Path, settings: Storage,
     report = await migrate(settings, orthanc)
     assert report.outcomes == {"kept": 1, "stored": 2}
     (problem,) = problems(report)
-    assert problem.endswith("it is here with other bytes")
+    assert "it is here with other bytes" in problem
 
 
 async def test_what_has_changed_here_is_not_overwritten(
@@ -195,7 +195,7 @@ async def test_what_has_changed_here_is_not_overwritten(
         report = await migrate(settings, orthanc)
         assert report.outcomes == outcomes
         (problem,) = problems(report)
-        assert problem == f"instance {rows[0].public_id}: it is here with other bytes"
+        assert problem.startswith(f"instance {rows[0].public_id}: it is here with other bytes: ")
 
 
 async def test_what_cannot_be_brought_is_listed(settings: Storage, orthanc: OrthancFolder) -> None:
