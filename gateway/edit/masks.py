@@ -31,6 +31,8 @@ MAX_TARGETS: Final = 10_000
 """Series and instances that one region is for."""
 MAX_FILTER_WIDTH: Final = 1000
 """Pixels."""
+MAX_FILTERED: Final = 1 << 29
+"""Samples that the mean filters of one object compute, in all regions and frames: some 40 s."""
 _BLOCK_ROWS: Final = 256
 """Rows that are looked at together, so that memory follows the columns."""
 _ICON: Final = KEYWORDS["IconImageSequence"]
@@ -146,10 +148,17 @@ def alteration(regions: Sequence[Region], draft: Draft) -> Alter | None:
     icon = find(draft.tree.nodes, _ICON)
     if icon is not None:
         draft.remove(draft.root, [icon], "shows what is masked")
+    left = MAX_FILTERED
 
     def alter(frame: bytes, image: Image) -> bytes:
         import numpy as np
 
+        nonlocal left
+        left -= _filtered(regions, image)
+        if left < 0:
+            raise EditError(
+                f"MaskPixelData: more than {MAX_FILTERED} samples for MeanFilter; take smaller regions, or Fill"
+            )
         if image.bits_allocated == 1:
             bits = np.unpackbits(np.frombuffer(frame, np.uint8), bitorder="little")
             count = image.rows * image.columns
@@ -194,6 +203,16 @@ def _bounds(region: Region, image: Image) -> Rectangle:
     return int(top), int(left), min(int(bottom), image.rows), min(int(right), image.columns)
 
 
+def _filtered(regions: Sequence[Region], image: Image) -> int:
+    """The samples of a frame that mean filters compute."""
+    found = 0
+    for region in regions:
+        if region.kind == "MeanFilter":
+            top, left, bottom, right = _bounds(region, image)
+            found += max(0, bottom - top) * max(0, right - left) * image.samples_per_pixel
+    return found
+
+
 def _filling(value: int, image: Image) -> list[int]:
     """The samples of a pixel that is filled. Raises EditError for a value that no sample has."""
     bits = image.bits_stored
@@ -207,22 +226,40 @@ def _filling(value: int, image: Image) -> list[int]:
 
 
 def _means(source: Array, rows: range, bounds: Rectangle, width: int, image: Image) -> Array:
-    """The means of the samples around each pixel of some rows, as far as they are within the bounds."""
+    """The means of the samples around each pixel of some rows, as far as they are within the bounds.
+
+    The sums of the columns go from row to row, so that a wide filter costs as much as a narrow one.
+    """
     import numpy as np
 
     top, left, bottom, right = bounds
     low, high = _window(np.arange(rows.start, rows.stop), width, top, bottom)
-    first, last = int(low[0]), int(high[-1])
-    sums = _summed(_numbers_of(source[first:last, left:right], image))
-    sums = sums[high - first] - sums[low - first]
     begin, end = _window(np.arange(left, right), width, left, right)
-    across = _summed(sums.swapaxes(0, 1))
-    sums = (across[end - left] - across[begin - left]).swapaxes(0, 1)
-    counts = ((high - low)[:, None] * (end - begin)[None, :])[:, :, None]
-    if image.floating:
-        return np.asarray((sums / counts).astype(source.dtype))
-    rounded = (2 * sums + counts) // (2 * counts)
-    return np.asarray((rounded.astype(np.int64) & (1 << image.bits_stored) - 1).astype(source.dtype))
+    begin, end = begin - left, end - left
+    across = (end - begin)[:, None]
+
+    def summed(first: int, behind: int) -> Array:
+        return np.asarray(_numbers_of(source[first:behind, left:right], image).sum(axis=0))
+
+    first, behind = int(low[0]), int(high[0])
+    columns = summed(first, first)
+    for at in range(first, behind, _BLOCK_ROWS):
+        columns = columns + summed(at, min(at + _BLOCK_ROWS, behind))
+    found = np.empty((len(rows), *columns.shape), source.dtype)
+    sums = np.zeros((len(columns) + 1, columns.shape[1]), columns.dtype)
+    for at, (new_first, new_behind) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        if new_first > first:
+            columns = columns - summed(first, new_first)
+        if new_behind > behind:
+            columns = columns + summed(behind, new_behind)
+        first, behind = new_first, new_behind
+        np.cumsum(columns, axis=0, out=sums[1:])
+        totals, counts = sums[end] - sums[begin], across * (behind - first)
+        if image.floating:
+            found[at] = totals / counts
+        else:
+            found[at] = ((2 * totals + counts) // (2 * counts)) & (1 << image.bits_stored) - 1
+    return found
 
 
 def _window(at: Array, width: int, least: int, behind: int) -> tuple[Array, Array]:
@@ -230,15 +267,6 @@ def _window(at: Array, width: int, least: int, behind: int) -> tuple[Array, Arra
 
     low = at - width // 2
     return np.maximum(low, least), np.minimum(low + width, behind)
-
-
-def _summed(values: Array) -> Array:
-    """Cumulative sums along the first axis, with a zero before them."""
-    import numpy as np
-
-    found: Array = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
-    np.cumsum(values, axis=0, out=found[1:])
-    return found
 
 
 def _numbers_of(values: Array, image: Image) -> Array:

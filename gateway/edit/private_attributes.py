@@ -56,7 +56,8 @@ def _outwards(level: Level, node: Node) -> list[tuple[Level, Node]]:
     """An element and the sequences around it, each with its level."""
     found = [(level, node)]
     while level.above is not None and level.sequence is not None:
-        level, node = level.above, level.sequence
+        node = level.sequence
+        level = level.above
         found.append((level, node))
     return found
 

@@ -7,7 +7,7 @@ tree of studies and series (PS3.3 C.17.2.1, C.8.8.5) follows too; a branch of wh
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +30,8 @@ _OF_INSTANCES: Final = frozenset(
 _ABOVE: Final = frozenset({_STUDY, _SERIES, _REFERENCED})
 """Attributes that name a study or series, below which instances are listed."""
 
+_REMEMBERED: Final = 10_000
+"""Instances of which it is remembered which move they belong to."""
 MAX_PARTS: Final = 100
 """Parts that an item becomes at most: each has all of it that lists nothing."""
 
@@ -62,11 +64,42 @@ class _Seen:
         return len(self.moves) + self.others > 1
 
 
+class StudyMoves:
+    """The moves of one order, by the UIDs of what moves: there may be thousands, and as many references to follow."""
+
+    def __init__(self, moves: Sequence[StudyMove]) -> None:
+        self._moves = moves
+        self._above: dict[str, list[int]] = {}
+        for number, move in enumerate(moves):
+            for uid in {move.study_instance_uid, *move.series}:
+                self._above.setdefault(uid, []).append(number)
+        self._first_with = functools.lru_cache(_REMEMBERED)(self._first_having)
+
+    def __getitem__(self, number: int) -> StudyMove:
+        return self._moves[number]
+
+    def with_instance(self, uid: str, own: int) -> int | None:
+        """The number of the move of an instance: `own` if it may be, since others may have instances of the same UIDs;
+        None where it stays."""
+        return own if self._moves[own].has_instance(uid) else self._first_with(uid)
+
+    def _first_having(self, uid: str) -> int | None:
+        return next((number for number, move in enumerate(self._moves) if move.has_instance(uid)), None)
+
+    def out_of(self, uid: str, own: int) -> list[int]:
+        """The numbers of the moves out of a study or series with this UID, `own` first."""
+        return sorted(self._above.get(uid, ()), key=lambda number: number != own)
+
+    def concern(self, uid: str) -> bool:
+        """Whether something moves out of a study or series with this UID."""
+        return uid in self._above
+
+
 _Branches = dict[int, tuple[list[Node], _Seen]]
 """Items of an object by the identity of their lists, which stay alive as long, and what they name."""
 
 
-def regrouping(own: int, moves: Sequence[StudyMove]) -> list[Apply]:
+def regrouping(own: int, moves: StudyMoves) -> list[Apply]:
     """Steps for an instance of one of the moves, `own`; what it refers to may be of any of them."""
     following = _Following(own, moves)
     return [following.name, following.follow]
@@ -85,14 +118,9 @@ def writing(attributes: DataSet, removed: Iterable[int]) -> list[Apply]:
 
 
 class _Following:
-    def __init__(self, own: int, moves: Sequence[StudyMove]) -> None:
+    def __init__(self, own: int, moves: StudyMoves) -> None:
         self._own = own
         self._moves = moves
-
-    def _order(self) -> Iterator[int]:
-        """The numbers of all moves, the instance's own study first: others may have instances of the same UIDs."""
-        yield self._own
-        yield from (number for number in range(len(self._moves)) if number != self._own)
 
     def name(self, draft: Draft) -> None:
         """Give the instance its new UIDs."""
@@ -163,8 +191,7 @@ class _Following:
         """Whether an attribute says whose the instances are that are listed below it."""
         if node.tag not in _ABOVE or node.vr != "UI" or node.items is not None:
             return False
-        known = draft.values(level, node)
-        return any(uid == each.study_instance_uid or uid in each.series for each in self._moves for uid in known)
+        return any(map(self._moves.concern, draft.values(level, node)))
 
     def _rename_above(self, draft: Draft, level: Level, seen: _Seen) -> None:
         for node in list(level.nodes):
@@ -175,12 +202,12 @@ class _Following:
         """Let references to instances follow, and note in `seen` what they are."""
 
         def new(uid: str) -> str:
-            for number in self._order():
-                if self._moves[number].has_instance(uid):
-                    seen.moves.add(number)
-                    return self._moves[number].uid(uid)
+            number = self._moves.with_instance(uid, self._own)
+            if number is not None:
+                seen.moves.add(number)
+                return self._moves[number].uid(uid)
             # Studies and series are referenced as if they were instances, too (PS3.3 C.8.8.5).
-            if not any(uid == each.study_instance_uid or uid in each.series for each in self._moves):
+            if not self._moves.concern(uid):
                 seen.others = True
             return uid
 
@@ -191,7 +218,9 @@ class _Following:
         """The UID of a study or series that lists what has been `seen`, or nothing by itself."""
         if seen.others:
             return uid
-        for number in list(seen.moves) or self._order():
+        for number in self._moves.out_of(uid, self._own):
+            if seen.moves and number not in seen.moves:
+                continue
             move = self._moves[number]
             if tag in (_STUDY, _REFERENCED) and uid == move.study_instance_uid and seen.moves:
                 return move.target_study_instance_uid

@@ -27,7 +27,7 @@ from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 from gateway.dicom.modules import MODULES
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.deid.keyed import Keyed
-from gateway.edit.regrouping import StudyMove, regrouping, writing
+from gateway.edit.regrouping import StudyMove, StudyMoves, regrouping, writing
 from gateway.errors import (
     DataSetError,
     EditError,
@@ -333,8 +333,9 @@ class RegroupingJobs:
             for study, source in sources.items()
         ]
         write = writing(from_json(order.attributes), order.removed)
+        found = StudyMoves(moves)
         return {
-            study: ChangeSet.of_steps("Regroup", [*regrouping(number, moves), *write], key=key)
+            study: ChangeSet.of_steps("Regroup", [*regrouping(number, found), *write], key=key)
             for number, study in enumerate(sources)
         }
 

@@ -229,3 +229,26 @@ def test_targets() -> None:
     assert region.is_for("s", "i")
     assert not region.is_for("s", "x")
     assert not region.is_for("x", "i")
+
+
+def test_no_more_is_filtered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _ = grey(frames=3)
+    monkeypatch.setattr(masks, "MAX_FILTERED", 10 * 12 * 6)
+    masked(source, MEAN, MEAN)
+    with pytest.raises(EditError, match="more than 720 samples for MeanFilter"):
+        masked(source, MEAN, MEAN, {**MEAN, "Origin": [11, 14]})
+
+
+@pytest.mark.parametrize("width", [2, 7, 40, MAX_FILTER_WIDTH])
+def test_sums_go_from_row_to_row_and_block_to_block(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is added and taken away once, whatever the width."""
+    source, before = grey()
+    seen: list[int] = []
+    numbers_of = masks._numbers_of
+    monkeypatch.setattr(
+        masks, "_numbers_of", lambda values, image: seen.append(len(values)) or numbers_of(values, image)
+    )
+    region = {**MEAN, "Origin": [0, 0], "End": [20, 16], "FilterWidth": width}
+    after = masked(source, region)
+    assert sum(seen) <= 2 * 16
+    assert after.pixel_array.tolist() == averaged(before[0], width).tolist()

@@ -12,7 +12,7 @@ from gateway.dicom.dictionary import KEYWORDS
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.edit import draft
 from gateway.edit.change_set import ChangeSet
-from gateway.edit.regrouping import MAX_PARTS, StudyMove, regrouping, writing
+from gateway.edit.regrouping import MAX_PARTS, StudyMove, StudyMoves, regrouping, writing
 from gateway.errors import EditError
 from tests.support.datasets import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, decode, encode, instance
 
@@ -48,7 +48,7 @@ def changed(
     syntax: str = EXPLICIT,
 ) -> Dataset:
     data = encode(data_set, syntax)
-    steps = regrouping(own, moves or (move(),))
+    steps = regrouping(own, StudyMoves(moves or (move(),)))
     steps += writing(attributes or {}, [KEYWORDS[name] for name in removed])
     change_set = ChangeSet.of_steps("test", steps, key=bytes(32))
     edited = change_set.apply(lambda offset, length: data[offset : offset + length], 0, len(data), syntax)
@@ -216,3 +216,19 @@ def test_attributes_are_written_and_removed(syntax: str) -> None:
     assert made["StudyDate"].value == "no day, but stored like that"
     assert (made.Rows, made.FrameIncrementPointer, made.ICCProfile) == (16, 0x00181063, b"\1\2")
     assert [each.get("PatientID") for each in made.OtherPatientIDsSequence] == ["new é", None]
+
+
+def test_no_reference_is_looked_for_in_every_study_again_and_again() -> None:
+    asked: list[str] = []
+
+    def has(uid: str) -> bool:
+        asked.append(uid)
+        return False
+
+    many = [StudyMove(f"3.{number}", "7", str, has, {f"3.{number}.1": True}) for number in range(50)]
+    source = one()
+    source.ReferencedImageSequence = Sequence([image("2.2") for _ in range(30)])
+    source.CurrentRequestedProcedureEvidenceSequence = Sequence([evidence("1.1", ("1.1.1", ["1.1.1.2"]))])
+    made = changed(source, move(), *many)
+    assert tree(made) == [["7", ["9.1.1.1", "9.1.1.1.2"]]]
+    assert asked == ["2.2"] * 50
