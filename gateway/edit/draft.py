@@ -30,6 +30,8 @@ MAX_NEW_NODES: Final = 200_000
 """Elements and items that the changes of one object add."""
 MAX_NEW_BYTES: Final = 64 << 20
 """Bytes of the values that the changes of one object write, beyond its own size."""
+MAX_ITEMS_ENTERED: Final = 5_000_000
+"""Items that the paths of the changes of one object lead through, again for each path: some 10 s."""
 _SHOWN: Final = 120
 
 
@@ -109,6 +111,7 @@ class Draft:
         """The original elements of the data set itself that were changed or removed."""
         self._nodes_left = MAX_NEW_NODES
         self._bytes_left = MAX_NEW_BYTES + tree.length
+        self._entries_left = MAX_ITEMS_ENTERED
         self._written = b""
         """The value written last, which equal ones share: a step may write it in thousands of items."""
 
@@ -144,6 +147,11 @@ class Draft:
         sequence = self.node(level, step)
         if sequence is None or sequence.items is None:
             return
+        self._entries_left -= len(sequence.items)
+        if self._entries_left < 0:
+            raise EditError(
+                f"{level.name(sequence.tag)}: the paths of the changes lead through more than {MAX_ITEMS_ENTERED} items"
+            )
         for number, below in enumerate(list(level.below(sequence))):
             if step.item is None or step.item == number:
                 yield from self._follow(below, rest)

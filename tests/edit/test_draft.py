@@ -285,6 +285,14 @@ class TestTooMuch:
         with pytest.raises(EditError, match=r"\[1\].PatientComments: the changes write more than 1000 bytes"):
             set_text(draft, "OtherPatientIDsSequence[*].PatientComments", "LT", "x" * (longest // 2 + 2))
 
+    def test_items_entered_again_and_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_ITEMS_ENTERED", 5)
+        draft = draft_of(two_items())
+        for _ in range(2):
+            assert found(draft, "OtherPatientIDsSequence.PatientID") == ["first", "second"]
+        with pytest.raises(EditError, match=r"OtherPatientIDsSequence: .* lead through more than 5 items"):
+            found(draft, "OtherPatientIDsSequence.PatientID")
+
     def test_no_more_than_there_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MAX_NEW_BYTES", 0)
         draft = draft_of(instance(PatientComments="x" * 10_000))
