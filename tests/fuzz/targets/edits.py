@@ -26,7 +26,7 @@ from gateway.dicom.encode import Attribute, DataSet, encode_data_set
 from gateway.dicom.json_reader import from_json
 from gateway.edit.change_set import ChangeSet, Received
 from gateway.edit.deid.keyed import Keyed
-from gateway.edit.regrouping import StudyMove, regrouping, writing
+from gateway.edit.regrouping import StudyMove, StudyMoves, regrouping, writing
 from gateway.edit.tree import Tree
 from gateway.errors import DataSetError, EditError
 from tests.fuzz.targets.objects import MODEL
@@ -69,7 +69,7 @@ def _sets() -> list[ChangeSet]:
         0x00100010: Attribute("PN", ["Ä"]),
         0x00101002: Attribute("SQ", [{0x00100020: Attribute("LO", ["ä"])}]),
     }
-    regrouped = [*regrouping(1, moves), *writing(taken_over, [0x00100020, 0x00101000])]
+    regrouped = [*regrouping(1, StudyMoves(moves)), *writing(taken_over, [0x00100020, 0x00101000])]
     return [
         *(ChangeSet.build("fuzz", section) for section in sections),
         ChangeSet.of_steps("regrouped", regrouped, key=_KEY.encode()),
