@@ -9,9 +9,7 @@ A handler that knows everything that its answer depends on before producing it:
 
 and, where the length is known and a part can be produced:
 
-    part = wanted_range(request, length, tag)           # None: all of it
-    if part is not None:
-        part.describe(response, length)                 # 206 with Content-Range
+    start, stop = sent_span(request, response, length, tag)     # 206 with Content-Range, or all of it
 
 The handler produces and sends the bytes.
 """
@@ -115,3 +113,17 @@ class RangeRequest(NamedTuple):
 def wanted_range(request: web.Request, length: int, tag: str) -> ByteRange | None:
     """The part that a request asks for of an answer whose length and tag are known: see RangeRequest."""
     return RangeRequest.of(request).within(length, tag)
+
+
+def sent_span(request: web.Request, response: web.StreamResponse, length: int, tag: str) -> tuple[int, int]:
+    """Choose the bytes to send of an answer whose length and tag are known, from the first to before the last.
+
+    `response` says which these are, and that parts are to be had. Raises RangeNotSatisfiable.
+    """
+    response.headers["Accept-Ranges"] = "bytes"
+    part = wanted_range(request, length, tag)
+    if part is None:
+        response.content_length = length
+        return 0, length
+    part.describe(response, length)
+    return part.start, part.stop

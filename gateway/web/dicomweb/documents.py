@@ -21,7 +21,7 @@ from gateway.index.locate import Located
 from gateway.render.report import CONTENT_SECURITY_POLICY, as_html, as_text, read_report
 from gateway.storage.store import StoredObject
 from gateway.web.accept import DICOM_JSON, choose
-from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
+from gateway.web.conditional import entity_tag, sent_span, unchanged, validators
 from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.errors import NotAcceptable
 from gateway.web.security import ATTACHMENT
@@ -92,16 +92,12 @@ async def _send(
     except DataSetError as error:
         raise _cannot_be_shown(located, error) from error
     length = sum(size for _, size in pieces)
-    response = web.StreamResponse(headers={"Content-Type": media_type, "Accept-Ranges": "bytes", **validators(tag)})
+    response = web.StreamResponse(headers={"Content-Type": media_type, **validators(tag)})
     if media_type == _PDF:
         response.headers["Content-Security-Policy"] = _PDF_POLICY
     elif not media_type.startswith("video/"):
         response.headers.update(ATTACHMENT)
-    response.content_length = length
-    part = wanted_range(request, length, tag)
-    start, stop = (0, length) if part is None else part
-    if part is not None:
-        part.describe(response, length)
+    start, stop = sent_span(request, response, length, tag)
 
     def read(position: int, stored: StoredObject, found: Located) -> bytes:
         if found.key != located.key:

@@ -24,7 +24,7 @@ from gateway.retrieve.opened import Content
 from gateway.retrieve.retrieval import Choose, MayComeAsStored, Retrieval, obtainable
 from gateway.retrieve.zip_stream import ZIP, ZipEntry, zip_stream
 from gateway.web.accept import MediaRange, listed, wanted
-from gateway.web.conditional import entity_tag, unchanged, validators, wanted_range
+from gateway.web.conditional import entity_tag, sent_span, unchanged, validators
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL, Target, each, first_page
 from gateway.web.errors import NotAcceptable
@@ -213,15 +213,8 @@ async def send_file(
     tag = entity_tag("file", located.key, uid)
     if (answer := unchanged(request, tag)) is not None:
         return answer
-    response = web.StreamResponse(
-        headers={**validators(tag), **ATTACHMENT, hdrs.CONTENT_TYPE: content_type, hdrs.ACCEPT_RANGES: "bytes"}
-    )
-    start, stop = 0, located.size
-    if (part := wanted_range(request, located.size, tag)) is not None:
-        start, stop = part
-        part.describe(response, located.size)
-    else:
-        response.content_length = located.size
+    response = web.StreamResponse(headers={**validators(tag), **ATTACHMENT, hdrs.CONTENT_TYPE: content_type})
+    start, stop = sent_span(request, response, located.size, tag)
     return await stream(request, response, retrieval.span(located, start, stop))
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.dicom.levels import COLLECTIONS
@@ -20,7 +20,7 @@ from gateway.retrieve.zip_stream import ZIP
 from gateway.storage.outputs import Output
 from gateway.systems.archive_jobs import ArchiveJobs, ArchiveOrder
 from gateway.web.accept import JSON
-from gateway.web.conditional import entity_tag, validators, wanted_range
+from gateway.web.conditional import entity_tag, sent_span, validators
 from gateway.web.context import USER
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import Busy, error_answer
@@ -190,13 +190,7 @@ async def output(request: web.Request) -> web.StreamResponse:
     name, made = found
     tag = entity_tag("output", made)
     response = web.StreamResponse(headers={**_headers(name, "archive.zip"), **validators(tag)})
-    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
-    start, stop = 0, made.size
-    if (part := wanted_range(request, made.size, tag)) is not None:
-        part.describe(response, made.size)
-        start, stop = part
-    else:
-        response.content_length = made.size
+    start, stop = sent_span(request, response, made.size, tag)
     pieces = request.app[ARCHIVE_JOBS].read(made, start, stop)
     return await stream(request, response, request.app[RETRIEVAL].stepwise(pieces, stop - start))
 

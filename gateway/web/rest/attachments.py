@@ -24,7 +24,7 @@ from gateway.ingest.attached_file import md5
 from gateway.retrieve.content import read_attached, read_span
 from gateway.storage.store import StoredObject
 from gateway.web.accept import JSON
-from gateway.web.conditional import unchanged, validators, wanted_range
+from gateway.web.conditional import sent_span, unchanged, validators
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import error_answer
@@ -82,15 +82,9 @@ async def data(request: web.Request, level: Level) -> web.StreamResponse:
     headers = {
         "Content-Type": _OCTETS,
         "Content-Disposition": attachment_named(wanted_name, found.name),
-        "Accept-Ranges": "bytes",
     }
     response = web.StreamResponse(headers={**headers, **validators(tag)})
-    start, stop = 0, found.size
-    if (part := wanted_range(request, found.size, tag)) is not None:
-        part.describe(response, found.size)
-        start, stop = part
-    else:
-        response.content_length = found.size
+    start, stop = sent_span(request, response, found.size, tag)
     retrieval = request.app[RETRIEVAL]
     store = request.app[CONTEXT].use_cases.store
     source = read_attached(store, found, start, stop, retrieval.memory)

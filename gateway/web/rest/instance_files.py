@@ -15,7 +15,7 @@ from gateway.errors import BadRequest, DataSetError
 from gateway.index.locate import Located, identified
 from gateway.retrieve.retrieval import obtainable
 from gateway.storage.store import StoredObject
-from gateway.web.conditional import unchanged, validators, wanted_range
+from gateway.web.conditional import sent_span, unchanged, validators
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.frames import FRAME_INDEX
 from gateway.web.dicomweb.resources import RETRIEVAL
@@ -75,15 +75,9 @@ async def send_file(request: web.Request, found: Located) -> web.StreamResponse:
     headers = {
         "Content-Type": DICOM,
         "Content-Disposition": attachment_named(request.query.get("filename", ""), f"{found.key}.dcm"),
-        "Accept-Ranges": "bytes",
     }
     response = web.StreamResponse(headers={**headers, **validators(tag)})
-    start, stop = 0, found.size
-    if (part := wanted_range(request, found.size, tag)) is not None:
-        part.describe(response, found.size)
-        start, stop = part
-    else:
-        response.content_length = found.size
+    start, stop = sent_span(request, response, found.size, tag)
     return await stream(request, response, request.app[RETRIEVAL].span(found, start, stop))
 
 
