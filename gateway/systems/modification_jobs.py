@@ -31,7 +31,6 @@ from gateway.errors import (
     OutOfDescriptors,
     Overloaded,
     PermanentFailure,
-    RetainedByCommitment,
     UnknownResource,
 )
 from gateway.events.changes import last_change
@@ -44,6 +43,7 @@ from gateway.jobs.runner import CompletionScript, JobType, Postpone
 from gateway.jobs.table import Job
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources
+from gateway.systems.source_removal import check_running, remove_sources
 
 KIND: Final = "ResourceModification"
 MAX_LISTED: Final = 10_000
@@ -210,11 +210,12 @@ class ModificationJobs:
         """The number of the last change in the archive."""
         return await last_change(self._desk.database)
 
-    async def remove_sources(self, order: ModificationOrder, since: int, stays: Collection[int]) -> int:
+    async def remove_sources(
+        self, order: ModificationOrder, reporter: Reporter, since: int, stays: Collection[int]
+    ) -> None:
         """Delete what was changed but for the rows that stay, for what came since the order, and for what was replaced
-        behind the change `since`; returns the number of the latter. Raises RetainedByCommitment."""
-        known = Moment(order.last, since)
-        return sum([await self._removal.each_as_known(level, each, known, stays) for each, level in order.resources])
+        behind the change `since`. Raises as `source_removal.remove_sources`."""
+        await remove_sources(self._removal, reporter, order.resources, Moment(order.last, since), stays)
 
 
 class _Modifying:
@@ -268,16 +269,8 @@ class _Modifying:
             raise UnknownResource(f"there is no {order.resources[0][1]} {order.resources[0][0]} any more")
         if not order.keep_source and not self._failed:
             await reporter.note(99, self._end + since, at_once=True)
-            if not await is_running():
-                raise PermanentFailure("the job was taken back before its sources were deleted")
-            try:
-                replaced = await self._jobs.remove_sources(order, since, frozenset(self._stays))
-            except RetainedByCommitment as error:
-                raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
-            if replaced:
-                raise await reporter.failed(
-                    f"everything is stored, but {replaced} instances have been replaced meanwhile, and stay"
-                )
+            await check_running(is_running)
+            await self._jobs.remove_sources(order, reporter, since, frozenset(self._stays))
 
     async def _changes_of(self, source: Identity) -> ChangeSet:
         """The changes of an instance, compiled once for all of which the same is masked."""

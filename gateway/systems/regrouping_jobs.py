@@ -35,7 +35,6 @@ from gateway.errors import (
     InstanceRefused,
     NotFound,
     PermanentFailure,
-    RetainedByCommitment,
     UnknownResource,
 )
 from gateway.events.changes import last_change
@@ -50,6 +49,7 @@ from gateway.retrieve.stored_attributes import attributes_of
 from gateway.storage.store import StoredObject
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources
+from gateway.systems.source_removal import check_running, remove_sources
 
 SPLIT: Final = "SplitStudy"
 MERGE: Final = "MergeStudy"
@@ -248,18 +248,10 @@ class RegroupingJobs:
                 await self._store(order, reporter)
                 await reporter.note(99, _STORED + since, at_once=True)
             if not order.keep_source:
-                if not await self._desk.is_running(job):  # The runner notices some seconds later.
-                    raise PermanentFailure("the job was taken back before its sources were deleted")
-                known = Moment(order.last, since)
-                replaced = sum([await self._removal.each_as_known(*each[::-1], known) for each in order.resources])
-                if replaced:
-                    raise await reporter.failed(
-                        f"everything is stored, but {replaced} instances have been replaced meanwhile, and stay"
-                    )
+                await check_running(lambda: self._desk.is_running(job))
+                await remove_sources(self._removal, reporter, order.resources, Moment(order.last, since))
         except PermanentFailure:
             raise
-        except RetainedByCommitment as error:
-            raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
         except GatewayError as error:
             raise await reporter.failed(str(error)) from None
         return reporter.done

@@ -380,9 +380,9 @@ class TestSources:
         (study,) = await gateway.json("/studies")
         original = ModificationJobs.remove_sources
 
-        async def late(self: ModificationJobs, *arguments: Any) -> int:
+        async def late(self: ModificationJobs, *arguments: Any) -> None:
             await store(gateway, one(2))
-            return await original(self, *arguments)
+            await original(self, *arguments)
 
         monkeypatch.setattr(ModificationJobs, "remove_sources", late)
         await done(gateway, f"/studies/{study}/modify", {"KeepSource": False})
@@ -395,11 +395,11 @@ class TestSources:
         (corrected, *_) = await gateway.json("/instances")
         original = ModificationJobs.remove_sources
 
-        async def late(self: ModificationJobs, *arguments: Any) -> int:
+        async def late(self: ModificationJobs, *arguments: Any) -> None:
             monkeypatch.undo()
             body = {"Replace": {"ImageComments": "RIGHT"}, "Keep": ["SOPInstanceUID"], "Force": True}
             await done(gateway, "/tools/bulk-modify", {**body, "Level": "Instance", "Resources": [corrected]})
-            return await original(self, *arguments)
+            await original(self, *arguments)
 
         monkeypatch.setattr(ModificationJobs, "remove_sources", late)
         answer = await done(gateway, f"/studies/{study}/modify", {"KeepSource": False, "Asynchronous": True})
