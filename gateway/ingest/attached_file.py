@@ -8,6 +8,7 @@ be taken for one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -60,3 +61,11 @@ def read_attachment(stored: StoredObject, key: str, name: str) -> Attachment:
 def md5() -> hashlib._Hash:
     """A digest of MD5, which tells damage from none; it is no proof against whoever means to deceive."""
     return hashlib.md5(usedforsecurity=False)
+
+
+def md5_of(pieces: Iterable[bytes]) -> str:
+    """The MD5 of bytes that come in pieces, in hexadecimal digits."""
+    digest = md5()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

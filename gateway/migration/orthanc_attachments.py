@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
@@ -11,6 +10,7 @@ from typing import Final
 
 from gateway.errors import BadRequest, NotFound, SourceError, StorageError, UnknownResource
 from gateway.index.attachments import Attachment, attachment
+from gateway.ingest.attached_file import md5, md5_of
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.ingest import Ingest
@@ -108,7 +108,7 @@ class UserFiles:
             await asyncio.to_thread(reader.close)
 
     async def _source_md5(self, file: SourceAttachment) -> str:
-        digest = hashlib.md5(usedforsecurity=False)
+        digest = md5()
         async with aclosing(self._pieces(file)) as pieces:
             async for piece in pieces:
                 digest.update(piece)
@@ -116,11 +116,11 @@ class UserFiles:
 
     def _md5(self, found: Attachment) -> str:
         """MD5 of what is stored here. Blocks."""
-        digest = hashlib.md5(usedforsecurity=False)
         with closing(self._folder.store.open(found.key)) as stored:
-            for at in range(0, found.size, _PIECE_BYTES):
-                digest.update(stored.read(found.data_offset + at, min(_PIECE_BYTES, found.size - at)))
-        return digest.hexdigest()
+            return md5_of(
+                stored.read(found.data_offset + at, min(_PIECE_BYTES, found.size - at))
+                for at in range(0, found.size, _PIECE_BYTES)
+            )
 
     def _name(self, each: UserFile) -> str:
         name = self._names.get(each.number, "")

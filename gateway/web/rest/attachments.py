@@ -20,7 +20,7 @@ from gateway.index.annotations import check_exists
 from gateway.index.attachments import Attachment, attachment, attachments_of
 from gateway.index.locate import Located
 from gateway.index.resources import Resource
-from gateway.ingest.attached_file import md5
+from gateway.ingest.attached_file import md5_of
 from gateway.retrieve.content import read_attached, read_span
 from gateway.storage.store import StoredObject
 from gateway.web.accept import JSON
@@ -188,21 +188,12 @@ async def _read_md5(request: web.Request, found: Found) -> str:
     if isinstance(found, Located):
 
         def of_file(stored: StoredObject, one: Located) -> str:
-            digest = md5()
-            for piece in read_span(stored, one, 0, one.size, memory):
-                digest.update(piece)
-            return digest.hexdigest()
+            return md5_of(read_span(stored, one, 0, one.size, memory))
 
         (made,) = await retrieval.map([found], of_file)
         return made
 
-    def of_attachment() -> str:
-        digest = md5()
-        for piece in read_attached(store, found, 0, found.size, memory):
-            digest.update(piece)
-        return digest.hexdigest()
-
-    return await retrieval.run(of_attachment)
+    return await retrieval.run(lambda: md5_of(read_attached(store, found, 0, found.size, memory)))
 
 
 async def _md5(request: web.Request, found: Found) -> str:
