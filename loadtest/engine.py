@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 from gateway.errors import ConfigurationError
 from gateway.net.buffers import BlockPool
-from loadtest import library, sources
+from loadtest import sources
 from loadtest.data import Instance, Source
 from loadtest.network import Shape, shaped
 from loadtest.pace import Closed, Open, Pace, arrivals
 from loadtest.scenario import READS, WRITES, Kind, Scenario, Work, bits, span
+from loadtest.shelf import Place, Shelf
 from loadtest.stats import Stats
 from loadtest.target import Target, Web
 from loadtest.work import Exhausted, Failed, Ground, Worker, needs, worker
@@ -44,7 +45,7 @@ async def run(
     acknowledged: Callable[[Instance], None] = lambda instance: None,
     received: Callable[[], int] = lambda: 0,
     began: Callable[[Sequence[Stats]], None] = lambda stats: None,
-    places: Sequence[library.Place] = (),
+    places: Sequence[Place] = (),
     source: Source | None = None,
 ) -> list[Stats]:
     """Do all work; returns the counters of each piece, in order. Failures are counted and never raised.
@@ -54,7 +55,7 @@ async def run(
     stops everything at once. Raises Unprepared.
     """
     check(scenario, target)
-    shelf = library.Library(scenario.seed)
+    shelf = Shelf(scenario.seed)
     for place in places:
         shelf.put(place)
     reading = any(work.do in (*READS, "find") or work.keys for work in scenario.work)

@@ -12,7 +12,7 @@ from gateway.dicom.uids import is_valid_uid
 from gateway.errors import GatewayError
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import associate
-from loadtest.library import Place
+from loadtest.shelf import Place
 from loadtest.target import Target
 from loadtest.work import ask, web
 from loadtest.work.base import Failed, describe

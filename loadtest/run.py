@@ -20,8 +20,8 @@ import msgspec
 from gateway.errors import GatewayError
 from loadtest import engine, peers, watch
 from loadtest.data import Instance, Source
-from loadtest.library import Place
 from loadtest.scenario import Scenario, Work
+from loadtest.shelf import Place
 from loadtest.sink import Sink, open_sink
 from loadtest.stats import Stats, Summary
 from loadtest.target import Target, Web

@@ -1,4 +1,4 @@
-"""The library: instances known to be in the server, stored by this run or found before it, to be read by other work.
+"""The shelf: instances known to be in the server, stored by this run or found before it, to be read by other work.
 
 It is bounded: past `_MAX_INSTANCES` the oldest studies are forgotten here. `verify.py` checks what must be in the
 server after a run.
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     frames: int = 1
 
 
-class Library:
+class Shelf:
     """Studies and their instances; one can be chosen at random."""
 
     def __init__(self, seed: int = 1) -> None:
@@ -35,7 +35,7 @@ class Library:
         self._order: list[str] = []
         self._count = 0
         self.filled = asyncio.Event()
-        """Set once the library has an instance."""
+        """Set once the shelf has an instance."""
 
     def __bool__(self) -> bool:
         return bool(self._order)
@@ -72,7 +72,7 @@ class Library:
         return [place for study in self._order for place in self._studies[study]]
 
     def study(self) -> list[Place]:
-        """The instances of a random study, as far as they are known by now. The library must have a study."""
+        """The instances of a random study, as far as they are known by now. The shelf must have a study."""
         return self._studies[self._random.choice(self._order)]
 
     def instance(self, study: list[Place]) -> Place:

@@ -19,8 +19,8 @@ from loadtest import peers
 from loadtest.compare.measures import run_work, target_of, trouble_of
 from loadtest.compare.table import Goal, Outcome
 from loadtest.data import Instance
-from loadtest.library import Library, Place
 from loadtest.scenario import Data, Scenario, Work
+from loadtest.shelf import Place, Shelf
 from loadtest.stats import Summary
 from loadtest.watch import resident
 
@@ -98,7 +98,7 @@ def grow(peer: peers.Peer, steps: Sequence[int], count: int, progress: Progress 
     troubles: list[str] = []
     found: list[Step] = []
     held = 0
-    shelf = Library()
+    shelf = Shelf()
     progress(0, steps[-1], "warming up")
     held += _instances(_intake(peer, min(count, 400), shelf.add), troubles)
     _read(peer, shelf, count=8, troubles=troubles)
@@ -141,7 +141,7 @@ def _intake(peer: peers.Peer, count: int, acknowledged: Callable[[Instance], Non
     return run_work(scenario, target_of(peer), acknowledged=acknowledged)
 
 
-def _read(peer: peers.Peer, shelf: Library, *, count: int, troubles: list[str]) -> dict[str, float]:
+def _read(peer: peers.Peer, shelf: Shelf, *, count: int, troubles: list[str]) -> dict[str, float]:
     """The figures of reading: studies of all steps, early and late ones."""
     places: Sequence[Place] = shelf.all()
     work = {

@@ -16,8 +16,8 @@ from loadtest.compare import dcmtk
 from loadtest.compare.disk import Disk, forget_all
 from loadtest.compare.table import SINK, Measured
 from loadtest.data import Instance, parse_size
-from loadtest.library import Library, Place
 from loadtest.scenario import Data, Kind, Scenario, Work
+from loadtest.shelf import Place, Shelf
 from loadtest.stats import Summary
 from loadtest.target import Target, Web
 
@@ -60,7 +60,7 @@ def target_of(peer: peers.Peer) -> Target:
 
 def store_study(peer: peers.Peer, size: str, count: int) -> list[Place]:
     """Store one study of `count` instances. Raises Unprepared."""
-    shelf = Library()
+    shelf = Shelf()
     scenario = Scenario(
         title="study",
         about="",

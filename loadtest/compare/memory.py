@@ -12,8 +12,8 @@ import msgspec
 from loadtest import engine, peers
 from loadtest.compare.measures import Measure, Stand, run_work, target_of, trouble_of
 from loadtest.compare.table import Measured
-from loadtest.library import Place
 from loadtest.scenario import Scenario, Work
+from loadtest.shelf import Place
 from loadtest.stats import Summary
 from loadtest.target import Target
 from loadtest.watch import Usage, Watch

@@ -12,7 +12,7 @@ import aiohttp
 from gateway.errors import AssociationRefused, GatewayError
 from gateway.net.buffers import BlockPool
 from loadtest.data import Instance
-from loadtest.library import Library, Place
+from loadtest.shelf import Place, Shelf
 from loadtest.stats import Stats
 from loadtest.target import Target
 
@@ -36,7 +36,7 @@ class Ground:
 
     target: Target
     blocks: BlockPool
-    library: Library
+    shelf: Shelf
     acknowledged: Callable[[Instance], None]
     """Called with each instance as soon as the server has acknowledged it."""
     received: Callable[[], int] = lambda: 0
@@ -59,21 +59,21 @@ class Worker(Protocol):
         """Close the connection in order, or abort it if `broken`. Raises an error of TROUBLES."""
 
 
-async def something(library: Library) -> list[Place]:
+async def something(shelf: Shelf) -> list[Place]:
     """The instances of a random study, after a wait of up to `_PATIENCE` for the first one. Raises Failed."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            await library.filled.wait()
+            await shelf.filled.wait()
     except TimeoutError:
         raise Failed("the server had no instance to read") from None
-    return library.study()
+    return shelf.study()
 
 
 async def filled(keys: Mapping[str, str], ground: Ground) -> Mapping[str, str]:
     """The keys of a query, with a random study in place of `{study}`."""
     if not any("{study}" in text for text in keys.values()):
         return keys
-    study = (await something(ground.library))[0].study
+    study = (await something(ground.shelf))[0].study
     return {key: text.replace("{study}", study) for key, text in keys.items()}
 
 

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from loadtest.library import Place
 from loadtest.scenario import Work
+from loadtest.shelf import Place
 from loadtest.stats import Stats
 from loadtest.work.base import Failed, Ground, filled, something
 from loadtest.work.http import Body, Collected, Connection, Head
@@ -71,7 +71,7 @@ class _Retrieve(_Reader):
     """A retrieval by WADO-RS."""
 
     async def do(self, stats: Stats, since: float) -> None:
-        await self.retrieve(await something(self.ground.library), stats)
+        await self.retrieve(await something(self.ground.shelf), stats)
         stats.done(since)
 
     async def retrieve(self, study: list[Place], stats: Stats) -> None:
@@ -107,7 +107,7 @@ class _RetrieveOne(_Retrieve):
     """A resource of one instance."""
 
     async def retrieve(self, study: list[Place], stats: Stats) -> None:
-        place = self.ground.library.instance(study)
+        place = self.ground.shelf.instance(study)
         what, accept = self.of(place)
         path = f"/studies/{place.study}/series/{place.series}/instances/{place.instance}/{what}"
         body = _Counted()

@@ -15,8 +15,8 @@ from gateway.net.refused_request import RefusedRequest
 from gateway.net.requestor import Requestor
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import PresentationContext
-from loadtest.library import Place
 from loadtest.scenario import Work
+from loadtest.shelf import Place
 from loadtest.stats import Stats
 from loadtest.work.ask import PLAIN, Associated
 from loadtest.work.base import Failed, Ground, something
@@ -37,7 +37,7 @@ class Move(Associated):
     abstract_syntax = MOVE
 
     async def do(self, stats: Stats, since: float) -> None:
-        study = (await something(self.ground.library))[0].study
+        study = (await something(self.ground.shelf))[0].study
         association = self.association
         request = messages.c_move_request(association.next_message_id(), MOVE, self.ground.target.move_to)
         sent = await _retrieve(association, request, MOVE, study)
@@ -54,7 +54,7 @@ class Get:
         return 1
 
     async def do(self, stats: Stats, since: float) -> None:
-        study = await something(self._ground.library)
+        study = await something(self._ground.shelf)
         async with _Getting(self._ground, study, stats) as association:
             request = messages.c_get_request(association.next_message_id(), GET)
             await _retrieve(association, request, GET, study[0].study)

@@ -21,8 +21,8 @@ from gateway.ul.pdu import AssociateAC, AssociateRQ
 from loadtest import engine
 from loadtest import run as run_module
 from loadtest.data import Instance, Synthetic, parse_size
-from loadtest.library import Place
 from loadtest.scenario import Data, Network, Prepare, Scenario, Work
+from loadtest.shelf import Place
 from loadtest.sink import Sink
 from loadtest.stats import Summary
 from loadtest.target import Target

@@ -11,8 +11,8 @@ from aiohttp import web
 from loadtest import engine
 from loadtest.data import Instance
 from loadtest.existing import NothingFound, studies_of
-from loadtest.library import Place
 from loadtest.scenario import Network, Scenario, Work
+from loadtest.shelf import Place
 from loadtest.sink import PARTS
 from loadtest.stats import Summary
 from tests.loadtest.serving import serving
