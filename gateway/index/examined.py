@@ -25,6 +25,8 @@ class ChangeLogPart:
     syntax, bytes of the file, offset of the data set."""
     up_to: int
     """The number of its last entry."""
+    last: bool
+    """Whether the change log ended here."""
 
 
 async def next_instances(database: Database, transfer_syntaxes: Collection[str]) -> ChangeLogPart | None:
@@ -34,7 +36,7 @@ async def next_instances(database: Database, transfer_syntaxes: Collection[str])
         return None
     up_to = min(newest, after + _MAX_CHANGES)
     rows = await database.fetch(queries.NEW_VERSIONS, after, up_to)
-    return ChangeLogPart([row for row in rows if row[4] in transfer_syntaxes], up_to)
+    return ChangeLogPart([row for row in rows if row[4] in transfer_syntaxes], up_to, last=up_to == newest)
 
 
 def advance(up_to: int) -> Script[None]:

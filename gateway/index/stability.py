@@ -36,6 +36,8 @@ class Arrivals:
     complete: Sequence[tuple[str, str]]
     """Public id and Study Instance UID of the series that have all their instances."""
     up_to: int
+    last: bool
+    """Whether the change log ended here."""
 
 
 async def arrivals(database: Database) -> Arrivals | None:
@@ -54,7 +56,7 @@ async def arrivals(database: Database) -> Arrivals | None:
     for at in range(0, len(rows), size):
         series = await resources_by_row(database, "series", [row[0] for row in rows[at : at + size]])
         complete += [(each.public_id, uids[each.public_id]) for each in series if series_status(each) == "Complete"]
-    return Arrivals(list(found), complete, up_to)
+    return Arrivals(list(found), complete, up_to, last=up_to == newest)
 
 
 def note_arrivals(found: Arrivals, now: float) -> Script[int]:

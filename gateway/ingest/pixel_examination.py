@@ -82,7 +82,7 @@ class Examination:
             await asyncio.sleep(_PART_S if more else _PAUSE_S)
 
     async def step(self) -> bool:
-        """Examine the next part of the change log. False if there is none. Raises: DatabaseError."""
+        """Examine the next part of the change log. Whether there is more behind it. Raises: DatabaseError."""
         part = await examined.next_instances(self._database, EXAMINED)
         if part is None:
             return False
@@ -91,7 +91,7 @@ class Examination:
             await self._examine(row)
             await asyncio.sleep((time.monotonic() - began) / _MAX_SHARE)
         await self._database.write(lambda: examined.advance(part.up_to))
-        return True
+        return not part.last
 
     async def _examine(self, row: Row) -> None:
         key, instance, study, uid, syntax, size, offset = row

@@ -47,8 +47,7 @@ async def test_every_frame_is_looked_at(archive: Archive) -> None:
         archive.folder.store,
         lambda instance, lacking: hold_incomplete(instance, lacking, archive.settings),
     )
-    assert await examination.step()
-    assert not await examination.step()
+    assert not await examination.step()  # more is to come only behind a part of 500
     await examination.close()
     found = {each.sop_uid: each for each in await archive.all() if each.destination == "pacs"}
     assert {uid for uid, each in found.items() if each.state == "held"} == {"1.2", "1.4"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.events.changes import read_changes
 from gateway.index.remove import remove_resource
@@ -52,6 +54,25 @@ async def test_what_receives_nothing_for_a_minute_is_stable(database: SQLite) ->
     clock.now += 1000
     await watch.look()
     assert await kinds(database, *STABLE) == list(STABLE)
+
+
+async def test_what_comes_during_a_look_is_for_the_next(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy intake is not followed entry by entry, each with a commit of its own."""
+    watch, write, commits = StabilityWatch(database), database.write, 0
+
+    async def write_while_more_comes(script: Callable[[], Script[object]]) -> object:
+        nonlocal commits
+        commits += 1
+        monkeypatch.undo()
+        await store(database, data_set(sop=f"1.2.3.1.{commits}"))
+        monkeypatch.setattr(database, "write", write_while_more_comes)
+        return await write(script)
+
+    await store(database, data_set())
+    monkeypatch.setattr(database, "write", write_while_more_comes)
+    async with asyncio.timeout(10):
+        await watch.look()
+    assert commits == 1
 
 
 async def test_what_receives_more_is_stable_later(database: SQLite) -> None:
