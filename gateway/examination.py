@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway import config
+from gateway.access.principals import role_problems
 from gateway.access.tokens import check_tokens
 from gateway.access.users import check_users
 from gateway.config import Settings
@@ -74,6 +75,7 @@ def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
 
 def problems(settings: Settings) -> Iterator[str]:
     """Yield every problem that only other rooms find, each once. Blocks."""
+    yield from role_problems(settings)
     told: set[str] = set()
     for look in _looks(settings):
         try:

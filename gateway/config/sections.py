@@ -11,6 +11,7 @@ from typing import Literal
 from gateway.config.base import GiB, KiB, MiB, Section, Size
 from gateway.config.destinations import Destination
 from gateway.config.edits import Changes
+from gateway.config.roles import Role
 from gateway.config.routes import Rule
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
@@ -28,6 +29,8 @@ class Modality(Section, frozen=True):
     """The port that it listens on; 0: it cannot be called."""
     allow: tuple[Service, ...] = SERVICES
     """The services that it may request."""
+    roles: tuple[str, ...] = ()
+    """Roles, by which it may request fewer services, and finds only studies that they show; none: all studies."""
     our_aet: str = ""
     """Our AE title when we call it; empty: `dicom.aet`."""
     tls: bool = False
@@ -130,6 +133,8 @@ class User(Section, frozen=True):
     name: str
     password: str
     """Hash printed by `dicom-gateway hash-password`; never the password itself."""
+    roles: tuple[str, ...] = ("admin",)
+    """What the user may do: names of `[roles]`, or `admin`, `view`, `store`, `route`, `manage`, `audit`."""
 
 
 class Tokens(Section, frozen=True):
@@ -350,6 +355,8 @@ class Settings(Section, frozen=True):
     """Remote application entities by name. If there are any, all other callers are rejected."""
     http: Http = Http()
     tokens: Tokens = Tokens()
+    roles: dict[str, Role] = {}
+    """What users and modalities may do, and which studies they see, by the name of the role."""
     dicomweb: Dicomweb = Dicomweb()
     rest: Rest = Rest()
     storage: Storage = Storage()

@@ -15,9 +15,9 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -26,11 +26,14 @@ from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
 from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, described, refused
+from gateway.database.view import VIEW, through_view
 from gateway.database.writer import QueuedScript, Writer
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
 
+_SCHEMA = "main"
+"""Where SQLite has the tables of a database."""
 MAX_QUEUED = 4096
 """Scripts that wait for the writer; past it `write` waits for room."""
 
@@ -99,8 +102,11 @@ class SQLite(Database):
         self._on_failed(reason)
 
     async def fetch(self, query: Query, *parameters: object) -> list[Row]:
+        values: Sequence[Any] = parameters
+        if (view := VIEW.get()) is not None:
+            query, values = view.narrow(query, values, _SCHEMA)
         try:
-            return list(await self._reader.execute_fetchall(query.qmark, parameters))  # type: ignore[arg-type]
+            return list(await self._reader.execute_fetchall(query.qmark, values))  # type: ignore[arg-type]
         except (sqlite3.Error, ValueError) as error:
             raise DatabaseError(f"{query.name}: {described(error)}") from error
 
@@ -110,7 +116,7 @@ class SQLite(Database):
             self._room.release()
             raise refused(self._failure or f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.put(QueuedScript(script, future))
+        self._writer.put(QueuedScript(through_view(script, _SCHEMA), future))
         return await future
 
     def fail(self, reason: str) -> None:

@@ -154,7 +154,7 @@ def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
     new_patient = bool(rows)
     if not rows:
         rows = yield queries.FIND_PATIENT, (parents.patient_public_id,)
-    rows = yield queries.ADD_STUDY, (rows[0][0], *parents.study, origin.received_at)
+    rows = yield queries.ADD_STUDY, (rows[0][0], *parents.study, origin.received_at, origin.calling_aet)
     new_study = bool(rows)
     if not rows:
         rows = yield queries.FIND_STUDY, (parents.study_public_id,)

@@ -12,6 +12,7 @@ import logging
 import time
 from typing import Protocol
 
+from gateway.config.roles import Role
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
@@ -101,6 +102,8 @@ class Session(Exchange):
         """The user whose identity was verified, where a user identity was required."""
         self.allowed: frozenset[str] = frozenset()
         """Services that the caller may use, once admitted."""
+        self.roles: tuple[tuple[Role, ...], ...] = ()
+        """The roles of the modality, and of the user, as far as they have any; each limits what the caller may see."""
         self.recognized = False
         """Whether the association has been accepted."""
         self.response_timeout = RESPONSE_TIMEOUT

@@ -14,10 +14,14 @@ from dataclasses import replace
 
 from gateway.access.callers import Caller, CallerFacts, NotRecognized, how_to_allow, recognize
 from gateway.access.identity import NotIdentified, identify
+from gateway.access.principals import SERVICE_PERMISSIONS, granting, permitted_services, principal, user_principal
 from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.config import Service, Settings
+from gateway.config.roles import Role
+from gateway.database.view import View
 from gateway.dimse.command import N_EVENT_REPORT_RQ, Command
+from gateway.index.visibility import visible
 from gateway.net.session import Refusal, Session
 from gateway.ul import negotiation
 from gateway.ul.items import ContextResult
@@ -73,14 +77,26 @@ async def admit(
                 negotiation.LOCAL_LIMIT_EXCEEDED, f"it has {dicom.max_associations_per_aet} associations open already"
             )
         open_now[request.calling_aet] += 1
-    session.modality, session.allowed = caller.name, caller.may
     modality = caller.modality
+    session.modality, session.roles = caller.name, _roles(settings, caller, session.user)
+    session.allowed = frozenset.intersection(
+        caller.may, *[permitted_services(roles, caller.may) for roles in session.roles]
+    )
     session.response_timeout = dicom.response_timeout
     if modality is not None and modality.response_timeout is not None:
         session.response_timeout = modality.response_timeout
     if modality is not None and modality.idle_timeout is not None:
         session.use_idle_timeout(modality.idle_timeout)
     return None
+
+
+def _roles(settings: Settings, caller: Caller, user: str) -> tuple[tuple[Role, ...], ...]:
+    """The roles of the modality, if it has any, and of the user, if the configuration names one."""
+    modality = caller.modality
+    holders = [principal(caller.name, modality.roles, settings)] if modality is not None and modality.roles else []
+    if any(user == each.name for each in settings.http.users):
+        holders.append(user_principal(user, settings))
+    return tuple([each.roles for each in holders])
 
 
 async def _user(
@@ -127,8 +143,22 @@ def permitted(
             result = replace(result, result=negotiation.USER_REJECTION)
         answers.append(result)
     for service in denied:
-        log.warning("%s may not %s: %s", session, service, how_to_allow(session.modality, service))
+        log_denied(session, service)
     return answers
+
+
+def log_denied(session: Session, service: Service) -> None:
+    """Log that the caller asked for a service that it may not request, and how it could be allowed."""
+    how = how_to_allow(session.modality, service)
+    if session.roles:
+        needed = " or ".join(SERVICE_PERMISSIONS[service])
+        how += f", and have each of its modality and its user hold a role with the permission {needed}"
+    log.warning("%s may not %s: %s", session, service, how)
+
+
+def view_of(session: Session, service: Service) -> View | None:
+    """What a service shows to the caller; None for everything."""
+    return visible(*[granting(roles, SERVICE_PERMISSIONS[service]) for roles in session.roles])
 
 
 def may_ask(session: Session, service: Service, command: Command) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from gateway.database.view import VIEW, seeing
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
 from gateway.errors import GatewayError
@@ -41,6 +42,8 @@ class Operation(Receiver):
         self._identifier = bytearray()
         self._too_long = False
         self._task: asyncio.Task[None] | None = None
+        self._view = VIEW.get()
+        """What the caller may see, with which the request was taken."""
 
     async def perform(self, identifier: bytes) -> None:
         """Perform the request, given its data set as received (in the transfer syntax of `presentation`)."""
@@ -80,7 +83,8 @@ class Operation(Receiver):
 
     async def _run(self) -> None:
         try:
-            await self.perform(bytes(self._identifier))
+            with seeing(self._view):
+                await self.perform(bytes(self._identifier))
         except GatewayError as error:
             log.warning("%s: %s failed: %s", self.session, self.command.name, error)
             self.respond(messages.response(self.command, status.PROCESSING_FAILURE, str(error)))

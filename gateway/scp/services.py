@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from gateway.access.callers import how_to_allow
 from gateway.config import Dicom, Settings
+from gateway.database.view import seeing
 from gateway.dicom import uids
 from gateway.dimse import status
 from gateway.dimse.command import C_CANCEL_RQ, Command
@@ -160,11 +160,13 @@ class GatewayServices:
             return Cancel(session, command)
         service = self._registry.of(context.abstract_syntax)
         if service is not None and not admission.may_ask(session, service.permission, command):
-            how = how_to_allow(session.modality, service.permission)
-            log.warning("%s may not %s: %s", session, service.permission, how)
+            admission.log_denied(session, service.permission)
             return RefusedRequest(session, context, command, status.NOT_AUTHORIZED)
         if service is not None and (receive := service.commands.get(field)) is not None:
-            return receive(self._context, session, context, command)
+            if not session.roles:
+                return receive(self._context, session, context, command)
+            with seeing(admission.view_of(session, service.permission)):
+                return receive(self._context, session, context, command)
         log.warning("%s: unrecognized operation %04XH", session, field)
         return RefusedRequest(session, context, command)
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.web import middlewares
+from gateway.web.authorization import authorize
 from gateway.web.connections import CONNECTIONS, Connections, count_requests
 from gateway.web.context import CONTEXT, Context
 from gateway.web.dicomweb.frames import FRAME_INDEX
@@ -79,6 +80,7 @@ def create_app(context: Context) -> web.Application:
             middlewares.answer_errors,
             middlewares.check_host,
             middlewares.authenticate,
+            authorize,
             handle_method,
         ],
         handler_args=_SERVER,

@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.telemetry import metrics_page
 from gateway.web.context import CONTEXT
 from gateway.web.measures import MEASURES
-from gateway.web.route import Route
+from gateway.web.route import SIGNED_IN, Route
 
 
 async def livez(_request: web.Request) -> web.Response:
@@ -30,7 +30,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/livez", livez, answers=("text/plain",)),
-    Route("GET", "/readyz", readyz, answers=("text/plain",), errors=(503,)),
-    Route("GET", "/metrics", metrics, answers=("text/plain",), name="metrics"),
+    Route("GET", "/livez", livez, SIGNED_IN, answers=("text/plain",)),
+    Route("GET", "/readyz", readyz, SIGNED_IN, answers=("text/plain",), errors=(503,)),
+    Route("GET", "/metrics", metrics, SIGNED_IN, answers=("text/plain",), name="metrics"),
 )

@@ -1,7 +1,9 @@
 """Middlewares: the steps before and after every handler.
 
 From outside to inside: trust proxies, measure and turn errors into answers, check Host and Origin, answer preflights,
-authenticate. `access/` decides about names, proxies and passwords; `errors.py` has the error answers, `routes.py` URLs.
+authenticate; `authorization.py` comes behind them.
+
+`access/` decides about names, proxies and passwords; `errors.py` has the error answers, `routes.py` URLs.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.access.hosts import is_our_host, is_our_origin
+from gateway.access.principals import user_principal
 from gateway.access.proxies import is_trusted, seen_by_forwarded, seen_by_x_forwarded
 from gateway.access.users import Authenticator, TooManyFailures
 from gateway.config import Http
 from gateway.errors import GatewayError
 from gateway.telemetry import HTTP_SECONDS
+from gateway.web.authorization import PRINCIPAL
 from gateway.web.connections import recognize
 from gateway.web.context import CONTEXT, USER
 from gateway.web.cors import add_cors_headers, is_preflight, preflight_answer
@@ -162,4 +166,5 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return error_answer(request, 401, headers=challenge)
     recognize(request)
     request[USER] = name
+    request[PRINCIPAL] = user_principal(name, request.app[CONTEXT].settings())
     return await handler(request)

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway import __version__
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
-from gateway.web.route import FLAG, SERVED, Parameter, Route
+from gateway.web.route import FLAG, SERVED, SIGNED_IN, Parameter, Route
 from gateway.web.urls import root_url
 
 _ERROR: Final = {
@@ -130,4 +130,4 @@ def _value(parameter: Parameter) -> Any:
     return parameter.example if kind == "string" else msgspec.json.decode(parameter.example)
 
 
-ROUTES = (Route("GET", "/openapi.json", document),)
+ROUTES = (Route("GET", "/openapi.json", document, SIGNED_IN),)

@@ -110,6 +110,18 @@ PAGE: Final = (
     Parameter("before", "Only entries before this one", COUNT, "1000"),
 )
 
+SIGNED_IN: Final = ""
+"""The permission of routes for everybody who is signed in."""
+OF_JOBS: Final = "download|upload|modify|anonymize|delete|send|q-r-remote-modalities|settings"
+"""Of jobs: whoever may do something of which a job may come."""
+OF_SYSTEMS: Final = "send|q-r-remote-modalities|settings"
+"""Of the lists of other systems."""
+
+_NAMED: Final = {
+    "instance": re.compile(r"{instance\b|/instances/{id}"),
+    "series": re.compile(r"{series\b|/series/{id}"),
+    "study": re.compile(r"{study\b|/studies/{id}"),
+}
 _NO_SENTENCE: Final = re.compile(r"\s*\n\s*\n\s*|(?<=[.?!])\s+(?=[A-Z`])")
 
 
@@ -121,6 +133,8 @@ class Route:
     path: str
     """Path below the root of its table; parameters in braces, as in aiohttp."""
     handler: Handler
+    permission: str
+    """The permission that a user needs, or several with `|` between them of which one is enough; '' for none."""
     query: tuple[Parameter, ...] = ()
     body: tuple[str, ...] = ()
     """Media types of the request body."""
@@ -135,6 +149,20 @@ class Route:
     subject: str = ""
     """The subject of a handler that serves several resources, put before its docstring."""
     area: Area = "Management"
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """The permissions of which one is enough; none is needed if there are none."""
+        return tuple(self.permission.split("|")) if self.permission else ()
+
+    @property
+    def level(self) -> str:
+        """The level of the resource that the path names, which a permission may be limited to; the highest for paths
+        that name none."""
+        for level, named in _NAMED.items():
+            if named.search(self.path):
+                return level
+        return "patient"
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -153,3 +181,5 @@ class Route:
 
 SERVED: web.AppKey[tuple[Route, ...]] = web.AppKey("routes", tuple)
 """All routes of an application, under their full paths: parameters in braces, without patterns."""
+BY_RESOURCE: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("by_resource", Mapping)
+"""The same by method and path."""

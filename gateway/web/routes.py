@@ -51,7 +51,7 @@ from gateway.web.rest import (
     tools,
     worklists,
 )
-from gateway.web.route import PATIENT_ROOT, SERVED, Area, Route
+from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, Area, Route
 from gateway.web.slashes import ExtraSlashes
 from gateway.web.urls import PATIENT
 from gateway.web.viewer import viewer
@@ -119,7 +119,7 @@ def add_routes(app: web.Application, prefix: str) -> None:
     routes = list(_under(prefix, None, declared()))
     if prefix:
         routes += [route for route in declared() if route.path in OPEN]
-        routes.append(Route("GET", prefix, page.to_home, leads_on=True, area="Pages"))
+        routes.append(Route("GET", prefix, page.to_home, SIGNED_IN, leads_on=True, area="Pages"))
     served = []
     for route in routes:
         if route.method == "GET":
@@ -129,6 +129,8 @@ def add_routes(app: web.Application, prefix: str) -> None:
         assert added.resource is not None
         served.append(replace(route, path=added.resource.canonical))
     app[SERVED] = tuple(served)
+    by_resource: dict[tuple[str, str], Route] = {(route.method, route.path): route for route in served}
+    app[BY_RESOURCE] = by_resource
     app.router.register_resource(ExtraSlashes(app.router))
 
 

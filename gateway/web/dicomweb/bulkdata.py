@@ -268,15 +268,22 @@ def _decoded(pixels: PixelData, stored: StoredObject) -> DecodedValue:
 _ERRORS: Final = (404, 406, 409, 503)
 _WHOLE: Final = (STUDY, SERIES, INSTANCE)
 ROUTES = (
-    *(Route("GET", path + "/bulkdata", every, (ACCEPT,), answers=(MULTIPART,), errors=_ERRORS) for path in _WHOLE),
+    *(
+        Route("GET", path + "/bulkdata", every, "view", (ACCEPT,), answers=(MULTIPART,), errors=_ERRORS)
+        for path in _WHOLE
+    ),
     Route(
         "GET",
         INSTANCE + "/bulkdata/{path:.*[^/]}",
         one,
+        "view",
         (ACCEPT,),
         answers=(MULTIPART, "*/*"),
         errors=_ERRORS,
         name="bulkdata",
     ),
-    *(Route("GET", path + "/pixeldata", pixels, (ACCEPT,), answers=(MULTIPART,), errors=_ERRORS) for path in _WHOLE),
+    *(
+        Route("GET", path + "/pixeldata", pixels, "view", (ACCEPT,), answers=(MULTIPART,), errors=_ERRORS)
+        for path in _WHOLE
+    ),
 )

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.web.accept import JSON, choose
 from gateway.web.openapi import document
-from gateway.web.route import ACCEPT, SERVED, Parameter, Route
+from gateway.web.route import ACCEPT, SERVED, SIGNED_IN, Parameter, Route
 from gateway.web.urls import url_template
 
 WADL: Final = "application/vnd.sun.wadl+xml"
@@ -62,7 +62,7 @@ def _parameter(parameter: Parameter, style: str) -> str:
 
 
 ROUTES = (
-    Route("OPTIONS", "", capabilities, (ACCEPT,), answers=(WADL, JSON), errors=(406,)),
-    Route("OPTIONS", "/", capabilities, (ACCEPT,), answers=(WADL, JSON), errors=(406,), name="dicomweb"),
+    Route("OPTIONS", "", capabilities, SIGNED_IN, (ACCEPT,), answers=(WADL, JSON), errors=(406,)),
+    Route("OPTIONS", "/", capabilities, SIGNED_IN, (ACCEPT,), answers=(WADL, JSON), errors=(406,), name="dicomweb"),
 )
 """Retrieve Capabilities (PS3.18 §8.9)."""

@@ -123,11 +123,12 @@ def data_set_of(stored: StoredObject, located: Located) -> DataSet:
 _ERRORS: Final = (404, 406, 409, 503)
 _FORMS: Final = (MULTIPART, "application/octet-stream", "image/*", "video/*")
 ROUTES = (
-    Route("GET", FRAMES, frames, (ACCEPT,), answers=_FORMS, errors=_ERRORS, name="frames"),
+    Route("GET", FRAMES, frames, "view", (ACCEPT,), answers=_FORMS, errors=_ERRORS, name="frames"),
     Route(
         "GET",
         INSTANCE + "/bulkdata/7FE00010/frames/{frames}",
         frames,
+        "view",
         (ACCEPT,),
         answers=_FORMS,
         errors=_ERRORS,

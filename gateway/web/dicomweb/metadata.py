@@ -144,6 +144,8 @@ async def _held(
 
 
 ROUTES = tuple(
-    Route("GET", path + "/metadata", metadata, (ACCEPT,), answers=(DICOM_JSON, JSON, XML), errors=(404, 406, 409))
+    Route(
+        "GET", path + "/metadata", metadata, "view", (ACCEPT,), answers=(DICOM_JSON, JSON, XML), errors=(404, 406, 409)
+    )
     for path in (STUDY, SERIES, INSTANCE)
 )

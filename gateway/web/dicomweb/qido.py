@@ -105,6 +105,7 @@ def _route(path: str, level: Level, name: str | None = None) -> Route:
         "GET",
         path,
         functools.partial(handle, level=level),
+        "view",
         PARAMETERS,
         answers=(DICOM_JSON, JSON, XML),
         errors=(406, 409, 413),

@@ -213,17 +213,18 @@ ROUTES = (
         "GET",
         INSTANCE + "/rendered",
         instance,
+        "view",
         RENDERING,
         answers=("image/*", "video/*", "application/pdf", "text/html", MULTIPART),
         errors=_ERRORS,
         name="rendered",
     ),
     *(
-        Route("GET", path + "/rendered", handler, RENDERING, answers=_PICTURES, errors=_ERRORS)
+        Route("GET", path + "/rendered", handler, "view", RENDERING, answers=_PICTURES, errors=_ERRORS)
         for path, handler in ((STUDY, instances), (SERIES, instances), (FRAMES, frames))
     ),
     *(
-        Route("GET", path + "/thumbnail", thumbnail, (ACCEPT, SIZE), answers=("image/*",), errors=_ERRORS)
+        Route("GET", path + "/thumbnail", thumbnail, "view", (ACCEPT, SIZE), answers=("image/*",), errors=_ERRORS)
         for path in (STUDY, SERIES, INSTANCE, FRAMES)
     ),
 )

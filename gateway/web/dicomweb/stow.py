@@ -121,6 +121,7 @@ ROUTES = tuple(
         "POST",
         path,
         store,
+        "upload",
         (ACCEPT,),
         body=(*(f'{MULTIPART}; type="{kind}"' for kind in (DICOM, DICOM_JSON, DICOM_XML)), DICOM, *sorted(METADATA)),
         answers=(DICOM_JSON, JSON, XML),

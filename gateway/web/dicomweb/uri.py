@@ -123,6 +123,7 @@ ROUTES = (
         "GET",
         "/wado",
         uri,
+        "view",
         (
             Parameter("requestType", "WADO", one_of("WADO"), "WADO", required=True),
             Parameter("studyUID", "Study Instance UID", UID, required=True),

@@ -252,6 +252,6 @@ def _plain(name: str) -> str:
 
 _FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP)
 ROUTES = tuple(
-    Route("GET", path, instances, (ACCEPT,), answers=_FILES, errors=(404, 406, 409), name=name)
+    Route("GET", path, instances, "view", (ACCEPT,), answers=_FILES, errors=(404, 406, 409), name=name)
     for path, name in ((INSTANCE, "instance"), (STUDY, "study"), (SERIES, "series"))
 )

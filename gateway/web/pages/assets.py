@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.web.route import Route
+from gateway.web.route import SIGNED_IN, Route
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Media types, independent of the machine's own table."""
@@ -25,4 +25,4 @@ async def asset(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(path, headers={"Content-Type": kind})
 
 
-ROUTES = (Route("GET", "/ui/static/{filename}", asset, answers=("*/*",), errors=(404,), name="static"),)
+ROUTES = (Route("GET", "/ui/static/{filename}", asset, SIGNED_IN, answers=("*/*",), errors=(404,), name="static"),)

@@ -150,4 +150,4 @@ async def _messages(live: Live) -> AsyncGenerator[bytes, None]:
         await live.wait()
 
 
-ROUTES = (Route("GET", "/ui/events", events, answers=("text/event-stream",), errors=(503,), name="events"),)
+ROUTES = (Route("GET", "/ui/events", events, "view", answers=("text/event-stream",), errors=(503,), name="events"),)

@@ -17,7 +17,7 @@ from gateway.web.pages.frame import page_answer
 from gateway.web.pages.recent import PARAMETERS, StudyFilter, read_studies
 from gateway.web.pages.reports import MODALITIES
 from gateway.web.pages.totals import read_totals
-from gateway.web.route import Route
+from gateway.web.route import SIGNED_IN, Route
 from gateway.web.urls import path_template
 from gateway.web.viewer.viewer import study_url
 
@@ -87,8 +87,8 @@ def _home(request: web.Request) -> str:
 
 
 ROUTES = (
-    Route("GET", "/", to_home, leads_on=True),
-    Route("GET", "/ui", to_home, leads_on=True),
-    Route("GET", "/ui/", studies, PARAMETERS, answers=("text/html",), name="home"),
-    Route("GET", "/ui/rows", rows, PARAMETERS, answers=("text/html",), name="rows"),
+    Route("GET", "/", to_home, SIGNED_IN, leads_on=True),
+    Route("GET", "/ui", to_home, SIGNED_IN, leads_on=True),
+    Route("GET", "/ui/", studies, SIGNED_IN, PARAMETERS, answers=("text/html",), name="home"),
+    Route("GET", "/ui/rows", rows, SIGNED_IN, PARAMETERS, answers=("text/html",), name="rows"),
 )

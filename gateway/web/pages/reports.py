@@ -52,6 +52,7 @@ ROUTES = (
         "GET",
         "/ui/reports/{study}",
         reports,
+        "view",
         (Parameter("patient", "Public id of the study's patient"),),
         answers=("text/html",),
         errors=(404,),

@@ -119,6 +119,7 @@ ROUTES = (
         "GET",
         "/ui/routing",
         routing,
+        "route",
         (
             Parameter("name", "A UID, a public id or an accession number, to trace"),
             Parameter("destination", "Name of a destination whose deliveries are listed"),
@@ -131,6 +132,7 @@ ROUTES = (
         "POST",
         "/ui/routing",
         act,
+        "route",
         body=("application/x-www-form-urlencoded",),
         leads_on=True,
         name="routing-act",

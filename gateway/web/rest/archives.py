@@ -27,7 +27,7 @@ from gateway.web.errors import Busy, error_answer
 from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import flag, json_answer, reference
 from gateway.web.rest.asked import JobBody, bad_file, converted
-from gateway.web.route import FLAG, TEXT, UID, Parameter, Route, at_least
+from gateway.web.route import FLAG, OF_JOBS, TEXT, UID, Parameter, Route, at_least
 from gateway.web.security import attachment_named
 from gateway.web.streaming import stream
 
@@ -261,6 +261,7 @@ ROUTES = (
                 "GET",
                 f"/{kind}/{{id}}/{name}",
                 functools.partial(of_resource, media=media),
+                "download",
                 (*_QUERY, _EXTENDED) if media else _QUERY,
                 answers=(ZIP,),
                 errors=_ERRORS,
@@ -269,6 +270,7 @@ ROUTES = (
                 "POST",
                 f"/{kind}/{{id}}/{name}",
                 functools.partial(made_of_resource, media=media),
+                "download",
                 body=(JSON,),
                 answers=(ZIP, JSON),
                 errors=_ERRORS,
@@ -279,18 +281,19 @@ ROUTES = (
         "GET",
         "/tools/create-archive",
         listed,
+        "download",
         (Parameter("resources", "Identifiers with commas between them", TEXT, required=True), *_QUERY),
         answers=(ZIP,),
         errors=_ERRORS,
     ),
     *(
-        Route("POST", f"/tools/{name}", handler, body=(JSON,), answers=(ZIP, JSON), errors=_ERRORS)
+        Route("POST", f"/tools/{name}", handler, "download", body=(JSON,), answers=(ZIP, JSON), errors=_ERRORS)
         for name, handler in (
             ("create-archive", functools.partial(made, media=False)),
             ("create-media", functools.partial(made, media=True)),
             ("create-media-extended", functools.partial(made, media=True, extended=True)),
         )
     ),
-    Route("GET", "/jobs/{id}/{key}", output, answers=(ZIP,), errors=(404, 416)),
-    Route("DELETE", "/jobs/{id}/{key}", remove_output, errors=(404,)),
+    Route("GET", "/jobs/{id}/{key}", output, "download", answers=(ZIP,), errors=(404, 416)),
+    Route("DELETE", "/jobs/{id}/{key}", remove_output, OF_JOBS, errors=(404,)),
 )

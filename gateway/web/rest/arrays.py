@@ -186,7 +186,7 @@ _NUMPY: Final = (
 
 ROUTES = (
     *(
-        Route("GET", f"{path}/numpy", handler, _NUMPY, answers=(_OCTETS,), errors=(404, 415))
+        Route("GET", f"{path}/numpy", handler, "view", _NUMPY, answers=(_OCTETS,), errors=(404, 415))
         for path, handler in (
             (ORTHANC_INSTANCE, numpy),
             (ORTHANC_FRAME, numpy_of_frame),
@@ -194,8 +194,8 @@ ROUTES = (
         )
     ),
     *(
-        Route("GET", f"{path}/matlab", matlab, answers=("text/plain",), errors=(404, 415))
+        Route("GET", f"{path}/matlab", matlab, "view", answers=("text/plain",), errors=(404, 415))
         for path in (ORTHANC_INSTANCE, ORTHANC_FRAME)
     ),
-    Route("GET", "/series/{id}/ordered-slices", slices, errors=(404,)),
+    Route("GET", "/series/{id}/ordered-slices", slices, "view", errors=(404,)),
 )

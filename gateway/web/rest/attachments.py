@@ -256,23 +256,30 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
 
     media = (_OCTETS, DICOM) if level == "instance" else (_OCTETS,)
     return (
-        Route("GET", f"/{kind}/{{id}}/attachments", of_level(attachments), (_FULL,), errors=(404,)),
-        Route("GET", f"/{kind}/{{id}}/attachments/{{name}}", of_level(one_attachment), errors=(404,)),
+        Route("GET", f"/{kind}/{{id}}/attachments", of_level(attachments), "view", (_FULL,), errors=(404,)),
+        Route("GET", f"/{kind}/{{id}}/attachments/{{name}}", of_level(one_attachment), "view", errors=(404,)),
         Route(
             "PUT",
             f"/{kind}/{{id}}/attachments/{{name}}",
             of_level(put_attachment),
+            "modify",
             body=(_OCTETS,),
             errors=(404, 409, 413, 507),
         ),
         Route(
-            "DELETE", f"/{kind}/{{id}}/attachments/{{name}}", of_level(delete_attachment), answers=(), errors=(404, 409)
+            "DELETE",
+            f"/{kind}/{{id}}/attachments/{{name}}",
+            of_level(delete_attachment),
+            "modify",
+            answers=(),
+            errors=(404, 409),
         ),
         *(
             Route(
                 "GET",
                 f"/{kind}/{{id}}/attachments/{{name}}/{each}",
                 of_level(about, make=make),
+                "view",
                 answers=(JSON,) if each == "info" else ("text/plain",),
                 errors=(404,),
             )
@@ -283,6 +290,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
                 "GET",
                 f"/{kind}/{{id}}/attachments/{{name}}/{each}",
                 of_level(data),
+                "view",
                 (FILENAME,),
                 answers=media,
                 errors=(404, 416),
@@ -290,7 +298,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
             for each in _DATA
         ),
         *(
-            Route("POST", f"/{kind}/{{id}}/attachments/{{name}}/{each}", of_level(handler), errors=(404, 409))
+            Route("POST", f"/{kind}/{{id}}/attachments/{{name}}/{each}", of_level(handler), "modify", errors=(404, 409))
             for each, handler in _ACTIONS.items()
         ),
     )

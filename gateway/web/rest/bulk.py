@@ -207,8 +207,8 @@ async def _found(database: Database, wanted: Sequence[str], level: Level | None)
 
 
 ROUTES = (
-    Route("POST", "/tools/bulk-content", content, body=(JSON,)),
-    Route("POST", "/tools/bulk-modify", modify, body=(JSON,), errors=(403, 404, 409, 507)),
-    Route("POST", "/tools/bulk-anonymize", anonymize, body=(JSON,), errors=(403, 404, 409, 507)),
-    Route("POST", "/tools/bulk-delete", delete, body=(JSON,), answers=("text/plain",), errors=(403, 409)),
+    Route("POST", "/tools/bulk-content", content, "view", body=(JSON,)),
+    Route("POST", "/tools/bulk-modify", modify, "modify", body=(JSON,), errors=(403, 404, 409, 507)),
+    Route("POST", "/tools/bulk-anonymize", anonymize, "anonymize", body=(JSON,), errors=(403, 404, 409, 507)),
+    Route("POST", "/tools/bulk-delete", delete, "delete", body=(JSON,), answers=("text/plain",), errors=(403, 409)),
 )

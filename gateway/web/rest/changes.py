@@ -79,6 +79,7 @@ ROUTES = (
         "GET",
         "/changes",
         changes,
+        "view",
         (
             Parameter("since", "Sequence number to go on after", COUNT, "0"),
             Parameter("to", "Sequence number of the last one wanted", COUNT, "1000"),
@@ -87,5 +88,5 @@ ROUTES = (
             Parameter("last", "The newest alone", FLAG),
         ),
     ),
-    Route("DELETE", "/changes", delete_changes, answers=(), errors=(403,)),
+    Route("DELETE", "/changes", delete_changes, "settings", answers=(), errors=(403,)),
 )

@@ -151,6 +151,7 @@ def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:
             "POST",
             f"{prefix}/{kind}/{{id}}/{name}",
             functools.partial(handler, level=level),
+            name,
             body=(JSON,),
             answers=("application/dicom",) if level == "instance" else (JSON,),
             errors=(403, 404, 409, 507),

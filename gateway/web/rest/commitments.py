@@ -120,7 +120,7 @@ def _as_json(each: Reference) -> dict[str, str]:
 
 
 ROUTES = (
-    Route("POST", f"{MODALITY}/storage-commitment", ask, body=(JSON,), errors=(404,)),
-    Route("GET", "/storage-commitment/{id}", report, errors=(404,)),
-    Route("POST", "/storage-commitment/{id}/remove", remove, errors=(403, 404, 409)),
+    Route("POST", f"{MODALITY}/storage-commitment", ask, "send", body=(JSON,), errors=(404,)),
+    Route("GET", "/storage-commitment/{id}", report, "send", errors=(404,)),
+    Route("POST", "/storage-commitment/{id}/remove", remove, "delete", errors=(403, 404, 409)),
 )

@@ -259,4 +259,4 @@ def _truth(model: Mapping[str, Any], name: str, default: bool) -> bool:
     return found
 
 
-ROUTES = (Route("POST", "/tools/create-dicom", create, body=(JSON,), errors=(409, 413, 503, 507)),)
+ROUTES = (Route("POST", "/tools/create-dicom", create, "upload", body=(JSON,), errors=(409, 413, 503, 507)),)

@@ -268,22 +268,24 @@ def _moment(at: float) -> str:
 
 _LIMIT: Final = Parameter("limit", "Most deliveries", at_least(0, _MAX_LIMIT), "10")
 ROUTES = (
-    Route("GET", "/destinations", destinations, (EXPAND,)),
-    Route("GET", "/destinations/{name}", destination, errors=(404,)),
+    Route("GET", "/destinations", destinations, "route", (EXPAND,)),
+    Route("GET", "/destinations/{name}", destination, "route", errors=(404,)),
     Route(
         "GET",
         "/destinations/{name}/queue",
         queue,
+        "route",
         (Parameter("state", "Of the deliveries", one_of("waiting", "sending", "held"), "waiting"), _LIMIT),
         errors=(404,),
     ),
-    Route("POST", "/destinations/{name}/hold", hold, errors=(404,)),
-    Route("POST", "/destinations/{name}/release", release, errors=(404,)),
-    Route("POST", "/destinations/{name}/prove", prove, body=(JSON,), errors=(404,)),
+    Route("POST", "/destinations/{name}/hold", hold, "route", errors=(404,)),
+    Route("POST", "/destinations/{name}/release", release, "route", errors=(404,)),
+    Route("POST", "/destinations/{name}/prove", prove, "route", body=(JSON,), errors=(404,)),
     Route(
         "GET",
         "/deliveries",
         all_deliveries,
+        "route",
         (
             Parameter("destination", "Name of a destination"),
             Parameter("study", "Public id"),
@@ -298,24 +300,26 @@ ROUTES = (
         "GET",
         "/deliveries/rates",
         rates,
+        "route",
         (
             Parameter("hours", "How far back", at_least(0, 24 * 31), "24"),
             Parameter("minutes", "Length of a stretch", at_least(1), "10"),
         ),
     ),
-    Route("GET", "/deliveries/{id}", one, errors=(404,)),
+    Route("GET", "/deliveries/{id}", one, "route", errors=(404,)),
     *(
-        Route("POST", f"/deliveries/{action}", functools.partial(act_on_all, action=action), body=(JSON,))
+        Route("POST", f"/deliveries/{action}", functools.partial(act_on_all, action=action), "route", body=(JSON,))
         for action in get_args(Action)
     ),
     *(
-        Route("POST", f"/deliveries/{{id}}/{action}", functools.partial(act, action=action), errors=(404,))
+        Route("POST", f"/deliveries/{{id}}/{action}", functools.partial(act, action=action), "route", errors=(404,))
         for action in get_args(Action)
     ),
     Route(
         "GET",
         "/trace",
         trace,
+        "route",
         (Parameter("name", "A UID, a public id or an accession number", required=True),),
         errors=(404,),
     ),

@@ -37,7 +37,7 @@ from gateway.web.rest.asked import (
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.names import tag_text
 from gateway.web.rest.tags import tag_named
-from gateway.web.route import MODALITY, Route
+from gateway.web.route import MODALITY, OF_SYSTEMS, Route
 
 STORE_JOBS: web.AppKey[StoreJobs] = web.AppKey("store_jobs", StoreJobs)
 RETRIEVE_JOBS: web.AppKey[RetrieveJobs] = web.AppKey("retrieve_jobs", RetrieveJobs)
@@ -176,16 +176,17 @@ def _elsewhere(body: _StoreBody) -> CallOptions:
 
 
 ROUTES = (
-    Route("POST", f"{MODALITY}/echo", echo, body=(JSON,), errors=(404,)),
-    Route("POST", "/tools/dicom-echo", echo_any, body=(JSON,)),
-    Route("POST", f"{MODALITY}/store", store, body=(JSON, "text/plain"), errors=(404,)),
+    Route("POST", f"{MODALITY}/echo", echo, OF_SYSTEMS, body=(JSON,), errors=(404,)),
+    Route("POST", "/tools/dicom-echo", echo_any, OF_SYSTEMS, body=(JSON,)),
+    Route("POST", f"{MODALITY}/store", store, "send", body=(JSON, "text/plain"), errors=(404,)),
     Route(
         "POST",
         f"{MODALITY}/store-straight",
         store_straight,
+        "send",
         body=("application/dicom", "application/octet-stream"),
         errors=(404, 413, 503, 507),
     ),
-    Route("POST", f"{MODALITY}/move", move, body=(JSON,), errors=(404,)),
-    Route("POST", f"{MODALITY}/get", get, body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/move", move, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/get", get, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
 )

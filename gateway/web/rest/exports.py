@@ -58,11 +58,12 @@ ROUTES = (
         "GET",
         "/exports",
         exports,
+        "send",
         (
             Parameter("since", "Sequence number to go on after", COUNT, "0"),
             Parameter("limit", "Most entries", COUNT, "10"),
             Parameter("last", "The newest alone", FLAG),
         ),
     ),
-    Route("DELETE", "/exports", delete_exports, answers=()),
+    Route("DELETE", "/exports", delete_exports, "settings", answers=()),
 )

@@ -226,7 +226,7 @@ async def _identifiers(pages: AsyncIterator[list[Found]]) -> AsyncIterator[list[
 
 
 ROUTES = (
-    Route("POST", "/tools/find", find, body=(JSON,), errors=(413,)),
-    Route("POST", "/tools/count-resources", count_resources, body=(JSON,), errors=(413,)),
-    Route("POST", "/tools/lookup", lookup, body=("text/plain",)),
+    Route("POST", "/tools/find", find, "view", body=(JSON,), errors=(413,)),
+    Route("POST", "/tools/count-resources", count_resources, "view", body=(JSON,), errors=(413,)),
+    Route("POST", "/tools/lookup", lookup, "view", body=("text/plain",)),
 )

@@ -113,9 +113,16 @@ def _check_narrow(level: Level, wanted: DataSet) -> None:
 
 ROUTES = (
     *(
-        Route("POST", f"{MODALITY}/find-{level}", functools.partial(find, level=level), body=(JSON,), errors=(404,))
+        Route(
+            "POST",
+            f"{MODALITY}/find-{level}",
+            functools.partial(find, level=level),
+            "q-r-remote-modalities",
+            body=(JSON,),
+            errors=(404,),
+        )
         for level in LEVELS
     ),
-    Route("POST", f"{MODALITY}/find", find_all, body=(JSON,), errors=(404,)),
-    Route("POST", f"{MODALITY}/find-worklist", find_worklist, body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/find", find_all, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/find-worklist", find_worklist, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
 )

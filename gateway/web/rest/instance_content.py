@@ -137,11 +137,12 @@ def _below(tree: TagTree, path: list[int]) -> list[str] | _Bytes | None:
 
 
 ROUTES = (
-    Route("GET", "/instances/{id}/content", content, errors=(404,)),
+    Route("GET", "/instances/{id}/content", content, "view", errors=(404,)),
     Route(
         "GET",
         "/instances/{id}/content/{path:.*}",
         content,
+        "view",
         answers=("application/octet-stream", "application/json"),
         errors=(404,),
     ),

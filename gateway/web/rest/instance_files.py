@@ -167,14 +167,17 @@ _TRANSCODE: Final = (
 )
 
 ROUTES = (
-    Route("GET", "/instances/{id}/file", file, (FILENAME, *_TRANSCODE), answers=(DICOM,), errors=(404, 416)),
-    Route("GET", "/instances/{id}/frames", frames, errors=(404,)),
-    Route("GET", "/instances/{id}/frames/{frame}", frame, errors=(404,)),
-    Route("GET", "/instances/{id}/frames/{frame}/raw", raw_frame, answers=(_OCTETS, "image/*"), errors=(404,)),
+    Route(
+        "GET", "/instances/{id}/file", file, "download", (FILENAME, *_TRANSCODE), answers=(DICOM,), errors=(404, 416)
+    ),
+    Route("GET", "/instances/{id}/frames", frames, "view", errors=(404,)),
+    Route("GET", "/instances/{id}/frames/{frame}", frame, "view", errors=(404,)),
+    Route("GET", "/instances/{id}/frames/{frame}/raw", raw_frame, "view", answers=(_OCTETS, "image/*"), errors=(404,)),
     Route(
         "GET",
         "/instances/{id}/frames/{frame}/raw.gz",
         functools.partial(raw_frame, gzip=True),
+        "view",
         answers=("application/gzip",),
         errors=(404,),
         subject="Compressed with gzip:",

@@ -147,6 +147,7 @@ ROUTES = (
         "GET",
         "/instances/{id}/tags",
         tags,
+        "view",
         (*_FORMATS, Parameter("whole", "Those behind the pixel data too", FLAG), _LONG),
         errors=(404,),
     ),
@@ -154,15 +155,17 @@ ROUTES = (
         "GET",
         "/instances/{id}/simplified-tags",
         functools.partial(tags, form="simplified"),
+        "view",
         (Parameter("whole", "Those behind the pixel data too", FLAG), _LONG),
         errors=(404,),
     ),
-    Route("GET", "/instances/{id}/header", header, _FORMATS, errors=(404,)),
+    Route("GET", "/instances/{id}/header", header, "view", _FORMATS, errors=(404,)),
     *(
         Route(
             "GET",
             f"/{kind}/{{id}}/module",
             functools.partial(module, level=level, shown=level),
+            "view",
             (*_FORMATS, _LONG),
             errors=(404,),
         )
@@ -172,11 +175,12 @@ ROUTES = (
         "GET",
         "/studies/{id}/module-patient",
         functools.partial(module, level="study", shown="patient"),
+        "view",
         (*_FORMATS, _LONG),
         errors=(404,),
     ),
     *(
-        Route("GET", f"/{kind}/{{id}}/{name}", functools.partial(handler, level=level), _FORMATS, errors=(404,))
+        Route("GET", f"/{kind}/{{id}}/{name}", functools.partial(handler, level=level), "view", _FORMATS, errors=(404,))
         for level, kind in COLLECTIONS.items()
         if level != "instance"
         for name, handler in (("shared-tags", shared_tags), ("instances-tags", instances_tags))

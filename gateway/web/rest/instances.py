@@ -166,6 +166,7 @@ ROUTES = (
         "POST",
         "/instances",
         upload,
+        "upload",
         body=("application/dicom", "application/zip", "application/octet-stream", FORM),
         errors=(409, 413, 503, 507),
         name="upload",

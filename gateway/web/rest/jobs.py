@@ -17,7 +17,7 @@ from gateway.web.errors import BAD_FILE, CANCELLED, NETWORK
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.rest.archives import ARCHIVE_JOBS
-from gateway.web.route import EXPAND, PAGE, Route
+from gateway.web.route import EXPAND, OF_JOBS, PAGE, Route
 
 _STATES = {"running": "Running", "held": "Paused", "done": "Success", "failed": "Failure", "cancelled": "Failure"}
 _MAX_LIMIT = 1000
@@ -127,11 +127,11 @@ async def _act(request: web.Request, script: Callable[[Job], Script[bool]]) -> w
 
 
 ROUTES = (
-    Route("GET", "/jobs", all_jobs, (*PAGE, EXPAND)),
-    Route("GET", "/jobs/{id}", one, errors=(404,)),
-    Route("DELETE", "/jobs/{id}", remove, errors=(404,)),
+    Route("GET", "/jobs", all_jobs, OF_JOBS, (*PAGE, EXPAND)),
+    Route("GET", "/jobs/{id}", one, OF_JOBS, errors=(404,)),
+    Route("DELETE", "/jobs/{id}", remove, OF_JOBS, errors=(404,)),
     *(
-        Route("POST", f"/jobs/{{id}}/{action.__name__}", action, errors=(404,))
+        Route("POST", f"/jobs/{{id}}/{action.__name__}", action, OF_JOBS, errors=(404,))
         for action in (cancel, pause, resume, resubmit)
     ),
 )

@@ -77,11 +77,12 @@ ROUTES = (
         route
         for level, kind in COLLECTIONS.items()
         for route in (
-            Route("GET", f"/{kind}/{{id}}/labels", functools.partial(labels, level=level), errors=(404,)),
+            Route("GET", f"/{kind}/{{id}}/labels", functools.partial(labels, level=level), "view", errors=(404,)),
             Route(
                 "GET",
                 f"/{kind}/{{id}}/labels/{{label}}",
                 functools.partial(has_label, level=level),
+                "view",
                 answers=(),
                 errors=(404,),
             ),
@@ -89,6 +90,7 @@ ROUTES = (
                 "PUT",
                 f"/{kind}/{{id}}/labels/{{label}}",
                 functools.partial(put_label, level=level),
+                "edit-labels",
                 answers=(),
                 errors=(404,),
             ),
@@ -96,12 +98,13 @@ ROUTES = (
                 "DELETE",
                 f"/{kind}/{{id}}/labels/{{label}}",
                 functools.partial(delete_label, level=level),
+                "edit-labels",
                 answers=(),
                 errors=(404,),
             ),
         )
     ),
-    Route("GET", "/tools/labels", all_labels),
-    Route("GET", "/patients/{id}/protected", is_protected, answers=_TEXT, errors=(404,)),
-    Route("PUT", "/patients/{id}/protected", protect, body=_TEXT, answers=(), errors=(404,)),
+    Route("GET", "/tools/labels", all_labels, "view"),
+    Route("GET", "/patients/{id}/protected", is_protected, "view", answers=_TEXT, errors=(404,)),
+    Route("PUT", "/patients/{id}/protected", protect, "edit-labels", body=_TEXT, answers=(), errors=(404,)),
 )

@@ -15,7 +15,7 @@ from gateway.web.accept import JSON
 from gateway.web.errors import BAD_FILE, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.rest.answers import flag, json_answer
-from gateway.web.route import EXPAND, Route
+from gateway.web.route import EXPAND, OF_SYSTEMS, Route
 
 DIRECTORY: web.AppKey[Directory] = web.AppKey("directory", Directory)
 OPERATIONS: Final = (
@@ -65,9 +65,9 @@ def as_json(known: KnownSystem) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/modalities", all_modalities, (EXPAND,)),
-    Route("GET", "/modalities/{name}", one, errors=(404,)),
-    Route("PUT", "/modalities/{name}", put, body=(JSON,), errors=(403,)),
-    Route("DELETE", "/modalities/{name}", remove, errors=(403, 404)),
-    Route("GET", "/modalities/{name}/configuration", configuration, errors=(404,)),
+    Route("GET", "/modalities", all_modalities, OF_SYSTEMS, (EXPAND,)),
+    Route("GET", "/modalities/{name}", one, OF_SYSTEMS, errors=(404,)),
+    Route("PUT", "/modalities/{name}", put, "settings", body=(JSON,), errors=(403,)),
+    Route("DELETE", "/modalities/{name}", remove, "settings", errors=(403, 404)),
+    Route("GET", "/modalities/{name}/configuration", configuration, OF_SYSTEMS, errors=(404,)),
 )

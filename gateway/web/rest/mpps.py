@@ -57,7 +57,7 @@ def _as_json(step: Step) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/mpps", all_steps, (*PAGE, EXPAND)),
-    Route("GET", "/mpps/{uid}", one, errors=(404,)),
-    Route("DELETE", "/mpps/{uid}", remove, errors=(404,)),
+    Route("GET", "/mpps", all_steps, "worklists", (*PAGE, EXPAND)),
+    Route("GET", "/mpps/{uid}", one, "worklists", errors=(404,)),
+    Route("DELETE", "/mpps/{uid}", remove, "worklists", errors=(404,)),
 )

@@ -28,7 +28,7 @@ from gateway.web.receiving import receiving
 from gateway.web.rest.answers import flag, json_answer
 from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body
 from gateway.web.rest.modalities import DIRECTORY
-from gateway.web.route import EXPAND, PEERS, SERVERS, Route
+from gateway.web.route import EXPAND, OF_SYSTEMS, PEERS, SERVERS, Route
 from gateway.web.security import ATTACHMENT
 
 HTTP_STORE_JOBS: web.AppKey[HttpStoreJobs] = web.AppKey("http_store_jobs", HttpStoreJobs)
@@ -263,30 +263,58 @@ def _path(uri: str, arguments: Any) -> str:
 def _routes(kind: System, root: str) -> tuple[Route, ...]:
     about = "Peers." if kind == "peer" else "DICOMweb servers."
     return (
-        Route("GET", root, functools.partial(all_systems, kind=kind), (EXPAND,), subject=about),
-        Route("GET", f"{root}/{{name}}", functools.partial(one, kind=kind), errors=(404,), subject=about),
-        Route("PUT", f"{root}/{{name}}", functools.partial(put, kind=kind), body=(JSON,), errors=(403,), subject=about),
-        Route("DELETE", f"{root}/{{name}}", functools.partial(remove, kind=kind), errors=(403, 404), subject=about),
+        Route("GET", root, functools.partial(all_systems, kind=kind), OF_SYSTEMS, (EXPAND,), subject=about),
+        Route("GET", f"{root}/{{name}}", functools.partial(one, kind=kind), OF_SYSTEMS, errors=(404,), subject=about),
+        Route(
+            "PUT",
+            f"{root}/{{name}}",
+            functools.partial(put, kind=kind),
+            "settings",
+            body=(JSON,),
+            errors=(403,),
+            subject=about,
+        ),
+        Route(
+            "DELETE",
+            f"{root}/{{name}}",
+            functools.partial(remove, kind=kind),
+            "settings",
+            errors=(403, 404),
+            subject=about,
+        ),
     )
 
 
 _STORED: Final = (JSON, "text/plain")
 ROUTES = (
     *_routes("peer", PEERS),
-    Route("GET", f"{PEERS}/{{name}}/configuration", configuration, errors=(404,)),
-    Route("GET", f"{PEERS}/{{name}}/system", system, errors=(404,)),
-    Route("POST", f"{PEERS}/{{name}}/store", functools.partial(store, kind="peer"), body=_STORED, errors=(404,)),
+    Route("GET", f"{PEERS}/{{name}}/configuration", configuration, OF_SYSTEMS, errors=(404,)),
+    Route("GET", f"{PEERS}/{{name}}/system", system, OF_SYSTEMS, errors=(404,)),
+    Route(
+        "POST", f"{PEERS}/{{name}}/store", functools.partial(store, kind="peer"), "send", body=_STORED, errors=(404,)
+    ),
     Route(
         "POST",
         f"{PEERS}/{{name}}/store-straight",
         store_straight,
+        "send",
         body=("application/dicom", "application/octet-stream"),
         errors=(404, 413, 503, 507),
     ),
     *_routes("server", SERVERS),
-    Route("POST", f"{SERVERS}/{{name}}/get", get, body=(JSON,), answers=("application/dicom+json",), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/delete", delete, body=(JSON,), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/retrieve", retrieve, body=(JSON,), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/qido", qido, body=(JSON,), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/stow", functools.partial(store, kind="server"), body=_STORED, errors=(404,)),
+    Route(
+        "POST",
+        f"{SERVERS}/{{name}}/get",
+        get,
+        "q-r-remote-modalities",
+        body=(JSON,),
+        answers=("application/dicom+json",),
+        errors=(404,),
+    ),
+    Route("POST", f"{SERVERS}/{{name}}/delete", delete, "settings", body=(JSON,), errors=(404,)),
+    Route("POST", f"{SERVERS}/{{name}}/retrieve", retrieve, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{SERVERS}/{{name}}/qido", qido, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route(
+        "POST", f"{SERVERS}/{{name}}/stow", functools.partial(store, kind="server"), "send", body=_STORED, errors=(404,)
+    ),
 )

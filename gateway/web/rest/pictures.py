@@ -137,6 +137,7 @@ ROUTES = (
             "GET",
             f"{place}/{form}",
             functools.partial(picture, form=form),
+            "view",
             (*_OF_ALL, *(_OF_RENDERED if form == "rendered" else ())),
             answers=(PNG, JPEG, PAM),
             errors=(404, 406, 415),
@@ -145,5 +146,5 @@ ROUTES = (
         for place in (ORTHANC_INSTANCE, ORTHANC_FRAME)
         for form in FORMS
     ),
-    Route("GET", "/instances/{id}/pdf", pdf, (ACCEPT,), answers=("application/pdf",), errors=(404, 406, 416)),
+    Route("GET", "/instances/{id}/pdf", pdf, "view", (ACCEPT,), answers=("application/pdf",), errors=(404, 406, 416)),
 )

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.web.rest.answers import json_answer, unknown
-from gateway.web.route import Route
+from gateway.web.route import SIGNED_IN, Route
 
 _BUILT_IN: Final = {
     "dicom-web": "DICOMweb (QIDO-RS, STOW-RS and WADO-RS) and WADO-URI, built in",
@@ -35,4 +35,7 @@ async def plugin(request: web.Request) -> web.StreamResponse:
     )
 
 
-ROUTES = (Route("GET", "/plugins", plugins), Route("GET", "/plugins/{name}", plugin, errors=(404,)))
+ROUTES = (
+    Route("GET", "/plugins", plugins, SIGNED_IN),
+    Route("GET", "/plugins/{name}", plugin, SIGNED_IN, errors=(404,)),
+)

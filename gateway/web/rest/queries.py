@@ -263,20 +263,29 @@ def _method(asked: str, known: str) -> Method:
 _SIMPLIFY: Final = Parameter("simplify", "Values by keyword", FLAG)
 _SHORT: Final = Parameter("short", "Values by tag", FLAG)
 ROUTES = (
-    Route("POST", f"{MODALITY}/query", query, body=(JSON,), errors=(404,)),
-    Route("GET", "/queries", all_queries),
-    Route("GET", QUERY, one, errors=(404,)),
-    Route("DELETE", QUERY, remove),
-    Route("GET", f"{QUERY}/level", level_of_query, answers=("text/plain",), errors=(404,)),
-    Route("GET", f"{QUERY}/modality", modality, answers=("text/plain",), errors=(404,)),
-    Route("GET", f"{QUERY}/query", keys_of_query, (_SIMPLIFY, _SHORT), errors=(404,)),
-    Route("GET", f"{QUERY}/answers", answers, (EXPAND, _SIMPLIFY, _SHORT), errors=(404,)),
-    Route("POST", f"{QUERY}/retrieve", retrieve_all, body=(JSON, "text/plain"), errors=(404,)),
-    Route("GET", ANSWER, answer, errors=(404,)),
-    Route("GET", f"{ANSWER}/content", content, (_SIMPLIFY, _SHORT), errors=(404,)),
-    Route("POST", f"{ANSWER}/retrieve", retrieve_one, body=(JSON, "text/plain"), errors=(404,)),
+    Route("POST", f"{MODALITY}/query", query, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("GET", "/queries", all_queries, "q-r-remote-modalities"),
+    Route("GET", QUERY, one, "q-r-remote-modalities", errors=(404,)),
+    Route("DELETE", QUERY, remove, "q-r-remote-modalities"),
+    Route("GET", f"{QUERY}/level", level_of_query, "q-r-remote-modalities", answers=("text/plain",), errors=(404,)),
+    Route("GET", f"{QUERY}/modality", modality, "q-r-remote-modalities", answers=("text/plain",), errors=(404,)),
+    Route("GET", f"{QUERY}/query", keys_of_query, "q-r-remote-modalities", (_SIMPLIFY, _SHORT), errors=(404,)),
+    Route("GET", f"{QUERY}/answers", answers, "q-r-remote-modalities", (EXPAND, _SIMPLIFY, _SHORT), errors=(404,)),
+    Route("POST", f"{QUERY}/retrieve", retrieve_all, "q-r-remote-modalities", body=(JSON, "text/plain"), errors=(404,)),
+    Route("GET", ANSWER, answer, "q-r-remote-modalities", errors=(404,)),
+    Route("GET", f"{ANSWER}/content", content, "q-r-remote-modalities", (_SIMPLIFY, _SHORT), errors=(404,)),
+    Route(
+        "POST", f"{ANSWER}/retrieve", retrieve_one, "q-r-remote-modalities", body=(JSON, "text/plain"), errors=(404,)
+    ),
     *(
-        Route("POST", f"{ANSWER}/{path}", functools.partial(query_below, level=level), body=(JSON,), errors=(404,))
+        Route(
+            "POST",
+            f"{ANSWER}/{path}",
+            functools.partial(query_below, level=level),
+            "q-r-remote-modalities",
+            body=(JSON,),
+            errors=(404,),
+        )
         for path, level in _LEVEL_OF.items()
     ),
 )

@@ -39,8 +39,15 @@ async def everything(request: web.Request) -> web.StreamResponse:
 _BODY: Final = (JSON,)
 ROUTES = (
     *(
-        Route("POST", f"/{kind}/{{id}}/reconstruct", functools.partial(one, level=level), body=_BODY, errors=(404,))
+        Route(
+            "POST",
+            f"/{kind}/{{id}}/reconstruct",
+            functools.partial(one, level=level),
+            "settings",
+            body=_BODY,
+            errors=(404,),
+        )
         for level, kind in COLLECTIONS.items()
     ),
-    Route("POST", "/tools/reconstruct", everything, body=_BODY),
+    Route("POST", "/tools/reconstruct", everything, "settings", body=_BODY),
 )

@@ -129,6 +129,6 @@ def _attributes(replace: dict[str, str]) -> dict[str, Any]:
 
 _ERRORS: Final = (403, 404, 409)
 ROUTES = (
-    Route("POST", "/studies/{id}/split", split, body=(JSON,), errors=_ERRORS),
-    Route("POST", "/studies/{id}/merge", merge, body=(JSON,), errors=_ERRORS),
+    Route("POST", "/studies/{id}/split", split, "modify", body=(JSON,), errors=_ERRORS),
+    Route("POST", "/studies/{id}/merge", merge, "modify", body=(JSON,), errors=_ERRORS),
 )

@@ -48,9 +48,9 @@ def forbidden(request: web.Request) -> web.Response:
 
 
 DICOMWEB_ROUTES = tuple(
-    Route("DELETE", path, dicomweb, answers=(), errors=(403, 404, 409)) for path in (STUDY, SERIES, INSTANCE)
+    Route("DELETE", path, dicomweb, "delete", answers=(), errors=(403, 404, 409)) for path in (STUDY, SERIES, INSTANCE)
 )
 ROUTES = tuple(
-    Route("DELETE", f"/{kind}/{{id}}", functools.partial(orthanc, level=level), errors=(403, 404, 409))
+    Route("DELETE", f"/{kind}/{{id}}", functools.partial(orthanc, level=level), "delete", errors=(403, 404, 409))
     for level, kind in COLLECTIONS.items()
 )

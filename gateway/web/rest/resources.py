@@ -168,6 +168,7 @@ ROUTES = (
             "GET",
             f"/{kind}",
             functools.partial(all_of, level=level),
+            "view",
             (
                 _EXPAND,
                 Parameter("since", "How many to leave out", COUNT, "0"),
@@ -179,7 +180,7 @@ ROUTES = (
         for level, kind in COLLECTIONS.items()
     ),
     *(
-        Route("GET", f"/{kind}/{{id}}", functools.partial(one, level=level), _TAGS, errors=(404,))
+        Route("GET", f"/{kind}/{{id}}", functools.partial(one, level=level), "view", _TAGS, errors=(404,))
         for level, kind in COLLECTIONS.items()
     ),
     *(
@@ -187,6 +188,7 @@ ROUTES = (
             "GET",
             f"/{kind}/{{id}}/{COLLECTIONS[wanted]}",
             functools.partial(below, level=level, wanted=wanted),
+            "view",
             (_EXPAND, *_TAGS),
             errors=(404,),
         )
@@ -198,6 +200,7 @@ ROUTES = (
             "GET",
             f"/{kind}/{{id}}/{wanted}",
             functools.partial(above, level=level, wanted=wanted),
+            "view",
             _TAGS,
             errors=(404,),
         )
@@ -205,7 +208,7 @@ ROUTES = (
         for wanted in LEVELS[:at]
     ),
     *(
-        Route("GET", f"/{kind}/{{id}}/statistics", functools.partial(statistics, level=level), errors=(404,))
+        Route("GET", f"/{kind}/{{id}}/statistics", functools.partial(statistics, level=level), "view", errors=(404,))
         for level, kind in COLLECTIONS.items()
     ),
 )

@@ -20,7 +20,7 @@ from gateway.index.summary import statistics as read_statistics
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
 from gateway.web.rest.names import shown_tags, tag_text
-from gateway.web.route import Route
+from gateway.web.route import SIGNED_IN, Route
 
 ORTHANC_VERSION: Final = ("1.13.0", 31)
 """`Version` and `ApiVersion`: of the Orthanc whose REST API clients may count on. By these they choose their calls."""
@@ -129,7 +129,7 @@ async def associations(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/system", system, name="system"),
-    Route("GET", "/statistics", statistics),
-    Route("GET", "/associations", associations),
+    Route("GET", "/system", system, SIGNED_IN, name="system"),
+    Route("GET", "/statistics", statistics, "view"),
+    Route("GET", "/associations", associations, "settings"),
 )

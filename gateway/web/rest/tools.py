@@ -15,7 +15,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.rest.answers import json_answer, timestamp
 from gateway.web.rest.names import parse_level
-from gateway.web.route import SERVED, Parameter, Route, one_of
+from gateway.web.route import SERVED, SIGNED_IN, Parameter, Route, one_of
 
 
 async def tools(request: web.Request) -> web.StreamResponse:
@@ -71,20 +71,21 @@ async def unknown_sop_class_accepted(request: web.Request) -> web.StreamResponse
 
 _TEXT: Final = ("text/plain",)
 ROUTES = (
-    Route("GET", "/tools", tools),
-    Route("GET", "/tools/now", now, answers=_TEXT),
-    Route("GET", "/tools/now-local", now_local, answers=_TEXT),
+    Route("GET", "/tools", tools, SIGNED_IN),
+    Route("GET", "/tools/now", now, SIGNED_IN, answers=_TEXT),
+    Route("GET", "/tools/now-local", now_local, SIGNED_IN, answers=_TEXT),
     Route(
         "GET",
         "/tools/generate-uid",
         generate_uid,
+        SIGNED_IN,
         (Parameter("level", "What the identifier is for", one_of(*LEVELS), "study", required=True),),
         answers=_TEXT,
         errors=(404,),
     ),
-    Route("GET", "/tools/default-encoding", default_encoding, answers=_TEXT),
-    Route("GET", "/tools/dicom-conformance", dicom_conformance, answers=_TEXT),
-    Route("GET", "/tools/accepted-transfer-syntaxes", accepted_transfer_syntaxes),
-    Route("GET", "/tools/accepted-sop-classes", accepted_sop_classes),
-    Route("GET", "/tools/unknown-sop-class-accepted", unknown_sop_class_accepted, answers=_TEXT),
+    Route("GET", "/tools/default-encoding", default_encoding, SIGNED_IN, answers=_TEXT),
+    Route("GET", "/tools/dicom-conformance", dicom_conformance, SIGNED_IN, answers=_TEXT),
+    Route("GET", "/tools/accepted-transfer-syntaxes", accepted_transfer_syntaxes, SIGNED_IN),
+    Route("GET", "/tools/accepted-sop-classes", accepted_sop_classes, SIGNED_IN),
+    Route("GET", "/tools/unknown-sop-class-accepted", unknown_sop_class_accepted, SIGNED_IN, answers=_TEXT),
 )

@@ -56,10 +56,10 @@ def _as_json(item: Item) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/worklists", all_items, (EXPAND,)),
-    Route("GET", "/worklists/", all_items, (EXPAND,)),
-    Route("POST", "/worklists/create", create, body=(JSON, DICOM_JSON)),
-    Route("GET", "/worklists/{id}", one, errors=(404,)),
-    Route("PUT", "/worklists/{id}", change, body=(JSON, DICOM_JSON), errors=(404,)),
-    Route("DELETE", "/worklists/{id}", remove, errors=(404,)),
+    Route("GET", "/worklists", all_items, "worklists", (EXPAND,)),
+    Route("GET", "/worklists/", all_items, "worklists", (EXPAND,)),
+    Route("POST", "/worklists/create", create, "worklists", body=(JSON, DICOM_JSON)),
+    Route("GET", "/worklists/{id}", one, "worklists", errors=(404,)),
+    Route("PUT", "/worklists/{id}", change, "worklists", body=(JSON, DICOM_JSON), errors=(404,)),
+    Route("DELETE", "/worklists/{id}", remove, "worklists", errors=(404,)),
 )

@@ -212,16 +212,26 @@ def _json(value: object) -> str:
 
 _PAGES: Final = ("text/html",)
 ROUTES = (
-    Route("GET", "/ohif", to_page, leads_on=True),
-    Route("GET", "/ohif/", page, answers=_PAGES, errors=(404,), name="ohif"),
-    Route("GET", "/ohif/app-config.js", configuration, answers=("text/javascript",), errors=(404,), name="ohif-config"),
-    Route("GET", "/ohif/files/{release}/{path:.+}", file, answers=("*/*",), errors=(404,), name="ohif-file"),
+    Route("GET", "/ohif", to_page, "view", leads_on=True),
+    Route("GET", "/ohif/", page, "view", answers=_PAGES, errors=(404,), name="ohif"),
+    Route(
+        "GET",
+        "/ohif/app-config.js",
+        configuration,
+        "view",
+        answers=("text/javascript",),
+        errors=(404,),
+        name="ohif-config",
+    ),
+    Route("GET", "/ohif/files/{release}/{path:.+}", file, "view", answers=("*/*",), errors=(404,), name="ohif-file"),
 )
 ROUTES_OF_PATIENT = (
-    Route("GET", "/", page, answers=_PAGES, errors=(404,), name="ohif"),
-    Route("GET", "/app-config.js", configuration, answers=("text/javascript",), errors=(404,), name="ohif-config"),
-    Route("GET", "/{page:.+}", page, answers=_PAGES, errors=(404,), name="ohif-page"),
+    Route("GET", "/", page, "view", answers=_PAGES, errors=(404,), name="ohif"),
+    Route(
+        "GET", "/app-config.js", configuration, "view", answers=("text/javascript",), errors=(404,), name="ohif-config"
+    ),
+    Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page"),
 )
 """The routes for one patient, below the root of the patient."""
-ANY_PAGE = (Route("GET", "/{page:.+}", page, answers=_PAGES, errors=(404,), name="ohif-page"),)
+ANY_PAGE = (Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page"),)
 """Any other path of the viewer; must be the last route."""

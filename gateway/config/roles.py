@@ -1,0 +1,65 @@
+"""Roles: what their holders may do, and which studies they may do it with."""
+
+from __future__ import annotations
+
+import typing
+from typing import Final, Literal
+
+from gateway.config.base import Section
+
+Permission = Literal[
+    "view",
+    "download",
+    "upload",
+    "modify",
+    "anonymize",
+    "edit-labels",
+    "delete",
+    "send",
+    "share",
+    "q-r-remote-modalities",
+    "worklists",
+    "route",
+    "settings",
+    "audit-logs",
+    "admin-permissions",
+]
+"""The names are those of Orthanc's authorization plugin, which its clients know; `route` is ours."""
+PERMISSIONS: Final[tuple[Permission, ...]] = typing.get_args(Permission)
+LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
+"""A permission with one of them, `delete:series`, holds for resources of that level and below."""
+
+
+class Role(Section, frozen=True):
+    """What its holders may do, and with which studies; without conditions on these, with all."""
+
+    permissions: tuple[str, ...]
+    """Permissions, or `all`; with a level, `delete:series`, for resources of that level and below alone."""
+    labels: tuple[str, ...] = ()
+    """Only studies that have one of these labels, or whose patient has."""
+    without_labels: tuple[str, ...] = ()
+    """Only studies that have none of these labels, and whose patient has none."""
+    sources: tuple[str, ...] = ()
+    """Only studies whose first instance came from one of these AE titles."""
+    patients: tuple[str, ...] = ()
+    """Only studies of these Patient IDs, in which * stands for any characters."""
+    studies: tuple[str, ...] = ()
+    """Only studies with these Study Instance UIDs."""
+    days: float | None = None
+    """Only studies of which something came in the last so many days."""
+
+
+BUILT_IN: Final[dict[str, Role]] = {
+    "admin": Role(permissions=("all",)),
+    "view": Role(permissions=("view", "download")),
+    "store": Role(permissions=("upload",)),
+    "route": Role(permissions=("view", "send", "q-r-remote-modalities", "route")),
+    "manage": Role(
+        permissions=(
+            *("view", "download", "upload", "modify", "anonymize", "edit-labels", "delete", "send", "share"),
+            *("q-r-remote-modalities", "worklists", "route", "settings"),
+        )
+    ),
+    "audit": Role(permissions=("audit-logs",)),
+}
+"""The roles that there are without any configuration. A role of the configuration with the same name replaces it."""

@@ -1,0 +1,100 @@
+"""What a reader sees of the database: of some tables only a part of the rows, under the tables' own names.
+
+A statement is read through a view by putting a common table expression of the same name before it for each such table;
+in SQL that hides the table itself. So no statement has to think of who reads, and none can forget. The view of a
+request is in a context variable: all that the request awaits, and every task that it starts, reads through it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+from gateway.database.database import Query, Script
+
+T = TypeVar("T")
+
+_NUMBERED: Final = re.compile(r"\$(\d+)")
+_WORD: Final = re.compile(r"\w+")
+_READS: Final = re.compile(r"\s*(?:--[^\n]*\n\s*)*SELECT\b", re.IGNORECASE)
+
+
+class View:
+    """A part of the rows of some tables. Two views of the same texts and parameters are equal."""
+
+    __slots__ = ("parameters", "tables")
+
+    def __init__(self, tables: Mapping[str, str], parameters: Sequence[Any] = ()) -> None:
+        """`tables` has a SELECT of the visible rows for each table, in an order in which each names only those before
+        it; `{schema}.` before the name of a table means all of its rows. `$1` to `$n` are the `parameters` of all.
+        """
+        self.tables = tuple(tables.items())
+        self.parameters = tuple(parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, View) and (self.tables, self.parameters) == (other.tables, other.parameters)
+
+    def __hash__(self) -> int:
+        return hash((self.tables, self.parameters))
+
+    def narrow(self, query: Query, parameters: Sequence[Any], schema: str) -> tuple[Query, Sequence[Any]]:
+        """A statement that reads, and its parameters, as this view has it. `schema` is where the tables are."""
+        narrowed, used = _narrowed(self.tables, query, len(parameters), schema)
+        return narrowed, (*parameters, *[self.parameters[number] for number in used])
+
+
+VIEW: Final[ContextVar[View | None]] = ContextVar("view", default=None)
+"""The view of the present task; None sees everything."""
+
+
+@contextmanager
+def seeing(view: View | None) -> Iterator[None]:
+    """Read through a view, or with None everything, until the end of the block."""
+    token = VIEW.set(view)
+    try:
+        yield
+    finally:
+        VIEW.reset(token)
+
+
+def through_view(script: Callable[[], Script[T]], schema: str) -> Callable[[], Script[T]]:
+    """The script, whose reading statements see what the present task sees. Statements that write are not changed."""
+    view = VIEW.get()
+    return script if view is None else lambda: _seen(script(), view, schema)
+
+
+def _seen(script: Script[T], view: View, schema: str) -> Script[T]:
+    try:
+        query, parameters = next(script)
+        while True:
+            if _READS.match(query.sql):
+                query, parameters = view.narrow(query, parameters, schema)
+            query, parameters = script.send((yield query, parameters))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    finally:
+        script.close()
+
+
+@lru_cache(1024)
+def _narrowed(tables: tuple[tuple[str, str], ...], query: Query, count: int, schema: str) -> tuple[Query, list[int]]:
+    """The statement behind the tables that it names, directly or by others, and the numbers, from 0, of the parameters
+    of the view that it then has behind its own `count`."""
+    needed = set(_WORD.findall(query.sql))
+    chosen: list[str] = []
+    for name, rows in reversed(tables):
+        if name in needed:
+            needed.update(_WORD.findall(rows))
+            # Named twice in a statement, SQLite would otherwise make a copy of the whole table first.
+            chosen.append(f"{name} AS NOT MATERIALIZED ({rows.format(schema=schema)})")
+    if not chosen:
+        return query, []
+    text = ", ".join(reversed(chosen))
+    used = sorted({int(number) for number in _NUMBERED.findall(text)})  # The database takes no parameter too many.
+    places = {number: at for at, number in enumerate(used, count + 1)}
+    renumbered = _NUMBERED.sub(lambda found: f"${places[int(found[1])]}", text)
+    return Query(f"{query.name}, as seen", f"WITH {renumbered} {query.sql}"), [number - 1 for number in used]
