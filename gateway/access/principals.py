@@ -35,7 +35,7 @@ class Principal:
     roles: tuple[Role, ...]
 
     def granting(self, permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
-        """As the function `granting`, of the roles of this principal."""
+        """Choose those of the roles that grant a permission, as the function `granting` does."""
         return granting(self.roles, permissions, level)
 
 
@@ -80,7 +80,7 @@ def user_principal(name: str, settings: Settings) -> Principal:
 
 
 def permitted_services(roles: tuple[Role, ...], services: Collection[Service]) -> frozenset[Service]:
-    """Those of the DICOM services that a holder of roles may request."""
+    """The DICOM services among some that a holder of roles may request."""
     return frozenset([service for service in services if granting(roles, SERVICE_PERMISSIONS[service])])
 
 

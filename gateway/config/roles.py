@@ -31,7 +31,7 @@ LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 
 
 class Role(Section, frozen=True):
-    """What its holders may do, and with which studies; without conditions on these, with all."""
+    """A role says what its holders may do, and with which studies: with all, unless it has conditions on them."""
 
     permissions: tuple[str, ...]
     """Permissions, or `all`; with a level, `delete:series`, for resources of that level and below alone."""

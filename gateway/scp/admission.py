@@ -157,7 +157,7 @@ def log_denied(session: Session, service: Service) -> None:
 
 
 def view_of(session: Session, service: Service) -> View | None:
-    """What a service shows to the caller; None for everything."""
+    """The view of the index that a service gives the caller; None shows everything."""
     return visible(*[granting(roles, SERVICE_PERMISSIONS[service]) for roles in session.roles])
 
 
