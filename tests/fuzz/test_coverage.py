@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,7 +17,7 @@ from tests.fuzz.targets import MAX_SIZE, TARGETS
 from tests.support import peers
 from tests.support.mutations import mutate
 
-SECONDS = 2
+SECONDS = 1
 """Of Atheris, for each target."""
 TRIALS = 1000
 LONG = 64 << 10
@@ -76,26 +79,32 @@ def test_changes_of_it(name: str) -> None:
         assert time.thread_time() - began < 5, f"seed {seed}: {data.hex()}"
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[run.Fuzzer]:
+    peers.need("atheris")
+    with run.fuzzer() as fuzzer:
+        yield fuzzer
+
+
 @pytest.mark.fuzz
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", TARGETS)
-def test_with_coverage(name: str, tmp_path: Path) -> None:
-    peers.need("atheris")
+def test_with_coverage(name: str, forks: run.Fuzzer, tmp_path: Path) -> None:
     folder = tmp_path / "inputs"
     folder.mkdir()
     for number, data in enumerate([*TARGETS[name].seeds(), *corpora.read(name)]):
         (folder / f"{number}").write_bytes(data)
-    report = run.fuzz(name, SECONDS, tmp_path / "faults", folder)
+    report = forks.fuzz(name, SECONDS, tmp_path / "faults", folder)
     print(report)
     assert not report.fault, report.fault
     assert report.executions > 0
     assert report.edges >= report.began_with > 0
 
 
-def test_a_fault_is_found_and_shown(tmp_path: Path) -> None:
+@pytest.mark.timeout(180)
+def test_a_fault_is_found_and_shown(forks: run.Fuzzer, tmp_path: Path) -> None:
     """The way there works: a target that does not exist ends with words, and not with a report of no fault."""
-    peers.need("atheris")
-    report = run.fuzz("none", 1, tmp_path, tmp_path)
+    report = forks.fuzz("none", 1, tmp_path, tmp_path)
     assert "KeyError" in report.fault
 
 
@@ -105,8 +114,8 @@ def test_slices_end_where_one_has_found_nothing(tmp_path: Path, monkeypatch: pyt
         run.Report("pdu", 5.0, 200, 9, 10, 1.0, still_executions=150),
         run.Report("pdu", 5.0, 300, 10, 10, 0.5, still_executions=290),
     ]
-    monkeypatch.setattr(run, "_slice", lambda *_: made.pop(0))
-    report = run.fuzz("pdu", 5, tmp_path, tmp_path, slices=9)
+    monkeypatch.setattr(run.Fuzzer, "_slice", lambda *_: made.pop(0))
+    report = run.Fuzzer(cast(subprocess.Popen[str], None)).fuzz("pdu", 5, tmp_path, tmp_path, slices=9)
     assert (report.executions, report.seconds, report.began_with, report.edges) == (600, 15.0, 7, 10)
     assert (report.last_growth_s, report.still_executions, report.plateau) == (6.0, 450, True)
     assert not made
