@@ -1,5 +1,6 @@
 # make run     start the gateway here, data in ./gateway-data (ARGS="--aet PACS --dicom-port 104" are passed on)
-# make test    every test; says which peers it did not find      (ARGS="-k storage" are passed on to pytest)
+# make test    every test, in two halves side by side; says which peers it did not find
+#              (ARGS="-k storage" are passed on to both; `.venv/bin/python -m pytest tests/web` runs a few in one process)
 # make versions the quick tests on every Python from 3.11 on that is here, with the newest and the lowest dependencies
 # make cases   what real clients, files and reports have shown: a line for each, right or wrong
 # make fuzz    fuzz every parser of foreign bytes for so many SECONDS=60 each, SLICES=4 times or until one finds nothing
@@ -24,13 +25,17 @@ KEEP ?=
 SLICES ?= 1
 RELEASE := $(VENV)-release
 
+# Images of containers often set it. Then each of the thousand gateways and commands that tests start would compile the
+# gateway anew, and each run of pytest its tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test quick versions cases chaos fuzz schemathesis sbom audit lint format types check clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/dicom-gateway serve $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m tests.halves $(ARGS)
 
 quick: $(VENV)/.installed-dev ## the tests that need neither peers nor patience
 	$(BIN)/python -m pytest -m "not slow and not interop and not browser and not faults and not fuzz" $(ARGS)
