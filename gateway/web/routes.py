@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -93,8 +94,13 @@ _MANAGEMENT: Final = (
 _PAGES: Final = (page.ROUTES, live.ROUTES, reports.ROUTES, routing.ROUTES, assets.ROUTES, viewer.ROUTES)
 
 
-def declared() -> Iterator[Route]:
+@cache
+def declared() -> tuple[Route, ...]:
     """Every route, in the order in which the router tries them, without the prefix."""
+    return tuple(_declared())
+
+
+def _declared() -> Iterator[Route]:
     yield from _under("", "Health", health.ROUTES)
     yield from _under("", "Management", openapi.ROUTES)
     yield from _under("/dicom-web", "DICOMweb", capabilities.ROUTES)

@@ -73,7 +73,7 @@ class Gateway:
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, timeout: float = 15.0) -> Self:
+    def start(self, timeout: float = 30.0) -> Self:
         """Raises NotStarted."""
         assert self.process is None, "it is running"
         command = [*self.prefix, sys.executable, "-m", "gateway", "serve", "--data", str(self.data)]
