@@ -8,6 +8,7 @@ shown as it comes, that of the programs after it, so that each reads as pytest w
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ PROGRAMS = ("cli", "database", "faults", "interop", "migration", "workers")
 HALVES = ("rest", "programs")
 """In the order in which they are shown."""
 _LOOK_INTERVAL_S = 0.2
-_END_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,15 +83,24 @@ def _running(half: str, arguments: Sequence[str]) -> Iterator[tuple[subprocess.P
     command += ["--color=yes"] if sys.stdout.isatty() else []
     with tempfile.NamedTemporaryFile(prefix=f"gateway-tests-{half}-") as output:
         process = subprocess.Popen(
-            command, cwd=TESTS.parent, stdin=subprocess.DEVNULL, stdout=output.fileno(), stderr=subprocess.STDOUT
+            command,
+            cwd=TESTS.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output.fileno(),
+            stderr=subprocess.STDOUT,
+            process_group=0,  # A terminal interrupts a whole group: pytest would hear of it twice.
         )
         try:
             with Path(output.name).open("rb") as shown:
                 yield process, shown
         finally:
-            if process.poll() is None:  # an interrupt: of the terminal it has had its own
-                process.terminate()
-            process.wait(_END_TIMEOUT_S)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)  # It ends the programs of its test.
+            try:
+                process.wait(_END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _show(process: subprocess.Popen[bytes], output: BinaryIO) -> None:
@@ -105,4 +115,5 @@ def _show(process: subprocess.Popen[bytes], output: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
