@@ -9,22 +9,39 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from gateway.admin.copies import Copies, Pairs
 from gateway.database.database import Query, Script
 from gateway.dicom.levels import Level, level_of
 from gateway.errors import GatewayError, NotFound, RetainedByCommitment, SeveralPatients
-from gateway.index.locate import identified
-from gateway.index.queries.locate import LOCATE_BY_PUBLIC_ID, REPLACED_SINCE, ROWS_BY_PUBLIC_ID, ROWS_BY_UID
+from gateway.index.locate import PAGE, identified
+from gateway.index.queries.locate import (
+    LOCATE_BY_PUBLIC_ID,
+    REPLACED_SINCE,
+    ROWS_BY_PUBLIC_ID,
+    ROWS_BY_UID,
+    count_below,
+    count_stored,
+)
+from gateway.index.queries.remove import TOTALS_BELOW
 from gateway.index.remove import Removed, remove_resource
 from gateway.ingest.ingest import Ingest
 from gateway.workflow import queries
 
+Stay = Literal["newer", "replaced", "without copy"]
+"""Why a source is not deleted: an instance of it has come since; has got another file since; has no stored copy."""
 
-class _Changed(GatewayError):
-    """There are instances that were not to be deleted."""
+
+class _Staying(GatewayError):
+    """There are instances that are not to be deleted."""
+
+    def __init__(self, why: Stay) -> None:
+        super().__init__(why)
+        self.why: Stay = why
 
 
 class Moment(NamedTuple):
@@ -47,32 +64,48 @@ class Removal:
         """Delete the resource with this Orthanc identifier. Raises NotFound, RetainedByCommitment."""
         return await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,))
 
-    async def as_known(self, level: Level, public_id: str, known: Moment) -> bool:
-        """Delete the resource unless an instance of it has come, or got another file, since; whether it was deleted.
+    async def as_copied(self, level: Level, public_id: str, known: Moment, pairs: Pairs) -> Stay | None:
+        """Delete a resource of which copies are stored; returns why it stays, None where it was deleted.
 
-        Raises as `by_public_id`.
+        `pairs` are the rows of its instances, and public ids of their copies: it stays unless these are all of its
+        instances, all copies are stored, and no instance has come, or got another file, since it was `known`. That is
+        looked at in the transaction of the deletion. Raises as `by_public_id`.
         """
-        try:
-            await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,), known)
-        except _Changed:
-            return False
-        return True
 
-    async def each_as_known(self, level: Level, public_id: str, known: Moment, stays: Collection[int] = ()) -> int:
-        """Delete the instances of a resource but for the rows that stay, for what has come since and for what has got
-        another file since; returns the number of the latter. Raises RetainedByCommitment."""
+        def check(row: int) -> Script[None]:
+            if (yield LOCATE_BY_PUBLIC_ID[level], (public_id, known.row, 1)):
+                raise _Staying("newer")
+            if (yield REPLACED_SINCE[level], (public_id, known.change)):
+                raise _Staying("replaced")
+            yield from _check_copies(level, row, pairs)
+
         try:
-            if not stays and await self.as_known(level, public_id, known):
-                return 0
+            await self._remove(level, ROWS_BY_PUBLIC_ID[level], (public_id,), (public_id,), check)
+        except _Staying as error:
+            return error.why
+        return None
+
+    async def each_as_copied(
+        self, level: Level, public_id: str, known: Moment, copies: Copies, stays: Collection[int] = ()
+    ) -> Counter[Stay]:
+        """Delete the instances of a resource of which copies are stored, but for the rows that stay and for what has
+        come since; returns how many others stay, and why. Raises RetainedByCommitment."""
+        left: Counter[Stay] = Counter()
+        try:
+            if not stays and await self.as_copied(level, public_id, known, copies.of_resource(public_id)) is None:
+                return left
         except NotFound:
-            return 0
-        replaced = 0
+            return left
         async for page in identified(self._ingest.database, level, public_id):
             for identity, located in page:
-                if located.id <= known.row and located.id not in stays:
-                    with suppress(NotFound):
-                        replaced += not await self.as_known("instance", identity.instance, known)
-        return replaced
+                if located.id > known.row or located.id in stays:
+                    continue
+                with suppress(NotFound):
+                    pairs = copies.of_instance(identity, located.id)
+                    why = await self.as_copied("instance", identity.instance, known, pairs)
+                    if why is not None:
+                        left[why] += 1
+        return left
 
     async def check(self, level: Level, public_id: str) -> None:
         """Raise RetainedByCommitment where storage commitment retains an instance of the resource."""
@@ -91,16 +124,20 @@ class Removal:
         return await self._remove(level, ROWS_BY_UID[level], (uids[0], patient, *uids[1:]), uids)
 
     async def _remove(
-        self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], known: Moment | None = None
+        self,
+        level: Level,
+        query: Query,
+        parameters: Sequence[str],
+        names: Sequence[str],
+        check: Callable[[int], Script[None]] | None = None,
     ) -> Removed:
+        """Delete what a query finds; `check` gets its row and raises where it stays."""
         now, ingest = self._clock(), self._ingest
 
         def script() -> Script[Removed]:
-            if known is not None and (
-                (yield LOCATE_BY_PUBLIC_ID[level], (parameters[0], known.row, 1))
-                or (yield REPLACED_SINCE[level], (parameters[0], known.change))
-            ):
-                raise _Changed(names[-1])
+            if check is not None:
+                for row, *_patient in (yield query, parameters):
+                    yield from check(row)
             return (yield from _remove(level, query, parameters, names, now, delete_at))
 
         async with ingest.garbage.discarding(now) as delete_at:
@@ -122,6 +159,19 @@ def _remove(
         if removed is not None:
             return removed
     raise NotFound(f"there is no {level} {names[-1]}")
+
+
+def _check_copies(level: Level, row: int, pairs: Pairs) -> Script[None]:
+    """Raise where an instance of a resource is of no pair, or a copy of a pair is not stored."""
+    ((count, _size),) = yield TOTALS_BELOW[level], (row,)
+    for some in pairs.pages(PAGE):
+        ((sources,),) = yield count_below(level, len(some)), (row, *[source for source, _copy in some])
+        ((copies,),) = yield count_stored(len(some)), [copy for _source, copy in some]
+        if copies < len(some):
+            raise _Staying("without copy")
+        count -= sources
+    if count:
+        raise _Staying("without copy")
 
 
 def _retained(uid: str, until: float) -> RetainedByCommitment:

@@ -25,4 +25,14 @@ def public_id(*identifiers: str) -> str:
     '3c01bdbb-26f358ba-b27f2679-24aa2c9a-03fcfdb8'
     """
     digest = sha1("|".join(identifiers).encode("utf-8", "surrogatepass"), usedforsecurity=False)
-    return digest.digest().hex("-", 4)
+    return of_digest(digest.digest())
+
+
+def of_digest(digest: bytes | bytearray) -> str:
+    """The public id that a digest of 20 bytes is written as."""
+    return digest.hex("-", 4)
+
+
+def digest_of(public_id: str) -> bytes:
+    """The 20 bytes of the digest that a public id is."""
+    return bytes.fromhex(public_id.replace("-", ""))

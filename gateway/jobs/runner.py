@@ -126,6 +126,8 @@ class Runner:
         self._clock = clock
         self._owner = owner or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._claimed: dict[int, Job] = {}
+        """The last claim of each job that runs here, as the transactions see it."""
         self._logged_until: dict[str, float] = {}
         self._wake = wake or asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -182,7 +184,9 @@ class Runner:
         owner, taken = self._owner, len(self._running)
 
         def script() -> Script[list[Job]]:
-            return table.claim_jobs(owner, self._clock(), self._lease, self._slots, self._limit, taken=taken)
+            jobs = yield from table.claim_jobs(owner, self._clock(), self._lease, self._slots, self._limit, taken=taken)
+            self._claimed.update({job.id: job for job in jobs})
+            return jobs
 
         jobs = await self._database.write(script)
         for job in jobs:
@@ -227,15 +231,15 @@ class Runner:
         finally:
             if self._running.get(job.id) is asyncio.current_task():
                 del self._running[job.id]
+            if self._claimed.get(job.id) is job:
+                del self._claimed[job.id]
             self._wake.set()
 
     async def _attempt(self, job: Job) -> Callable[[], Script[bool]]:
         """Run the handler; returns the script that records the result."""
         kind = self._kinds.get(job.kind)
         if kind is None:
-            return lambda: table.finish_job(
-                job, "failed", self._clock(), f"this release knows no jobs of kind {job.kind!r}"
-            )
+            return lambda: self._finished(job, "failed", f"this release knows no jobs of kind {job.kind!r}")
         try:
             async with asyncio.timeout(kind.timeout) as limit:
                 record = await kind.handle(job)
@@ -259,7 +263,7 @@ class Runner:
 
     def _later(self, job: Job, seconds: float, why: str) -> Callable[[], Script[bool]]:
         now = self._clock()
-        return lambda: table.postpone_job(job, now + seconds, now, why, counted=False)
+        return lambda: self._own(job, table.postpone_job(job, now + seconds, now, why, counted=False))
 
     def _again(self, job: Job, kind: JobType, why: str) -> Callable[[], Script[bool]]:
         retry = kind.retry(job)
@@ -271,7 +275,7 @@ class Runner:
 
         def script() -> Script[bool]:
             yield from table.resume_queue(job.queue)
-            return (yield from table.postpone_job(job, now + delay, now, why))
+            return (yield from self._own(job, table.postpone_job(job, now + delay, now, why)))
 
         return script
 
@@ -288,7 +292,14 @@ class Runner:
         if record is not None:
             yield from record()
         yield from table.resume_queue(job.queue)
-        return (yield from table.finish_job(job, state, self._clock(), why))
+        return (yield from self._finished(job, state, why))
+
+    def _finished(self, job: Job, state: Literal["done", "failed"], why: str) -> Script[bool]:
+        return self._own(job, table.finish_job(job, state, self._clock(), why))
+
+    def _own(self, job: Job, script: Script[bool]) -> Script[bool]:
+        """A script, unless this runner has claimed the job again: the row says no more than that the runner owns it."""
+        return (yield from script) if self._claimed.get(job.id) is job else False
 
     def _closed(self, job: Job, closed: QueuePaused) -> Callable[[], Script[bool]]:
         now, chance, why = self._clock(), random.random(), str(closed)
@@ -296,7 +307,7 @@ class Runner:
 
         def script() -> Script[bool]:
             yield from table.pause_queue(job.queue, now, lambda n: max(closed.at_least, PAUSES.delay(n, chance)), why)
-            return (yield from table.postpone_job(job, job.due_at, now, why, counted=False))
+            return (yield from self._own(job, table.postpone_job(job, job.due_at, now, why, counted=False)))
 
         if moment >= self._logged_until.get(job.queue, 0.0):
             log.warning("%s: %s; its jobs wait", job.queue, why)
@@ -307,8 +318,9 @@ class Runner:
         """The script that ends or postpones a job by itself, where that of its kind failed by an internal error."""
         now, retry = self._clock(), Retry()
         if job.attempts >= retry.attempts:
-            return lambda: table.finish_job(job, "failed", now, why)
-        return lambda: table.postpone_job(job, now + retry.delay(job.attempts, random.random()), now, why)
+            return lambda: self._finished(job, "failed", why)
+        delay = retry.delay(job.attempts, random.random())
+        return lambda: self._own(job, table.postpone_job(job, now + delay, now, why))
 
     async def _record(self, job: Job, outcome: Callable[[], Script[bool]]) -> None:
         """Record a result, as soon as the database can: until then the job is leased, and not run twice."""

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admin.anonymization import Anonymizing, identity_of
 from gateway.admin.change_requests import ChangeRequest, check_patient, compile_request
+from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
 from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
@@ -211,11 +212,11 @@ class ModificationJobs:
         return await last_change(self._desk.database)
 
     async def remove_sources(
-        self, order: ModificationOrder, reporter: Reporter, since: int, stays: Collection[int]
+        self, order: ModificationOrder, reporter: Reporter, since: int, copies: Copies, stays: Collection[int]
     ) -> None:
-        """Delete what was changed but for the rows that stay, for what came since the order, and for what was replaced
-        behind the change `since`. Raises as `source_removal.remove_sources`."""
-        await remove_sources(self._removal, reporter, order.resources, Moment(order.last, since), stays)
+        """Delete what was changed and has stored copies, but for the rows that stay, for what came since the order, and
+        for what was replaced behind the change `since`. Raises as `source_removal.remove_sources`."""
+        await remove_sources(self._removal, reporter, order.resources, Moment(order.last, since), copies, stays)
 
 
 class _Modifying:
@@ -237,6 +238,7 @@ class _Modifying:
         self._stored = deletes or (self._position > 0 and ("ID" in self._content or order.several))
         """Whether anything was."""
         self._stays = array("q")
+        self._copies = Copies([public_id for public_id, _level in order.resources])
         self._made_ids = set[int]()
         """Hashes of the public ids of what was made, of which each is made of one source alone where sources go."""
         self._listed = {level: set[str]() for level in LEVELS}
@@ -270,7 +272,7 @@ class _Modifying:
         if not order.keep_source and not self._failed:
             await reporter.note(99, self._end + since, at_once=True)
             await check_running(is_running)
-            await self._jobs.remove_sources(order, reporter, since, frozenset(self._stays))
+            await self._jobs.remove_sources(order, reporter, since, self._copies, frozenset(self._stays))
 
     async def _changes_of(self, source: Identity) -> ChangeSet:
         """The changes of an instance, compiled once for all of which the same is masked."""
@@ -313,6 +315,8 @@ class _Modifying:
         self._stored = True
         if made.instance == source.instance:
             self._stays.append(located.id)
+        elif not self._order.keep_source:
+            self._copies.add(source, located.id, made.instance)
         if self._order.several:
             for level, public_id in zip(LEVELS, made, strict=True):
                 self._list(level, public_id)

@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.admin.anonymization import Anonymizing, UidSet, identity_of
 from gateway.admin.change_requests import check_new_patient
+from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
 from gateway.dicom.json_reader import from_json
@@ -38,7 +39,7 @@ from gateway.errors import (
     UnknownResource,
 )
 from gateway.events.changes import last_change
-from gateway.index.annotations import note_origins
+from gateway.index.annotations import MadeBy, note_origins
 from gateway.index.locate import Counted, Identity, Located, counted_resources, identified, last_row
 from gateway.index.store import Origin
 from gateway.ingest.outcome import StoreResult
@@ -59,6 +60,7 @@ MAX_RESOURCES: Final = 20_000
 """Resources of one order."""
 _AT_ONCE: Final = 4
 """Instances that are changed and stored together."""
+_MADE_BY: Final[MadeBy] = "ModifiedFrom"
 _STORED: Final = 1
 """The position of a job that has stored everything, but for the number of the last change before that: what has been
 replaced since stays, also where the job is taken up again."""
@@ -248,8 +250,12 @@ class RegroupingJobs:
                 await self._store(order, reporter)
                 await reporter.note(99, _STORED + since, at_once=True)
             if not order.keep_source:
+                copies = Copies([public_id for public_id, _level in order.resources])
+                # By what is written with them, since an attempt before may have stored them.
+                await copies.add_made_in(self._desk.database, reporter.content.get("TargetStudy", ""), _MADE_BY)
                 await check_running(lambda: self._desk.is_running(job))
-                await remove_sources(self._removal, reporter, order.resources, Moment(order.last, since))
+                known = Moment(order.last, since)
+                await remove_sources(self._removal, reporter, order.resources, known, copies)
         except PermanentFailure:
             raise
         except GatewayError as error:
@@ -288,7 +294,7 @@ class RegroupingJobs:
                     raise await reporter.failed(f"an instance has become one of another study, {target}")
                 content["TargetStudy"] = target
             made_of = [(identity_of(result.record), source) for result, source in pairs]
-            note = functools.partial(note_origins, "ModifiedFrom", made_of, labels=order.keep_labels, levels=made)
+            note = functools.partial(note_origins, _MADE_BY, made_of, labels=order.keep_labels, levels=made)
             await self._desk.database.write(note)
             done += len(some)
             await reporter.note(100 * done / max(1, order.instances), 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 
-from gateway.admin.deletion import Moment, Removal
+from gateway.admin.copies import Copies
+from gateway.admin.deletion import Moment, Removal, Stay
 from gateway.errors import PermanentFailure, RetainedByCommitment
 from gateway.systems.job_desk import Reporter
 from gateway.systems.resources import Resources
@@ -17,17 +19,30 @@ async def check_running(is_running: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def remove_sources(
-    removal: Removal, reporter: Reporter, resources: Resources, known: Moment, stays: Collection[int] = ()
+    removal: Removal,
+    reporter: Reporter,
+    resources: Resources,
+    known: Moment,
+    copies: Copies,
+    stays: Collection[int] = (),
 ) -> None:
-    """Delete instances but for the rows that stay, and for what has come or was replaced since they were `known`.
+    """Delete instances of which copies are stored, but for the rows that stay, and for what has come or was replaced
+    since they were `known`.
 
-    Raises PermanentFailure where storage commitment retains one, or one was replaced.
+    Raises PermanentFailure where storage commitment retains one, one was replaced, or its copy is gone.
     """
+    left: Counter[Stay] = Counter()
     try:
-        replaced = sum([await removal.each_as_known(level, each, known, stays) for each, level in resources])
+        for public_id, level in resources:
+            left += await removal.each_as_copied(level, public_id, known, copies, stays)
     except RetainedByCommitment as error:
         raise await reporter.failed(f"everything is stored, and its source stays: {error}") from None
-    if replaced:
+    if lost := left["without copy"]:
         raise await reporter.failed(
-            f"everything is stored, but {replaced} instances have been replaced meanwhile, and stay"
+            f"the copies of {lost} instances have been deleted meanwhile; their sources stay. Submit the job again to "
+            "store them again"
+        )
+    if left:
+        raise await reporter.failed(
+            f"everything is stored, but {left.total()} instances have been replaced meanwhile, and stay"
         )

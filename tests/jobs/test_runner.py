@@ -319,6 +319,43 @@ async def test_what_is_held_and_released_at_once_is_done_by_one_at_a_time(databa
     assert (most, attempts) == (1, 2)
 
 
+async def test_an_attempt_that_ends_as_the_next_is_claimed_does_not_end_that(
+    database: SQLite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row says only which runner has the job, and it is the same one."""
+    begun, finish, write = asyncio.Event(), asyncio.Event(), database.write
+    attempts, claims = [], []
+
+    async def handle(job: Job) -> None:
+        attempts.append(job)
+        begun.set()
+        if len(attempts) == 1:
+            await finish.wait()
+            raise PermanentFailure("taken back")
+
+    async def slow(script: Callable[[], Script[Any]]) -> Any:
+        result = await write(script)
+        if isinstance(result, list) and result and isinstance(result[0], Job):
+            claims.append(result)
+            if len(claims) == 2:  # It is committed, and the runner does not know yet.
+                finish.set()
+                await ended.wait()
+        elif finish.is_set():
+            ended.set()
+        return result
+
+    ended = asyncio.Event()
+    monkeypatch.setattr(database, "write", slow)
+    async with running(database, handle) as runner:
+        number = await add(database, runner)
+        await begun.wait()
+        assert await write(lambda: table.hold_job(number))
+        assert await write(lambda: table.release_job(number, 0.0))
+        runner.notify()
+        assert (await job_in(database, number, "done", "failed")).state == "done"
+    assert len(attempts) == 2
+
+
 def test_backoff_doubles_up_to_its_limit() -> None:
     retry = Retry(first=10, longest=100)
     assert [retry.delay(n, 0.5) for n in (1, 2, 3, 4, 5, 1000)] == [10, 20, 40, 80, 100, 100]

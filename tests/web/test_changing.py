@@ -409,6 +409,34 @@ class TestSources:
             assert [each.get("ImageComments") for each in await read(gateway, f"/studies/{study}")] == ["RIGHT"]
             assert (await gateway.client.post(f"/jobs/{answer['ID']}/resume")).status == 200
 
+    async def test_sources_stay_whose_copies_are_deleted_meanwhile(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store(gateway, one(1), one(2))
+        (study,) = await gateway.json("/studies")
+        original = ModificationJobs.remove_sources
+
+        async def late(self: ModificationJobs, *arguments: Any) -> None:
+            (made,) = set(await gateway.json("/studies")) - {study}
+            below = await gateway.json(f"/studies/{made}/instances")
+            (copy,) = [each["ID"] for each in below if each["MainDicomTags"]["InstanceNumber"] == "1"]
+            assert (await gateway.client.delete(f"/instances/{copy}")).status == 200
+            await original(self, *arguments)
+
+        monkeypatch.setattr(ModificationJobs, "remove_sources", late)
+        answer = await done(gateway, f"/studies/{study}/modify", {"KeepSource": False, "Asynchronous": True})
+        job = await ended(gateway, answer["ID"], "Failure")
+        assert "the copies of 1 instances have been deleted meanwhile" in job["ErrorDetails"]
+        assert [each.InstanceNumber for each in await read(gateway, f"/studies/{study}")] == [1]
+        monkeypatch.undo()
+        assert (await gateway.client.post(f"/jobs/{answer['ID']}/resume")).status == 200
+        await ended(gateway, answer["ID"])
+        assert {each["MainDicomTags"]["InstanceNumber"] for each in await gateway.json("/instances?expand")} == {
+            "1",
+            "2",
+        }
+        assert study not in await gateway.json("/studies")
+
     async def test_two_that_become_one(self, gateway: House) -> None:
         """The second would take the place of the first, and both sources would go."""
         await store(gateway, one(1), one(2))
@@ -426,18 +454,17 @@ class TestSources:
         """Of a series that is whole, or of which an instance stays: then the others go one by one."""
         await store(idle, one(1), one(2))
         (series,) = await idle.json("/series")
-        original, reached = Removal.as_known, asyncio.Event()
+        original, reached = Removal.as_copied, asyncio.Event()
 
-        async def deleted(self: Removal, *arguments: Any) -> bool:
+        async def deleted(self: Removal, *arguments: Any) -> None:
             if left:
                 await self.by_public_id("instance", (await idle.json("/instances"))[0])
             else:
                 await original(self, *arguments)
             reached.set()
             await asyncio.Event().wait()
-            return True
 
-        monkeypatch.setattr(Removal, "as_known", deleted)
+        monkeypatch.setattr(Removal, "as_copied", deleted)
         body = {
             "KeepSource": False,
             "Asynchronous": True,
@@ -448,7 +475,7 @@ class TestSources:
         async with working(idle):
             await reached.wait()
         assert len(await idle.json("/instances")) == 2 + left
-        monkeypatch.setattr(Removal, "as_known", original)
+        monkeypatch.setattr(Removal, "as_copied", original)
         async with working(idle):
             content = (await ended(idle, answer["ID"]))["Content"]
         assert (content["InstancesCount"], content["FailedInstancesCount"]) == (2, 0)

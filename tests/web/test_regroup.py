@@ -315,13 +315,13 @@ async def test_nothing_is_deleted_where_an_instance_is_not_stored(
 async def test_what_comes_meanwhile_stays(gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
     first, late = one("1.2.3", 1, 1), one("1.2.3", 1, 2)
     await store(gateway, first)
-    as_known = Removal.as_known
+    as_copied = Removal.as_copied
 
-    async def slow(self: Removal, *given: Any) -> bool:
+    async def slow(self: Removal, *given: Any) -> Any:
         await store(gateway, late)
-        return await as_known(self, *given)
+        return await as_copied(self, *given)
 
-    monkeypatch.setattr(Removal, "as_known", slow)
+    monkeypatch.setattr(Removal, "as_copied", slow)
     answer = await done(gateway, f"/studies/{study(first)}/split", Series=[series(first)])
     assert {number for _, number in await stored(gateway, f"/studies/{answer['TargetStudy']}")} == {1}
     assert {number for _, number in await stored(gateway, f"/studies/{study(first)}")} == {2}
@@ -357,6 +357,59 @@ async def test_what_is_replaced_meanwhile_stays(tmp_path: Path, monkeypatch: pyt
         target = (await ended(gateway, f"/jobs/{job}"))["Content"]["TargetStudy"]
         assert (await gateway.get(path)).status == 404
         assert {each.StationName for each in (await stored(gateway, f"/studies/{target}")).values()} == {"old", "new"}
+
+
+@pytest.mark.parametrize("gone", ["study", "copy"])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_sources_stay_whose_copies_are_deleted_meanwhile(
+    gateway: House, monkeypatch: pytest.MonkeyPatch, gone: str, whole: bool
+) -> None:
+    """The target is deleted once all is stored, or one of the copies alone; of sources that are a study, or single."""
+    made, target = [one("1.2.3", 1, number) for number in (1, 2, 3)], one("1.2.4", 1, 9)
+    await store(gateway, *made, target)
+    note = Reporter.note
+
+    async def late(self: Reporter, percent: float, position: int, *, at_once: bool = False) -> None:
+        await note(self, percent, position, at_once=at_once)
+        if at_once:  # Everything is stored.
+            below = await gateway.json(f"/studies/{study(target)}/instances")
+            (copy,) = [each["ID"] for each in below if each["MainDicomTags"]["InstanceNumber"] == "2"]
+            path = f"/studies/{study(target)}" if gone == "study" else f"/instances/{copy}"
+            assert (await gateway.client.delete(path)).status == 200
+
+    monkeypatch.setattr(Reporter, "note", late)
+    resources = [study(made[0])] if whole else [identifier(each) for each in made]
+    status, answer = await ask(gateway, f"/studies/{study(target)}/merge", {"Resources": resources})
+    lost = {1, 2, 3} if gone == "study" else {2}
+    assert (status, answer["Details"].partition(";")[0]) == (
+        *(500, f"the copies of {len(lost)} instances have been deleted meanwhile"),
+    )
+    assert {number for _, number in await stored(gateway, f"/studies/{study(made[0])}")} == lost
+    monkeypatch.undo()
+    (job,) = await gateway.json("/jobs")
+    assert (await gateway.client.post(f"/jobs/{job}/resubmit")).status == 200
+    assert (await ended(gateway, f"/jobs/{job}"))["State"] == "Success"
+    found = {number for _, number in await stored(gateway, f"/studies/{study(target)}")}
+    assert found - {9} == {1, 2, 3}
+    assert (await gateway.get(f"/studies/{study(made[0])}")).status == 404
+
+
+async def test_a_copy_that_is_deleted_between_two_sources(gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first source has gone by then; the second stays."""
+    made, target = [one("1.2.3", 1, number) for number in (1, 2)], one("1.2.4", 1, 9)
+    await store(gateway, *made, target)
+    as_copied, calls = Removal.as_copied, [0]
+
+    async def late(self: Removal, *given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            assert (await gateway.client.delete(f"/studies/{study(target)}")).status == 200
+        return await as_copied(self, *given)
+
+    monkeypatch.setattr(Removal, "as_copied", late)
+    body = {"Resources": [identifier(each) for each in made]}
+    assert (await ask(gateway, f"/studies/{study(target)}/merge", body))[0] == 500
+    assert {number for _, number in await stored(gateway, f"/studies/{study(made[0])}")} == {2}
 
 
 async def test_what_storage_commitment_retains_is_not_moved(gateway: House) -> None:
@@ -453,7 +506,7 @@ async def test_after_a_kill_the_job_goes_on(tmp_path: Path, monkeypatch: pytest.
 
 def halt(monkeypatch: pytest.MonkeyPatch, where: str, reached: asyncio.Event, killed: asyncio.Event) -> None:
     """Stop the job for ever once it has stored, or deleted, a few instances."""
-    owner, name = (Anonymizing, "store") if where == "storing" else (Removal, "as_known")
+    owner, name = (Anonymizing, "store") if where == "storing" else (Removal, "as_copied")
     original, calls = getattr(owner, name), [0]
 
     @functools.wraps(original)

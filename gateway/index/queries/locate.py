@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.database.database import Query
-from gateway.dicom.levels import COLLECTIONS
+from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.index.queries.columns import COLUMNS, OF_PATIENT, PATIENT_OF_STUDY, TABLES
-from gateway.index.queries.resources import ALIAS
+from gateway.index.queries.remove import BELOW
+from gateway.index.queries.resources import ALIAS, numbered
 
 ROWS_BY_PUBLIC_ID = {
     level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")
@@ -61,12 +62,39 @@ REPLACED_SINCE = {
     )
     for level, table in ALIAS.items()
 }
+COPIES_IN_STUDY = Query(
+    "copies_in_study: a page of the instances of a study that were made of others, with these; in the order of rows",
+    """
+    SELECT c.id, c.public_id, i.id, p.public_id, t.public_id, s.public_id, i.public_id
+    FROM studies ct JOIN series cs ON cs.study = ct.id JOIN instances c ON c.series = cs.id
+        JOIN resource_metadata m ON m.level = 'instance' AND m.public_id = c.public_id AND m.name = $2
+        JOIN instances i ON i.public_id = m.value JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+        JOIN patients p ON p.id = t.patient
+    WHERE ct.public_id = $1 AND c.id > $3 ORDER BY c.id LIMIT $4
+    """,
+)
 LAST_ROW = Query("last_row: of all instances", "SELECT COALESCE(MAX(id), -1) FROM instances")
+
+
+def count_below(level: Level, count: int) -> Query:
+    """The statement for how many of `count` rows of instances are below the resource with row number $1."""
+    return Query(
+        f"count_below: how many of {count} rows are below a {level}",
+        f"SELECT COUNT(*) FROM instances WHERE {BELOW[level]} AND id IN ({numbered(count, 2)})",
+    )
+
+
+def count_stored(count: int) -> Query:
+    """The statement for how many of `count` public ids are those of stored instances."""
+    return Query(
+        f"count_stored: how many of {count} instances there are",
+        f"SELECT COUNT(*) FROM instances WHERE public_id IN ({numbered(count)})",
+    )
 
 
 def counted_resources(count: int) -> Query:
     """The statement for the level of `count` public ids, what is below them, and what they belong to."""
-    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    names = numbered(count)
     of_patient = "(SELECT {what} FROM studies o WHERE o.patient = p.id)"
     counted, size = (of_patient.format(what=f"COALESCE(SUM(o.{name}), 0)") for name in ("instance_count", "size"))
     return Query(

@@ -158,6 +158,6 @@ def around(level: Level, count: int) -> Query:
     return Query(f"around: what belongs to resources of level {level}", sql)
 
 
-def numbered(count: int) -> str:
-    """Parameters from $1 on, with commas between them."""
-    return ", ".join([f"${number}" for number in range(1, count + 1)])
+def numbered(count: int, first: int = 1) -> str:
+    """Parameters from `$first` on, with commas between them."""
+    return ", ".join([f"${number}" for number in range(first, first + count)])
