@@ -22,6 +22,7 @@
     ├── InstanceRefused            an instance is not accepted: carries the C-STORE status
     ├── RetainedByCommitment       an object must stay: storage commitment has promised it
     ├── RevisionConflict           it was changed since whoever wants to change it has read it
+    ├── PreconditionFailed         it is there already, and the client wants to change it only where it is not
     ├── SeveralPatients            UIDs fit objects of several patients: carries these and the patients
     ├── NotFound                   a study, series, instance or other resource does not exist
     │   └── UnknownResource        no patient, study, series or instance has that public id
@@ -165,6 +166,10 @@ class RetainedByCommitment(GatewayError):
 
 class RevisionConflict(GatewayError):
     """Something was changed after the client that wants to change it had read it. The text says what to do."""
+
+
+class PreconditionFailed(GatewayError):
+    """Something is there that a client's request excludes. The text says what."""
 
 
 class SeveralPatients(GatewayError):

@@ -76,7 +76,8 @@ class Copies:
         after = -1
         while rows := await database.fetch(COPIES_IN_STUDY, study, name, after, PAGE):
             for after, copy, row, *source in rows:  # noqa: B007
-                self.add(Identity(*source), row, copy)
+                if row is not None:
+                    self.add(Identity(*source), row, copy)
             if len(rows) < PAGE:
                 return
 

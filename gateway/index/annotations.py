@@ -7,14 +7,16 @@ has by itself (when it came, from whom) stands in its row and not here.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.database.database import Database, Script
 from gateway.dicom.levels import LEVELS, Level
-from gateway.errors import BadRequest, NotFound, RevisionConflict, UnknownResource
+from gateway.errors import BadRequest, NotFound, UnknownResource
 from gateway.index.locate import Identity
+from gateway.index.precondition import Precondition
 from gateway.index.queries import annotations as queries
 from gateway.index.queries.attachments import DISCARD_ATTACHED
 from gateway.index.resources import Resource
@@ -35,8 +37,10 @@ class Metadata:
     value: str
     revision: int
 
-
-Expected = Callable[[Metadata], bool]
+    @property
+    def tag(self) -> str:
+        """Revision and MD5, by which clients tell versions apart."""
+        return f"{self.revision}-{hashlib.md5(self.value.encode(), usedforsecurity=False).hexdigest()}"
 
 
 async def check_exists(database: Database, level: Level, public_id: str) -> None:
@@ -78,12 +82,11 @@ def _own(resource: Resource) -> dict[str, str]:
 
 
 def set_metadata(
-    level: Level, public_id: str, name: str, value: str, expected: Expected | None, now: float
+    level: Level, public_id: str, name: str, value: str, condition: Precondition, now: float
 ) -> Script[Metadata]:
-    """Add metadata to a resource, or set it anew; where `expected` is given, only if it is true of what is there.
+    """Add metadata to a resource, or set it anew, where the condition is met.
 
-    Raises NotFound where there is no resource, or none of what is expected; RevisionConflict where something else is
-    there; BadRequest where the resource has too many.
+    Raises NotFound where there is no resource; BadRequest where the resource has too many; as `Precondition.check`.
     """
     yield from must_exist(level, public_id)
     rows = yield queries.ONE_METADATA, (level, public_id, name)
@@ -91,7 +94,7 @@ def set_metadata(
         ((count,),) = yield queries.COUNT_METADATA, (level, public_id)
         if count >= MAX_METADATA:
             raise BadRequest(f"the {level} has {count} metadata; no more are taken")
-    _check(rows, name, expected)
+    condition.check(f"metadata {name!r}", Metadata(*rows[0]).tag if rows else None)
     made = Metadata(value, rows[0][1] + 1 if rows else 0)
     yield queries.SET_METADATA, (level, public_id, name, made.value, made.revision)
     yield queries.LOG_METADATA[level], (public_id, now)
@@ -161,24 +164,18 @@ def bring_annotations(
     return refused
 
 
-def remove_metadata(level: Level, public_id: str, name: str, expected: Expected | None, now: float) -> Script[None]:
-    """Take added metadata away again. Raises as `set_metadata`, and NotFound where there is none of that name."""
+def remove_metadata(level: Level, public_id: str, name: str, condition: Precondition, now: float) -> Script[None]:
+    """Take added metadata away again, where the condition is met.
+
+    Raises as `set_metadata`, and NotFound where there is none of that name.
+    """
     yield from must_exist(level, public_id)
     rows = yield queries.ONE_METADATA, (level, public_id, name)
     if not rows:
         raise NotFound(f"the {level} has no metadata {name!r} that was added")
-    _check(rows, name, expected)
+    condition.check(f"metadata {name!r}", Metadata(*rows[0]).tag)
     yield queries.REMOVE_METADATA, (level, public_id, name)
     yield queries.LOG_METADATA[level], (public_id, now)
-
-
-def _check(rows: list[tuple[str, int]], name: str, expected: Expected | None) -> None:
-    if expected is None:
-        return
-    if not rows:
-        raise NotFound(f"there is no metadata {name!r} of that revision")
-    if not expected(Metadata(*rows[0])):
-        raise RevisionConflict(f"the metadata {name!r} has been changed meanwhile; read it again")
 
 
 async def labels(database: Database, level: Level, public_id: str) -> list[str]:

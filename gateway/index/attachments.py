@@ -12,8 +12,9 @@ from typing import Final
 
 from gateway.database.database import Database, Script
 from gateway.dicom.levels import Level
-from gateway.errors import BadRequest, NotFound, RevisionConflict, UnknownResource
+from gateway.errors import BadRequest, UnknownResource
 from gateway.index.annotations import must_exist
+from gateway.index.precondition import ANYTHING, Precondition
 from gateway.index.queries import attachments as queries
 from gateway.index.queries.annotations import LOG_ATTACHMENT
 from gateway.index.queries.store import ADD_GARBAGE
@@ -66,14 +67,13 @@ async def attachment(database: Database, level: Level, public_id: str, name: str
     return Attachment(*rows[0])
 
 
-def may_attach(level: Level, public_id: str, name: str, expected: str | None) -> Script[Attachment | None]:
-    """The attachment that a new one of this name replaces; None if there is none.
+def may_attach(level: Level, public_id: str, name: str, condition: Precondition) -> Script[Attachment | None]:
+    """The attachment that a new one of this name replaces, which must meet the condition; None if there is none.
 
-    `expected`, unless None, is the `tag` that it must have. Raises NotFound where there is no resource, or nothing of
-    what is expected; RevisionConflict where something else is there; BadRequest where the resource has too many.
+    Raises NotFound where there is no resource; BadRequest where the resource has too many; as `Precondition.check`.
     """
     yield from must_exist(level, public_id)
-    found = yield from _found(level, public_id, name, expected)
+    found = yield from _found(level, public_id, name, condition)
     if found is None:
         ((count,),) = yield queries.COUNT_ATTACHMENTS, (level, public_id)
         if count >= MAX_ATTACHMENTS:
@@ -82,13 +82,13 @@ def may_attach(level: Level, public_id: str, name: str, expected: str | None) ->
 
 
 def attach(
-    level: Level, public_id: str, file: Attachment, expected: str | None, now: float, delete_at: float
+    level: Level, public_id: str, file: Attachment, condition: Precondition, now: float, delete_at: float
 ) -> Script[Attachment]:
     """Attach a file, whose revision is counted here. The file that it replaces may be deleted from `delete_at` on.
 
     Raises as `may_attach`.
     """
-    old = yield from may_attach(level, public_id, file.name, expected)
+    old = yield from may_attach(level, public_id, file.name, condition)
     made = Attachment(
         file.name, file.key, file.data_offset, file.size, file.md5, old.revision + 1 if old is not None else 0
     )
@@ -105,16 +105,18 @@ def attach_again(level: Level, public_id: str, file: Attachment) -> Script[str |
     Raises: UnknownResource.
     """
     yield from must_exist(level, public_id)
-    old = yield from _found(level, public_id, file.name, None)
+    old = yield from _found(level, public_id, file.name, ANYTHING)
     yield from _set(level, public_id, file)
     return None if old is None else old.key
 
 
-def detach(level: Level, public_id: str, name: str, expected: str | None, now: float, delete_at: float) -> Script[None]:
+def detach(
+    level: Level, public_id: str, name: str, condition: Precondition, now: float, delete_at: float
+) -> Script[None]:
     """Take an attachment away; its file may be deleted from `delete_at` on. Raises as `may_attach`, and UnknownResource
     where there is none of that name."""
     yield from must_exist(level, public_id)
-    found = yield from _found(level, public_id, name, expected)
+    found = yield from _found(level, public_id, name, condition)
     if found is None:
         raise UnknownResource(f"the {level} has no attachment {name[:80]!r}")
     yield ADD_GARBAGE, (found.key, delete_at)
@@ -122,14 +124,10 @@ def detach(level: Level, public_id: str, name: str, expected: str | None, now: f
     yield LOG_ATTACHMENT[level], (public_id, now)
 
 
-def _found(level: Level, public_id: str, name: str, expected: str | None) -> Script[Attachment | None]:
+def _found(level: Level, public_id: str, name: str, condition: Precondition) -> Script[Attachment | None]:
     rows = yield queries.ONE_ATTACHMENT, (level, public_id, name)
     found = Attachment(*rows[0]) if rows else None
-    if expected is not None:
-        if found is None:
-            raise NotFound(f"there is no attachment {name[:80]!r} of that revision")
-        if found.tag != expected:
-            raise RevisionConflict(f"the attachment {name[:80]!r} has been changed meanwhile; read it again")
+    condition.check(f"attachment {name[:80]!r}", None if found is None else found.tag)
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, Callable
 
 from gateway.dicom.levels import Level
 from gateway.index.attachments import Attachment, attach, detach, may_attach
+from gateway.index.precondition import ANYTHING, Precondition
 from gateway.ingest.attached_file import HEADER_BYTES, AttachedTo, header, md5
 from gateway.ingest.garbage import GRACE_S
 from gateway.ingest.ingest import Ingest
@@ -30,15 +31,15 @@ class Attaching:
         self._clock = clock
 
     async def attach(
-        self, level: Level, public_id: str, name: str, chunks: AsyncIterable[bytes], expected: str | None = None
+        self, level: Level, public_id: str, name: str, chunks: AsyncIterable[bytes], condition: Precondition = ANYTHING
     ) -> Attachment:
-        """Attach bytes to a resource, in place of what has the name; with `expected`, only of what has that tag.
+        """Attach bytes to a resource, in place of what has the name, where that meets the condition.
 
         Whoever sends the bytes is refused before the first is read. Raises as `may_attach`; the errors of `chunks`;
         OutOfSpace, StorageError, DatabaseError; nothing is left then.
         """
         ingest = self._ingest
-        await ingest.database.write(lambda: may_attach(level, public_id, name, expected))
+        await ingest.database.write(lambda: may_attach(level, public_id, name, condition))
         file = ingest.new_file()
         try:
             written = await self._write(file, AttachedTo(level, public_id, name), chunks)
@@ -47,17 +48,17 @@ class Attaching:
             raise
         now = self._clock()
         made: Attachment = await ingest.commit_file(
-            file, functools.partial(attach, level, public_id, written, expected, now, now + GRACE_S)
+            file, functools.partial(attach, level, public_id, written, condition, now, now + GRACE_S)
         )
         if made.revision:
             ingest.garbage.collect_after(GRACE_S)
         return made
 
-    async def detach(self, level: Level, public_id: str, name: str, expected: str | None = None) -> None:
-        """Take an attachment away; with `expected`, only what has that tag. Raises as `index.attachments.detach`."""
+    async def detach(self, level: Level, public_id: str, name: str, condition: Precondition = ANYTHING) -> None:
+        """Take an attachment away that meets the condition. Raises as `index.attachments.detach`."""
         now = self._clock()
         async with self._ingest.garbage.discarding(now) as delete_at:
-            await self._ingest.database.write(lambda: detach(level, public_id, name, expected, now, delete_at))
+            await self._ingest.database.write(lambda: detach(level, public_id, name, condition, now, delete_at))
 
     async def _write(self, file: IncomingFile, to: AttachedTo, chunks: AsyncIterable[bytes]) -> Attachment:
         digest, size = md5(), 0

@@ -22,9 +22,12 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest, GatewayError
+from gateway.index.precondition import Precondition
 
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_ELEMENT: Final = re.compile(r'[ \t]*+(?:(W/)?"([^"]*)"|([^\s,"*]++))?[ \t]*+(?:,|\Z)')
+"""An element of a list of tags, which may be empty."""
 _RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*\Z")
 _CACHING: Final = "private, no-cache"
 """A private cache may store the answer and revalidates it each time, which also checks the user again."""
@@ -71,6 +74,43 @@ def unchanged(request: web.Request, tag: str) -> web.Response | None:
     if known.strip() == "*" or tag in _TAG.findall(known):
         return web.Response(status=304, headers=validators(tag))
     return None
+
+
+def precondition(request: web.Request) -> Precondition:
+    """What If-Match and If-None-Match want of the value that a request changes.
+
+    As to Orthanc, a tag may come without quotes. Raises: BadRequest for what is no list of tags.
+    """
+    matches, exists = _listed(request, "If-Match")
+    excluded, absent = _listed(request, "If-None-Match")
+    return Precondition(
+        # "An origin server MUST use the strong comparison function" (RFC 9110 §13.1.1): a weak tag matches nothing.
+        None if matches is None else [tag for is_weak, tag in matches if not is_weak],
+        exists,
+        [tag for _is_weak, tag in excluded or ()],
+        absent,
+    )
+
+
+def _listed(request: web.Request, name: str) -> tuple[list[tuple[bool, str]] | None, bool]:
+    """The tags of a header without their quotes, and whether each is weak, None without any; whether it is `*`."""
+    if name not in request.headers:
+        return None, False
+    text = ",".join(request.headers.getall(name)).strip()
+    if text == "*":
+        return None, True
+    found, at = list[tuple[bool, str]](), 0
+    while at < len(text):
+        element = _ELEMENT.match(text, at)
+        if element is None:
+            raise BadRequest(f"{name} is '*', or entity tags in quotes with commas between them, not {text[:80]}")
+        weak, quoted, bare = element.groups()
+        if quoted is not None or bare is not None:
+            found.append((weak is not None, quoted if quoted is not None else bare))
+        at = element.end()
+    if not found:
+        raise BadRequest(f"{name} is empty; it is '*', or entity tags in quotes with commas between them")
+    return found, False
 
 
 class RangeRequest(NamedTuple):

@@ -109,6 +109,8 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 500, str(error), orthanc=NETWORK)
         case errors.RevisionConflict():
             return error_answer(request, 409, str(error), orthanc=_BAD_REVISION)
+        case errors.PreconditionFailed():
+            return error_answer(request, 412, str(error))
         case errors.RetainedByCommitment():
             return error_answer(request, 409, str(error))
         case errors.SeveralPatients():

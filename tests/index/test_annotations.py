@@ -11,6 +11,7 @@ from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
 from gateway.index import annotations, rebuild
 from gateway.index.locate import Identity, identified
+from gateway.index.precondition import ANYTHING
 from gateway.index.resources import resource
 from tests.support.index import data_set, migrate_again, origin, placement, record, store
 
@@ -21,7 +22,7 @@ async def test_it_outlives_a_rebuild(database: SQLite) -> None:
     entry, where = record(data_set()), placement()
     await store(database, entry, where)
     study, patient = entry.parents.study_public_id, entry.parents.patient_public_id
-    await database.write(partial(annotations.set_metadata, "study", study, "note", "x", None, 1000.0))
+    await database.write(partial(annotations.set_metadata, "study", study, "note", "x", ANYTHING, 1000.0))
     await database.write(partial(annotations.add_label, "study", study, "urgent"))
     await database.write(partial(annotations.protect, patient, True))
     await database.write(rebuild.begin)

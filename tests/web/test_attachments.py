@@ -153,6 +153,33 @@ async def test_only_what_has_not_been_changed_meanwhile(gateway: House, study: s
     assert (await gateway.client.delete(path, headers={"If-Match": tag(1, b"b")})).status == 200
 
 
+@pytest.mark.parametrize("kind", ["metadata", "attachments"])
+async def test_conditions(gateway: House, study: str, kind: str) -> None:
+    """RFC 9110 §13.1.1 and §13.1.2: lists, `*`, weak tags; and a tag without quotes, which Orthanc takes too."""
+    path, mine, other = f"{study}/{kind}/note", tag(0, b"a"), tag(7, b"x")
+
+    async def change(**headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await gateway.client.put(path, data=b"a", headers=named)).status
+
+    assert await change(If_Match="*") == 404
+    assert await change(If_None_Match="*") == 200
+    assert await change(If_None_Match="*") == 412
+    assert await change(If_None_Match=f"{other}, W/{mine}") == 412
+    for unmatched in (other, f"W/{mine}", f"{other}, {other}"):
+        assert await change(If_Match=unmatched) == 409
+    for wrong in ("", ",", " , ", "*, *", '"', f"{mine} {mine}", f"*,{mine}", 'W/"', 'a"b"', "a b"):
+        assert await change(If_Match=wrong) == 400, wrong
+        assert await change(If_None_Match=wrong) == 400, wrong
+    for number, matching in enumerate((f"{other},{mine}", f",{mine} ,\t{other},", "*", mine.strip('"'))):
+        matching = matching.replace("0-", f"{number}-")
+        assert await change(If_Match=matching, If_None_Match=other) == 200
+    answer = await gateway.client.delete(path, headers={"If-None-Match": "*"})
+    assert answer.status == 412
+    answer = await gateway.client.delete(path, headers={"If-Match": "*"})
+    assert answer.status == 200
+
+
 async def test_of_two_at_once_only_one_changes_it(gateway: House, study: str) -> None:
     """Both may while they begin: the transaction decides."""
     path = f"{study}/attachments/note"

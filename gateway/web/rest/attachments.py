@@ -24,14 +24,14 @@ from gateway.ingest.attached_file import md5_of
 from gateway.retrieve.content import read_attached, read_span
 from gateway.storage.store import StoredObject
 from gateway.web.accept import JSON
-from gateway.web.conditional import sent_span, unchanged, validators
+from gateway.web.conditional import precondition, sent_span, unchanged, validators
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import error_answer
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import flag, json_answer
 from gateway.web.rest.instance_files import DICOM, FILENAME, located, revision_tag, send_file
-from gateway.web.rest.user_names import expected_tag, is_users, not_users, place_of
+from gateway.web.rest.user_names import is_users, not_users, place_of
 from gateway.web.route import FLAG, Parameter, Route
 from gateway.web.security import attachment_named
 from gateway.web.streaming import stream
@@ -92,13 +92,14 @@ async def data(request: web.Request, level: Level) -> web.StreamResponse:
 
 
 async def put_attachment(request: web.Request, level: Level) -> web.StreamResponse:
-    """Attach the body, in place of what has the name; with If-Match, only where it is still of that revision."""
+    """Attach the body, in place of what has the name; with If-Match, only where it is still of that revision, with
+    `If-None-Match: *`, only where there is none."""
     name = _named(request)
     if not is_users(name, _OWN):
         return _read_only(request, name)
-    expected, context = _expected(request), request.app[CONTEXT]
+    condition, context = precondition(request), request.app[CONTEXT]
     async with receiving(request, context.settings().rest.max_attachment, "rest.max_attachment") as chunks:
-        made = await context.use_cases.attaching.attach(level, request.match_info["id"], name, chunks, expected)
+        made = await context.use_cases.attaching.attach(level, request.match_info["id"], name, chunks, condition)
     return _tagged(json_answer({}), made)
 
 
@@ -108,7 +109,7 @@ async def delete_attachment(request: web.Request, level: Level) -> web.StreamRes
     if not is_users(name, _OWN):
         return _read_only(request, name)
     attaching = request.app[CONTEXT].use_cases.attaching
-    await attaching.detach(level, request.match_info["id"], name, _expected(request))
+    await attaching.detach(level, request.match_info["id"], name, precondition(request))
     return web.Response(text="")
 
 
@@ -169,12 +170,6 @@ def _entity_tag(found: Found) -> str:
 def _tagged(answer: web.StreamResponse, found: Found) -> web.StreamResponse:
     answer.headers["ETag"] = _entity_tag(found)
     return answer
-
-
-def _expected(request: web.Request) -> str | None:
-    """The tag of the attachment that If-Match wants to be there."""
-    wanted = expected_tag(request)
-    return None if wanted is None else wanted.strip('"')
 
 
 def _read_only(request: web.Request, name: str) -> web.Response:
@@ -264,7 +259,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
             of_level(put_attachment),
             "modify",
             body=(_OCTETS,),
-            errors=(404, 409, 413, 507),
+            errors=(400, 404, 409, 412, 413, 507),
         ),
         Route(
             "DELETE",
@@ -272,7 +267,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
             of_level(delete_attachment),
             "modify",
             answers=(),
-            errors=(404, 409),
+            errors=(400, 404, 409, 412),
         ),
         *(
             Route(

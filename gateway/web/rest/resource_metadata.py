@@ -8,7 +8,6 @@ has not been changed meanwhile.
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -19,14 +18,14 @@ from gateway.database.database import Database
 from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import BadRequest, NotFound
 from gateway.index import annotations as index
-from gateway.index.annotations import Expected, Metadata
+from gateway.index.annotations import Metadata
 from gateway.index.resources import Resource, resource
-from gateway.web.conditional import unchanged
+from gateway.web.conditional import precondition, unchanged
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import flag, json_answer, unknown
-from gateway.web.rest.user_names import expected_tag, is_users, not_users, place_of
+from gateway.web.rest.user_names import is_users, not_users, place_of
 from gateway.web.route import FLAG, Parameter, Route
 
 CODES: Final = {
@@ -89,12 +88,13 @@ async def one_metadata(request: web.Request, level: Level) -> web.StreamResponse
     each = found.get(_named(request))
     if each is None:
         raise NotFound(f"the {level} has no metadata {request.match_info['name'][:80]!r}")
-    tag = _entity_tag(each)
+    tag = f'"{each.tag}"'
     return unchanged(request, tag) or web.Response(text=each.value, headers={"ETag": tag})
 
 
 async def put_metadata(request: web.Request, level: Level) -> web.StreamResponse:
-    """Add metadata, or set it anew; with If-Match, only where it is still of that revision."""
+    """Add metadata, or set it anew; with If-Match, only where it is still of that revision, with `If-None-Match: *`,
+    only where there is none."""
     name, public_id = _named(request), request.match_info["id"]
     if not is_users(name, CODES):
         return _read_only(request, name)
@@ -104,11 +104,11 @@ async def put_metadata(request: web.Request, level: Level) -> web.StreamResponse
         raise BadRequest("metadata is text in UTF-8") from None
     if len(value.encode()) > index.MAX_METADATA_BYTES or "\0" in value:
         raise BadRequest(f"metadata is at most {index.MAX_METADATA_BYTES} bytes of text without NUL")
-    expected = _expected(request)
+    condition = precondition(request)
     made = await request.app[CONTEXT].database.write(
-        lambda: index.set_metadata(level, public_id, name, value, expected, time.time())
+        lambda: index.set_metadata(level, public_id, name, value, condition, time.time())
     )
-    return web.Response(text="", headers={"ETag": _entity_tag(made)})
+    return web.Response(text="", headers={"ETag": f'"{made.tag}"'})
 
 
 async def delete_metadata(request: web.Request, level: Level) -> web.StreamResponse:
@@ -116,10 +116,10 @@ async def delete_metadata(request: web.Request, level: Level) -> web.StreamRespo
     name, public_id = _named(request), request.match_info["id"]
     if not is_users(name, CODES):
         return _read_only(request, name)
-    expected = _expected(request)
+    condition = precondition(request)
     try:
         await request.app[CONTEXT].database.write(
-            lambda: index.remove_metadata(level, public_id, name, expected, time.time())
+            lambda: index.remove_metadata(level, public_id, name, condition, time.time())
         )
     except NotFound:
         return unknown(request)
@@ -144,17 +144,6 @@ def _named(request: web.Request) -> str:
 
 def _read_only(request: web.Request, name: str) -> web.Response:
     return error_answer(request, 403, not_users("metadata", name))
-
-
-def _entity_tag(each: Metadata) -> str:
-    digest = hashlib.md5(each.value.encode(), usedforsecurity=False).hexdigest()
-    return f'"{each.revision}-{digest}"'
-
-
-def _expected(request: web.Request) -> Expected | None:
-    """What If-Match wants to be there; None for anything."""
-    wanted = expected_tag(request)
-    return None if wanted is None else lambda each: _entity_tag(each) == wanted
 
 
 _EXPAND: Final = Parameter("expand", "Values, not names alone", FLAG)
@@ -189,7 +178,7 @@ ROUTES = (
                 "modify",
                 body=_TEXT,
                 answers=(),
-                errors=(404, 409),
+                errors=(400, 404, 409, 412),
             ),
             Route(
                 "DELETE",
@@ -197,7 +186,7 @@ ROUTES = (
                 functools.partial(delete_metadata, level=level),
                 "modify",
                 answers=(),
-                errors=(404, 409),
+                errors=(400, 404, 409, 412),
             ),
         )
     ),

@@ -1,4 +1,4 @@
-"""Names of what users add to resources, and the If-Match of their changes.
+"""Names of what users add to resources.
 
 A name is of the user's choice, or a number from 1024 on as where Orthanc's configuration gives it no name.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 from typing import Final
-
-from aiohttp import web
 
 FIRST_USER: Final = 1024
 LAST_USER: Final = 65535
@@ -35,9 +33,3 @@ def not_users(what: str, name: str) -> str:
 def place_of(name: str, number: int | None) -> tuple[int, str]:
     """The order of Orthanc's lists: by its numbers, then what has none."""
     return LAST_USER + 1 if number is None else number, name
-
-
-def expected_tag(request: web.Request) -> str | None:
-    """The entity tag, quoted, that If-Match wants to be there; None for anything."""
-    wanted = request.headers.get("If-Match", "*").strip()
-    return None if wanted == "*" else wanted
