@@ -24,7 +24,7 @@ from gateway.forwarding import service as delivery
 from gateway.forwarding.control import hold_incomplete
 from gateway.forwarding.rule_engine import RuleEngine
 from gateway.forwarding.table import forget_deliveries
-from gateway.ingest.data_folder import open_folder, open_ingest
+from gateway.ingest.data_folder import open_folder, open_ingest, serving
 from gateway.ingest.health import Health
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.pixel_examination import Examination
@@ -302,7 +302,7 @@ async def serve(
     read, began = await stamp_of(config_file), time.monotonic()
     # Installed from start to end: by default the signal would end the process, even during a drain.
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
-    async with running(settings) as gateway:
+    async with serving(settings.storage), running(settings) as gateway:
         await warn_of_unusable_folders(settings)
         keeper = loop.create_task(keep_current(gateway, config_file, overrides, reload_requested, read))
         for number in (signal.SIGTERM, signal.SIGINT):

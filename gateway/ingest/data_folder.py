@@ -31,6 +31,7 @@ from gateway.processes.arena import Arena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.layout import Layout
+from gateway.storage.ownership import check_own, served
 from gateway.storage.rejected import RejectedFolder
 from gateway.storage.reserve import Reserve
 from gateway.storage.workers import worker_name
@@ -165,8 +166,21 @@ def _has_content(database: Path) -> bool:
         return False
 
 
+@asynccontextmanager
+async def serving(settings: config.Storage) -> AsyncIterator[None]:
+    """Claim a data folder for one gateway, whose workers may then open it; made where it is missing.
+
+    Raises: ConfigurationError when it cannot be used, or while another gateway serves it.
+    """
+    layout = Layout(Path(settings.path))
+    await asyncio.to_thread(_prepare, layout, FileStore(layout))
+    with served(layout):
+        yield
+
+
 def _prepare(layout: Layout, store: FileStore) -> None:
     try:
+        check_own(layout)
         store.prepare()
     except OSError as error:
         raise ConfigurationError(

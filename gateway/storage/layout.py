@@ -4,6 +4,7 @@ A data folder holds:
 
     database.sqlite            the index, with its -wal and -shm
     write.lock                 writers of the database queue on it
+    serving.lock               locked by the gateway that serves the folder; see gateway/storage/ownership.py
     store/<5>/<2>/<key>        instances, and files attached to them and what is above them (`ingest/attached_file.py`);
                                the folders are the leading characters of the key, which is a time
     incoming/<worker>/<key>    instances being received; `<worker>/lock` is locked while the worker lives
@@ -65,6 +66,7 @@ class Layout:
         self.database = base / "database.sqlite"
         self.rebuilding = base / "database.sqlite.rebuilding"
         self.write_lock = base / "write.lock"
+        self.serving_lock = base / "serving.lock"
         self.reserve = base / "reserve"
         self.store = base / "store"
         self.incoming = base / "incoming"

@@ -24,6 +24,7 @@ from gateway.config import Settings
 from gateway.current_settings import AT_START, announce, keep_current, stamp_of, warn_of_unusable_folders
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.examination import examine
+from gateway.ingest.data_folder import serving
 from gateway.processes import board
 from gateway.processes.metrics_folder import MetricsFolder
 from gateway.processes.process import prepare_process
@@ -252,6 +253,17 @@ async def serve(
     on_listening: server.OnListening = lambda dicom, tls, web: None,
 ) -> int:
     """Serve like `server.serve`, in `count` processes."""
+    async with serving(settings.storage):
+        return await _serve(settings, count, config_file, overrides, on_listening)
+
+
+async def _serve(
+    settings: Settings,
+    count: int,
+    config_file: Path | None,
+    overrides: Mapping[str, Any] | None,
+    on_listening: server.OnListening,
+) -> int:
     loop = asyncio.get_running_loop()
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     read, began = await stamp_of(config_file), time.monotonic()
