@@ -21,7 +21,7 @@ class TestForeignFolders:
             (tmp_path / name).mkdir()
         with pytest.raises(ConfigurationError, match=r"is no data folder of a gateway; name an empty folder"):
             check_own(Layout(tmp_path))
-        assert sorted(os.listdir(tmp_path)) == sorted(names)
+        assert {each.name for each in tmp_path.iterdir()} == set(names)
 
     @pytest.mark.parametrize(
         "names",
@@ -47,10 +47,8 @@ class TestTheLock:
     def test_is_held_by_one(self, tmp_path: Path) -> None:
         layout = Layout(tmp_path)
         with served(layout):
-            with (
-                pytest.raises(ConfigurationError, match=f"another gateway, process {os.getpid()}, serves"),
-                served(layout),
-            ):
+            why = f"another gateway, process {os.getpid()}, serves"
+            with pytest.raises(ConfigurationError, match=why), served(layout):
                 pytest.fail("it is served twice")
             with served(Layout(tmp_path.parent)):
                 pass
