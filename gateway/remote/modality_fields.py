@@ -26,6 +26,7 @@ _SERVICES: Final[Mapping[str, tuple[Service, ...]]] = {
     "AllowTranscoding": (),
 }
 """What each flag lets it ask of us. Event reports are taken from whom we have asked, and from nobody else."""
+FLAGS: Final = tuple(_SERVICES)
 _MANUFACTURERS: Final = frozenset({"Generic", "GenericNoWildcardInDates", "GenericNoUniversalWildcard", "Vitrea", "GE"})
 _OLD_MANUFACTURERS: Final = frozenset(
     {"StoreScp", "ClearCanvas", "Dcm4Chee", "SyngoVia", "AgfaImpax", "EFilm2", "MedInria"}

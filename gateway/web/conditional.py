@@ -77,7 +77,7 @@ def unchanged(request: web.Request, tag: str) -> web.Response | None:
 
 
 def precondition(request: web.Request) -> Precondition:
-    """What If-Match and If-None-Match want of the value that a request changes.
+    """Read the precondition of a change from If-Match and If-None-Match.
 
     As to Orthanc, a tag may come without quotes. Raises: BadRequest for what is no list of tags.
     """

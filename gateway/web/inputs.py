@@ -48,6 +48,15 @@ async def read_json(request: web.Request, kind: Any = Any) -> Any:
         raise BadRequest("the JSON of the body is nested too deeply") from None
 
 
+async def read_object(request: web.Request, why: str = "the body is not a JSON object") -> dict[str, Any]:
+    """The JSON object in the body; an empty body is an empty one. Raises BadRequest, where there is none with the
+    reason `why`; TooLarge, Busy."""
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise BadRequest(why)
+    return body
+
+
 async def read_form(request: web.Request) -> dict[str, str]:
     """Parse the fields of a form (`application/x-www-form-urlencoded`), the last one of each name. Raises
     BadRequest."""

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway import __version__
+from gateway.web.accept import DICOM_JSON, JSON
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
 from gateway.web.route import FLAG, SERVED, SIGNED_IN, Parameter, Route
@@ -88,8 +89,13 @@ def _operation(route: Route) -> dict[str, Any]:
     if details:
         made["description"] = details
     if route.body:
-        made["requestBody"] = {"content": {kind: {} for kind in route.body}}
+        made["requestBody"] = {"content": {kind: _content(route, kind) for kind in route.body}}
     return made
+
+
+def _content(route: Route, kind: str) -> dict[str, Any]:
+    """The content of a body of one media type."""
+    return {"schema": route.takes} if route.takes is not None and kind in (JSON, DICOM_JSON) else {}
 
 
 def _success(route: Route) -> dict[str, Any]:

@@ -138,6 +138,8 @@ class Route:
     query: tuple[Parameter, ...] = ()
     body: tuple[str, ...] = ()
     """Media types of the request body."""
+    takes: Schema | None = None
+    """The schema of a body in JSON."""
     answers: tuple[str, ...] = (JSON,)
     """Media types of a successful answer; none without a body."""
     errors: tuple[int, ...] = ()

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from aiohttp import web
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from yarl import URL
 
@@ -108,6 +109,48 @@ class TestDocument:
         assert search["tags"] == ["DICOMweb"]
         assert search["summary"] == "Search at the level of study."
         assert {"limit", "attributeID"} <= {each["name"] for each in search["parameters"]}
+
+    async def test_every_body_in_json_has_a_schema(self, gateway: House):
+        """One that says something, and that a validator of JSON Schema takes."""
+        for path, methods in (await self.document(gateway))["paths"].items():
+            for method, operation in methods.items():
+                for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                    if kind in ("application/json", "application/dicom+json"):
+                        schema = content.get("schema", {})
+                        assert {"type", "anyOf"} & schema.keys(), f"{method} {path}: `takes` of its Route is missing"
+                        Draft202012Validator.check_schema(schema)
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/tools/find", {"Level": "Study", "Query": {"PatientID": "*"}, "Limit": 3, "OrderBy": []}),
+            ("/tools/bulk-delete", {"Resources": [{"Level": "Study", "ID": RESOURCES["studies"]}]}),
+            ("/studies/{id}/modify", {"Replace": {"PatientID": "x"}, "Asynchronous": True, "UserData": {"a": 1}}),
+            ("/studies/{id}/merge", {"Resources": [RESOURCES["studies"]], "Synchronous": False, "KeepSource": True}),
+            ("/modalities/{name}/store", [RESOURCES["studies"]]),
+            ("/modalities/{name}/store", {"Resources": RESOURCES["series"], "MoveOriginatorID": 3}),
+            ("/queries/{id}/retrieve", "PACS"),
+            ("/tools/create-archive", [RESOURCES["studies"]]),
+            ("/tools/dicom-echo", ["PACS", "localhost", 104]),
+        ],
+    )
+    async def test_schemas_fit_what_scripts_send(self, gateway: House, path: str, body: Any):
+        content = (await self.document(gateway))["paths"][path]["post"]["requestBody"]["content"]
+        Draft202012Validator(content["application/json"]["schema"]).validate(body)
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/tools/find", {"Level": "Image", "Query": {}}),
+            ("/tools/find", {"Level": "Study"}),
+            ("/studies/{id}/modify", {"Replaces": {}}),
+            ("/tools/bulk-delete", {"Resources": ["x"]}),
+            ("/modalities/{name}/move", {"Level": "Study"}),
+        ],
+    )
+    async def test_schemas_refuse_what_is_refused(self, gateway: House, path: str, body: Any):
+        content = (await self.document(gateway))["paths"][path]["post"]["requestBody"]["content"]
+        assert not Draft202012Validator(content["application/json"]["schema"]).is_valid(body)
 
     async def test_users(self, gateway: House):
         gateway.http = Http(users=(ANNA,))

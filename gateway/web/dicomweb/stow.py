@@ -24,6 +24,7 @@ from gateway.web.dicomweb.stow_parts import DICOM, DICOM_XML, METADATA, Parts
 from gateway.web.errors import NotAcceptable, TooLarge, error_answer
 from gateway.web.receiving import BodyError, receiving
 from gateway.web.route import ACCEPT, STUDY, XML, Route
+from gateway.web.schemas import DATA_SET, list_of
 from gateway.web.urls import object_url
 
 BodyFault = Malformed | BodyError | TooLarge
@@ -123,6 +124,7 @@ ROUTES = tuple(
         store,
         "upload",
         (ACCEPT,),
+        takes=list_of(DATA_SET),
         body=(*(f'{MULTIPART}; type="{kind}"' for kind in (DICOM, DICOM_JSON, DICOM_XML)), DICOM, *sorted(METADATA)),
         answers=(DICOM_JSON, JSON, XML),
         errors=(409, 413, 415, 503, 507),

@@ -28,6 +28,7 @@ from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import flag, json_answer, reference
 from gateway.web.rest.asked import JobBody, bad_file, converted
 from gateway.web.route import FLAG, OF_JOBS, TEXT, UID, Parameter, Route, at_least
+from gateway.web.schemas import PUBLIC_ID, any_of, list_of, struct
 from gateway.web.security import attachment_named
 from gateway.web.streaming import stream
 
@@ -250,6 +251,9 @@ _QUERY: Final = (
 )
 _EXTENDED: Final = Parameter("extended", "More in the records of the DICOMDIR", FLAG)
 _ERRORS: Final = (404, 503)
+_RESOURCES: Final = list_of(PUBLIC_ID, MAX_RESOURCES)
+_OF_RESOURCE: Final = any_of(struct(ArchiveBody, Resources=_RESOURCES), list_of(TEXT))
+_MADE: Final = any_of(struct(ArchiveBody, "Resources", Resources=_RESOURCES), _RESOURCES)
 
 ROUTES = (
     *(
@@ -272,6 +276,7 @@ ROUTES = (
                 functools.partial(made_of_resource, media=media),
                 "download",
                 body=(JSON,),
+                takes=_OF_RESOURCE,
                 answers=(ZIP, JSON),
                 errors=_ERRORS,
             ),
@@ -287,7 +292,16 @@ ROUTES = (
         errors=_ERRORS,
     ),
     *(
-        Route("POST", f"/tools/{name}", handler, "download", body=(JSON,), answers=(ZIP, JSON), errors=_ERRORS)
+        Route(
+            "POST",
+            f"/tools/{name}",
+            handler,
+            "download",
+            takes=_MADE,
+            body=(JSON,),
+            answers=(ZIP, JSON),
+            errors=_ERRORS,
+        )
         for name, handler in (
             ("create-archive", functools.partial(made, media=False)),
             ("create-media", functools.partial(made, media=True)),

@@ -17,6 +17,8 @@ from gateway.web.errors import BAD_FILE, CANCELLED, NETWORK, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import json_answer, reference
+from gateway.web.route import Schema
+from gateway.web.schemas import RESOURCES, any_of, struct
 
 JOB_DESK: web.AppKey[JobDesk] = web.AppKey("job_desk", JobDesk)
 _PUBLIC_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
@@ -111,6 +113,11 @@ async def read_store_body(request: web.Request, kind: type[S]) -> tuple[S, list[
         raise BadRequest('Missing field in JSON: "Resources"')
     body = converted(members, kind)
     return body, public_ids([body.resources] if isinstance(body.resources, str) else body.resources)
+
+
+def sent(kind: type[StoreBody]) -> Schema:
+    """The schema of a body that says what is to be sent, in the forms of `read_store_body`."""
+    return any_of(RESOURCES, struct(kind, "Resources", Resources=RESOURCES))
 
 
 def public_ids(found: Any) -> list[str]:

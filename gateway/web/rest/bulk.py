@@ -17,17 +17,18 @@ from gateway.index.resources import Resource
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
-from gateway.web.inputs import read_json
+from gateway.web.inputs import read_object
 from gateway.web.rest.anonymize import anonymizing_request
 from gateway.web.rest.answers import json_list
 from gateway.web.rest.archives import MAX_RESOURCES
 from gateway.web.rest.asked import bad_file
-from gateway.web.rest.changing import ChangeBody, read_change, read_members, stored_answer
+from gateway.web.rest.changing import CHANGE_SCHEMA, ChangeBody, read_change, read_members, stored_answer
 from gateway.web.rest.names import Format, parse_level
 from gateway.web.rest.removal import REMOVAL, forbidden
 from gateway.web.rest.resource_metadata import own_and_added
 from gateway.web.rest.resources import as_json
-from gateway.web.route import Route
+from gateway.web.route import TRUTH, Route
+from gateway.web.schemas import LEVEL, PUBLIC_ID, any_of, list_of, members
 
 _OUT_OF_RANGE: Final = (3, "Parameter out of range")
 
@@ -134,9 +135,7 @@ async def _change(request: web.Request) -> ChangeBody | web.Response:
 async def _body(request: web.Request) -> dict[str, Any] | web.Response:
     """The JSON object in the body, which has a list of `Resources`; or the answer to any other."""
     try:
-        body = await read_json(request)
-        if not isinstance(body, dict):
-            raise BadRequest("The body must contain a JSON object")
+        body = await read_object(request, "The body must contain a JSON object")
     except BadRequest as error:
         return error_answer(request, 400, str(error))
     try:
@@ -206,9 +205,32 @@ async def _found(database: Database, wanted: Sequence[str], level: Level | None)
             yield [found]
 
 
+_IDENTIFIERS: Final = list_of(PUBLIC_ID, MAX_RESOURCES)
+_CONTENT: Final = members("Resources", Resources=_IDENTIFIERS, Level=LEVEL, Metadata=TRUTH, Full=TRUTH, Short=TRUTH)
+_CHANGE: Final = {**CHANGE_SCHEMA, "required": ("Resources",)}
+_DELETE: Final = members(
+    "Resources", Resources=list_of(any_of(PUBLIC_ID, members("ID", "Level", ID=PUBLIC_ID, Level=LEVEL)), MAX_RESOURCES)
+)
 ROUTES = (
-    Route("POST", "/tools/bulk-content", content, "view", body=(JSON,)),
-    Route("POST", "/tools/bulk-modify", modify, "modify", body=(JSON,), errors=(403, 404, 409, 507)),
-    Route("POST", "/tools/bulk-anonymize", anonymize, "anonymize", body=(JSON,), errors=(403, 404, 409, 507)),
-    Route("POST", "/tools/bulk-delete", delete, "delete", body=(JSON,), answers=("text/plain",), errors=(403, 409)),
+    Route("POST", "/tools/bulk-content", content, "view", takes=_CONTENT, body=(JSON,)),
+    Route("POST", "/tools/bulk-modify", modify, "modify", takes=_CHANGE, body=(JSON,), errors=(403, 404, 409, 507)),
+    Route(
+        "POST",
+        "/tools/bulk-anonymize",
+        anonymize,
+        "anonymize",
+        takes=_CHANGE,
+        body=(JSON,),
+        errors=(403, 404, 409, 507),
+    ),
+    Route(
+        "POST",
+        "/tools/bulk-delete",
+        delete,
+        "delete",
+        takes=_DELETE,
+        body=(JSON,),
+        answers=("text/plain",),
+        errors=(403, 409),
+    ),
 )

@@ -19,11 +19,12 @@ from gateway.systems.modification_jobs import ModificationJobs
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, error_answer
-from gateway.web.inputs import read_json
+from gateway.web.inputs import read_object
 from gateway.web.rest.answers import json_answer, reference
 from gateway.web.rest.asked import JOB_DESK, JobBody, bad_file
 from gateway.web.rest.removal import forbidden
 from gateway.web.route import PIXELS_MASKER, Route
+from gateway.web.schemas import LEVEL, PUBLIC_ID, TAGS, list_of, members, struct
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
@@ -83,21 +84,28 @@ class ChangeBody(JobBody, forbid_unknown_fields=True, rename="pascal"):
         return ChangeRequest(what, self.modification(level), self.changes, self.transcode, self.lossy_quality, regions)
 
 
+_REGION: Final = {"type": "object", "description": "A region of Orthanc's Pixels Masker"}
+CHANGE_SCHEMA: Final = struct(
+    ChangeBody,
+    Replace=TAGS,
+    MaskPixelData=members(Regions=list_of(_REGION)),
+    Level=LEVEL,
+    Resources=list_of(PUBLIC_ID),
+)
+
+
 async def read_members(request: web.Request) -> dict[str, Any] | web.Response:
     """The JSON object in the body; the error answer if there is none."""
     try:
-        members = await read_json(request)
-        if not isinstance(members, dict):
-            raise BadRequest("the body is not a JSON object")
+        return await read_object(request)
     except BadRequest as error:
         return bad_file(request, error)
-    return members
 
 
-def read_change(members: dict[str, Any]) -> ChangeBody:
+def read_change(found: dict[str, Any]) -> ChangeBody:
     """Convert a body. Raises BadRequest with the name of an option that is not known."""
     try:
-        body = msgspec.convert(members, ChangeBody)
+        body = msgspec.convert(found, ChangeBody)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this cannot be done here: {error}") from None
     if body.user_data is not None and len(msgspec.json.encode(body.user_data)) > _MAX_USER_DATA:
@@ -153,6 +161,7 @@ def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:
             functools.partial(handler, level=level),
             name,
             body=(JSON,),
+            takes=CHANGE_SCHEMA,
             answers=("application/dicom",) if level == "instance" else (JSON,),
             errors=(403, 404, 409, 507),
         )

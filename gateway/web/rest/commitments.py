@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -19,7 +19,8 @@ from gateway.web.rest.answers import json_answer, reference
 from gateway.web.rest.asked import CallBody, bad_file, public_ids, read_body
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.removal import REMOVAL, forbidden
-from gateway.web.route import MODALITY, Route
+from gateway.web.route import MODALITY, UID, Route
+from gateway.web.schemas import PUBLIC_ID, any_of, list_of, members, struct
 from gateway.workflow.commitment import new_transaction_uid
 from gateway.workflow.commitment_requests import Requested, requested, stored_here
 
@@ -119,8 +120,12 @@ def _as_json(each: Reference) -> dict[str, str]:
     return {"SOPClassUID": each.sop_class_uid, "SOPInstanceUID": each.sop_instance_uid}
 
 
+_PAIR: Final = any_of(
+    {**list_of(UID, 2), "minItems": 2}, members("SOPClassUID", "SOPInstanceUID", SOPClassUID=UID, SOPInstanceUID=UID)
+)
+_ASK: Final = struct(_Body, Resources=list_of(PUBLIC_ID), DicomInstances=list_of(_PAIR))
 ROUTES = (
-    Route("POST", f"{MODALITY}/storage-commitment", ask, "send", body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/storage-commitment", ask, "send", takes=_ASK, body=(JSON,), errors=(404,)),
     Route("GET", "/storage-commitment/{id}", report, "send", errors=(404,)),
     Route("POST", "/storage-commitment/{id}/remove", remove, "delete", errors=(403, 404, 409)),
 )

@@ -29,7 +29,8 @@ from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer, place
 from gateway.web.rest.instances import receipt, refusal, rest_origin
 from gateway.web.rest.tags import ToBeWritten, from_tags
-from gateway.web.route import Route
+from gateway.web.route import TRUTH, Route
+from gateway.web.schemas import PUBLIC_ID, TAGS, any_of, list_of, members
 
 CREATION: web.AppKey[Creation] = web.AppKey("creation", Creation)
 MAX_BODY_BYTES: Final = 256 << 20
@@ -259,4 +260,17 @@ def _truth(model: Mapping[str, Any], name: str, default: bool) -> bool:
     return found
 
 
-ROUTES = (Route("POST", "/tools/create-dicom", create, "upload", body=(JSON,), errors=(409, 413, 503, 507)),)
+_PAYLOAD: Final = {"type": "string", "pattern": "^data:", "description": "A data URI"}
+_BODY: Final = members(
+    "Tags",
+    Tags=TAGS,
+    Content=any_of(_PAYLOAD, list_of(any_of(_PAYLOAD, members("Content", Content=_PAYLOAD, Tags=TAGS)), MAX_INSTANCES)),
+    Parent=PUBLIC_ID,
+    Force=TRUTH,
+    Encapsulate=TRUTH,
+    PrivateCreator={"type": "string", "maxLength": 64},
+    InterpretBinaryTags=TRUTH,
+)
+ROUTES = (
+    Route("POST", "/tools/create-dicom", create, "upload", takes=_BODY, body=(JSON,), errors=(409, 413, 503, 507)),
+)

@@ -18,6 +18,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.route import COUNT, EXPAND, Parameter, Route, at_least, one_of
+from gateway.web.schemas import struct
 
 DELIVERIES: web.AppKey[Deliveries] = web.AppKey("deliveries", Deliveries)
 _MAX_LIMIT = 1000
@@ -280,7 +281,7 @@ ROUTES = (
     ),
     Route("POST", "/destinations/{name}/hold", hold, "route", errors=(404,)),
     Route("POST", "/destinations/{name}/release", release, "route", errors=(404,)),
-    Route("POST", "/destinations/{name}/prove", prove, "route", body=(JSON,), errors=(404,)),
+    Route("POST", "/destinations/{name}/prove", prove, "route", takes=struct(_Body), body=(JSON,), errors=(404,)),
     Route(
         "GET",
         "/deliveries",
@@ -308,7 +309,14 @@ ROUTES = (
     ),
     Route("GET", "/deliveries/{id}", one, "route", errors=(404,)),
     *(
-        Route("POST", f"/deliveries/{action}", functools.partial(act_on_all, action=action), "route", body=(JSON,))
+        Route(
+            "POST",
+            f"/deliveries/{action}",
+            functools.partial(act_on_all, action=action),
+            "route",
+            takes=struct(_Body),
+            body=(JSON,),
+        )
         for action in get_args(Action)
     ),
     *(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -33,11 +33,13 @@ from gateway.web.rest.asked import (
     level_named,
     read_body,
     read_store_body,
+    sent,
 )
-from gateway.web.rest.modalities import DIRECTORY
+from gateway.web.rest.modalities import DIRECTORY, MODALITY_SCHEMA
 from gateway.web.rest.names import tag_text
 from gateway.web.rest.tags import tag_named
 from gateway.web.route import MODALITY, OF_SYSTEMS, Route
+from gateway.web.schemas import KEYS, LEVEL, list_of, struct
 
 STORE_JOBS: web.AppKey[StoreJobs] = web.AppKey("store_jobs", StoreJobs)
 RETRIEVE_JOBS: web.AppKey[RetrieveJobs] = web.AppKey("retrieve_jobs", RetrieveJobs)
@@ -175,10 +177,11 @@ def _elsewhere(body: _StoreBody) -> CallOptions:
     return replace(body.options(), called_aet=called, host=body.host, port=body.port)
 
 
+_RETRIEVE: Final = struct(_RetrieveBody, "Level", "Resources", Level=LEVEL, Resources=list_of(KEYS))
 ROUTES = (
-    Route("POST", f"{MODALITY}/echo", echo, OF_SYSTEMS, body=(JSON,), errors=(404,)),
-    Route("POST", "/tools/dicom-echo", echo_any, OF_SYSTEMS, body=(JSON,)),
-    Route("POST", f"{MODALITY}/store", store, "send", body=(JSON, "text/plain"), errors=(404,)),
+    Route("POST", f"{MODALITY}/echo", echo, OF_SYSTEMS, takes=struct(CallBody), body=(JSON,), errors=(404,)),
+    Route("POST", "/tools/dicom-echo", echo_any, OF_SYSTEMS, takes=MODALITY_SCHEMA, body=(JSON,)),
+    Route("POST", f"{MODALITY}/store", store, "send", takes=sent(_StoreBody), body=(JSON, "text/plain"), errors=(404,)),
     Route(
         "POST",
         f"{MODALITY}/store-straight",
@@ -187,6 +190,6 @@ ROUTES = (
         body=("application/dicom", "application/octet-stream"),
         errors=(404, 413, 503, 507),
     ),
-    Route("POST", f"{MODALITY}/move", move, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
-    Route("POST", f"{MODALITY}/get", get, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/move", move, "q-r-remote-modalities", takes=_RETRIEVE, body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/get", get, "q-r-remote-modalities", takes=_RETRIEVE, body=(JSON,), errors=(404,)),
 )

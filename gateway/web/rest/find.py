@@ -22,7 +22,7 @@ from gateway.index.search import Narrowing
 from gateway.retrieve.find import Found, Request
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
-from gateway.web.inputs import read_json
+from gateway.web.inputs import read_object
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import json_answer, json_list, place
 from gateway.web.rest.attachments import attachments_json
@@ -31,7 +31,8 @@ from gateway.web.rest.resource_json import CONTENTS, part_of
 from gateway.web.rest.resource_metadata import own_and_added
 from gateway.web.rest.resources import FINDER, as_json, parse_tags
 from gateway.web.rest.tags import tag_named
-from gateway.web.route import Route
+from gateway.web.route import COUNT, TEXT, TRUTH, Route, one_of
+from gateway.web.schemas import KEYS, LEVEL, list_of, members
 
 T = TypeVar("T")
 _NOT_OBJECT: Final = "The body must contain a JSON object"
@@ -90,12 +91,9 @@ async def lookup(request: web.Request) -> web.StreamResponse:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = await read_json(request)
+        return await read_object(request)
     except BadRequest:
         raise BadRequest(_NOT_OBJECT) from None
-    if not isinstance(body, dict):
-        raise BadRequest(_NOT_OBJECT)
-    return body
 
 
 def _request(body: Mapping[str, Any]) -> Request:
@@ -225,8 +223,51 @@ async def _identifiers(pages: AsyncIterator[list[Found]]) -> AsyncIterator[list[
         yield [public_id for _row, public_id in page]
 
 
+_TEXTS: Final = list_of(TEXT, MAX_LABELS)
+_ORDERING: Final = members(
+    "Type", "Key", "Direction", Type=one_of("DicomTag", "Metadata"), Key=TEXT, Direction=one_of("ASC", "DESC")
+)
+_ASKED: Final = {
+    "Level": LEVEL,
+    "Query": KEYS,
+    "CaseSensitive": TRUTH,
+    "Labels": _TEXTS,
+    "LabelsConstraint": one_of(*_CONSTRAINTS),
+    "MetadataQuery": {**KEYS, "maxProperties": MAX_LABELS},
+    "ParentPatient": TEXT,
+    "ParentStudy": TEXT,
+    "ParentSeries": TEXT,
+    "OrderBy": list_of(_ORDERING, MAX_LABELS),
+    "Since": COUNT,
+    "Limit": COUNT,
+}
+"""What is asked for."""
+_SHOWN: Final = {
+    "Expand": TRUTH,
+    "Full": TRUTH,
+    "Short": TRUTH,
+    "RequestedTags": _TEXTS,
+    "ResponseContent": list_of(one_of(*sorted(CONTENTS)), MAX_LABELS),
+}
+"""What is shown of it."""
 ROUTES = (
-    Route("POST", "/tools/find", find, "view", body=(JSON,), errors=(413,)),
-    Route("POST", "/tools/count-resources", count_resources, "view", body=(JSON,), errors=(413,)),
+    Route(
+        "POST",
+        "/tools/find",
+        find,
+        "view",
+        takes=members("Level", "Query", **_ASKED, **_SHOWN),
+        body=(JSON,),
+        errors=(413,),
+    ),
+    Route(
+        "POST",
+        "/tools/count-resources",
+        count_resources,
+        "view",
+        takes=members("Level", "Query", **_ASKED),
+        body=(JSON,),
+        errors=(413,),
+    ),
     Route("POST", "/tools/lookup", lookup, "view", body=("text/plain",)),
 )

@@ -12,12 +12,13 @@ from gateway.dicom.encode import DataSet
 from gateway.dicom.levels import LEVELS, Level
 from gateway.errors import BadRequest
 from gateway.web.accept import JSON
-from gateway.web.inputs import read_json
+from gateway.web.inputs import read_json, read_object
 from gateway.web.rest.answers import json_answer
 from gateway.web.rest.asked import CallBody, bad_file, converted
 from gateway.web.rest.queries import KEPT_QUERIES, asked_keys, without_values
 from gateway.web.rest.tags import Format, in_format
 from gateway.web.route import MODALITY, Route
+from gateway.web.schemas import KEYS, any_of, struct
 
 _MAX_PATIENTS: Final = 100
 """Of one `find`: it asks about each of them, and about each of their studies."""
@@ -72,9 +73,7 @@ async def find_all(request: web.Request) -> web.Response:
 async def find_worklist(request: web.Request) -> web.Response:
     """Ask a modality for items of its worklist: keys, or `{"Query": keys, "Short": true}`; the answers by keyword."""
     try:
-        members = await read_json(request)
-        if not isinstance(members, dict):
-            raise BadRequest("Must provide a JSON object")
+        members = await read_object(request, "Must provide a JSON object")
         wraps = "Query" in members
         body = converted(members if wraps else {}, _FindBody)
         form: Format = "full" if body.full else "short" if body.short else "simplify"
@@ -118,11 +117,20 @@ ROUTES = (
             f"{MODALITY}/find-{level}",
             functools.partial(find, level=level),
             "q-r-remote-modalities",
+            takes=KEYS,
             body=(JSON,),
             errors=(404,),
         )
         for level in LEVELS
     ),
-    Route("POST", f"{MODALITY}/find", find_all, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
-    Route("POST", f"{MODALITY}/find-worklist", find_worklist, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{MODALITY}/find", find_all, "q-r-remote-modalities", takes=KEYS, body=(JSON,), errors=(404,)),
+    Route(
+        "POST",
+        f"{MODALITY}/find-worklist",
+        find_worklist,
+        "q-r-remote-modalities",
+        takes=any_of(struct(_FindBody), KEYS),
+        body=(JSON,),
+        errors=(404,),
+    ),
 )

@@ -10,12 +10,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.errors import BadRequest
+from gateway.remote.modality_fields import FLAGS
 from gateway.systems.directory import Directory, KnownSystem
 from gateway.web.accept import JSON
 from gateway.web.errors import BAD_FILE, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.rest.answers import flag, json_answer
-from gateway.web.route import EXPAND, OF_SYSTEMS, Route
+from gateway.web.route import EXPAND, NUMBER, OF_SYSTEMS, TEXT, TRUTH, Route, at_least
+from gateway.web.schemas import any_of, list_of, members
 
 DIRECTORY: web.AppKey[Directory] = web.AppKey("directory", Directory)
 OPERATIONS: Final = (
@@ -64,10 +66,27 @@ def as_json(known: KnownSystem) -> dict[str, Any]:
     return dict(sorted({**known.fields, "Source": "REST" if known.added else "Configuration"}.items()))
 
 
+_PORT: Final = at_least(1, 65535)
+MODALITY_SCHEMA: Final = any_of(
+    members(
+        *("AET", "Host", "Port"),
+        AET=TEXT,
+        Host=TEXT,
+        Port=any_of(_PORT, TEXT),
+        Manufacturer=TEXT,
+        Timeout=NUMBER,
+        LocalAet=TEXT,
+        RetrieveMethod=TEXT,
+        UseDicomTls=TRUTH,
+        **dict.fromkeys((*FLAGS, "AllowStorageCommitment"), TRUTH),
+    ),
+    list_of(any_of(TEXT, _PORT), 4),
+)
+"""An object, or a list of AE title, host, port and perhaps manufacturer."""
 ROUTES = (
     Route("GET", "/modalities", all_modalities, OF_SYSTEMS, (EXPAND,)),
     Route("GET", "/modalities/{name}", one, OF_SYSTEMS, errors=(404,)),
-    Route("PUT", "/modalities/{name}", put, "settings", body=(JSON,), errors=(403,)),
+    Route("PUT", "/modalities/{name}", put, "settings", takes=MODALITY_SCHEMA, body=(JSON,), errors=(403,)),
     Route("DELETE", "/modalities/{name}", remove, "settings", errors=(403, 404)),
     Route("GET", "/modalities/{name}/configuration", configuration, OF_SYSTEMS, errors=(404,)),
 )

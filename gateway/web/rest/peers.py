@@ -26,9 +26,10 @@ from gateway.web.errors import NETWORK, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import flag, json_answer
-from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body
+from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body, sent
 from gateway.web.rest.modalities import DIRECTORY
-from gateway.web.route import EXPAND, OF_SYSTEMS, PEERS, SERVERS, Route
+from gateway.web.route import EXPAND, NUMBER, OF_SYSTEMS, PEERS, SERVERS, TEXT, TRUTH, UID, Route, one_of
+from gateway.web.schemas import KEYS, any_of, list_of, members, struct
 from gateway.web.security import ATTACHMENT
 
 HTTP_STORE_JOBS: web.AppKey[HttpStoreJobs] = web.AppKey("http_store_jobs", HttpStoreJobs)
@@ -270,6 +271,7 @@ def _routes(kind: System, root: str) -> tuple[Route, ...]:
             f"{root}/{{name}}",
             functools.partial(put, kind=kind),
             "settings",
+            takes=_SYSTEM,
             body=(JSON,),
             errors=(403,),
             subject=about,
@@ -285,13 +287,42 @@ def _routes(kind: System, root: str) -> tuple[Route, ...]:
     )
 
 
+_URI: Final = members("Uri", Uri=TEXT, Arguments={**KEYS, "maxProperties": _MAX_ARGUMENTS})
+_DELETE: Final = members(
+    *("Level", "StudyInstanceUID"),
+    Level=one_of("Study", "Series", "Instance"),
+    StudyInstanceUID=UID,
+    SeriesInstanceUID=UID,
+    SOPInstanceUID=UID,
+)
+_RETRIEVE: Final = struct(
+    StoreBody, "Resources", Resources=list_of(members("Study", Study=UID, Series=UID, Instance=UID))
+)
+_SYSTEM: Final = any_of(
+    members(
+        "Url",
+        Url=TEXT,
+        Username=TEXT,
+        Password=TEXT,
+        HttpHeaders=KEYS,
+        Timeout=NUMBER,
+        Pkcs11=TRUTH,
+    ),
+    list_of(TEXT, 3),
+)
 _STORED: Final = (JSON, "text/plain")
 ROUTES = (
     *_routes("peer", PEERS),
     Route("GET", f"{PEERS}/{{name}}/configuration", configuration, OF_SYSTEMS, errors=(404,)),
     Route("GET", f"{PEERS}/{{name}}/system", system, OF_SYSTEMS, errors=(404,)),
     Route(
-        "POST", f"{PEERS}/{{name}}/store", functools.partial(store, kind="peer"), "send", body=_STORED, errors=(404,)
+        "POST",
+        f"{PEERS}/{{name}}/store",
+        functools.partial(store, kind="peer"),
+        "send",
+        takes=sent(StoreBody),
+        body=_STORED,
+        errors=(404,),
     ),
     Route(
         "POST",
@@ -307,14 +338,29 @@ ROUTES = (
         f"{SERVERS}/{{name}}/get",
         get,
         "q-r-remote-modalities",
+        takes=_URI,
         body=(JSON,),
         answers=("application/dicom+json",),
         errors=(404,),
     ),
-    Route("POST", f"{SERVERS}/{{name}}/delete", delete, "settings", body=(JSON,), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/retrieve", retrieve, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
-    Route("POST", f"{SERVERS}/{{name}}/qido", qido, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route("POST", f"{SERVERS}/{{name}}/delete", delete, "settings", takes=_DELETE, body=(JSON,), errors=(404,)),
     Route(
-        "POST", f"{SERVERS}/{{name}}/stow", functools.partial(store, kind="server"), "send", body=_STORED, errors=(404,)
+        "POST",
+        f"{SERVERS}/{{name}}/retrieve",
+        retrieve,
+        "q-r-remote-modalities",
+        takes=_RETRIEVE,
+        body=(JSON,),
+        errors=(404,),
+    ),
+    Route("POST", f"{SERVERS}/{{name}}/qido", qido, "q-r-remote-modalities", takes=_URI, body=(JSON,), errors=(404,)),
+    Route(
+        "POST",
+        f"{SERVERS}/{{name}}/stow",
+        functools.partial(store, kind="server"),
+        "send",
+        takes=sent(StoreBody),
+        body=_STORED,
+        errors=(404,),
     ),
 )

@@ -15,7 +15,7 @@ from gateway.systems.kept_queries import KeptQueries, KeptQuery
 from gateway.systems.retrieve_jobs import Method
 from gateway.web.accept import JSON
 from gateway.web.errors import error_answer
-from gateway.web.inputs import read_json, whole_number
+from gateway.web.inputs import read_json, read_object, whole_number
 from gateway.web.rest.answers import flag, json_answer, reference
 from gateway.web.rest.asked import (
     CallBody,
@@ -30,7 +30,8 @@ from gateway.web.rest.asked import (
 from gateway.web.rest.dimse import RETRIEVE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.tags import Format, from_tags, in_format
-from gateway.web.route import ANSWER, EXPAND, FLAG, MODALITY, QUERY, Parameter, Route
+from gateway.web.route import ANSWER, EXPAND, FLAG, MODALITY, QUERY, TEXT, Parameter, Route
+from gateway.web.schemas import KEYS, LEVEL, any_of, struct
 
 KEPT_QUERIES: web.AppKey[KeptQueries] = web.AppKey("kept_queries", KeptQueries)
 _OUT_OF_RANGE: Final = (3, "Parameter out of range")
@@ -72,10 +73,7 @@ class _RetrieveBody(JobBody):
 async def query(request: web.Request) -> web.Response:
     """Ask a modality by C-FIND: `{"Level", "Query": {"PatientID": "*"}}`. The answers are kept at /queries."""
     try:
-        members = await read_json(request)
-        if not isinstance(members, dict):
-            raise BadRequest("Must provide a JSON object")
-        body = converted(members, _QueryBody)
+        body = converted(await read_object(request, "Must provide a JSON object"), _QueryBody)
         if body.level is None:
             raise BadRequest("The JSON body must contain field Level")
         level, options = level_named(body.level), body.options()
@@ -262,8 +260,18 @@ def _method(asked: str, known: str) -> Method:
 
 _SIMPLIFY: Final = Parameter("simplify", "Values by keyword", FLAG)
 _SHORT: Final = Parameter("short", "Values by tag", FLAG)
+_QUERY_BELOW: Final = struct(_QueryBody, Level=LEVEL, Query=KEYS)
+_RETRIEVE: Final = any_of(TEXT, struct(_RetrieveBody))
 ROUTES = (
-    Route("POST", f"{MODALITY}/query", query, "q-r-remote-modalities", body=(JSON,), errors=(404,)),
+    Route(
+        "POST",
+        f"{MODALITY}/query",
+        query,
+        "q-r-remote-modalities",
+        takes=struct(_QueryBody, "Level", Level=LEVEL, Query=KEYS),
+        body=(JSON,),
+        errors=(404,),
+    ),
     Route("GET", "/queries", all_queries, "q-r-remote-modalities"),
     Route("GET", QUERY, one, "q-r-remote-modalities", errors=(404,)),
     Route("DELETE", QUERY, remove, "q-r-remote-modalities"),
@@ -271,11 +279,25 @@ ROUTES = (
     Route("GET", f"{QUERY}/modality", modality, "q-r-remote-modalities", answers=("text/plain",), errors=(404,)),
     Route("GET", f"{QUERY}/query", keys_of_query, "q-r-remote-modalities", (_SIMPLIFY, _SHORT), errors=(404,)),
     Route("GET", f"{QUERY}/answers", answers, "q-r-remote-modalities", (EXPAND, _SIMPLIFY, _SHORT), errors=(404,)),
-    Route("POST", f"{QUERY}/retrieve", retrieve_all, "q-r-remote-modalities", body=(JSON, "text/plain"), errors=(404,)),
+    Route(
+        "POST",
+        f"{QUERY}/retrieve",
+        retrieve_all,
+        "q-r-remote-modalities",
+        takes=_RETRIEVE,
+        body=(JSON, "text/plain"),
+        errors=(404,),
+    ),
     Route("GET", ANSWER, answer, "q-r-remote-modalities", errors=(404,)),
     Route("GET", f"{ANSWER}/content", content, "q-r-remote-modalities", (_SIMPLIFY, _SHORT), errors=(404,)),
     Route(
-        "POST", f"{ANSWER}/retrieve", retrieve_one, "q-r-remote-modalities", body=(JSON, "text/plain"), errors=(404,)
+        "POST",
+        f"{ANSWER}/retrieve",
+        retrieve_one,
+        "q-r-remote-modalities",
+        takes=_RETRIEVE,
+        body=(JSON, "text/plain"),
+        errors=(404,),
     ),
     *(
         Route(
@@ -283,6 +305,7 @@ ROUTES = (
             f"{ANSWER}/{path}",
             functools.partial(query_below, level=level),
             "q-r-remote-modalities",
+            takes=_QUERY_BELOW,
             body=(JSON,),
             errors=(404,),
         )

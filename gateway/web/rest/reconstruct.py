@@ -12,6 +12,7 @@ from gateway.systems.reconstruction import Reconstruction
 from gateway.web.accept import JSON
 from gateway.web.rest.asked import JobBody, job_answer, read_body
 from gateway.web.route import Route
+from gateway.web.schemas import struct
 
 RECONSTRUCTION: web.AppKey[Reconstruction] = web.AppKey("reconstruction", Reconstruction)
 
@@ -37,6 +38,7 @@ async def everything(request: web.Request) -> web.StreamResponse:
 
 
 _BODY: Final = (JSON,)
+_JOB: Final = struct(JobBody)
 ROUTES = (
     *(
         Route(
@@ -44,10 +46,11 @@ ROUTES = (
             f"/{kind}/{{id}}/reconstruct",
             functools.partial(one, level=level),
             "settings",
+            takes=_JOB,
             body=_BODY,
             errors=(404,),
         )
         for level, kind in COLLECTIONS.items()
     ),
-    Route("POST", "/tools/reconstruct", everything, "settings", body=_BODY),
+    Route("POST", "/tools/reconstruct", everything, "settings", takes=_JOB, body=_BODY),
 )

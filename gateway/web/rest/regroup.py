@@ -12,12 +12,13 @@ from gateway.systems.regrouping_jobs import CHANGEABLE, MAX_RESOURCES, Regroupin
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
-from gateway.web.inputs import read_json
+from gateway.web.inputs import read_object
 from gateway.web.rest.asked import JobBody, bad_file, converted, job_answer
 from gateway.web.rest.names import tag_text
 from gateway.web.rest.removal import forbidden
 from gateway.web.rest.tags import ToBeWritten, from_tags, tag_named
 from gateway.web.route import Route
+from gateway.web.schemas import PUBLIC_ID, list_of, struct
 
 REGROUPING: web.AppKey[RegroupingJobs] = web.AppKey("regrouping", RegroupingJobs)
 _OUT_OF_RANGE: Final = (3, "Parameter out of range")
@@ -52,7 +53,7 @@ async def split(request: web.Request) -> web.StreamResponse:
     UIDs; references among them follow. The sources are deleted once everything is stored.
     """
     try:
-        body = converted(await _object(request), _SplitBody)
+        body = converted(await read_object(request), _SplitBody)
         wanted = [*body.series, *body.instances]
         if len(wanted) > MAX_RESOURCES:
             raise BadRequest(f"{len(wanted)} resources; at most {MAX_RESOURCES} are taken in one request")
@@ -80,7 +81,7 @@ async def merge(request: web.Request) -> web.StreamResponse:
     unless `KeepSource` says otherwise.
     """
     try:
-        body = converted(await _object(request), _MergeBody)
+        body = converted(await read_object(request), _MergeBody)
         if body.resources is None:
             raise BadRequest("List of strings expected in field: Resources")
         if len(body.resources) > MAX_RESOURCES:
@@ -91,13 +92,6 @@ async def merge(request: web.Request) -> web.StreamResponse:
         return forbidden(request)
     number = await request.app[REGROUPING].merge(request.match_info["id"], body.resources, _options(request, body))
     return await job_answer(request, number, waits=body.waits)
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    body = await read_json(request)
-    if not isinstance(body, dict):
-        raise BadRequest("the body is not a JSON object")
-    return body
 
 
 def _may_delete(request: web.Request, body: RegroupBody) -> bool:
@@ -128,7 +122,8 @@ def _attributes(replace: dict[str, str]) -> dict[str, Any]:
 
 
 _ERRORS: Final = (403, 404, 409)
+_MERGE: Final = struct(_MergeBody, "Resources", Resources=list_of(PUBLIC_ID, MAX_RESOURCES))
 ROUTES = (
-    Route("POST", "/studies/{id}/split", split, "modify", body=(JSON,), errors=_ERRORS),
-    Route("POST", "/studies/{id}/merge", merge, "modify", body=(JSON,), errors=_ERRORS),
+    Route("POST", "/studies/{id}/split", split, "modify", takes=struct(_SplitBody), body=(JSON,), errors=_ERRORS),
+    Route("POST", "/studies/{id}/merge", merge, "modify", takes=_MERGE, body=(JSON,), errors=_ERRORS),
 )

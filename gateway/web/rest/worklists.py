@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -10,6 +10,7 @@ from gateway.web.accept import DICOM_JSON, JSON
 from gateway.web.rest.answers import json_answer, timestamp
 from gateway.web.rest.tags import read_data_set, to_tags
 from gateway.web.route import EXPAND, Route
+from gateway.web.schemas import DATA_SET, TAGS, any_of, members
 from gateway.workflow.worklist import Item, Worklists
 
 WORKLISTS: web.AppKey[Worklists] = web.AppKey("worklists", Worklists)
@@ -55,11 +56,12 @@ def _as_json(item: Item) -> dict[str, Any]:
     }
 
 
+_ITEM: Final = any_of(members("Tags", Tags=TAGS), TAGS, DATA_SET)
 ROUTES = (
     Route("GET", "/worklists", all_items, "worklists", (EXPAND,)),
     Route("GET", "/worklists/", all_items, "worklists", (EXPAND,)),
-    Route("POST", "/worklists/create", create, "worklists", body=(JSON, DICOM_JSON)),
+    Route("POST", "/worklists/create", create, "worklists", takes=_ITEM, body=(JSON, DICOM_JSON)),
     Route("GET", "/worklists/{id}", one, "worklists", errors=(404,)),
-    Route("PUT", "/worklists/{id}", change, "worklists", body=(JSON, DICOM_JSON), errors=(404,)),
+    Route("PUT", "/worklists/{id}", change, "worklists", takes=_ITEM, body=(JSON, DICOM_JSON), errors=(404,)),
     Route("DELETE", "/worklists/{id}", remove, "worklists", errors=(404,)),
 )
