@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -81,22 +82,25 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         assert "Traceback" not in other.log
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_data_folder_that_another_gateway_serves(tmp_path: Path, workers: str) -> None:
     """However many processes either has; commands beside it work, and a killed one leaves nothing to clear away."""
     arguments = ("--workers", workers)
     gateway = Gateway(tmp_path / "data", *arguments, environment={"GATEWAY_SERVER__WORKERS": workers})
-    with gateway:
+    with ExitStack() as stopped:
+        gateway.start(50)
+        stopped.push(gateway)
         for other_workers in ("1", "2"):
             other = Gateway(tmp_path / "data", "--workers", other_workers, log=tmp_path / "other.log")
             with pytest.raises(NotStarted, match=rf"another gateway, process {gateway.pid}, serves .*data already"):
-                other.start()
+                other.start(50)
             assert "Traceback" not in other.log
         command = [sys.executable, "-m", "gateway", "backup", "--data", str(tmp_path / "data"), str(tmp_path / "copy")]
         subprocess.run(command, check=True, capture_output=True, timeout=50)
         assert gateway.get("/readyz")[0] == 200
         gateway.kill()
-        gateway.start()
+        gateway.start(50)
         assert gateway.get("/readyz")[0] == 200
 
 

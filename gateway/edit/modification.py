@@ -237,12 +237,13 @@ def _reserves(place: NamedAttribute) -> bool:
 
 
 def with_creators(places: Collection[NamedAttribute]) -> set[int]:
-    """The tags of those places that are in the data set itself, with what reserves the blocks of private ones."""
-    tags = {place.tag for place in places if len(place.path.steps) == 1}
-    private = tags | {place.path.steps[0].tag for place in places}
+    """The tags of those places that are in the data set itself, with what reserves the blocks of private ones; without
+    those that are named by their creators, whose tags each object has its own."""
+    tags = {place.tag for place in places if len(place.path.steps) == 1 and not place.path.steps[0].creator}
+    private = {place.path.steps[0].tag for place in places if not place.path.steps[0].creator}
     return tags | {tag & 0xFFFF0000 | tag >> 8 & 0xFF for tag in private if tag & 0x10000 and tag & 0xFF00}
 
 
 def kept_paths(places: Iterable[NamedAttribute]) -> list[AttributePath]:
-    """The paths of those places that are inside sequences."""
-    return [place.path for place in places if len(place.path.steps) > 1]
+    """The paths of those places that are inside sequences, or named by their creators."""
+    return [place.path for place in places if len(place.path.steps) > 1 or place.path.steps[0].creator]

@@ -3,7 +3,7 @@
 Archives limit their answers, some with a failure (A700), some silently; so no answer is believed by itself. A window
 is believed when an answer with more studies has been found to be complete before: one whose halves had no more
 together. What is in the halves, down to a minute of a day, is thus found whatever the limit is, and where there is
-none, a few questions show that.
+none, a few questions show that. A day is not split where both of its halves are answered like the day itself.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Window:
         return f"{self.begins // 60:02}{self.begins % 60:02}00-{last // 60:02}{last % 60:02}59.999999"
 
     @property
+    def is_day(self) -> bool:
+        """Whether it is one whole day, whose halves are of hours."""
+        return self.first == self.last and not self.study_time
+
+    @property
     def name(self) -> str:
         return f"{self.study_date} {self.study_time}".strip()
 
@@ -76,8 +81,18 @@ class Listed(Protocol):
         """Note a window of which there may be more than what was answered; None where the answer failed."""
 
 
-Ask = Callable[[Window], Awaitable[int | None]]
-"""Asks for the studies of a window, notes them, and returns how many the answer had; None for a failure."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer about a window."""
+
+    count: int | None
+    """Number of studies; None for a failure."""
+    studies: frozenset[str]
+    """UIDs of those that came, after which a failure may have come."""
+
+
+Ask = Callable[[Window], Awaitable[Answer]]
+"""Asks for the studies of a window, and notes them."""
 
 
 class Listing:
@@ -89,24 +104,32 @@ class Listing:
         self.proved = proved
         """Answers with fewer studies than this are complete."""
 
-    async def complete(self, window: Window) -> int:
-        """List a window; returns the number of studies in it. Raises as `ask` does."""
+    async def complete(self, window: Window, known: Answer | None = None) -> int:
+        """List a window, of which the answer may be `known`; returns the number of studies in it. Raises as `ask`
+        does."""
         found = await self._listed.found(window.name)
         if found is None:
-            found = await self._asked(window)
+            found = await self._asked(window, known or await self._ask(window))
             await self._listed.note(window.name, found, self.proved)
         return found
 
-    async def _asked(self, window: Window) -> int:
-        answered = await self._ask(window)
+    async def _asked(self, window: Window, answer: Answer) -> int:
+        answered = answer.count
         if answered is not None and answered < self.proved:
             return answered
         halves = window.halves()
         if halves is None:
             await self._listed.doubt(window.name, answered)
             return answered or 0
-        below = await self.complete(halves[0]) + await self.complete(halves[1])
-        if window.first == window.last and not window.study_time:
+        known: tuple[Answer | None, ...] = (None, None)
+        if window.is_day and answer.studies and not any([await self._listed.found(half.name) for half in halves]):
+            known = first, second = await self._ask(halves[0]), await self._ask(halves[1])
+            if first.studies == second.studies == answer.studies:
+                # The archive heeds dates and no times: each of the day's minutes would bring the same.
+                await self._listed.doubt(window.name, answered)
+                return answered or 0
+        below = await self.complete(halves[0], known[0]) + await self.complete(halves[1], known[1])
+        if window.is_day:
             # Studies without a time are in their day's answer only, not in its hours: they may be what it leaves out.
             await self._listed.doubt(window.name, answered)
         if answered == below:  # No more than the limit in any case, below which answers are complete.

@@ -95,6 +95,48 @@ def test_private_ones_by_their_tags() -> None:
     assert [element.value for element in after if element.tag.is_private] == ["ACME", "kept"]
 
 
+def with_two_creators() -> Dataset:
+    made = instance()
+    for creator in ("OTHER", "ACME"):
+        block = made.private_block(0x0019, creator, create=True)
+        block.add_new(1, "LO", f"{creator} 1")
+        block.add_new(2, "LO", f"{creator} 2")
+    inner = item(CodeValue="code", CodeMeaning="meaning")
+    inner.private_block(0x0019, "ACME", create=True).add_new(1, "LO", "inner 1")
+    made.private_block(0x0019, "ACME").add_new(3, "SQ", [inner])
+    made.RequestAttributesSequence = [inner]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("(0019,01,ACME)", {0x00190011: "ACME", 0x00191101: "ACME 1"}),
+        ("(0019,01,OTHER)", {0x00190010: "OTHER", 0x00191001: "OTHER 1"}),
+        ("(0019,01,NOBODY)", {}),
+        ("(0021,01,ACME)", {}),
+    ],
+)
+def test_private_ones_by_their_creator(path: str, expected: dict[int, str]) -> None:
+    """Whichever block an object has reserved for it."""
+    after = deidentified(with_two_creators(), path)
+    assert {int(element.tag): element.value for element in after if element.tag.is_private} == expected
+
+
+def test_one_in_a_private_sequence_of_a_creator() -> None:
+    after = deidentified(with_two_creators(), "(0019,03,ACME)[0].CodeValue")
+    assert [int(element.tag) for element in after if element.tag.is_private] == [0x00190011, 0x00191103]
+    assert [(element.keyword, element.value) for element in after[0x00191103].value[0]] == [("CodeValue", "code")]
+
+
+@pytest.mark.parametrize("named", ["(0019,01,ACME)", "0019,1001"])
+@pytest.mark.parametrize("around", ["RequestAttributesSequence[*]", "(0019,03,ACME)[*]"])
+def test_private_ones_in_sequences_with_what_reserves_their_block(named: str, around: str) -> None:
+    after = deidentified(with_two_creators(), f"{around}.{named}")
+    (kept,) = after[0x00191103].value if around.startswith("(") else after.RequestAttributesSequence
+    assert [element.value for element in kept if element.tag.is_private] == ["ACME", "inner 1"]
+
+
 def with_a_patient_in_a_private_sequence() -> Dataset:
     made = instance(PatientName="ZZNAME^A", PatientID="ZZID")
     inner = item(PatientName="ZZNAME^A", PatientID="ZZID", OtherPatientIDs="ZZOTHER", PatientAddress="ZZADDRESS")

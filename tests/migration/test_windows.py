@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.migration.windows import Listing, Window
+from gateway.migration.windows import Answer, Listing, Window
 
 FIRST, LAST = date(2000, 1, 1), date(2003, 12, 31)
 Study = tuple[date, int | None]
@@ -34,20 +34,22 @@ class Notes:
 class Archive:
     """Studies, of which an answer has `limit` at most: the rest is left out silently, or the answer fails."""
 
-    def __init__(self, studies: list[Study], limit: int, *, fails: bool) -> None:
+    def __init__(self, studies: list[Study], limit: int, *, fails: bool, heeds_times: bool = True) -> None:
+        self.heeds_times = heeds_times
         self.studies = studies
         self.limit = limit
         self.fails = fails
         self.seen: set[int] = set()
         self.asked = 0
 
-    async def ask(self, window: Window) -> int | None:
+    async def ask(self, window: Window) -> Answer:
         self.asked += 1
+        if not self.heeds_times:
+            window = Window(window.first, window.last)
         matching = [number for number, (day, minute) in enumerate(self.studies) if _matches(window, day, minute)]
         self.seen.update(matching[: self.limit])
-        if self.fails and len(matching) > self.limit:
-            return None
-        return min(len(matching), self.limit)
+        found = frozenset(map(str, matching[: self.limit]))
+        return Answer(None if self.fails and len(matching) > self.limit else len(found), found)
 
 
 def _matches(window: Window, day: date, minute: int | None) -> bool:
@@ -102,6 +104,28 @@ def test_few_questions_suffice_where_there_is_no_limit() -> None:
     assert archive.asked < 100
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_days_are_not_split_where_times_are_not_heeded(fails: bool) -> None:
+    """Two questions about each busy day show it, and it is said that there may be more; other days are split."""
+    studies: list[Study] = [(FIRST + timedelta(number // 40), number * 7 % 1440) for number in range(400)]
+    archive = Archive(studies, 20, fails=fails, heeds_times=False)
+    _, notes = run(archive)
+    assert archive.asked < 200
+    days = {f"{FIRST + timedelta(number):%Y%m%d}" for number in range(10)}
+    assert notes.doubts == dict.fromkeys(days, None if fails else 20)
+    heeding = Archive(studies, 20, fails=fails)
+    run(heeding)
+    assert heeding.seen == set(range(400))
+
+
+def test_a_day_of_mornings_is_split() -> None:
+    """Its first half is answered like the day, its second is empty."""
+    studies: list[Study] = [(FIRST, number) for number in range(60)]
+    archive = Archive(studies, 20, fails=False)
+    run(archive)
+    assert archive.seen == set(range(60))
+
+
 def test_one_that_was_broken_off_goes_on() -> None:
     studies: list[Study] = [(FIRST + timedelta(number), 600) for number in range(1000)]
     whole = Archive(studies, 10, fails=True)
@@ -109,7 +133,7 @@ def test_one_that_was_broken_off_goes_on() -> None:
     archive, notes = Archive(studies, 10, fails=True), Notes()
     real = archive.ask
 
-    async def ask(window: Window) -> int | None:
+    async def ask(window: Window) -> Answer:
         if archive.asked == whole.asked // 2:
             raise ConnectionError
         return await real(window)

@@ -255,6 +255,32 @@ async def test_labels_go_along_where_asked(gateway: House) -> None:
         assert await gateway.json(f"/series/{below}/labels") == labels
 
 
+async def test_what_users_have_added_stays_with_the_source(gateway: House) -> None:
+    """As with a live Orthanc 1.10.1; what keeps its identifier keeps what was added to it."""
+    first, target = one("1.2.3", 1, 1), one("1.2.4", 1, 1)
+    await store(gateway, first, target)
+    for path in (f"/studies/{study(first)}", f"/series/{series(first)}", f"/instances/{identifier(first)}"):
+        assert (await gateway.client.put(f"{path}/metadata/1024", data=b"mine")).status == 200
+        assert (await gateway.client.put(f"{path}/attachments/1024", data=b"mine")).status == 200
+    path = f"/studies/{study(first)}"
+    made = [(await done(gateway, f"{path}/split", Series=[series(first)], KeepSource=True))["TargetStudy"]]
+    made += [(await done(gateway, f"{path}/modify", Replace={"StudyDescription": "x"}))["ID"]]
+    made += [(await done(gateway, f"{path}/anonymize"))["ID"]]
+    await done(gateway, f"/studies/{study(target)}/merge", Resources=[series(first)], KeepSource=True)
+    for each in (*made, study(target)):
+        below = [f"/{kind}/{found}" for kind in ("series", "instances") for found in await added(gateway, each, kind)]
+        for resource in (f"/studies/{each}", *below):
+            assert "1024" not in await gateway.json(f"{resource}/metadata"), resource
+            assert "1024" not in await gateway.json(f"{resource}/attachments"), resource
+    assert "1024" in await gateway.json(f"{path}/metadata")
+    assert "1024" in await gateway.json(f"{path}/attachments")
+
+
+async def added(gateway: House, study: str, kind: str) -> list[str]:
+    """The identifiers of what is in a study."""
+    return [each["ID"] for each in await gateway.json(f"/studies/{study}/{kind}")]
+
+
 async def test_a_job_says_what_it_does(gateway: House) -> None:
     first = one("1.2.3", 1, 1)
     await store(gateway, first)

@@ -40,7 +40,8 @@ class Profile:
     """Certificates of those who may restore the removed values."""
     keep_private: bool = False
     kept_paths: tuple[AttributePath, ...] = ()
-    """Attributes in sequences that are kept, whatever becomes of the sequences around them."""
+    """Attributes that are kept, whatever becomes of the sequences around them: those inside sequences, and private ones
+    that are named by their creators."""
 
     def adapted(
         self,

@@ -14,7 +14,7 @@ from gateway.dicom.encode import BINARY, NUMBERS
 from gateway.dicom.validity import fault_of
 from gateway.dicom.walk import ITEM, UNDEFINED
 from gateway.edit.deid import content
-from gateway.edit.deid.kept import KeptPaths
+from gateway.edit.deid.kept import KeptNodes, reserved_blocks
 from gateway.edit.deid.known import Known, gather
 from gateway.edit.deid.profile import Profile
 from gateway.edit.deid.table import Action
@@ -80,7 +80,7 @@ class Rules:
         cleans = Action.CLEAN in profile.actions.values()
         known = gather(tree, self._charset, profile.actions) if cleans else Known()
         self._values = Values(profile, tree, Cleaner(known))
-        self._kept = KeptPaths.of(profile.kept_paths) if profile.kept_paths else None
+        self._kept = KeptNodes(tree, profile.kept_paths) if profile.kept_paths else None
 
     def text(self, tag: int) -> str:
         """The text of an attribute of the data set itself; '' when absent."""
@@ -108,11 +108,11 @@ class Rules:
             if tag == CHARSET:
                 level = level._replace(charset=self._tree.value(node))
             action = actions.get(tag)
-            if self._kept is not None and self._kept.leads_into(path := level.path + name_of(tag)):
+            if self._kept is not None and self._kept.leads_into(node):
                 changed |= self._keep_inside(node, action, level)
                 kept.append(node)
                 continue
-            if self._kept is not None and self._kept.has(path):
+            if self._kept is not None and self._kept.has(node):
                 action = Action.KEEP
             elif mode is Mode.STRIP and tag != CHARSET:
                 action = Action.REMOVE
@@ -188,14 +188,7 @@ class Rules:
         safe = self._profile.safe_private
         if not safe:
             return frozenset()
-        creators = {
-            node.tag & 0xFFFF0000 | (node.tag & 0xFF) << 8: (
-                node.tag,
-                self._tree.value(node).decode("latin-1").strip(" \0"),
-            )
-            for node in nodes
-            if node.tag & 0x10000 and 0x10 <= node.tag & 0xFFFF <= 0xFF and node.items is None and node.length <= 64
-        }
+        creators = reserved_blocks(self._tree, nodes)
         found = set()
         for node in nodes:
             tag = node.tag
