@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -24,6 +25,7 @@ from gateway.cli.common import (
     print_json,
     print_line,
 )
+from gateway.cli.grouped import takes
 from gateway.cli.nodes import Calling, NodeArgument, calls_a_node, node_of
 from gateway.errors import ConfigurationError, SourceError
 
@@ -56,32 +58,40 @@ UntilOption = Annotated[
 DryOption = Annotated[bool, typer.Option("--dry-run", help="List the studies, and bring nothing.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Crawling:
+    """The options of the commands that crawl an archive, as given."""
+
+    since: SinceOption = None
+    until: UntilOption = None
+    rate: RateOption = 0
+    parallel: ParallelOption = 2
+    dry_run: DryOption = False
+    data: DataOption = None
+    create: CreateOption = False
+    as_json: JsonOption = False
+
+
 def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
     """The two commands; `phases` shows progress."""
 
+    @takes(Crawling, "crawling")
     @calls_a_node()
     def dicom(
         node: NodeArgument,
         calling: Calling,
+        crawling: Crawling,
         to: Annotated[
             str,
             typer.Option("--to", metavar="AET", help="Have it send by C-MOVE to this gateway, which runs; else C-GET."),
         ] = "",
-        since: SinceOption = None,
-        until: UntilOption = None,
-        rate: RateOption = 0,
-        parallel: ParallelOption = 2,
-        dry_run: DryOption = False,
-        data: DataOption = None,
-        create: CreateOption = False,
-        as_json: JsonOption = False,
     ) -> None:
         """Bring all studies of a DICOM node, found by C-FIND in windows of time that halve where it limits answers.
 
         What was broken off goes on when it is started again. Exit code 1 if the node has what is not here in the end.
         """
         _, called = node_of(node, calling)
-        settings = load_settings(calling.config_file, data)
+        settings = load_settings(calling.config_file, crawling.data)
 
         async def source() -> CrawledArchive:
             from gateway.migration.dicom_source import DicomSource
@@ -89,38 +99,32 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
             return DicomSource(called, to)
 
         try:
-            _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+            _crawl(source, settings, phases, crawling)
         except SourceError as error:
             if not _UNKNOWN_CALLER.search(str(error)):
                 raise
             raise SourceError(f"{error}; does it know our AE title {called.calling_aet} (--aet)?") from None
 
+    @takes(Crawling, "crawling")
     def dicomweb(
         url: Annotated[
             str,
             typer.Argument(metavar="URL", help="The part before /studies, or the name of a configured destination."),
         ],
+        crawling: Crawling,
         user: Annotated[
             str | None,
             typer.Option(
                 metavar="NAME[:PASSWORD]", help="A user of the server. The password may be in SOURCE_PASSWORD."
             ),
         ] = None,
-        since: SinceOption = None,
-        until: UntilOption = None,
-        rate: RateOption = 0,
-        parallel: ParallelOption = 2,
-        dry_run: DryOption = False,
         config_file: ConfigOption = None,
-        data: DataOption = None,
-        create: CreateOption = False,
-        as_json: JsonOption = False,
     ) -> None:
         """Bring all studies of a DICOMweb server, by QIDO-RS and WADO-RS.
 
         What was broken off goes on when it is started again. Exit code 1 if the server has what is not here in the end.
         """
-        settings = load_settings(config_file, data)
+        settings = load_settings(config_file, crawling.data)
         section = _section(settings, url, user)
 
         async def source() -> CrawledArchive:
@@ -128,7 +132,7 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
 
             return DicomwebSource(url, section, settings.dicom.aet)
 
-        _crawl(source, settings, phases, since, until, rate, parallel, dry_run, create, as_json)
+        _crawl(source, settings, phases, crawling)
 
     return dicom, dicomweb
 
@@ -177,16 +181,10 @@ def _crawl(
     make: Callable[[], Awaitable[CrawledArchive]],
     settings: Settings,
     phases: Phases,
-    since: datetime | None,
-    until: datetime | None,
-    rate: int,
-    parallel: int,
-    dry_run: bool,
-    create: bool,
-    as_json: bool,
+    options: Crawling,
 ) -> None:
-    days = _days(since, until)
-    need_archive(settings.storage, create)
+    days = _days(options.since, options.until)
+    need_archive(settings.storage, options.create)
 
     import uvloop
 
@@ -196,18 +194,18 @@ def _crawl(
     async def run(show: Any) -> CrawlReport:
         source = await make()
         try:
-            async with open_crawl(settings.storage, source, days, show, dry=dry_run) as (crawl, ingest):
+            async with open_crawl(settings.storage, source, days, show, dry=options.dry_run) as (crawl, ingest):
                 age = await crawl.age_of_list(time.time())
                 if age is not None:
                     complain(f"going on with the list that was begun {age / 60:,.0f} minutes ago")
-                await crawl.list_studies(Window(*days), undated=since is None and until is None)
-                return await (crawl.end() if dry_run else crawl.bring(ingest, rate, parallel))
+                await crawl.list_studies(Window(*days), undated=options.since is None and options.until is None)
+                return await (crawl.end() if options.dry_run else crawl.bring(ingest, options.rate, options.parallel))
         finally:
             await source.close()
 
-    with phases(quiet=as_json) as show:
+    with phases(quiet=options.as_json) as show:
         report = uvloop.run(run(show))
-    show_report(report, dry_run=dry_run, as_json=as_json)
+    show_report(report, dry_run=options.dry_run, as_json=options.as_json)
     if report.lacking:
         raise typer.Exit(1)
 

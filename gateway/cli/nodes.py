@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.common import ConfigOption, load_settings
+from gateway.cli.grouped import Command, takes
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 
 if TYPE_CHECKING:
@@ -76,30 +75,12 @@ class Calling:
     key: KeyOption = None
 
 
-def calls_a_node(*, timeout_s: float | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the options of `Calling` to a command after its own; their values are passed as its parameter `calling`.
+def calls_a_node(*, timeout_s: float | None = None) -> Callable[[Command], Command]:
+    """Add the options of `Calling` to a command; their values are passed as its parameter `calling`.
 
     `timeout_s` is the default of --timeout.
     """
-    hints = get_type_hints(Calling, include_extras=True)
-    defaults = {each.name: each.default for each in dataclasses.fields(Calling)} | {"timeout": timeout_s}
-
-    def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        def run(**values: Any) -> None:
-            calling = Calling(**{name: values.pop(name) for name in hints})
-            command(calling=calling, **values)
-
-        own = inspect.signature(command, eval_str=True).parameters.values()
-        parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own if each.name != "calling"]
-        for name, annotation in hints.items():
-            option = Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
-            parameters.append(option)
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return run
-
-    return decorated
+    return takes(Calling, "calling", timeout=timeout_s)
 
 
 def node_of(text: str, calling: Calling) -> tuple[Settings, Node]:

@@ -6,6 +6,7 @@ list of files to delete. When duplicates are compared, and the answer to the sen
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +33,11 @@ class Origin:
     peer: str
     received_at: float
     via: Via
+
+    @classmethod
+    def by_rest(cls, our_aet: str, peer: str) -> Origin:
+        """The origin of what comes now by the management API, or is made for a request of `peer`."""
+        return cls("", our_aet, peer, time.time(), "rest")
 
 
 @dataclass(slots=True)

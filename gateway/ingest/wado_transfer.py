@@ -3,7 +3,6 @@ arrives."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from email.message import Message
 from typing import Final
@@ -64,7 +63,7 @@ class WadoTransfer:
         try:
             match event:
                 case Head():
-                    origin = Origin("", self._our_aet, self._host, time.time(), "rest")
+                    origin = Origin.by_rest(self._our_aet, self._host)
                     self._receiver = Part10Receiver(self._ingest, origin)
                 case Tail():
                     if self._receiver is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
@@ -179,7 +178,7 @@ class ModificationJobs:
 
     async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
-        origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
+        origin = Origin.by_rest(self._settings().dicom.aet, order.peer)
         return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.request))
 
     def _replaces_source(self, wanted: ChangeRequest) -> bool:

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import hmac
 import os
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -266,7 +265,7 @@ class RegroupingJobs:
         """Store everything in the target. Raises PermanentFailure for an instance that is not."""
         sources = await self._sources(order)
         sets = await self._change_sets(order, sources)
-        origin = Origin("", self._settings().dicom.aet, order.peer, time.time(), "rest")
+        origin = Origin.by_rest(self._settings().dicom.aet, order.peer)
         content, done = reporter.content, 0
         # The target of a merge is not made of what comes to it.
         made = LEVELS[2:] if order.merges else LEVELS[1:]

@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from gateway.dicom.levels import Level
 from gateway.errors import BadRequest
 from gateway.systems.calls import CallOptions
 from gateway.systems.job_desk import JobDesk
@@ -24,13 +23,6 @@ JOB_DESK: web.AppKey[JobDesk] = web.AppKey("job_desk", JobDesk)
 _PUBLIC_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
 _MAX_PRIORITY: Final = 1_000_000
 _MAX_TIMEOUT_S: Final = 24 * 3600.0
-_LEVELS: Final[dict[str, Level]] = {
-    "patient": "patient",
-    "study": "study",
-    "series": "series",
-    "instance": "instance",
-    "image": "instance",
-}
 
 
 class CallBody(msgspec.Struct, rename="pascal"):
@@ -128,14 +120,6 @@ def public_ids(found: Any) -> list[str]:
         if not _PUBLIC_ID.fullmatch(each):
             raise BadRequest(f"This string is not a valid Orthanc identifier: {each[:80]}")
     return list(found)
-
-
-def level_named(text: Any) -> Level:
-    """The level that Orthanc calls so. Raises BadRequest."""
-    level = _LEVELS.get(text.lower()) if isinstance(text, str) else None
-    if level is None:
-        raise BadRequest("Level: Patient, Study, Series or Instance")
-    return level
 
 
 def bad_file(request: web.Request, error: BadRequest) -> web.Response:

@@ -30,13 +30,12 @@ from gateway.web.rest.asked import (
     ae_title,
     bad_file,
     job_answer,
-    level_named,
     read_body,
     read_store_body,
     sent,
 )
 from gateway.web.rest.modalities import DIRECTORY, MODALITY_SCHEMA
-from gateway.web.rest.names import tag_text
+from gateway.web.rest.names import level_named, tag_text
 from gateway.web.rest.tags import tag_named
 from gateway.web.route import MODALITY, OF_SYSTEMS, Route
 from gateway.web.schemas import KEYS, LEVEL, list_of, struct

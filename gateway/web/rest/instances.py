@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
@@ -58,8 +57,7 @@ async def upload(request: web.Request) -> web.Response:
 
 def rest_origin(request: web.Request) -> Origin:
     """The origin of instances that come by a request of the management API."""
-    our_aet = request.app[CONTEXT].settings().dicom.aet
-    return Origin("", our_aet, request.remote or "", time.time(), "rest")
+    return Origin.by_rest(request.app[CONTEXT].settings().dicom.aet, request.remote or "")
 
 
 def refusal(request: web.Request, error: InstanceRefused) -> web.Response:

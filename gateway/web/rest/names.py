@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from gateway.dicom.dictionary import RETIRED, keyword_of, repeating_keyword_of
 from gateway.dicom.levels import LEVELS, Level
+from gateway.errors import BadRequest
 from gateway.index import main_tags
 
 Format = Literal["full", "short", "simplified"]
@@ -104,3 +105,11 @@ _LEVEL_NAMES: Final[Mapping[str, Level]] = {
 def parse_level(name: Any) -> Level | None:
     """The level that Orthanc's clients call so (`Study`, `studies`, `IMAGE`); None for none."""
     return _LEVEL_NAMES.get(name.upper()) if isinstance(name, str) else None
+
+
+def level_named(name: Any) -> Level:
+    """Parse a level as `parse_level` does. Raises BadRequest for none."""
+    level = parse_level(name)
+    if level is None:
+        raise BadRequest("Level: Patient, Study, Series or Instance")
+    return level

@@ -26,8 +26,9 @@ from gateway.web.errors import NETWORK, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import flag, json_answer
-from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, level_named, read_store_body, sent
+from gateway.web.rest.asked import StoreBody, bad_file, converted, job_answer, read_store_body, sent
 from gateway.web.rest.modalities import DIRECTORY
+from gateway.web.rest.names import level_named
 from gateway.web.route import EXPAND, NUMBER, OF_SYSTEMS, PEERS, SERVERS, TEXT, TRUTH, UID, Route, one_of
 from gateway.web.schemas import KEYS, any_of, list_of, members, struct
 from gateway.web.security import ATTACHMENT

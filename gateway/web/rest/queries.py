@@ -24,11 +24,11 @@ from gateway.web.rest.asked import (
     bad_file,
     converted,
     job_answer,
-    level_named,
     read_text_or_json,
 )
 from gateway.web.rest.dimse import RETRIEVE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
+from gateway.web.rest.names import level_named
 from gateway.web.rest.tags import Format, from_tags, in_format
 from gateway.web.route import ANSWER, EXPAND, FLAG, MODALITY, QUERY, TEXT, Parameter, Route
 from gateway.web.schemas import KEYS, LEVEL, any_of, struct
