@@ -17,6 +17,8 @@ from tests.support.processes import Gateway
 
 _ENDLESS = "/ui/events"
 """The path of a stream that never ends."""
+_REACHING_OUT = "/tools/dicom-echo"
+"""The path of a call to whatever host its body names, which is answered 500 where nobody is there, as by Orthanc."""
 
 
 def run(folder: Path, examples: int, *, timeout_s: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -27,7 +29,16 @@ def run(folder: Path, examples: int, *, timeout_s: float | None = None) -> subpr
             pass
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.url}/openapi.json"]
         command += ["--url", gateway.url, "--checks", "not_a_server_error", "--phases", "fuzzing"]
-        command += ["--max-examples", str(examples), "--workers", "2", "--exclude-path", _ENDLESS]
+        command += [
+            "--max-examples",
+            str(examples),
+            "--workers",
+            "2",
+            "--exclude-path",
+            _ENDLESS,
+            "--exclude-path",
+            _REACHING_OUT,
+        ]
         command += ["--request-timeout", "10", "--continue-on-failure", "--no-color"]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s)
 
