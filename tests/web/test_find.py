@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.index.attachments import Attachment, attach
+from gateway.index.precondition import ANYTHING
 from gateway.retrieve import find
 from gateway.web.rest.find import whole_dates
 from tests.support.index import data_set
@@ -203,7 +204,7 @@ class TestShown:
         assert study == {"ID": study["ID"], "Type": "Study", "Attachments": []}
         digest = "900150983cd24fb0d6963f7d28e17f72"
         file = Attachment("1025", "the key", 512, 3, digest)
-        await filled.database.write(lambda: attach("study", study["ID"], file, None, 0, 0))
+        await filled.database.write(lambda: attach("study", study["ID"], file, ANYTHING, 0, 0))
         _, (study,) = await post(filled, "/tools/find", body)
         described = {"ContentType": 1025, "CompressedMD5": digest, "CompressedSize": 3}
         described |= {"UncompressedMD5": digest, "UncompressedSize": 3, "Uuid": "the key"}
