@@ -24,7 +24,7 @@ from gateway.ingest.ingest import Ingest
 from gateway.migration import queries
 from gateway.migration.crawled_archive import CrawledArchive, Instances, NamedInstance, StudyRow, is_uid, shown
 from gateway.migration.ledger import MigrationLedger, digest_of
-from gateway.migration.windows import Answer, Listing, Window
+from gateway.migration.windows import Listing, Window, WindowAnswer
 from gateway.remote.rate_limit import Bandwidth
 
 MAX_LISTED: Final = 1000
@@ -193,7 +193,7 @@ class Crawl:
         await self._forget_list()
         return report
 
-    async def _ask(self, window: Window) -> Answer:
+    async def _ask(self, window: Window) -> WindowAnswer:
         """Ask for a window, and note its studies. Raises _DatesIgnored."""
         found: dict[str, StudyRow] = {}
         complete = True
@@ -218,7 +218,7 @@ class Crawl:
             self._heeds_dates = True
         await self._note_studies(found)
         self._show("listing studies", 0, 0)
-        return Answer(len(found) if complete else None, frozenset(found))
+        return WindowAnswer(len(found) if complete else None, frozenset(found))
 
     async def _ignores_dates(self) -> bool:
         """Whether the archive has studies of a day on which nobody had any: a study outside of a window may also have

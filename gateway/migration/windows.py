@@ -82,7 +82,7 @@ class Listed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WindowAnswer:
     """An answer about a window."""
 
     count: int | None
@@ -91,7 +91,7 @@ class Answer:
     """UIDs of those that came, after which a failure may have come."""
 
 
-Ask = Callable[[Window], Awaitable[Answer]]
+Ask = Callable[[Window], Awaitable[WindowAnswer]]
 """Asks for the studies of a window, and notes them."""
 
 
@@ -104,7 +104,7 @@ class Listing:
         self.proved = proved
         """Answers with fewer studies than this are complete."""
 
-    async def complete(self, window: Window, known: Answer | None = None) -> int:
+    async def complete(self, window: Window, known: WindowAnswer | None = None) -> int:
         """List a window, of which the answer may be `known`; returns the number of studies in it. Raises as `ask`
         does."""
         found = await self._listed.found(window.name)
@@ -113,7 +113,7 @@ class Listing:
             await self._listed.note(window.name, found, self.proved)
         return found
 
-    async def _asked(self, window: Window, answer: Answer) -> int:
+    async def _asked(self, window: Window, answer: WindowAnswer) -> int:
         answered = answer.count
         if answered is not None and answered < self.proved:
             return answered
@@ -121,7 +121,7 @@ class Listing:
         if halves is None:
             await self._listed.doubt(window.name, answered)
             return answered or 0
-        known: tuple[Answer | None, ...] = (None, None)
+        known: tuple[WindowAnswer | None, ...] = (None, None)
         if window.is_day and answer.studies and not any([await self._listed.found(half.name) for half in halves]):
             known = first, second = await self._ask(halves[0]), await self._ask(halves[1])
             if first.studies == second.studies == answer.studies:

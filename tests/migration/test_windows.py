@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.migration.windows import Answer, Listing, Window
+from gateway.migration.windows import Listing, Window, WindowAnswer
 
 FIRST, LAST = date(2000, 1, 1), date(2003, 12, 31)
 Study = tuple[date, int | None]
@@ -42,14 +42,14 @@ class Archive:
         self.seen: set[int] = set()
         self.asked = 0
 
-    async def ask(self, window: Window) -> Answer:
+    async def ask(self, window: Window) -> WindowAnswer:
         self.asked += 1
         if not self.heeds_times:
             window = Window(window.first, window.last)
         matching = [number for number, (day, minute) in enumerate(self.studies) if _matches(window, day, minute)]
         self.seen.update(matching[: self.limit])
         found = frozenset(map(str, matching[: self.limit]))
-        return Answer(None if self.fails and len(matching) > self.limit else len(found), found)
+        return WindowAnswer(None if self.fails and len(matching) > self.limit else len(found), found)
 
 
 def _matches(window: Window, day: date, minute: int | None) -> bool:
@@ -133,7 +133,7 @@ def test_one_that_was_broken_off_goes_on() -> None:
     archive, notes = Archive(studies, 10, fails=True), Notes()
     real = archive.ask
 
-    async def ask(window: Window) -> Answer:
+    async def ask(window: Window) -> WindowAnswer:
         if archive.asked == whole.asked // 2:
             raise ConnectionError
         return await real(window)
