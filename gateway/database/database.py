@@ -50,5 +50,12 @@ class Database(Protocol):
         and its exception is raised here. The callable is called once for every attempt.
         """
 
+    def data_version(self) -> int:
+        """A number that two calls return only if nothing was committed between them, by any process.
+
+        It never waits, and may be called thousands of times a second in the event loop. Rows that are read after a call
+        are valid for as long as the number is the same.
+        """
+
     async def close(self) -> None:
         """Finish queued scripts, then close every connection."""

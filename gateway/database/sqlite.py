@@ -26,6 +26,7 @@ from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
 from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, described, refused
+from gateway.database.versions import DataVersions
 from gateway.database.view import VIEW, through_view
 from gateway.database.writer import QueuedScript, Writer
 from gateway.errors import DatabaseError
@@ -47,11 +48,13 @@ class SQLite(Database):
         connection: sqlite3.Connection,
         lock_path: Path,
         reader: aiosqlite.Connection,
+        versions: DataVersions,
         on_failed: Callable[[str], None],
     ) -> None:
         self.path = path
         self._on_failed = on_failed
         self._reader = reader
+        self._versions = versions
         self._failure = ""
         self._closed = False
         self._room = asyncio.Semaphore(MAX_QUEUED)
@@ -75,14 +78,18 @@ class SQLite(Database):
         """
         lock_path = lock_path or path.with_name(path.name + ".lock")
         connection = await asyncio.to_thread(_prepare, path, lock_path)
+        versions: DataVersions | None = None
         reader = aiosqlite.connect(path, isolation_level=None, cached_statements=256, timeout=BUSY_SECONDS)
         try:
             await reader
             for pragma in (*PRAGMAS, "PRAGMA cache_size = -16384", "PRAGMA query_only = ON"):
                 await reader.execute_fetchall(pragma)
-            return cls(path, connection, lock_path, reader, on_failed)
+            versions = await asyncio.to_thread(DataVersions, path)
+            return cls(path, connection, lock_path, reader, versions, on_failed)
         except BaseException as error:
             connection.close()
+            if versions is not None:
+                versions.close()
             await reader.close()
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise DatabaseError(f"{path}: cannot be opened: {described(error)}") from error
@@ -109,6 +116,9 @@ class SQLite(Database):
             return list(await self._reader.execute_fetchall(query.qmark, values))  # type: ignore[arg-type]
         except (sqlite3.Error, ValueError) as error:
             raise DatabaseError(f"{query.name}: {described(error)}") from error
+
+    def data_version(self) -> int:
+        return self._versions.current()
 
     async def write(self, script: Callable[[], Script[T]]) -> T:
         await self._room.acquire()
@@ -138,6 +148,7 @@ class SQLite(Database):
         if self._closed:
             return
         self._closed = True
+        self._versions.close()
         await asyncio.to_thread(self._writer.stop)
         await self._reader.close()
 

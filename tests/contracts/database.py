@@ -76,6 +76,19 @@ class DatabaseContract:
 
         assert await database.write(script) == [[("a",)], [], [(1.5,)]]
 
+    async def test_the_version_changes_with_what_is_committed(self, database: Database) -> None:
+        before = database.data_version()
+        assert database.data_version() == before
+        await database.fetch(ALL)
+        assert database.data_version() == before
+        versions = {before}
+        for n in range(20):
+            await database.write(lambda: put(f"k{n}"))  # noqa: B023
+            assert database.data_version() not in versions
+            versions.add(database.data_version())
+        with pytest.raises(Refused):
+            await database.write(lambda: put_and_refuse("x"))
+
     async def test_what_is_written_is_seen_by_the_next_fetch(self, database: Database) -> None:
         for n in range(20):
             await database.write(lambda n=n: put(f"k{n:02}", n))

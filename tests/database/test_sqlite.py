@@ -40,6 +40,32 @@ class TestContract(DatabaseContract):
     pass
 
 
+class TestVersion:
+    async def test_of_what_another_process_commits(self, database: SQLite) -> None:
+        before = database.data_version()
+        other = await SQLite.open(database.path)
+        try:
+            opened = database.data_version()
+            await other.write(lambda: put("theirs"))
+            assert database.data_version() not in (before, opened)
+            assert other.data_version() == other.data_version()
+        finally:
+            await other.close()
+
+    async def test_it_holds_no_snapshot(self, database: SQLite) -> None:
+        database.data_version()
+        await database.write(lambda: put("a"))
+        with closing(sqlite3.connect(database.path)) as connection:
+            busy, _pages, _moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy
+
+    async def test_one_that_cannot_be_read_is_always_another(self, tmp_path: Path) -> None:
+        database = await SQLite.open(tmp_path / "index.sqlite")
+        before = database.data_version()
+        await database.close()
+        assert len({before, database.data_version(), database.data_version()}) == 3
+
+
 def fail(database: SQLite, statement: str, code: int, *, run: bool = False) -> Failing:
     double = Failing(database._writer._transactions._connection, statement, code, run=run)
     database._writer._transactions._connection = double  # type: ignore[assignment]

@@ -106,6 +106,9 @@ class _Database:
             raise error
         return result  # type: ignore[no-any-return]
 
+    def data_version(self) -> int:
+        raise NotImplementedError  # Nothing in that world keeps answers.
+
     def fail(self, reason: str) -> None:
         self._transactions.failure = reason
 
