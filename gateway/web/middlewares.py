@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from prometheus_client import Histogram
 
 from gateway.access.hosts import is_our_host, is_our_origin
 from gateway.access.principals import user_principal
@@ -89,7 +91,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     finally:
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "(none)"
-        HTTP_SECONDS.labels(route, code).observe(time.perf_counter() - started)
+        _seconds(route, code).observe(time.perf_counter() - started)
+
+
+@functools.lru_cache(1 << 12)
+def _seconds(route: str, code: str) -> Histogram:
+    # Finding the child of a metric takes three times as long as observing it.
+    return HTTP_SECONDS.labels(route, code)
 
 
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -68,6 +68,7 @@ _DICOMWEB: Final = (
 _FIRST: Final = ("frames", "rendered", "instance", "studies")
 """aiohttp tries paths with the same beginning one after the other: the most frequent requests of viewers come first."""
 _MANAGEMENT: Final = (
+    *(resources.ROUTES, instance_tags.ROUTES),  # First, as of viewers: what scripts ask for most.
     *(system.ROUTES, changes.ROUTES, instances.ROUTES, modify.ROUTES, anonymize.ROUTES, removal.ROUTES, jobs.ROUTES),
     *(deliveries.ROUTES, worklists.ROUTES, mpps.ROUTES, modalities.ROUTES),
     *(create.ROUTES, reconstruct.ROUTES, regroup.ROUTES),
@@ -82,8 +83,6 @@ _MANAGEMENT: Final = (
         plugins.ROUTES,
         labels.ROUTES,
         resource_metadata.ROUTES,
-        resources.ROUTES,
-        instance_tags.ROUTES,
         instance_files.ROUTES,
         attachments.ROUTES,
         pictures.ROUTES,
