@@ -33,7 +33,7 @@ INFLATE_LIMIT: Final = 256 << 20
 _MAX_READ: Final = 4 * MAX_TEXT_BYTES
 """Bytes of a value that is looked at: in ISO 2022 text may be several times as long as in UTF-8."""
 _MAX_SHORT: Final = 64
-"""Bytes of a value (such as any UID) whose text is kept for the next instance: 8192 of them are some 2 MB."""
+"""Bytes of a value (such as any UID) that is decoded once for many instances: 8192 of them are some 3 MB."""
 _CHARSET: Final = 0x00080005
 
 Shape = Literal["String", "Sequence", "Null", "TooLong"]
@@ -142,12 +142,13 @@ def _tree(window: Window, events: Iterable[Event], long: frozenset[int], behind_
 
 def _tag(window: Window, event: Event, vr: str, charset: bytes | None, creator: str, is_asked: bool) -> Tag:
     length = event.length
+    if length <= _MAX_SHORT and vr != "FL":
+        return _short_tag(vr, window.read(event.value_start, length), charset, event.syntax.big_endian, creator)
     if vr in BINARY or vr == "UN":
         return Tag("Null", None, creator)
     if length > (MAX_LONG_BYTES if is_asked else _MAX_READ):
         return Tag("TooLong", None, creator)
-    made = _short_text if length <= _MAX_SHORT else _text
-    text = made(vr, window.read(event.value_start, length), charset, event.syntax.big_endian)
+    text = _text(vr, window.read(event.value_start, length), charset, event.syntax.big_endian)
     if text is None:
         return Tag("Null", None, creator)
     if not is_asked and (len(text) > MAX_TEXT_BYTES or len(text.encode()) > MAX_TEXT_BYTES):
@@ -156,9 +157,10 @@ def _tag(window: Window, event: Event, vr: str, charset: bytes | None, creator: 
 
 
 @lru_cache(8192)
-def _short_text(vr: str, value: bytes, charset: bytes | None, big_endian: bool) -> str | None:
-    # Instances of a series have most values in common.
-    return _text(vr, value, charset, big_endian)
+def _short_tag(vr: str, value: bytes, charset: bytes | None, big_endian: bool, creator: str) -> Tag:
+    # Instances of a series have most values in common. As text they have at most MAX_TEXT_BYTES, but for those of FL.
+    text = None if vr == "UN" else _text(vr, value, charset, big_endian)
+    return Tag("Null", None, creator) if text is None else Tag("String", text, creator)
 
 
 def _text(vr: str, value: bytes, charset: bytes | None, big_endian: bool) -> str | None:
