@@ -90,6 +90,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "storage.rejected_quota": storage.rejected_quota,
         "commitment.keep_days": settings.commitment.keep_days,
         "imaging.cache_memory": settings.imaging.cache_memory,
+        "rest.answer_cache": settings.rest.answer_cache,
         "server.workers": settings.server.workers,
     }.items():
         if number < 0:

@@ -216,6 +216,8 @@ class Rest(Section, frozen=True):
     """Allow `PUT /tools/log-level`. The log of the levels `verbose` and `trace` may name patients."""
     max_attachment: Size = 1 * GiB
     """Bytes of one file that a user attaches to a patient, study, series or instance."""
+    answer_cache: Size = 32 * MiB
+    """Bytes of JSON cached in memory: resources, attributes of instances, entries of the change log. 0: none."""
 
 
 class MainTags(Section, frozen=True):

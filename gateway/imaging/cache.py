@@ -1,6 +1,7 @@
-"""A cache of results that are expensive to make, such as frames, bounded in bytes.
+"""A cache of results that are expensive to make, such as frames and answers, bounded in bytes.
 
-Called from worker threads. The meaning of keys is not here; storage keys are never used twice, so nothing goes stale.
+For any thread. The meaning of keys is not here, nor whether a value is still right: storage keys are never used twice,
+so what was made of a file never goes stale.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Cache(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
 
     def peek(self, key: Hashable) -> T | None:
         """The cached value of `key`, or None. Never waits for a value that is being made, so it is safe on the loop."""
@@ -81,7 +85,14 @@ class Cache(Generic[T]):
         mine.set_result(value)
         return value
 
+    def put(self, key: Hashable, value: T) -> None:
+        """Cache a value that was made elsewhere, in place of the one that is cached."""
+        with self._lock:
+            self._add(key, value)
+
     def _add(self, key: Hashable, value: T) -> None:
+        _, replaced = self._entries.pop(key, (None, 0))
+        self.used -= replaced
         size = self._size(value) + OVERHEAD_BYTES
         if size > self.capacity // 4:
             return

@@ -19,6 +19,7 @@ from gateway.index.locate import Identity
 from gateway.index.precondition import Precondition
 from gateway.index.queries import annotations as queries
 from gateway.index.queries.attachments import DISCARD_ATTACHED
+from gateway.index.queries.store import COUNT_EDIT
 from gateway.index.resources import Resource
 from gateway.index.values import NO_NUMBER
 
@@ -97,6 +98,7 @@ def set_metadata(
     condition.check(f"metadata {name!r}", Metadata(*rows[0]).tag if rows else None)
     made = Metadata(value, rows[0][1] + 1 if rows else 0)
     yield queries.SET_METADATA, (level, public_id, name, made.value, made.revision)
+    yield COUNT_EDIT, ()
     yield queries.LOG_METADATA[level], (public_id, now)
     return made
 
@@ -129,6 +131,7 @@ def note_origins(
             if labels:
                 for (label,) in (yield queries.LABELS, (level, source)):
                     yield queries.ADD_LABEL, (level, public_id, label)
+    yield COUNT_EDIT, ()
 
 
 def bring_annotations(
@@ -161,6 +164,7 @@ def bring_annotations(
             continue
         there.add(label)
         yield queries.ADD_LABEL, (level, public_id, label)
+    yield COUNT_EDIT, ()
     return refused
 
 
@@ -175,6 +179,7 @@ def remove_metadata(level: Level, public_id: str, name: str, condition: Precondi
         raise NotFound(f"the {level} has no metadata {name!r} that was added")
     condition.check(f"metadata {name!r}", Metadata(*rows[0]).tag)
     yield queries.REMOVE_METADATA, (level, public_id, name)
+    yield COUNT_EDIT, ()
     yield queries.LOG_METADATA[level], (public_id, now)
 
 
@@ -199,12 +204,14 @@ def add_label(level: Level, public_id: str, label: str) -> Script[None]:
     if len((yield queries.LABELS, (level, public_id))) >= MAX_LABELS:
         raise BadRequest(f"the {level} has {MAX_LABELS} labels; no more are taken")
     yield queries.ADD_LABEL, (level, public_id, label)
+    yield COUNT_EDIT, ()
 
 
 def remove_label(level: Level, public_id: str, label: str) -> Script[None]:
     """Take a label from a resource, if it has it. NotFound where there is no resource."""
     yield from must_exist(level, public_id)
     yield queries.REMOVE_LABEL, (level, public_id, label)
+    yield COUNT_EDIT, ()
 
 
 async def is_protected(database: Database, patient: str) -> bool:
@@ -215,6 +222,7 @@ def protect(patient: str, protected: bool) -> Script[None]:
     """Protect a patient from whatever makes room by itself, or no longer. NotFound."""
     yield from must_exist("patient", patient)
     yield queries.PROTECT if protected else queries.UNPROTECT, (patient,)
+    yield COUNT_EDIT, ()
 
 
 def forget(level: Level, public_id: str, delete_at: float) -> Script[None]:

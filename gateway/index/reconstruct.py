@@ -52,6 +52,7 @@ def reconstruct(entry: IndexedFile, record: InstanceRecord, *, first_seen: bool)
     parameters = record.sop_class_uid, record.number, record.attributes, record.extras
     if not (yield queries.REFRESH_INSTANCE, (entry.row, entry.key, record.public_id, *parameters)):
         return False
+    yield rows.COUNT_EDIT, ()
     if first_seen:
         yield FORGET_METADATA_OF_STUDY, (record.parents.study_instance_uid,)
         yield from _correct_parents(entry, record)

@@ -14,7 +14,7 @@ from gateway.index.annotations import forget
 from gateway.index.queries import remove as queries
 from gateway.index.queries.annotations import FORGET_BELOW
 from gateway.index.queries.attachments import DISCARD_ATTACHED_BELOW
-from gateway.index.queries.store import ADD_CHANGE, MODALITIES, SET_MODALITIES
+from gateway.index.queries.store import ADD_CHANGE, COUNT_EDIT, MODALITIES, SET_MODALITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +74,6 @@ def remove_resource(level: Level, row: int, now: float, delete_at: float) -> Scr
             yield from forget("patient", patient_id, delete_at)
         else:
             ancestor = "patient", patient_id
+    yield COUNT_EDIT, ()
     ((change,),) = yield queries.NEWEST_CHANGE, ()
     return Removed(count, change, ancestor)

@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,17 @@ _EXPECTED: Final = (
     (0x00181090,),  # Cardiac Number of Images
 )
 """What is multiplied to know how many instances a series is to have, as Orthanc does: the first that is all there."""
-MAX_IDENTIFIERS: Final = 5000
-"""Public ids in one page of these alone."""
+MAX_ROWS: Final = 5000
+"""Row numbers and public ids in one page of these alone."""
+
+
+class Stamp(NamedTuple):
+    """While it is the same, a resource is too: what it shows changes by instances that come, or is an edit."""
+
+    edits: int
+    """Edits so far, of any resource."""
+    instances: int
+    """Instances below the resource."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class Resource:
     """Storage key of an instance."""
     size: int
     """Bytes of an instance's file."""
+    stamp: Stamp
     children: list[str] = field(default_factory=list)
     """Public ids of what is right below, in the order in which it came."""
     numbers: list[int] = field(default_factory=list)
@@ -104,18 +114,19 @@ async def resources(
         limit = None if limit is None else limit - size
 
 
-async def identifiers(
+async def rows(
     database: Database, level: Level, *, since: int = 0, limit: int | None = None
-) -> AsyncIterator[list[str]]:
-    """The public ids of all of a level in the order in which they came, page by page, without the first `since`."""
+) -> AsyncIterator[list[tuple[int, str]]]:
+    """Row number and public id of all of a level in the order in which they came, page by page, without the first
+    `since`."""
     after = -1
     while limit is None or limit > 0:
-        size = MAX_IDENTIFIERS if limit is None else min(limit, MAX_IDENTIFIERS)
-        rows = await database.fetch(queries.IDENTIFIERS[level], after, size, since)
-        yield [public_id for _row, public_id in rows]
-        if len(rows) < size:
+        size = MAX_ROWS if limit is None else min(limit, MAX_ROWS)
+        page = [(row, public_id) for row, public_id in await database.fetch(queries.ROWS[level], after, size, since)]
+        yield page
+        if len(page) < size:
             return
-        after, since = rows[-1][0], 0
+        after, since = page[-1][0], 0
         limit = None if limit is None else limit - size
 
 
@@ -152,6 +163,20 @@ async def resources_by_row(database: Database, level: Level, rows: Sequence[int]
     found = await _complete(database, level, await database.fetch(queries.by_row(level, len(rows)), *rows))
     by_row = {each.row: each for each in found}
     return [by_row[row] for row in rows if row in by_row]
+
+
+async def stamps(database: Database, level: Level, rows: Sequence[int]) -> dict[int, Stamp]:
+    """The stamps of the resources with these row numbers (a page at most), by row number."""
+    if not rows:
+        return {}
+    found = await database.fetch(queries.stamps(level, len(rows)), *rows)
+    return {row: Stamp(edits, int(instances)) for row, edits, instances in found}
+
+
+async def stamp(database: Database, level: Level, public_id: str) -> Stamp | None:
+    """The stamp of one resource; None where there is none."""
+    rows = await database.fetch(queries.STAMP[level], public_id)
+    return Stamp(rows[0][1], int(rows[0][2])) if rows else None
 
 
 async def look_up(database: Database, identifier: str, limit: int = PAGE) -> list[tuple[Level, str]]:
@@ -213,10 +238,9 @@ async def _complete(database: Database, level: Level, rows: list[Row]) -> list[R
     if not rows:
         return []
     found: dict[int, Resource] = {}
-    for row, public_id, parent, always, extras, of_first, number, last_received, key, size in rows:
-        found[row] = Resource(
-            level, row, public_id, parent, texts(always, extras), texts(of_first), number, last_received, key, size
-        )
+    for row, public_id, parent, always, extras, of_first, number, last_received, key, size, edits, instances in rows:
+        shown, stamp = (texts(always, extras), texts(of_first)), Stamp(edits, int(instances))
+        found[row] = Resource(level, row, public_id, parent, *shown, number, last_received, key, size, stamp)
     for row, kind, text, number, _place in await database.fetch(queries.around(level, len(found)), *found):
         one = found[row]
         if kind == "child":

@@ -239,6 +239,7 @@ def _correct_parents(
 ) -> Script[None]:
     """Update the parents' rows: a new version has its own patient, study and series attributes; the latest count."""
     parents = record.parents
+    yield queries.COUNT_EDIT, ()
     if "patient" in levels:
         yield queries.CORRECT_PATIENT, parents.patient
     if "study" in levels:

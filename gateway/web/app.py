@@ -23,8 +23,10 @@ from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
+from gateway.web.rest.answer_cache import ANSWERS, AnswerCache
 from gateway.web.rest.archives import ARCHIVE_JOBS, ARCHIVE_SLOTS, ARCHIVES, archive_slots
 from gateway.web.rest.asked import JOB_DESK
+from gateway.web.rest.change_texts import CHANGES, ChangeTexts
 from gateway.web.rest.changing import ANONYMIZING, MODIFICATION_JOBS
 from gateway.web.rest.create import CREATION
 from gateway.web.rest.deliveries import DELIVERIES
@@ -92,6 +94,8 @@ def create_app(context: Context) -> web.Application:
     app[SMALL_BODIES] = small_slots()
     use_cases = context.use_cases
     app[middlewares.AUTHENTICATOR] = use_cases.authenticator
+    app[ANSWERS] = AnswerCache(context.database, context.settings().rest.answer_cache)
+    app[CHANGES] = ChangeTexts(context.database, app[ANSWERS])
     app[ANONYMIZING] = use_cases.anonymizing
     app[ARCHIVES] = use_cases.archives
     app[ARCHIVE_JOBS] = use_cases.archive_jobs

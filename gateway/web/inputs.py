@@ -37,7 +37,11 @@ async def read_json(request: web.Request) -> Any: ...
 async def read_json(request: web.Request, kind: type[T]) -> T: ...
 async def read_json(request: web.Request, kind: Any = Any) -> Any:
     """Decode the JSON body as `kind`; an empty body is an empty object. Raises BadRequest, TooLarge, Busy."""
-    data = await small_body(request)
+    return parsed_json(await small_body(request), kind)
+
+
+def parsed_json(data: bytes, kind: Any = Any) -> Any:
+    """Decode a JSON body as `kind`; an empty one is an empty object. Raises BadRequest."""
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.ValidationError as error:
@@ -51,7 +55,13 @@ async def read_json(request: web.Request, kind: Any = Any) -> Any:
 async def read_object(request: web.Request, why: str = "the body is not a JSON object") -> dict[str, Any]:
     """The JSON object in the body; an empty body is an empty one. Raises BadRequest, where there is none with the
     reason `why`; TooLarge, Busy."""
-    body = await read_json(request)
+    return parsed_object(await small_body(request), why)
+
+
+def parsed_object(data: bytes, why: str) -> dict[str, Any]:
+    """The JSON object of a body; an empty body is an empty one. Raises BadRequest, where there is none with the reason
+    `why`."""
+    body = parsed_json(data)
     if not isinstance(body, dict):
         raise BadRequest(why)
     return body

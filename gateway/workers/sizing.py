@@ -42,7 +42,7 @@ def share(settings: Settings, workers: int) -> Settings:
         return max(least, number // workers)
 
     replace = msgspec.structs.replace
-    storage, http, imaging = settings.storage, settings.http, settings.imaging
+    storage, http, imaging, rest = settings.storage, settings.http, settings.imaging, settings.rest
     return replace(
         settings,
         storage=replace(
@@ -55,4 +55,5 @@ def share(settings: Settings, workers: int) -> Settings:
         dicomweb=replace(settings.dicomweb, uploads=part(settings.dicomweb.uploads)),
         retrieve=replace(settings.retrieve, threads=part(settings.retrieve.threads, 2)),
         imaging=replace(imaging, threads=part(imaging.threads), cache_memory=imaging.cache_memory // workers),
+        rest=replace(rest, answer_cache=rest.answer_cache // workers),
     )

@@ -115,7 +115,11 @@ def test_statements_that_are_made_for_a_number_of_keys(connection: sqlite3.Conne
     ]
     made += [selection.selected_twice([(column, ["1", "2"])])[0] for column in ("t.uid", "s.uid", "i.uid")]
     made += [locate("1")[0], locate("1", "2")[0], locate("1", "2", "3")[0]]
-    made += [of(level, 2) for of in (resources.by_row, resources.around, annotations.added_to) for level in LEVELS]
+    made += [
+        of(level, 2)
+        for of in (resources.by_row, resources.stamps, resources.around, annotations.added_to)
+        for level in LEVELS
+    ]
     made += [annotations.came_from(level, 2) for level in ("series", "instance")]
     assert [query.name for query in made if scanned(connection, query)] == []
 

@@ -96,7 +96,7 @@ def made_for_a_number_of_keys() -> Iterator[Query]:
     yield from (selection.selected_twice([(column, ["1", "2"])])[0] for column in ("t.uid", "s.uid", "i.uid"))
     yield from (locate("1")[0], locate("1", "2")[0], locate("1", "2", "3")[0])
     for level in LEVELS:
-        yield from (of(level, 2) for of in (resources.by_row, resources.around, annotations.added_to))
+        yield from (of(level, 2) for of in (resources.by_row, resources.stamps, resources.around, annotations.added_to))
     yield from (annotations.came_from(level, 2) for level in ("series", "instance"))
 
 

@@ -35,6 +35,18 @@ def test_what_was_used_last_stays() -> None:
         frames.get("b", never)
 
 
+def test_one_that_is_put_in_place_of_another() -> None:
+    frames = cache(4)
+    for size in (SIZE, SIZE // 2):
+        frames.put("a", bytes(size))
+        assert frames.used == size + OVERHEAD_BYTES
+    assert "a" in frames
+    assert frames.peek("a") == bytes(SIZE // 2)
+    frames.put("a", bytes(4 * SIZE))
+    assert "a" not in frames
+    assert frames.used == 0
+
+
 def test_one_that_is_too_large_is_not_kept() -> None:
     frames = cache(4)
     assert len(frames.get("a", lambda: bytes(4 * SIZE))) == 4 * SIZE

@@ -22,6 +22,7 @@ def test_budgets_are_divided_and_limits_are_not() -> None:
     assert part.storage.buffer_memory * 4 == whole.storage.buffer_memory
     assert part.storage.sync_threads * 4 == whole.storage.sync_threads
     assert part.imaging.cache_memory * 4 == whole.imaging.cache_memory
+    assert part.rest.answer_cache * 4 == whole.rest.answer_cache
     assert part.imaging.threads == 1
     assert part.dicom == whole.dicom
     config.load(environment={"GATEWAY_STORAGE__BUFFER_MEMORY": str(sizing.share(whole, 1000).storage.buffer_memory)})

@@ -13,7 +13,14 @@ TABLE: Final = COLLECTIONS
 """Tables are called as what they hold."""
 _PARENT: Final[dict[Level, str]] = {"study": "patient", "series": "study", "instance": "series"}
 """The column with the row number of the parent."""
-_COLUMNS: Final[dict[Level, str]] = {
+_INSTANCES: Final[dict[Level, str]] = {
+    "patient": "COALESCE((SELECT SUM(o.instance_count) FROM studies o WHERE o.patient = p.id), 0)",
+    "study": "t.instance_count",
+    "series": "s.instance_count",
+    "instance": "1",
+}
+_STAMP: Final = {level: f"(SELECT number FROM resource_edits), {count}" for level, count in _INSTANCES.items()}
+_SHOWN: Final[dict[Level, str]] = {
     "patient": (
         "p.id, p.public_id, '', p.attributes, '', '', 0, "
         "COALESCE((SELECT MAX(o.last_received) FROM studies o WHERE o.patient = p.id), 0), '', 0"
@@ -28,6 +35,8 @@ _COLUMNS: Final[dict[Level, str]] = {
 }
 """Row number, public id, that of the parent, three JSON fragments, number, when it last received something, storage
 key, bytes."""
+_COLUMNS: Final = {level: f"{columns}, {_STAMP[level]}" for level, columns in _SHOWN.items()}
+"""These, and the two numbers of its stamp."""
 _WITH_PARENT: Final[dict[Level, str]] = {
     "patient": "patients p",
     "study": "studies t JOIN patients p ON p.id = t.patient",
@@ -52,9 +61,9 @@ RESOURCES = {
     )
     for level in LEVELS
 }
-IDENTIFIERS = {
+ROWS = {
     level: Query(
-        f"identifiers: a page of all of level {level}, by row number, after leaving out $3 of them",
+        f"rows: a page of all of level {level}, by row number, after leaving out $3 of them",
         f"SELECT id, public_id FROM {TABLE[level]} {ALIAS[level]} WHERE {_PAGE.format(row=ALIAS[level])} OFFSET $3",
     )
     for level in LEVELS
@@ -108,6 +117,14 @@ LOOK_UP = Query(
 )
 
 
+STAMP = {
+    level: Query(
+        f"stamp: of level {level}, by public id",
+        f"SELECT {ALIAS[level]}.id, {_STAMP[level]} FROM {TABLE[level]} {ALIAS[level]} "
+        f"WHERE {ALIAS[level]}.public_id = $1",
+    )
+    for level in LEVELS
+}
 _KEPT: Final = 128
 """Statements that are kept: most pages are full, and the text of one of 200 takes as long as SQLite with it."""
 
@@ -118,6 +135,16 @@ def by_row(level: Level, count: int) -> Query:
     return Query(
         f"resources_by_row: of level {level}",
         f"SELECT {_COLUMNS[level]} FROM {_WITH_PARENT[level]} WHERE {ALIAS[level]}.id IN ({numbered(count)})",
+    )
+
+
+@lru_cache(_KEPT)
+def stamps(level: Level, count: int) -> Query:
+    """Row number and stamp of the resources with these row numbers."""
+    alias = ALIAS[level]
+    return Query(
+        f"stamps: of level {level}",
+        f"SELECT {alias}.id, {_STAMP[level]} FROM {TABLE[level]} {alias} WHERE {alias}.id IN ({numbered(count)})",
     )
 
 

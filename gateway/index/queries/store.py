@@ -33,6 +33,10 @@ ADD_CHANGE = Query(
     "add_change: appends to the change log",
     "INSERT INTO changes (kind, level, public_id, study_uid, at) VALUES ($1, $2, $3, $4, $5) RETURNING seq",
 )
+COUNT_EDIT = Query(
+    "count_edit: something that resources show has changed other than by an instance that came",
+    "UPDATE resource_edits SET number = number + 1",
+)
 FIND_INSTANCE = Query(
     "find_instance: the instance with a public id, with the values that a duplicate is compared by",
     """

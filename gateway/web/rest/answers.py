@@ -16,40 +16,58 @@ from gateway.web.errors import error_answer
 from gateway.web.inputs import whole_number
 from gateway.web.streaming import stream
 
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _BY_NAME: Final = {level.capitalize(): collection for level, collection in COLLECTIONS.items()}
 
 
 def json_answer(value: Any) -> web.Response:
-    text = msgspec.json.format(msgspec.json.encode(value), indent=3) + b"\n"
-    return web.Response(body=text, content_type="application/json", charset="utf-8")
+    return text_answer(json_text(value))
+
+
+def json_text(value: Any) -> bytes:
+    """The text of an answer."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=3) + b"\n"
+
+
+def text_answer(text: bytes) -> web.Response:
+    """The answer whose JSON is encoded already."""
+    return web.Response(body=text, headers=_JSON)
 
 
 async def json_list(request: web.Request, pages: AsyncIterator[list[Any]]) -> web.StreamResponse:
-    """A list that comes in pages. One of many pages is sent as they come: it takes no more memory than two of them.
+    """A list that comes in pages: as `text_list`."""
+    return await text_list(request, _texts(pages))
+
+
+async def text_list(request: web.Request, pages: AsyncIterator[bytes]) -> web.StreamResponse:
+    """A list whose members come in pages, encoded by `members_text`, none of them empty. One of many pages is sent as
+    they come: it takes no more memory than two of them.
 
     Raises what makes the first page impossible.
     """
-    first: list[Any] = await anext(pages, [])
-    second: list[Any] = await anext(pages, [])
+    first = await anext(pages, b"")
+    second = await anext(pages, b"")
     if not second:
-        return json_answer(first)
-    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
-    return await stream(request, response, _list_chunks(first, second, pages))
+        return text_answer(b"[%b\n]\n" % first if first else b"[]\n")
+    return await stream(request, web.StreamResponse(headers=_JSON), _list_chunks(first, second, pages))
 
 
-async def _list_chunks(
-    first: list[Any], second: list[Any], pages: AsyncIterator[list[Any]]
-) -> AsyncGenerator[bytes, None]:
-    yield b"[" + _members(first)
-    yield b"," + _members(second)
+async def _texts(pages: AsyncIterator[list[Any]]) -> AsyncIterator[bytes]:
     async for page in pages:
         if page:
-            yield b"," + _members(page)
+            yield members_text(page)
+
+
+async def _list_chunks(first: bytes, second: bytes, pages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield b"[" + first
+    yield b"," + second
+    async for page in pages:
+        yield b"," + page
     yield b"\n]\n"
 
 
-def _members(page: list[Any]) -> bytes:
-    """The text of a list without its brackets."""
+def members_text(page: list[Any]) -> bytes:
+    """The text of a list that is not empty, without its brackets."""
     return msgspec.json.format(msgspec.json.encode(page), indent=3)[1:-2]
 
 

@@ -7,10 +7,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import BadRequest
-from gateway.events.changes import KINDS, Change, ChangeLogPage, last_change, read_changes
+from gateway.events.changes import KINDS, last_change, read_changes
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
-from gateway.web.rest.answers import json_answer, number, place, timestamp
+from gateway.web.rest.answers import json_text, number, text_answer
+from gateway.web.rest.change_texts import CHANGES, entries
 from gateway.web.route import COUNT, FLAG, TEXT, Parameter, Route
 
 _DEFAULT_LIMIT: Final = 100
@@ -29,20 +30,19 @@ async def changes(request: web.Request) -> web.Response:
     limit = min(number(request, "limit", 0) or _DEFAULT_LIMIT, _MAX_LIMIT)
     kinds = _kinds(request.query.get("type", ""))
     if "last" in request.query:
-        found = await read_changes(database, to=await last_change(database), limit=1, kinds=kinds)
-        found = ChangeLogPage(found.changes, True)
+        page = await read_changes(database, to=await last_change(database), limit=1, kinds=kinds)
+        found, is_last = entries(page.changes), True
+    elif kinds or to is not None:
+        page = await read_changes(database, since=since, to=to, limit=limit, kinds=kinds)
+        found, is_last = entries(page.changes), page.is_last
     else:
-        found = await read_changes(database, since=since, to=to, limit=limit, kinds=kinds)
-    shown = found.changes
-    first = {"First": shown[0].seq} if shown else {}
-    return json_answer(
-        {
-            "Changes": [_as_json(change) for change in shown],
-            "Done": found.is_last,
-            **first,
-            "Last": shown[-1].seq if shown else await last_change(database),
-        }
-    )
+        found, is_last = await request.app[CHANGES].after(since, limit)
+    first = {"First": found.seqs[0]} if found.seqs else {}
+    last = found.seqs[-1] if found.seqs else await last_change(database)
+    text = json_text({"Changes": [], "Done": is_last, **first, "Last": last})
+    if found.seqs:
+        text = text.replace(b"[]", b"[%b\n   ]" % b",".join(found.texts), 1)
+    return text_answer(text)
 
 
 async def delete_changes(request: web.Request) -> web.Response:
@@ -61,17 +61,6 @@ def _kinds(text: str) -> list[str]:
         if name not in KINDS:
             raise BadRequest(f"type: {name[:40]!r} is none of {', '.join(KINDS)}")
     return list(wanted)
-
-
-def _as_json(change: Change) -> dict[str, str | int]:
-    return {
-        "ChangeType": change.kind,
-        "Date": timestamp(change.at),
-        "ID": change.public_id,
-        "Path": place(change.level, change.public_id),
-        "ResourceType": change.level,
-        "Seq": change.seq,
-    }
 
 
 ROUTES = (

@@ -5,6 +5,7 @@ What is found is `retrieve/find.py`'s; here a body becomes a request for it, wit
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -22,14 +23,16 @@ from gateway.index.search import Narrowing
 from gateway.retrieve.find import Found, Request
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
-from gateway.web.inputs import read_object
+from gateway.web.inputs import parsed_object
 from gateway.web.receiving import small_body
-from gateway.web.rest.answers import json_answer, json_list, place
+from gateway.web.rest.answer_cache import ANSWERS, CachedMatches
+from gateway.web.rest.answers import json_answer, json_list, place, text_list
 from gateway.web.rest.attachments import attachments_json
 from gateway.web.rest.names import Format, parse_level
 from gateway.web.rest.resource_json import CONTENTS, part_of
 from gateway.web.rest.resource_metadata import own_and_added
-from gateway.web.rest.resources import FINDER, as_json, parse_tags
+from gateway.web.rest.resource_texts import resource_texts
+from gateway.web.rest.resources import FINDER, as_json, identifiers, parse_tags
 from gateway.web.rest.tags import tag_named
 from gateway.web.route import COUNT, TEXT, TRUTH, Route, one_of
 from gateway.web.schemas import KEYS, LEVEL, list_of, members
@@ -48,13 +51,16 @@ async def find(request: web.Request) -> web.StreamResponse:
     `LabelsConstraint`, `MetadataQuery`, `ParentPatient`, `ParentStudy` and `ParentSeries` narrow it; `OrderBy`, `Since`
     and `Limit` say which part comes; `RequestedTags` and `ResponseContent` what is shown.
     """
-    body = await _body(request)
+    asked = await small_body(request)
+    body = _object(asked)
     wanted, contents = _request(body), _contents(body)
     tags = parse_tags(_list(body, "RequestedTags", str)) if "RequestedTags" in body else frozenset()
     form: Format = "full" if _flag(body, "Full") else "short" if _flag(body, "Short") else "simplified"
-    pages = request.app[FINDER].pages(wanted)
+    pages = _matches(request, asked, wanted)
     if contents is None and not _flag(body, "Expand"):
-        return await json_list(request, _identifiers(pages))
+        return await json_list(request, identifiers(pages))
+    if contents is None and not tags and form == "simplified":
+        return await text_list(request, resource_texts(request, wanted.level, pages))
 
     async def expanded() -> AsyncIterator[list[dict[str, Any]]]:
         database, level = request.app[CONTEXT].database, wanted.level
@@ -77,7 +83,7 @@ async def find(request: web.Request) -> web.StreamResponse:
 
 async def count_resources(request: web.Request) -> web.StreamResponse:
     """Count the resources that /tools/find would find."""
-    return json_answer({"Count": await request.app[FINDER].count(_request(await _body(request)))})
+    return json_answer({"Count": await request.app[FINDER].count(_request(_object(await small_body(request))))})
 
 
 async def lookup(request: web.Request) -> web.StreamResponse:
@@ -89,9 +95,29 @@ async def lookup(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _matches(request: web.Request, asked: bytes, wanted: Request) -> AsyncIterator[list[Found]]:
+    """The matches of a search, page by page. `asked` is the body with the search.
+
+    Clients repeat a search to see what has changed: until something is committed, the matches of one page are cached.
+    """
+    answers, most_read = request.app[ANSWERS], request.app[CONTEXT].settings().query.max_instances_read
+    key = "find", most_read, hashlib.sha256(asked).digest()
+    version = answers.version()
+    known = answers.peek(key)
+    if isinstance(known, CachedMatches) and known.version == version:
+        yield known.found
+        return
+    pages: list[list[Found]] = []
+    async for page in request.app[FINDER].pages(wanted):
+        pages = [*pages[:1], page]
+        yield page
+    if len(pages) == 1:
+        answers.put(key, CachedMatches(pages[0], version))
+
+
+def _object(asked: bytes) -> dict[str, Any]:
     try:
-        return await read_object(request)
+        return parsed_object(asked, _NOT_OBJECT)
     except BadRequest:
         raise BadRequest(_NOT_OBJECT) from None
 
@@ -216,11 +242,6 @@ def _number(body: Mapping[str, Any], name: str) -> int:
     if found < 0:
         raise BadRequest(f'Field "{name}" should be a positive integer')
     return min(found, 2**62)
-
-
-async def _identifiers(pages: AsyncIterator[list[Found]]) -> AsyncIterator[list[str]]:
-    async for page in pages:
-        yield [public_id for _row, public_id in page]
 
 
 _TEXTS: Final = list_of(TEXT, MAX_LABELS)

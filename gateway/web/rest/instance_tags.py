@@ -17,7 +17,8 @@ from gateway.retrieve.tag_tree import Tag, TagTree, read_header_tags, read_tags,
 from gateway.storage.store import StoredObject
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.resources import RETRIEVAL
-from gateway.web.rest.answers import flag, json_answer, unknown
+from gateway.web.rest.answer_cache import ANSWERS, CachedAnswer
+from gateway.web.rest.answers import flag, json_answer, json_text, text_answer, unknown
 from gateway.web.rest.names import UNKNOWN_NAME, Format, name_of, tag_text
 from gateway.web.rest.resources import parse_tags
 from gateway.web.route import FLAG, TEXT, Parameter, Route
@@ -33,9 +34,22 @@ async def tags(request: web.Request, form: Format | None = None) -> web.StreamRe
     `simplify` has them by name, `short` by tag alone; `whole` goes on behind the pixel data; `ignore-length` names
     attributes that are shown however long they are.
     """
-    long = parse_tags(_ignored(request))
-    found = await first_tags(request, "instance", long=long, behind_pixels=flag(request, "whole"))
-    return unknown(request) if found is None else json_answer(tags_json(found, form or wanted_format(request)))
+    long, whole, form = parse_tags(_ignored(request)), flag(request, "whole"), form or wanted_format(request)
+    answers, public_id = request.app[ANSWERS], request.match_info["id"]
+    key, version = ("tags", public_id, form, whole), answers.version()
+    (text,) = answers.answers([key], version)
+    if text is not None and not long:
+        return text_answer(text)
+    instance = await _first_instance(request, "instance")
+    if instance is None:
+        return unknown(request)
+    if long:  # Asked for by few, in as many ways as there are attributes: not kept.
+        return json_answer(tags_json(await _read(request, instance, long=long, behind_pixels=whole), form))
+    text = answers.renewed(key, instance.key, version)
+    if text is None:
+        text = json_text(tags_json(await _read(request, instance, behind_pixels=whole), form))
+        answers.put(key, CachedAnswer(text, version, source=instance.key))
+    return text_answer(text)
 
 
 async def header(request: web.Request) -> web.StreamResponse:
@@ -96,11 +110,22 @@ async def first_tags(
     request: web.Request, level: Level, *, long: frozenset[int] = frozenset(), behind_pixels: bool = False
 ) -> TagTree | None:
     """The attributes of the first instance of a resource; None where there is none."""
-    work = functools.partial(read_tags, long=long, behind_pixels=behind_pixels)
+    instance = await _first_instance(request, level)
+    return None if instance is None else await _read(request, instance, long=long, behind_pixels=behind_pixels)
+
+
+async def _first_instance(request: web.Request, level: Level) -> Located | None:
     async for page in identified(request.app[CONTEXT].database, level, request.match_info["id"], 1):
-        (found,) = await request.app[RETRIEVAL].map([page[0][1]], work)
-        return found
+        return page[0][1]
     return None
+
+
+async def _read(
+    request: web.Request, instance: Located, *, long: frozenset[int] = frozenset(), behind_pixels: bool = False
+) -> TagTree:
+    work = functools.partial(read_tags, long=long, behind_pixels=behind_pixels)
+    (found,) = await request.app[RETRIEVAL].map([instance], work)
+    return found
 
 
 def wanted_format(request: web.Request) -> Format:
@@ -115,13 +140,24 @@ def tags_json(tree: TagTree, form: Format) -> dict[str, Any]:
         return {_name(tag, each): _value(each, form) for tag, each in tree.items()}
     if form == "short":
         return {tag_text(tag): _value(each, form) for tag, each in tree.items()}
-    found = {}
-    for tag, each in tree.items():
-        described: dict[str, Any] = {"Name": _name(tag, each), "Type": each.shape, "Value": _value(each, form)}
-        if each.creator:
-            described["PrivateCreator"] = each.creator
-        found[tag_text(tag)] = described
+    return {
+        tag_text(tag): _described(tag, each) if each.shape == "Sequence" else _plain(tag, each)
+        for tag, each in tree.items()
+    }
+
+
+def _described(tag: int, each: Tag) -> dict[str, Any]:
+    """One attribute in the full format."""
+    found: dict[str, Any] = {"Name": _name(tag, each), "Type": each.shape, "Value": _value(each, "full")}
+    if each.creator:
+        found["PrivateCreator"] = each.creator
     return found
+
+
+@functools.lru_cache(4096)
+def _plain(tag: int, each: Tag) -> dict[str, Any]:
+    # Instances of a series have most attributes in common: these are shared, and encoded only. Some 3 MB.
+    return _described(tag, each)
 
 
 def _name(tag: int, each: Tag) -> str:

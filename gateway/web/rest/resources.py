@@ -13,12 +13,13 @@ from gateway.errors import BadRequest
 from gateway.index import resources as index
 from gateway.index.annotations import check_exists
 from gateway.index.resources import Resource
-from gateway.retrieve.find import ResourceFinder
+from gateway.retrieve.find import Found, ResourceFinder
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import whole_number
-from gateway.web.rest.answers import flag, json_answer, json_list, unknown
+from gateway.web.rest.answers import flag, json_answer, json_list, text_answer, text_list, unknown
 from gateway.web.rest.names import Format, formatted
 from gateway.web.rest.resource_json import resource_json
+from gateway.web.rest.resource_texts import resource_text, resource_texts
 from gateway.web.rest.tags import tag_named
 from gateway.web.route import COUNT, FLAG, TEXT, Parameter, Route
 
@@ -34,13 +35,19 @@ async def all_of(request: web.Request, level: Level) -> web.StreamResponse:
     """
     since, limit = _part(request)
     database = request.app[CONTEXT].database
-    if not flag(request, "expand"):
-        return await json_list(request, index.identifiers(database, level, since=since, limit=limit))
-    return await _listed(request, index.resources(database, level, since=since, limit=limit))
+    if flag(request, "expand"):
+        if _is_plain(request):
+            rows = index.rows(database, level, since=since, limit=limit)
+            return await text_list(request, resource_texts(request, level, rows))
+        return await _listed(request, index.resources(database, level, since=since, limit=limit))
+    return await json_list(request, identifiers(index.rows(database, level, since=since, limit=limit)))
 
 
 async def one(request: web.Request, level: Level) -> web.StreamResponse:
     """One resource."""
+    if _is_plain(request):
+        text = await resource_text(request, level, request.match_info["id"])
+        return unknown(request) if text is None else text_answer(text)
     found = await index.resource(request.app[CONTEXT].database, level, request.match_info["id"])
     if found is None:
         return unknown(request)
@@ -120,6 +127,12 @@ async def _identifiers(pages: AsyncIterator[list[Resource]]) -> AsyncIterator[li
         yield [each.public_id for each in page]
 
 
+async def identifiers(pages: AsyncIterator[list[Found]]) -> AsyncIterator[list[str]]:
+    """The public ids of rows, page by page."""
+    async for page in pages:
+        yield [public_id for _row, public_id in page]
+
+
 def _part(request: web.Request) -> tuple[int, int | None]:
     """`since` and `limit` of the query. BadRequest where one is alone, or no number."""
     if "since" not in request.query and "limit" not in request.query:
@@ -147,6 +160,11 @@ def parse_tags(names: Sequence[str]) -> frozenset[int]:
     if len(names) > MAX_REQUESTED:
         raise BadRequest(f"{len(names)} further attributes; at most {MAX_REQUESTED} are taken")
     return frozenset(map(tag_named, names))
+
+
+def _is_plain(request: web.Request) -> bool:
+    """Whether resources are asked for in the form that is kept."""
+    return _format(request) == "simplified" and not _requested(request)
 
 
 def _format(request: web.Request) -> Format:
