@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config import Service, Settings
-from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, PERMISSIONS, Role
+from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, PERMISSIONS, Role
 
 SERVICE_PERMISSIONS: Final[Mapping[Service, tuple[str, ...]]] = {
     "echo": (),
@@ -38,6 +38,10 @@ class Principal:
         """Choose those of the roles that grant a permission, as the function `granting` does."""
         return granting(self.roles, permissions, level)
 
+    def without_conditions(self) -> Principal:
+        """Make a principal of the same name, with those of the roles alone that show every study."""
+        return Principal(self.name, tuple([role for role in self.roles if not role.has_conditions]))
+
 
 def granting(roles: tuple[Role, ...], permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
     """The roles that grant one of the permissions for resources of a level, as far as they see them; none if their
@@ -56,9 +60,11 @@ ANYBODY: Final = Principal("", (BUILT_IN["admin"],))
 @functools.lru_cache(1024)
 def _grants(role: Role, permissions: frozenset[str], level: str) -> bool:
     depth = LEVELS_OF_PERMISSION.index(level)
+    if role.has_conditions:
+        permissions &= OF_STUDIES
     for granted in role.permissions:
         permission, _, highest = granted.partition(":")
-        if (permission == "all" or permission in permissions) and (
+        if (permission in permissions or (permission == "all" and permissions)) and (
             not highest or depth >= LEVELS_OF_PERMISSION.index(highest)
         ):
             return True
@@ -95,6 +101,11 @@ def role_problems(settings: Settings) -> Iterator[str]:
             elif colon and level not in LEVELS_OF_PERMISSION:
                 listed = ", ".join(LEVELS_OF_PERMISSION)
                 yield f"roles.{name}.permissions: {level!r} is no level; there are {listed}"
+            elif role.has_conditions and permission not in ("all", *OF_STUDIES):
+                yield (
+                    f"roles.{name}.permissions: {permission!r} is about more than single studies, so that a role with "
+                    "conditions on studies cannot give it; give it in a role of its own, without conditions"
+                )
         if role.days is not None and not role.days > 0:
             yield f"roles.{name}.days: {role.days:g} is not a positive number of days"
     known = {**BUILT_IN, **settings.roles}

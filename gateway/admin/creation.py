@@ -18,6 +18,7 @@ from gateway.admin import new_instance
 from gateway.admin.deletion import Removal
 from gateway.admin.new_instance import Encoded, Payload
 from gateway.database.database import Database
+from gateway.database.view import seeing
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
@@ -172,7 +173,7 @@ class Creation:
         """Delete what has been stored of an order that failed."""
         for result in results:
             if result.outcome is Outcome.STORED:
-                with suppress(NotFound):
+                with suppress(NotFound), seeing(None):  # Whoever asked for it may not see what came of it.
                     await self._removal.by_public_id("instance", result.record.public_id)
 
 

@@ -2,7 +2,7 @@
 
 An instance under storage commitment is not deleted. Rows are deleted in one transaction, which also checks commitments;
 files are deleted some time later, so that their readers can finish, or at once where the disk is full. A crash in
-between leaves files on the list of garbage.
+between leaves files on the list of garbage. Whoever sees a part of a patient's studies deletes that part.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from gateway.admin.copies import Copies, Pairs
-from gateway.database.database import Query, Script
+from gateway.database.database import Query, Row, Script
+from gateway.database.view import VIEW, seeing
 from gateway.dicom.levels import Level, level_of
 from gateway.errors import GatewayError, NotFound, RetainedByCommitment, SeveralPatients
 from gateway.index.locate import PAGE, identified
+from gateway.index.queries.annotations import EXISTS
 from gateway.index.queries.locate import (
     LOCATE_BY_PUBLIC_ID,
     REPLACED_SINCE,
@@ -27,7 +30,7 @@ from gateway.index.queries.locate import (
     count_below,
     count_stored,
 )
-from gateway.index.queries.remove import TOTALS_BELOW
+from gateway.index.queries.remove import STUDIES_OF_PATIENT, TOTALS_BELOW
 from gateway.index.remove import Removed, remove_resource
 from gateway.ingest.ingest import Ingest
 from gateway.workflow import queries
@@ -92,7 +95,9 @@ class Removal:
         come since; returns how many others stay, and why. Raises RetainedByCommitment."""
         left: Counter[Stay] = Counter()
         try:
-            if not stays and await self.as_copied(level, public_id, known, copies.of_resource(public_id)) is None:
+            in_part = level == "patient" and VIEW.get() is not None
+            whole = not stays and not in_part
+            if whole and await self.as_copied(level, public_id, known, copies.of_resource(public_id)) is None:
                 return left
         except NotFound:
             return left
@@ -133,32 +138,58 @@ class Removal:
     ) -> Removed:
         """Delete what a query finds; `check` gets its row and raises where it stays."""
         now, ingest = self._clock(), self._ingest
+        rows = None if VIEW.get() is None else await self._seen(level, query, parameters, names)
 
         def script() -> Script[Removed]:
             if check is not None:
                 for row, *_patient in (yield query, parameters):
                     yield from check(row)
-            return (yield from _remove(level, query, parameters, names, now, delete_at))
+            found = rows if rows is not None else _one(level, (yield query, parameters), names)
+            return (yield from _remove(found, names, now, delete_at))
 
         async with ingest.garbage.discarding(now) as delete_at:
-            removed = await ingest.database.write(script)
+            with seeing(None):  # The counts of what stays are of all that stays.
+                removed = await ingest.database.write(script)
             ingest.committed(removed.change)
+        if removed.ancestor is not None and rows is not None:
+            above, public_id = removed.ancestor
+            if not await ingest.database.fetch(EXISTS[above], public_id):
+                return replace(removed, ancestor=None)
         return removed
 
+    async def _seen(
+        self, level: Level, query: Query, parameters: Sequence[str], names: Sequence[str]
+    ) -> list[tuple[Level, int]]:
+        """The rows to delete of a resource, for somebody who does not see everything. Raises as `_one`."""
+        database = self._ingest.database
+        found = _one(level, await database.fetch(query, *parameters), names)
+        if level != "patient":
+            return found
+        return [("study", row) for (row,) in await database.fetch(STUDIES_OF_PATIENT, found[0][1])]
 
-def _remove(
-    level: Level, query: Query, parameters: Sequence[str], names: Sequence[str], now: float, delete_at: float
-) -> Script[Removed]:
-    rows = yield query, parameters
+
+def _one(level: Level, rows: Sequence[Row], names: Sequence[str]) -> list[tuple[Level, int]]:
+    """The one row found under the names. Raises SeveralPatients, NotFound."""
     if len(rows) > 1:
         raise SeveralPatients(names, [patient for _row, patient in rows])
-    for row, *_patient in rows:
+    if not rows:
+        raise NotFound(f"there is no {level} {names[-1]}")
+    return [(level, rows[0][0])]
+
+
+def _remove(found: Sequence[tuple[Level, int]], names: Sequence[str], now: float, delete_at: float) -> Script[Removed]:
+    for level, row in found:
         for uid, until in (yield queries.PROMISED_BELOW[level], (row, now)):
             raise _retained(uid, until)
-        removed = yield from remove_resource(level, row, now, delete_at)
-        if removed is not None:
-            return removed
-    raise NotFound(f"there is no {level} {names[-1]}")
+    removed: Removed | None = None
+    for level, row in found:
+        one = yield from remove_resource(level, row, now, delete_at)
+        if one is not None:
+            before = removed.instances if removed is not None else 0
+            removed = replace(one, instances=before + one.instances)
+    if removed is None:
+        raise NotFound(f"there is no {names[-1]}")
+    return removed
 
 
 def _check_copies(level: Level, row: int, pairs: Pairs) -> Script[None]:

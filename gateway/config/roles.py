@@ -26,6 +26,11 @@ Permission = Literal[
 ]
 """The names are those of Orthanc's authorization plugin, which its clients know; `route` is ours."""
 PERMISSIONS: Final[tuple[Permission, ...]] = typing.get_args(Permission)
+OF_STUDIES: Final[frozenset[str]] = frozenset(
+    {"view", "download", "upload", "modify", "anonymize", "edit-labels", "delete", "send", "share"}
+)
+"""Permissions to do something with studies, which a role may limit to some of them. The others are about what belongs
+to no study, or to all: only a role without conditions gives them."""
 LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 """A permission with one of them, `delete:series`, holds for resources of that level and below."""
 
@@ -47,6 +52,12 @@ class Role(Section, frozen=True):
     """Only studies with these Study Instance UIDs."""
     days: float | None = None
     """Only studies of which something came in the last so many days."""
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether it shows some studies only."""
+        conditions = (self.labels, self.without_labels, self.sources, self.patients, self.studies)
+        return any(conditions) or self.days is not None
 
 
 BUILT_IN: Final[dict[str, Role]] = {

@@ -2,7 +2,8 @@
 
 A statement is read through a view by putting a common table expression of the same name before it for each such table;
 in SQL that hides the table itself. So no statement has to think of who reads, and none can forget. The view of a
-request is in a context variable: all that the request awaits, and every task that it starts, reads through it.
+request is in a context variable: all that the request awaits, and every task that it starts, reads through it. What
+outlives the request, or works for everybody, is started inside of `seeing(None)`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ T = TypeVar("T")
 
 _NUMBERED: Final = re.compile(r"\$(\d+)")
 _WORD: Final = re.compile(r"\w+")
-_READS: Final = re.compile(r"\s*(?:--[^\n]*\n\s*)*SELECT\b", re.IGNORECASE)
+_READS: Final = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:SELECT|(WITH(?: RECURSIVE)?))\b", re.IGNORECASE)
 
 
 class View:
     """A part of the rows of some tables. Two views of the same texts and parameters are equal."""
 
-    __slots__ = ("parameters", "tables")
+    __slots__ = ("origin", "parameters", "tables")
 
-    def __init__(self, tables: Mapping[str, str], parameters: Sequence[Any] = ()) -> None:
+    def __init__(self, tables: Mapping[str, str], parameters: Sequence[Any] = (), *, origin: str = "") -> None:
         """`tables` has a SELECT of the visible rows for each table, in an order in which each names only those before
         it; `{schema}.` before the name of a table means all of its rows. `$1` to `$n` are the `parameters` of all.
+        `origin` is a text of which whoever made the view can make it again.
         """
         self.tables = tuple(tables.items())
         self.parameters = tuple(parameters)
+        self.origin = origin
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, View) and (self.tables, self.parameters) == (other.tables, other.parameters)
@@ -43,12 +46,14 @@ class View:
 
     def narrow(self, query: Query, parameters: Sequence[Any], schema: str) -> tuple[Query, Sequence[Any]]:
         """A statement that reads, and its parameters, as this view has it. `schema` is where the tables are."""
-        narrowed, used = _narrowed(self.tables, query, len(parameters), schema)
+        narrowed, used = _narrowed(self.tables, query.name, query.sql, len(parameters), schema)
         return narrowed, (*parameters, *[self.parameters[number] for number in used])
 
 
 VIEW: Final[ContextVar[View | None]] = ContextVar("view", default=None)
 """The view of the present task; None sees everything."""
+READER: Final[ContextVar[str]] = ContextVar("reader", default="")
+"""The name of whoever has the present task done; '' if nobody need be named."""
 
 
 @contextmanager
@@ -59,6 +64,17 @@ def seeing(view: View | None) -> Iterator[None]:
         yield
     finally:
         VIEW.reset(token)
+
+
+@contextmanager
+def reading(reader: str, view: View | None) -> Iterator[None]:
+    """Read for somebody with a name, through a view, until the end of the block."""
+    token = READER.set(reader)
+    try:
+        with seeing(view):
+            yield
+    finally:
+        READER.reset(token)
 
 
 def through_view(script: Callable[[], Script[T]], schema: str) -> Callable[[], Script[T]]:
@@ -81,20 +97,27 @@ def _seen(script: Script[T], view: View, schema: str) -> Script[T]:
 
 
 @lru_cache(1024)
-def _narrowed(tables: tuple[tuple[str, str], ...], query: Query, count: int, schema: str) -> tuple[Query, list[int]]:
+def _narrowed(
+    tables: tuple[tuple[str, str], ...], name: str, sql: str, count: int, schema: str
+) -> tuple[Query, list[int]]:
     """The statement behind the tables that it names, directly or by others, and the numbers, from 0, of the parameters
     of the view that it then has behind its own `count`."""
-    needed = set(_WORD.findall(query.sql))
+    needed = set(_WORD.findall(sql))
     chosen: list[str] = []
-    for name, rows in reversed(tables):
-        if name in needed:
+    for table, rows in reversed(tables):
+        if table in needed:
             needed.update(_WORD.findall(rows))
             # Named twice in a statement, SQLite would otherwise make a copy of the whole table first.
-            chosen.append(f"{name} AS NOT MATERIALIZED ({rows.format(schema=schema)})")
+            chosen.append(f"{table} AS NOT MATERIALIZED ({rows.format(schema=schema)})")
     if not chosen:
-        return query, []
+        return Query(name, sql), []
     text = ", ".join(reversed(chosen))
     used = sorted({int(number) for number in _NUMBERED.findall(text)})  # The database takes no parameter too many.
     places = {number: at for at, number in enumerate(used, count + 1)}
     renumbered = _NUMBERED.sub(lambda found: f"${places[int(found[1])]}", text)
-    return Query(f"{query.name}, as seen", f"WITH {renumbered} {query.sql}"), [number - 1 for number in used]
+    found = _READS.match(sql)
+    if found is not None and found[1] is not None:
+        seen = f"{found[1]} {renumbered},{sql[found.end() :]}"
+    else:
+        seen = f"WITH {renumbered} {sql}"
+    return Query(f"{name}, as seen", seen), [number - 1 for number in used]

@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.database.database import Database
+from gateway.database.database import Database, Query, Row
+from gateway.database.view import VIEW, seeing
 from gateway.events import queries
 
 KINDS: Final = (
@@ -21,6 +22,9 @@ KINDS: Final = (
 )
 """What an entry can say, in Orthanc's words."""
 _NEWEST: Final = 2**62
+_MAX_LOOKED_AT: Final = 10_000
+"""Entries that one statement looks at for a reader who sees a part of them, so that others have their turn between
+two: a tenth of a second."""
 
 
 class Change(NamedTuple):
@@ -54,12 +58,34 @@ async def read_changes(
     """
     backward = to is not None and not since
     query = queries.changes_between(len(kinds), backward=backward, new_instances=not kinds or "NewInstance" in kinds)
-    rows = await database.fetch(query, since, _NEWEST if to is None else to, limit + 1, *kinds)
+    rows = await _entries(database, query, (since, _NEWEST if to is None else to), limit + 1, kinds, backward=backward)
     found = [Change._make(row) for row in rows[:limit]]
     return ChangeLogPage(found[::-1] if backward else found, len(rows) <= limit)
 
 
 async def last_change(database: Database) -> int:
     """The number of the latest change; 0 if there is none."""
+    if VIEW.get() is not None:
+        found = await read_changes(database, to=_NEWEST, limit=1)
+        return found.changes[0].seq if found.changes else 0
     ((seq,),) = await database.fetch(queries.LAST_CHANGE)
     return int(seq)
+
+
+async def _entries(
+    database: Database, query: Query, between: tuple[int, int], limit: int, kinds: Collection[str], *, backward: bool
+) -> list[Row]:
+    """The rows of a statement of `changes_between`: its last ones if `backward`. No index leads to those that a reader
+    of a part sees, so that they are looked for part by part."""
+    first, last = between
+    if VIEW.get() is None:
+        return await database.fetch(query, first, last, limit, *kinds)
+    with seeing(None):
+        last = min(last, await last_change(database))
+    found: list[Row] = []
+    while first < last and len(found) < limit:
+        low = max(first, last - _MAX_LOOKED_AT) if backward else first
+        high = last if backward else min(last, first + _MAX_LOOKED_AT)
+        found += await database.fetch(query, low, high, limit - len(found), *kinds)
+        first, last = (first, low) if backward else (high, last)
+    return found

@@ -11,6 +11,7 @@ import contextlib
 import logging
 
 from gateway.database.database import Database
+from gateway.database.view import seeing
 from gateway.errors import DatabaseError
 from gateway.events.changes import last_change
 from gateway.supervision import lasting
@@ -47,7 +48,8 @@ class Feed:
         if self._last > after_seq:
             return self._last
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(lasting("reading the change log", self._poll), name="change-feed")
+            with seeing(None):
+                self._poller = asyncio.create_task(lasting("reading the change log", self._poll), name="change-feed")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._last <= after_seq:
@@ -76,4 +78,5 @@ class Feed:
             await asyncio.sleep(self._poll_seconds)
 
     async def _read(self) -> None:
-        self.notify(await last_change(self._database))
+        with seeing(None):
+            self.notify(await last_change(self._database))

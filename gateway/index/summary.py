@@ -61,6 +61,12 @@ async def statistics(database: Database) -> Statistics:
     return Statistics(patients, studies, series, instances, size, attached)
 
 
+async def last_received(database: Database) -> float:
+    """When something was received last (seconds since 1970); 0 if nothing was."""
+    ((at,),) = await database.fetch(queries.NEWEST_STUDY)
+    return float(at)
+
+
 async def recent_studies(
     database: Database,
     *,

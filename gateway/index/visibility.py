@@ -1,15 +1,18 @@
 """The view of the index that roles give: whole studies with all that belongs to them, or nothing of a study.
 
 A study is seen if one of the roles shows it; a patient is, with a study that is seen. So every count in a row that is
-seen is right, and nothing shows that there is more. That all tables with data of patients are in the view is held by
-a test.
+seen is right, and nothing shows that there is more. Of jobs each reader sees their own. That all tables with data of
+patients are in the view is held by a test.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from gateway.config.roles import Role
 from gateway.database.view import View
@@ -21,25 +24,48 @@ _STEP_S: Final = 300
 """Seconds for which a view that depends on the time stays the same, so that it is prepared once."""
 
 
-def visible(*holders: Sequence[Role], now: float | None = None) -> View | None:
+class _Origin(msgspec.Struct, frozen=True):
+    """What a view is made of."""
+
+    holders: tuple[tuple[Role, ...], ...]
+    reader: str
+
+
+def visible(*holders: Sequence[Role], reader: str = "", now: float | None = None) -> View | None:
     """The view of a holder of roles, None if one of them shows everything; of several holders together, such as a
-    modality and its user, what each of them sees. `now` in seconds since 1970."""
-    now = time.time() if now is None else now
+    modality and its user, what each of them sees. `reader` is whose jobs are seen; `now` in seconds since 1970."""
+    limited = dict.fromkeys(tuple(roles) for roles in holders if all(role.has_conditions for role in roles))
+    if not limited:
+        return None
+    return _visible(_Origin(tuple(limited), reader), int((time.time() if now is None else now) // _STEP_S))
+
+
+def visible_again(origin: str) -> View | None:
+    """The view with an `origin`, as it is now; None, which sees everything, where that is empty."""
+    if not origin:
+        return None
+    made_of = msgspec.json.decode(origin, type=_Origin)
+    return visible(*made_of.holders, reader=made_of.reader)
+
+
+@lru_cache(256)
+def _visible(made_of: _Origin, step: int) -> View:
     parameters: list[Any] = []
     shown = []
-    for roles in holders:
-        ways: list[str] = []
-        for role in roles:
-            conditions = _conditions(role, parameters, now)
-            if not conditions:
-                break
-            ways.append(" AND ".join(conditions))
-        else:
-            shown.append(f"({' OR '.join(ways) or queries.NOTHING})")
-    if not shown:
-        return None
-    tables = {"studies": " AND ".join(shown), **queries.BELOW}
-    return View({table: queries.ROWS.format(table=table, seen=seen) for table, seen in tables.items()}, parameters)
+    for roles in made_of.holders:
+        ways = [" AND ".join(_conditions(role, parameters, step * _STEP_S)) for role in roles]
+        shown.append(f"({' OR '.join(ways) or queries.NOTHING})")
+    parameters.append(made_of.reader)
+    reader = f"${len(parameters)}"
+    rows = {
+        "shown_studies": queries.SHOWN_STUDIES.format(seen=" AND ".join(shown)),
+        "studies": queries.STUDIES,
+        **{
+            table: queries.ROWS.format(table=table, seen=seen.format(reader=reader, schema="{schema}"))
+            for table, seen in queries.BELOW.items()
+        },
+    }
+    return View(rows, parameters, origin=msgspec.json.encode(made_of).decode())
 
 
 def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
@@ -68,6 +94,5 @@ def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
         ways += [condition(queries.PATIENTS_LIKE, pattern) for pattern in patterns]
         conditions.append(f"({' OR '.join(ways)})")
     if role.days is not None:
-        since = now - role.days * _DAY_S
-        conditions.append(condition(queries.RECEIVED_SINCE, since - since % _STEP_S))
+        conditions.append(condition(queries.RECEIVED_SINCE, now - role.days * _DAY_S))
     return conditions

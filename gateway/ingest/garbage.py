@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from gateway.database.database import Database
+from gateway.database.view import seeing
 from gateway.errors import DatabaseError, StorageFailed
 from gateway.index import store as index
 from gateway.ingest.health import Health
@@ -70,7 +71,8 @@ class Garbage:
         """Delete garbage once it is `seconds` old, and all that is added meanwhile."""
         if self._collector is None or self._collector.done():
             work = functools.partial(self._collect, seconds)
-            self._collector = asyncio.get_running_loop().create_task(lasting("deleting old files", work))
+            with seeing(None):
+                self._collector = asyncio.get_running_loop().create_task(lasting("deleting old files", work))
 
     async def _collect(self, seconds: float) -> None:
         try:

@@ -30,6 +30,7 @@ from typing import Any, Final, TypeVar
 
 from gateway import config, telemetry
 from gateway.database.database import Database, Script
+from gateway.database.view import seeing
 from gateway.errors import (
     InstanceRefused,
     NoSuchObject,
@@ -218,8 +219,9 @@ class Ingest:
         return self._own(self._finish(writer))
 
     def _own(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """A task for which `close` waits."""
-        task = self.loop.create_task(work)
+        """A task for which `close` waits; it sees everything, whoever brings what is stored."""
+        with seeing(None):
+            task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

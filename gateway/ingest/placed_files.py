@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.database.database import Database
+from gateway.database.view import seeing
 from gateway.errors import DatabaseError, StorageFailed
 from gateway.index import store as index
 from gateway.ingest.committer import CommitterUnavailable
@@ -55,7 +56,8 @@ class PlacedFiles:
         self._placed.append((key, folder))
         self._replaced |= replaced
         if self.task is None:
-            self.task = self._loop.create_task(self._make_durable())
+            with seeing(None):
+                self.task = self._loop.create_task(self._make_durable())
 
     async def discard(self, file: IncomingFile) -> None:
         """Discard a file that was not stored; if the disk refuses, the next start discards it."""

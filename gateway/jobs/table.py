@@ -21,7 +21,7 @@ MAX_PAUSE_S = 900.0
 """Longest pause of a queue, whatever was asked for. An end beyond that was written by a clock that was ahead, and
 counts as past."""
 _PURGE = 500
-_COLUMNS = 14
+_COLUMNS = 16
 """Those of a job, in a row that may have its progress behind them."""
 _FIRST_LOOK_S, _MAX_LOOK_S = 0.02, 0.5
 """Between looks whether a job is over, for those who wait for it: twice as long each time."""
@@ -59,6 +59,10 @@ class Job:
     finished_at: float
     error: str
     """The error of the last attempt; '' if there was none."""
+    requester: str = ""
+    """The name of whoever asked for it; '' if nobody need be named."""
+    seen: str = ""
+    """What the requester sees, as the `origin` of a view; '' for everything."""
     progress: JobProgress | None = None
     """None for kinds that say nothing of it, and where it was not asked for."""
 
@@ -91,16 +95,19 @@ def add_job(
     chain: str = "",
     priority: int = 0,
     due_at: float | None = None,
+    requester: str = "",
+    seen: str = "",
 ) -> Script[int]:
     """Add a job; returns its id. Wake the runner (`Runner.notify`) once the transaction is committed.
 
     Jobs of a `queue` (default: the kind) share a limit, that of a destination for example; jobs of a `chain` run one
-    at a time, in the order in which they were added. In a queue, the highest `priority` goes first.
+    at a time, in the order in which they were added. In a queue, the highest `priority` goes first. `requester` and
+    `seen` as in `Job`.
     """
     text = msgspec.json.encode(payload).decode()
     ((number,),) = yield (
         queries.ADD,
-        (kind, queue or kind, chain, priority, text, now, now if due_at is None else due_at),
+        (kind, queue or kind, chain, priority, text, now, now if due_at is None else due_at, requester, seen),
     )
     return int(number)
 

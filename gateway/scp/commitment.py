@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Final
 
+from gateway.database.view import seeing
 from gateway.dicom.decode import decode_data_set
 from gateway.dimse import commitment, messages, status
 from gateway.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
@@ -50,7 +51,8 @@ class Commit(Operation):
         log.info("%s requests commitment of %d instances, transaction %s", session, len(references), transaction_uid)
         self.respond(messages.n_response(self.command))
         # The report is no part of the request: the end of the association must not cancel it.
-        self.context.own(_report(self.context, session, self.presentation, number))
+        with seeing(None):
+            self.context.own(_report(self.context, session, self.presentation, number))
 
     def _objection(self) -> int | None:
         if self.command.requested_sop_class_uid != commitment.SOP_CLASS:

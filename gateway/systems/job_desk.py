@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.database.database import Database, Script
+from gateway.database.view import READER, VIEW, seeing
 from gateway.dicom.levels import Level
 from gateway.errors import NotFound, PermanentFailure
 from gateway.events.exports import log_exports
+from gateway.index.visibility import visible_again
 from gateway.jobs import table
-from gateway.jobs.runner import Handler, JobType, Retry
+from gateway.jobs.runner import CompletionScript, Handler, JobType, Retry
 from gateway.jobs.table import Job, JobProgress
 
 DESCRIPTION: Final = "REST API"
@@ -47,13 +49,20 @@ class JobDesk:
     ) -> int:
         """Add a job about a system; its number. `content` is what it says of itself before it has begun.
 
-        Jobs of a `chain` run one at a time, in their order.
+        Jobs of a `chain` run one at a time, in their order. The job belongs to whoever asks for it, and sees what they
+        see.
         """
-        now = self._clock()
+        now, requester, view = self._clock(), READER.get(), VIEW.get()
+        seen = view.origin if view is not None else ""
 
         def script() -> Script[int]:
             number = yield from table.add_job(
-                kind, payload, now, queue=f"{kind}:{system}", chain=chain, priority=priority
+                *(kind, payload, now),
+                queue=f"{kind}:{system}",
+                chain=chain,
+                priority=priority,
+                requester=requester,
+                seen=seen,
             )
             yield from table.report_progress(number, JobProgress(content=dict(content)))
             return number
@@ -117,5 +126,11 @@ class Reporter:
 
 
 def once(handle: Handler) -> JobType:
-    """A kind of job that is not tried again by itself, and takes as long as it takes: each of its steps has a limit."""
-    return JobType(handle, lambda job: Retry(attempts=1), None)
+    """A kind of job that is not tried again by itself, and takes as long as it takes: each of its steps has a limit. It
+    sees what its requester does: of a patient that is to be sent, the studies that are shown to them."""
+
+    async def handled(job: Job) -> CompletionScript | None:
+        with seeing(visible_again(job.seen)):
+            return await handle(job)
+
+    return JobType(handled, lambda job: Retry(attempts=1), None)

@@ -22,6 +22,7 @@ from gateway.admin.change_requests import check_new_patient
 from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
+from gateway.database.view import seeing
 from gateway.dicom.json_reader import from_json
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 from gateway.dicom.modules import MODULES
@@ -251,7 +252,8 @@ class RegroupingJobs:
             if not order.keep_source:
                 copies = Copies([public_id for public_id, _level in order.resources])
                 # By what is written with them, since an attempt before may have stored them.
-                await copies.add_made_in(self._desk.database, reporter.content.get("TargetStudy", ""), _MADE_BY)
+                with seeing(None):  # Whoever asked for it may not see the copies.
+                    await copies.add_made_in(self._desk.database, reporter.content.get("TargetStudy", ""), _MADE_BY)
                 await check_running(lambda: self._desk.is_running(job))
                 known = Moment(order.last, since)
                 await remove_sources(self._removal, reporter, order.resources, known, copies)
@@ -294,7 +296,8 @@ class RegroupingJobs:
                 content["TargetStudy"] = target
             made_of = [(identity_of(result.record), source) for result, source in pairs]
             note = functools.partial(note_origins, _MADE_BY, made_of, labels=order.keep_labels, levels=made)
-            await self._desk.database.write(note)
+            with seeing(None):  # Whoever asked for it may not see what came of it.
+                await self._desk.database.write(note)
             done += len(some)
             await reporter.note(100 * done / max(1, order.instances), 0)
 

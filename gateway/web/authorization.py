@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.access.principals import ANYBODY, Principal
-from gateway.database.view import seeing
+from gateway.database.view import View, reading
 from gateway.index.visibility import visible
 from gateway.web.errors import error_answer
 from gateway.web.route import BY_RESOURCE, Route
@@ -30,14 +30,27 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     if route is None:
         return await handler(request)
     who = request.get(PRINCIPAL, ANYBODY)
+    if route.is_of_whole_patient:
+        who = who.without_conditions()
     if not who.granting(route.permissions, route.level):
         needed = " or ".join(route.permissions)
         return error_answer(request, 403, f"user {who.name} has no role with the permission {needed}")
-    view = visible(who.granting(route.permissions or ("view",), route.level))
-    if view is None:
+    if who is ANYBODY:
         return await handler(request)
-    with seeing(view):
+    with reading(who.name, _view(who, route)):
         return await handler(request)
+
+
+def _view(who: Principal, route: Route) -> View | None:
+    """What a request shows to its user: what the roles do that give its permission.
+
+    Where any of several would do, or none is needed, the answer may be about whatever each of them is for: it shows
+    what all of those that the user has do, and the user may view.
+    """
+    held = [roles for each in route.permissions if (roles := who.granting((each,), route.level))]
+    if len(route.permissions) != 1:
+        held.append(who.granting(("view",), route.level))
+    return visible(*held, reader=who.name)
 
 
 def _route(request: web.Request) -> Route | None:

@@ -32,5 +32,5 @@ async def metrics(request: web.Request) -> web.Response:
 ROUTES = (
     Route("GET", "/livez", livez, SIGNED_IN, answers=("text/plain",)),
     Route("GET", "/readyz", readyz, SIGNED_IN, answers=("text/plain",), errors=(503,)),
-    Route("GET", "/metrics", metrics, SIGNED_IN, answers=("text/plain",), name="metrics"),
+    Route("GET", "/metrics", metrics, "settings", answers=("text/plain",), name="metrics"),
 )

@@ -122,6 +122,13 @@ _NAMED: Final = {
     "series": re.compile(r"{series\b|/series/{id}"),
     "study": re.compile(r"{study\b|/studies/{id}"),
 }
+
+
+@functools.lru_cache(1024)
+def _level(path: str) -> str:
+    return next((level for level, named in _NAMED.items() if named.search(path)), "patient")
+
+
 _NO_SENTENCE: Final = re.compile(r"\s*\n\s*\n\s*|(?<=[.?!])\s+(?=[A-Z`])")
 
 
@@ -161,10 +168,13 @@ class Route:
     def level(self) -> str:
         """The level of the resource that the path names, which a permission may be limited to; the highest for paths
         that name none."""
-        for level, named in _NAMED.items():
-            if named.search(self.path):
-                return level
-        return "patient"
+        return _level(self.path)
+
+    @property
+    def is_of_whole_patient(self) -> bool:
+        """Whether a request changes what is a patient's own, such as labels, by which studies are shown: it is for
+        those who see all studies of every patient."""
+        return self.path.startswith("/patients/{id}/") and self.method in ("PUT", "DELETE")
 
     @property
     def parameters(self) -> list[Parameter]:

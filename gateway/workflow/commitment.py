@@ -14,10 +14,11 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from gateway.config import Settings
 from gateway.database.database import Database, Row, Script
+from gateway.database.view import VIEW, seeing
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.errors import ConfigurationError, GatewayError, NoSuchObject, StorageError
@@ -27,7 +28,7 @@ from gateway.scu.commitment import report_commitment, request_commitment
 from gateway.scu.node import Node, find_node, node_of
 from gateway.storage.store import Store
 from gateway.workflow import queries
-from gateway.workflow.commitment_requests import COMMITTED, KIND, UNDECIDED, Commitment
+from gateway.workflow.commitment_requests import COMMITTED, KIND, UNDECIDED, Commitment, not_stored_here
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +50,18 @@ def new_transaction_uid() -> str:
 
 
 def open_commitment(
-    transaction_uid: str, references: Sequence[Reference], peer_aet: str, our_aet: str, now: float, report_at: float
+    transaction_uid: str,
+    references: Sequence[Reference],
+    peer_aet: str,
+    our_aet: str,
+    now: float,
+    report_at: float,
+    unseen: Collection[str] = (),
 ) -> Script[int]:
     """Add a peer's request, and the job that reports its outcome at `report_at` unless the association has taken it.
 
     A transaction UID that the peer reuses for other instances, while the first request is open, fails as a whole
-    (0131H).
+    (0131H). What is `unseen` (SOP Instance UIDs) fails as what is not here.
     """
     rows = yield queries.FIND_COMMITMENTS, (transaction_uid, "SCP")
     reason = UNDECIDED
@@ -65,6 +72,8 @@ def open_commitment(
             if {(one[0], one[1]) for one in items} != set(references):
                 reason = commitment.DUPLICATE_TRANSACTION_UID
     number = yield from _add("SCP", transaction_uid, references, peer_aet, our_aet, "", 0, now, reason)
+    for uid in unseen if reason == UNDECIDED else ():
+        yield queries.DECIDE_ITEM, (number, uid, commitment.NO_SUCH_INSTANCE)
     yield from add_job(
         KIND,
         {"commitment": number},
@@ -121,11 +130,14 @@ class Commitments:
         return JobType(self.work, lambda job: Retry(attempts=_ATTEMPTS))
 
     async def open(self, transaction_uid: str, references: Sequence[Reference], peer_aet: str, our_aet: str) -> int:
-        """Commit a request. Once this returns, the request is decided and its outcome reported, whatever happens."""
-        now = self._clock()
-        return await self._database.write(
-            lambda: open_commitment(transaction_uid, references, peer_aet, our_aet, now, now + GRACE)
-        )
+        """Commit a request. Once this returns, the request is decided and its outcome reported, whatever happens; what
+        the requester does not see now is not here for them."""
+        now, uids = self._clock(), [each.sop_instance_uid for each in references]
+        unseen = [] if VIEW.get() is None else await not_stored_here(self._database, uids)
+        with seeing(None):
+            return await self._database.write(
+                lambda: open_commitment(transaction_uid, references, peer_aet, our_aet, now, now + GRACE, unseen=unseen)
+            )
 
     async def get(self, number: int) -> Commitment | None:
         rows = await self._database.fetch(queries.GET_COMMITMENT, number)
@@ -347,7 +359,8 @@ class Commitments:
 
         Only the node that was asked may report: any other could make the gateway commit what is stored nowhere.
         """
-        rows = await self._database.fetch(queries.FIND_COMMITMENTS, outcome.transaction_uid, "SCU")
+        with seeing(None):  # It is about what was asked for, by whomever.
+            rows = await self._database.fetch(queries.FIND_COMMITMENTS, outcome.transaction_uid, "SCU")
         requests = [Commitment(*row) for row in rows]
         if not requests:
             log.warning("a report about transaction %s, which this gateway did not open", outcome.transaction_uid)

@@ -82,3 +82,8 @@ async def stored_here(database: Database, sop_instance_uids: Sequence[str]) -> l
     return [
         str(public_id) for uid in sop_instance_uids for (public_id,) in await database.fetch(queries.PUBLIC_IDS, uid)
     ]
+
+
+async def not_stored_here(database: Database, sop_instance_uids: Sequence[str]) -> list[str]:
+    """Choose the SOP Instance UIDs of which no instance is here, as far as the present view shows."""
+    return [uid for uid in sop_instance_uids if not await database.fetch(queries.PUBLIC_IDS, uid)]

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway.database.sqlite import SQLite
+from gateway.database.view import seeing
 from gateway.errors import DatabaseError
 from gateway.events.changes import last_change, read_changes
 from gateway.events.feed import Feed
 from gateway.index.store import Stored
+from gateway.index.visibility import visible
 from tests.support.index import data_set, fill, store
 from tests.support.waiting import until
 
@@ -33,6 +35,20 @@ async def test_a_change_that_is_there_already(database: SQLite) -> None:
     await fill(database, [data_set()])
     async with asyncio.timeout(10):
         assert await feed.wait_change(0, 60.0) == 4
+    await feed.close()
+
+
+async def test_it_sees_everything_whoever_waits_first(database: SQLite) -> None:
+    """What one reader does not see is news for the others all the same."""
+    feed = Feed(database, poll_seconds=0.01)
+    await fill(database, [data_set()])
+    async with asyncio.timeout(10):
+        with seeing(visible([])):
+            assert await feed.wait_change(0, 60.0) == 4
+            waiting = asyncio.create_task(feed.wait_change(4, 60.0))
+            await until(lambda: bool(feed._waiters))
+        await fill(database, [data_set("1.2.4")])
+        assert await waiting == 7
     await feed.close()
 
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from gateway.config import Dicom, Dicomweb, Http, Modality, Query, Rest, Settings, Storage
 from gateway.config.destinations import Destination
+from gateway.config.roles import Role
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
 from gateway.events.feed import Feed
@@ -37,7 +38,7 @@ from tests.support.datasets import EXPLICIT, encode
 class House:
     """What the application stands on.
 
-    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `reasons`.
+    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `roles`, `reasons`.
     """
 
     ingest: Ingest
@@ -58,6 +59,7 @@ class House:
         self.dicom = Dicom()
         self.modalities: dict[str, Modality] = {}
         self.destinations: dict[str, Destination] = {}
+        self.roles: dict[str, Role] = {}
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
         self.client: TestClient[web.Request, web.Application]
@@ -95,6 +97,7 @@ class House:
             dicom=self.dicom,
             modalities=self.modalities,
             destinations=self.destinations,
+            roles=self.roles,
         )
 
     async def add(

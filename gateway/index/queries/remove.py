@@ -13,6 +13,7 @@ BELOW = {
 """The condition for instances below the resource with row number $1, by level."""
 SERIES_BELOW = {"patient": "study IN (SELECT t.id FROM studies t WHERE t.patient = $1)", "study": "study = $1"}
 STUDIES_BELOW = {"patient": "patient = $1", "study": "id = $1"}
+STUDIES_OF_PATIENT = Query("studies_of_patient: row numbers", "SELECT id FROM studies WHERE patient = $1 ORDER BY id")
 ANCESTORS = {
     level: Query(
         f"ancestors of a {level}: row numbers and public ids, '' below its level",

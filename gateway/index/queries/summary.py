@@ -15,6 +15,10 @@ STATISTICS = Query(
     FROM studies
     """,
 )
+NEWEST_STUDY = Query(
+    "newest_study: when a study has last received something, 0 without any",
+    "SELECT COALESCE(MAX(last_received), 0) FROM studies",
+)
 ATTACHED_BYTES = Query("attached_bytes: of all attachments", "SELECT COALESCE(SUM(size), 0) FROM attachments")
 
 _RECENT = f"""

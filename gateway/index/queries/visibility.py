@@ -1,19 +1,29 @@
 """The rows that a view of the index shows, table by table, and the conditions of roles on a study.
 
 In all of them `v` is a row of the table; `{schema}.` before a table means all of its rows, without it those seen.
+Braces are for `str.format` with the condition of the studies and the reader first, and the schema then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+SHOWN_STUDIES: Final = "SELECT v.* FROM {{schema}}.studies v WHERE {seen}"
+STUDIES: Final = """SELECT v.id, v.patient, v.public_id, v.uid, v.flags, v.patient_id, v.patient_birth_date,
+    v.patient_sex, v.date, v.time, v.accession_number, v.study_id, v.description, v.institution_name, v.modalities,
+    v.series_count, v.instance_count, v.size, v.first_received, v.last_received, v.attributes, v.extras,
+    CASE v.shared WHEN 0 THEN 0 ELSE EXISTS (SELECT 1 FROM shown_studies o WHERE o.uid = v.uid AND o.id <> v.id) END
+    AS shared, v.source FROM shown_studies v"""
+"""Every column of a study: only another one that is seen makes its UID one of several patients."""
 ROWS: Final = "SELECT v.* FROM {{schema}}.{table} v WHERE {seen}"
 NOTHING: Final = "FALSE"
 
-LABELLED: Final = """EXISTS (SELECT 1 FROM {{schema}}.resource_labels l WHERE l.label IN ({values}) AND (
-    (l.level = 'study' AND l.public_id = v.public_id) OR (l.level = 'patient'
-    AND l.public_id = (SELECT o.public_id FROM {{schema}}.patients o WHERE o.id = v.patient))))"""
+LABELLED: Final = """(EXISTS (SELECT 1 FROM {{schema}}.resource_labels l
+        WHERE l.level = 'study' AND l.public_id = v.public_id AND l.label IN ({values}))
+    OR EXISTS (SELECT 1 FROM {{schema}}.patients o CROSS JOIN {{schema}}.resource_labels l
+        WHERE o.id = v.patient AND l.level = 'patient' AND l.public_id = o.public_id AND l.label IN ({values})))"""
+"""Each a look into an index, whatever the label: those of one study are few."""
 NOT_LABELLED: Final = f"NOT {LABELLED}"
 FROM_SOURCES: Final = "v.source IN ({values})"
 OF_UIDS: Final = "v.uid IN ({values})"
@@ -24,30 +34,46 @@ RECEIVED_SINCE: Final = "v.last_received >= {values}"
 _LEVELS: Final = {"patients": "patient", "studies": "study", "series": "series", "instances": "instance"}
 
 
-def _about(spelled: Callable[[str], str]) -> str:
-    """The condition on a row about a resource, by level and public id; `spelled` writes a level as the table does."""
+def _about(spelled: Callable[[str], str], also: Mapping[str, str] | None = None) -> str:
+    """The condition on a row about a resource, by level and public id; `spelled` writes a level as the table does.
+    `also` has further conditions on the row `x` of a resource, by its table."""
     cases = " ".join(
-        f"WHEN '{spelled(level)}' THEN EXISTS (SELECT 1 FROM {table} x WHERE x.public_id = v.public_id)"
+        f"WHEN '{spelled(level)}' THEN EXISTS (SELECT 1 FROM {table} x WHERE x.public_id = v.public_id"
+        f"{(also or {}).get(table, '')})"
         for table, level in _LEVELS.items()
     )
     return f"CASE v.level {cases} ELSE FALSE END"
 
 
+_ALL_SEEN: Final = {
+    "patients": " AND NOT EXISTS (SELECT 1 FROM {schema}.studies o WHERE o.patient = x.id"
+    " AND o.id NOT IN (SELECT y.id FROM studies y WHERE y.patient = x.id))"
+}
+"""What happens to a patient tells of all studies of the patient."""
 _NAMED: Final = _about(str)
-_TITLED: Final = _about(str.capitalize)
+_HAPPENED: Final = _about(str.capitalize, _ALL_SEEN)
 _OF_STUDY: Final = "EXISTS (SELECT 1 FROM studies x WHERE x.public_id = v.study)"
 BELOW: Final = {
     "patients": "EXISTS (SELECT 1 FROM studies x WHERE x.patient = v.id)",
+    "person_names": "EXISTS (SELECT 1 FROM studies x WHERE x.id = v.study)",
     "series": "EXISTS (SELECT 1 FROM studies x WHERE x.id = v.study)",
     "instances": "EXISTS (SELECT 1 FROM series x WHERE x.id = v.series)",
     "resource_labels": _NAMED,
     "resource_metadata": _NAMED,
     "attachments": _NAMED,
     "protected_patients": "EXISTS (SELECT 1 FROM patients x WHERE x.public_id = v.public_id)",
-    "changes": _TITLED,
-    "exports": _TITLED,
+    "changes": _HAPPENED,
+    "exports": _HAPPENED,
     "deliveries": _OF_STUDY,
     "incomplete": _OF_STUDY,
-    "unstable_resources": _NAMED,
+    "unstable_resources": _about(str, _ALL_SEEN),
+    "commitment_items": "EXISTS (SELECT 1 FROM instances x WHERE x.uid = v.sop_instance_uid)",
+    "commitments": "EXISTS (SELECT 1 FROM commitment_items x WHERE x.commitment = v.id)",
+    "worklist_items": NOTHING,
+    "performed_steps": NOTHING,
+    "remote_queries": NOTHING,
+    "jobs": "v.requester = {reader} AND v.requester <> ''",
+    "job_progress": "EXISTS (SELECT 1 FROM jobs x WHERE x.id = v.job)",
 }
-"""For each table beside `studies` the condition on a row that is seen; each names only tables before it."""
+"""For each table beside `studies` the condition on a row that is seen; each names only tables before it. Jobs
+belong to whoever asked for them: to the `{reader}`. What no role with conditions gives is not seen at all."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.database.view import VIEW
 from gateway.dimse.command import MAX_COMMENT_LENGTH
 from gateway.errors import (
     BadRequest,
@@ -69,7 +70,8 @@ class InstanceResult:
         self.sop_class_uid, self.sop_instance_uid = record.sop_class_uid, record.sop_instance_uid
         self.study_uid = record.parents.study_instance_uid
         self.series_uid = record.parents.series_instance_uid
-        self.patient, self.shared = record.parents.patient_public_id, taken.shared
+        self.patient = record.parents.patient_public_id
+        self.shared = taken.shared and VIEW.get() is None  # Whose the others are is not for everybody.
         if taken.outcome is Outcome.DUPLICATE_KEPT:
             self.warning = OTHER_VERSION_KEPT
         elif taken.lacking:

@@ -1,7 +1,8 @@
 """Live figures of the page: the change sequence, totals, open associations and the rate of intake.
 
 One task samples once a second for all; each open page has a stream of server-sent events with the samples. They contain
-no patient data: the page fetches its studies again when the sequence has grown.
+no patient data: the page fetches its studies again when the sequence has grown. Who sees a part of the archive gets
+sequence and totals of that part, and neither associations nor rates.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from gateway.database.view import VIEW
 from gateway.errors import GatewayError
 from gateway.web.context import CONTEXT, Context
 from gateway.web.errors import error_answer
-from gateway.web.pages.totals import read_totals
+from gateway.web.pages.totals import read_sequence, read_totals
 from gateway.web.route import Route
 from gateway.web.streaming import stream
 
@@ -30,6 +32,8 @@ _HISTORY = 120
 """Samples that a page gets when it opens: the last two minutes."""
 MAX_PAGES = 200
 """Live pages at once."""
+_SHARE = 0.02
+"""Of the time, at most, that is spent on counting for a page whose reader sees a part."""
 
 
 class Live:
@@ -106,6 +110,22 @@ class Live:
         found: dict[str, Any] = {"seq": self._seq, "associations": associations, "rates": rates, "totals": self._totals}
         return msgspec.json.encode(found), self._samples
 
+    async def state_of_part(self) -> bytes:
+        """JSON for the page of a reader who sees a part of the archive. Raises DatabaseError."""
+        database = self._context.database
+        found = {
+            "seq": await read_sequence(database),
+            "associations": [],
+            "rates": [],
+            "totals": await read_totals(database),
+        }
+        return msgspec.json.encode(found)
+
+    @property
+    def seq(self) -> int:
+        """The number of the last change known."""
+        return self._seq
+
     async def wait(self) -> None:
         """Wait for the next sample."""
         await self._news.wait()
@@ -137,7 +157,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     live.pages += 1
     try:
-        return await stream(request, response, _messages(live))
+        messages = _messages(live) if VIEW.get() is None else _messages_of_part(live)
+        return await stream(request, response, messages)
     finally:
         live.pages -= 1
 
@@ -147,6 +168,21 @@ async def _messages(live: Live) -> AsyncGenerator[bytes, None]:
     while not live.closing:
         state, samples = live.state(samples)
         yield b"data: " + state + b"\n\n"
+        await live.wait()
+
+
+async def _messages_of_part(live: Live) -> AsyncGenerator[bytes, None]:
+    """The same for a reader who sees a part of the archive."""
+    clock = asyncio.get_running_loop().time
+    read_at, due, state = -2, 0.0, b""
+    while not live.closing:
+        if read_at != live.seq and (began := clock()) >= due:
+            try:
+                read_at, state = live.seq, await live.state_of_part()
+            except GatewayError as error:
+                log.warning("a page is not up to date: %s", error)
+            due = clock() + (clock() - began) / _SHARE
+        yield b"data: " + state + b"\n\n" if state else b":\n\n"
         await live.wait()
 
 

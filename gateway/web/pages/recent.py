@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.database.database import Database
-from gateway.events.changes import last_change
 from gateway.index.summary import RecentStudy, recent_studies
+from gateway.web.pages.totals import read_sequence
 from gateway.web.route import Parameter
 
 PAGE = 50
@@ -55,7 +55,7 @@ class Page:
 
 async def read_studies(database: Database, search: StudyFilter) -> Page:
     """Read one page. The sequence number is read first, so that the page is at least as current as it says."""
-    seq = await last_change(database)
+    seq = await read_sequence(database)
     found = await recent_studies(
         database,
         patient=search.patient,

@@ -15,13 +15,14 @@ from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.dicom.levels import COLLECTIONS
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
+from gateway.jobs.table import get_job
 from gateway.retrieve.archive import ArchiveContent, Archives
 from gateway.retrieve.zip_stream import ZIP
 from gateway.storage.outputs import Output
 from gateway.systems.archive_jobs import ArchiveJobs, ArchiveOrder
 from gateway.web.accept import JSON
 from gateway.web.conditional import entity_tag, sent_span, validators
-from gateway.web.context import USER
+from gateway.web.context import CONTEXT, USER
 from gateway.web.dicomweb.resources import RETRIEVAL
 from gateway.web.errors import Busy, error_answer
 from gateway.web.inputs import read_json, whole_number
@@ -200,6 +201,8 @@ async def remove_output(request: web.Request) -> web.StreamResponse:
     """Delete what a job has made, and leave the job."""
     number = whole_number(request.match_info["id"])
     if request.match_info["key"] != "archive" or number is None:
+        return _no_output(request)
+    if await get_job(request.app[CONTEXT].database, number) is None:
         return _no_output(request)
     removed = await request.app[ARCHIVE_JOBS].remove_output(number)
     return json_answer({}) if removed else _no_output(request)
