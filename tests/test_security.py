@@ -15,15 +15,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from aiohttp import ClientResponse
 
 from gateway.config import SERVICES, Dicom, Dicomweb, Http, Rest
+from gateway.config.roles import BUILT_IN, OF_STUDIES, Role
 from gateway.dicom import uids
 from gateway.errors import AssociationRefused
 from gateway.net.requestor import associate
 from gateway.scp.services import REGISTRY, Offer
 from gateway.ul.negotiation import ACCEPTANCE, CALLING_AE_TITLE_NOT_RECOGNIZED, USER_REJECTION
+from gateway.web.route import Route as Declared
 from gateway.web.security import EVERY_ANSWER
 from tests.support.intake import Intake, intake
 from tests.support.web import House, house
@@ -39,6 +42,8 @@ class Route(NamedTuple):
     method: str
     path: str
     who: str
+    needs: frozenset[str]
+    """Permissions of which one is needed; none: everybody who is let in may."""
     answer: str
     changes: str
 
@@ -66,13 +71,27 @@ def rows(name: str) -> Iterator[list[str]]:
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def permissions(cell: str) -> frozenset[str]:
+    """The permissions of a cell."""
+    assert cell == "none" or re.fullmatch(r"`[\w-]+`( `[\w-]+`)*", cell), cell
+    return frozenset(re.findall(r"`(.+?)`", cell))
+
+
+def roles() -> dict[str, frozenset[str]]:
+    """The permissions of the roles that are built in."""
+    return {name.strip("`"): permissions(cell) for name, cell in rows("roles")}
+
+
 def routes() -> list[Route]:
     found = []
-    for paths, methods, *others in rows("routes"):
+    for paths, methods, who, needs, *others in rows("routes"):
         for path, method in itertools.product(re.findall(r"`(.+?)`", paths), methods.split()):
             # What stands in brackets may be left out, and HEAD is where GET is.
             for each in {re.sub(r"\[.*?\]", "", path), path.replace("[", "").replace("]", "")}:
-                found += [Route(one, each, *others) for one in (("GET", "HEAD") if method == "GET" else (method,))]
+                found += [
+                    Route(one, each, who, permissions(needs), *others)
+                    for one in (("GET", "HEAD") if method == "GET" else (method,))
+                ]
     return found
 
 
@@ -172,13 +191,15 @@ class Service(NamedTuple):
     name: str
     strangers: bool
     """Whether `allow_any_caller` lets strangers ask for it, as `any_caller_may` is by default."""
+    needs: frozenset[str]
+    """Permissions of which one is needed, where a modality or user has roles."""
 
 
 def services() -> list[Service]:
     found = []
-    for name, _messages, strangers, _changes in rows("services"):
+    for name, _messages, strangers, needs, _changes in rows("services"):
         assert strangers in ("yes", "no")
-        found.append(Service(name.strip("`"), strangers == "yes"))
+        found.append(Service(name.strip("`"), strangers == "yes", permissions(needs)))
     return found
 
 
@@ -229,6 +250,47 @@ class TestServices:
             for service in SERVICES:
                 gateway.configure(modalities={"ct": {"aet": "TEST", "allow": [service]}})
                 assert await granted(gateway) == {service}
+
+
+@pytest.mark.case("whoever has a role may what the security document says, at every route and service, and no more")
+class TestRoles:
+    def test_built_in(self) -> None:
+        assert {name: frozenset(role.permissions) for name, role in BUILT_IN.items()} == roles()
+
+    def test_a_route_without_a_rule_is_none(self) -> None:
+        with pytest.raises(TypeError, match="permission"):
+            Declared("GET", "/new", None)  # type: ignore[call-arg, arg-type]
+
+    @pytest.mark.parametrize("role", ["none", *BUILT_IN, "limited"])
+    async def test_routes(self, tmp_path: Path, role: str) -> None:
+        """`limited` has all permissions, with studies of a label alone: none of those that are about more."""
+        may = {**roles(), "none": frozenset[str](), "limited": OF_STUDIES}[role]
+        user = msgspec.structs.replace(ANNA, roles=(role,))
+        async with asyncio.timeout(55), house(tmp_path, Http(users=(user,))) as app:
+            app.roles = {"limited": Role(permissions=("all",), labels=("a",))}
+            for route in routes():
+                if route.is_open or (route.method != "GET" and role == "admin"):
+                    continue
+                answer = await app.client.request(route.method, route.url, headers=LET_IN, allow_redirects=False)
+                if route.path == "/ui/events":
+                    answer.close()
+                    refused = answer.status == 403
+                else:
+                    refused = answer.status == 403 and b"has no role with the permission" in await answer.read()
+                refused = answer.status == 403 if route.method == "HEAD" else refused
+                needs_all = role == "limited" and route.method in ("PUT", "DELETE")
+                of_patient = needs_all and route.path.startswith("/patients/{id}/")
+                allowed = not route.needs or "all" in may or bool(route.needs & may)
+                assert refused is (not allowed or of_patient), (route, answer.status)
+
+    @pytest.mark.parametrize("role", ["none", *BUILT_IN, "limited"])
+    async def test_services(self, tmp_path: Path, role: str) -> None:
+        may = {**roles(), "none": frozenset[str](), "limited": OF_STUDIES}[role]
+        modality = {"aet": "TEST", "roles": [role]}
+        limited = {"limited": {"permissions": ["all"], "labels": ["a"]}}
+        async with asyncio.timeout(55), intake(tmp_path, modalities={"ct": modality}, roles=limited) as gateway:
+            expected = {each.name for each in services() if not each.needs or "all" in may or each.needs & may}
+            assert await granted(gateway) == expected
 
 
 class TestReferences:
