@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway import config
@@ -174,11 +174,7 @@ async def serving(settings: config.Storage) -> AsyncIterator[None]:
     """
     layout = Layout(Path(settings.path))
     await asyncio.to_thread(_prepare, layout, FileStore(layout))
-    with ExitStack() as held:
-        try:
-            held.enter_context(served(layout))
-        except OSError as error:
-            raise ConfigurationError(f"{layout.serving_lock}: it cannot be locked: {error.strerror}") from None
+    with served(layout):
         yield
 
 

@@ -51,10 +51,13 @@ def check_own(layout: Layout) -> None:
 def served(layout: Layout) -> Iterator[None]:
     """Hold the lock of the process that serves a data folder, which must exist.
 
-    Raises: ConfigurationError while another process holds it; OSError.
+    Raises: ConfigurationError while another process holds it, or where it cannot be opened.
     """
     disk = layout.disk
-    descriptor = disk.open(str(layout.serving_lock), os.O_RDWR | os.O_CREAT)
+    try:
+        descriptor = disk.open(str(layout.serving_lock), os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ConfigurationError(f"{layout.serving_lock}: it cannot be opened: {error.strerror}") from None
     try:
         if not disk.lock(descriptor):
             number = os.pread(descriptor, _MAX_PID_BYTES, 0).decode("ascii", "replace").strip()
