@@ -13,7 +13,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config.roles import Role
+from gateway.access.principals import Principal
+from gateway.config.roles import BUILT_IN, Role
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
 from gateway.database.view import View
@@ -21,12 +22,14 @@ from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.index import annotations as added
 from gateway.index import resources
 from gateway.index.locate import Identity
+from gateway.index.precondition import Precondition
 from gateway.index.reconstruct import IndexedFile, reconstruct
 from gateway.index.remove import remove_resource
 from gateway.index.store import correct_parents
 from gateway.index.visibility import visible
-from gateway.web import authorization
+from gateway.web import authorization, middlewares
 from gateway.web.app import create_app
+from gateway.web.authorization import PRINCIPAL
 from gateway.web.rest import change_texts
 from gateway.web.rest.answer_cache import ANSWERS, AnswerCache, CachedAnswer, CachedEntries, CachedMatches
 from gateway.web.rest.change_texts import CHANGES, ChangeTexts
@@ -131,12 +134,12 @@ class Hands:
     async def _set(self) -> None:
         if one := await self._one():
             value = str(self._random.random())
-            await self._write(added.set_metadata(one[0], one[2], "ModifiedFrom", value, None, 5.0))
+            await self._write(added.set_metadata(one[0], one[2], "ModifiedFrom", value, Precondition(), 5.0))
 
     async def _unset(self) -> None:
         one = await self._one()
         if one and await added.added_metadata(self._gateway.database, one[0], one[2]):
-            await self._write(added.remove_metadata(one[0], one[2], "ModifiedFrom", None, 5.0))
+            await self._write(added.remove_metadata(one[0], one[2], "ModifiedFrom", Precondition(), 5.0))
 
     async def _note(self) -> None:
         if one := await self._one("study"):
@@ -307,7 +310,9 @@ async def test_what_roles_show(gateway: House, anew: House, monkeypatch: pytest.
     views |= {label: visible([Role(("view",), labels=(label,))]) for label in ("red", "green")}
     who = "all"
     monkeypatch.setattr(change_texts, "_BLOCK", 2)
-    monkeypatch.setattr(authorization, "visible", lambda *holders: views[who])
+    monkeypatch.setattr(authorization, "_view", lambda *asked: views[who])
+    admin = Principal("ann", (BUILT_IN["admin"],))
+    monkeypatch.setattr(middlewares, "recognize", lambda request: request.__setitem__(PRINCIPAL, admin))
     for study in range(1, 4):
         await gateway.add(data_set(f"1.{study}", PatientID=f"P{study % 2}"))
     studies, instances = await gateway.json("/studies"), await gateway.json("/instances")
