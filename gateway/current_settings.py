@@ -1,4 +1,4 @@
-"""The current settings: read, reloaded when their file changes, and announced in the log.
+"""The current settings: read, reloaded when their file changes, and announced in the log, as start and end are.
 
 `examination.py` checks them; the gateway or the parent applies them.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway import config
+from gateway import __version__, config
 from gateway.config import Settings
 from gateway.errors import ConfigurationError
 from gateway.examination import Examined, load, unusable_folders
@@ -109,3 +110,27 @@ async def warn_of_unusable_folders(settings: Settings) -> None:
     """Log the configured folders that are missing now; whatever needs them waits."""
     for text in await asyncio.to_thread(lambda: list(unusable_folders(settings))):
         log.warning("%s", text)
+
+
+def log_start(
+    settings: Settings, plain: tuple[str, int] | None, tls: tuple[str, int] | None, web: str, workers: int
+) -> None:
+    """Log the version, the addresses, the data folder and the number of processes."""
+    named = ((plain, ""), (tls, " over TLS"))
+    ports = " and ".join(f"{at[0]}:{at[1]}{how}" for at, how in named if at is not None)
+    data = Path(settings.storage.path).absolute()
+    log.info(
+        "dicom-gateway %s has started: %s at %s, web at %s, data in %s, %d worker%s",
+        __version__,
+        settings.dicom.aet,
+        ports,
+        web,
+        data,
+        workers,
+        "" if workers == 1 else "s",
+    )
+
+
+def log_stop(began: float) -> None:
+    """Log the end of a gateway that began at `began`, by the monotonic clock."""
+    log.info("dicom-gateway %s has stopped after %.0f s", __version__, time.monotonic() - began)

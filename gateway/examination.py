@@ -24,7 +24,7 @@ from gateway.edit.change_set import ChangeSet
 from gateway.errors import ConfigurationError, DatabaseError
 from gateway.forwarding.rule_engine import CompiledRules
 from gateway.index import main_tags
-from gateway.net.tls import Certificates, client_tls, server_certificates
+from gateway.net.tls import Certificates, PemFiles, client_context, client_tls, server_certificates
 from gateway.remote.kinds import examine_destination
 from gateway.routing.router import Router
 from gateway.scp.services import Offer
@@ -98,6 +98,8 @@ def _looks(settings: Settings) -> Iterator[Callable[[], object]]:
         yield partial(server_certificates, dicom)
     if http.certificate and http.key:
         yield partial(certificates_of, http)
+    if (audit := settings.audit).syslog:
+        yield partial(client_context, PemFiles.of_section("audit", audit.certificate, audit.key, audit.ca))
     for name, modality in settings.modalities.items():
         yield partial(client_tls, dicom, modality)
         yield partial(identity_of, name, modality)

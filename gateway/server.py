@@ -7,15 +7,26 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gateway import __version__, telemetry
-from gateway.config import Settings
-from gateway.current_settings import Current, announce, keep_current, stamp_of, warn_of_unusable_folders
+from gateway.audit.entry import GATEWAY
+from gateway.audit.log import AuditLog
+from gateway.audit.syslog import AuditSender
+from gateway.config import Settings, changes
+from gateway.current_settings import (
+    Current,
+    announce,
+    keep_current,
+    log_start,
+    log_stop,
+    stamp_of,
+    warn_of_unusable_folders,
+)
 from gateway.database.database import Script
 from gateway.errors import DatabaseError
 from gateway.events.feed import Feed
@@ -42,7 +53,7 @@ from gateway.processes.sockets import Sockets, bind, web_url
 from gateway.scp import context as scp
 from gateway.scp import storage
 from gateway.scp.services import REGISTRY, GatewayServices, Offer
-from gateway.supervision import lasting
+from gateway.supervision import beside
 from gateway.systems.directory import Directory
 from gateway.ul.association import Limits
 from gateway.use_cases import UseCases, open_use_cases
@@ -56,7 +67,8 @@ _UNASSOCIATED = 200
 """Connections beyond the limit on associations, so that a rejected peer gets the reason."""
 _SENDING_ENDS_S = 3.0
 """Seconds for transfers under way when the gateway stops; the rest is sent after the next start."""
-
+_MAX_NAMED = 100
+"""Settings that have changed, in one entry of the audit log."""
 
 OnListening = Callable[[tuple[str, int] | None, tuple[str, int] | None, str], None]
 """Called with the listening addresses: DICOM, plain and TLS, None for none, and the URL of the web."""
@@ -92,8 +104,14 @@ class Gateway:
     services: GatewayServices
     acceptor: Acceptor
     web: Listener
+    audit: AuditLog
     jobs_added: asyncio.Event
     """Set when there may be a job to do."""
+
+    @property
+    def does_jobs(self) -> bool:
+        """Whether this is the one worker that does what is to be done once for all."""
+        return self.group is None or self.group.does_jobs
 
     async def use(self, settings: Settings) -> None:
         """Apply a checked snapshot to everything that begins from now on.
@@ -110,9 +128,19 @@ class Gateway:
         self.rule_engine.use(ready.rules)
         most, self.web.max_connections = _connections(settings, self.group)
         self.acceptor.use(_limits(settings), most, settings.dicom.max_operations)
-        self.current.settings = settings
+        await self._write_down(self.current(), settings)
         worker = self.group.number if self.group is not None else 0
         telemetry.setup_logging(settings.log.level, settings.log.format, worker=worker)
+
+    async def _write_down(self, before: Settings, after: Settings) -> None:
+        """Use the snapshot, and write down what has changed: also that the audit log begins or ends."""
+        names = changes(before, after) if self.does_jobs else []
+        entries = [self.audit.entry("settings", GATEWAY, detail={"changed": names[:_MAX_NAMED]})] if names else []
+        if before.is_audited:
+            await self.audit.write(*entries)
+        self.current.settings = after
+        if not before.is_audited:
+            await self.audit.write(*entries)
 
     async def refresh_systems(self) -> None:
         """Another process has added, changed or removed a system."""
@@ -197,20 +225,26 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             services=services,
             acceptor=acceptor,
             web=web,
+            audit=use_cases.audit,
             jobs_added=jobs_added,
         )
         try:
             await web.start(settings.http, sockets.web, group.web_turns if group is not None else None)
             acceptor.start()
-            does_jobs = group is None or group.does_jobs
+            does_jobs = gateway.does_jobs
             if does_jobs:
+                await use_cases.audit.write(use_cases.audit.entry("start", GATEWAY, detail={"version": __version__}))
                 for each in (runner, examination, watch):
                     each.start()
             certificates = ready.dicom.watch if ready.dicom is not None else None
             expiry = use_cases.archive_jobs.expire_forever if does_jobs else None
+            sending = AuditSender(folder.database, current).send_forever if does_jobs else None
+            forgetting = use_cases.audit.forget_forever if does_jobs else None
             async with (
-                _beside("watching the certificates", certificates),
-                _beside("deleting archives that are too old", expiry),
+                beside("watching the certificates", certificates),
+                beside("deleting archives that are too old", expiry),
+                beside("sending audit messages", sending),
+                beside("removing old entries of the audit log", forgetting),
             ):
                 yield gateway
         finally:
@@ -222,6 +256,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             await deliveries.close(_SENDING_ENDS_S)
             await context.close()
             await web.stop()
+            if gateway.does_jobs:
+                use_cases.audit.add(use_cases.audit.entry("stop", GATEWAY))
 
 
 def _control(group: Group | None) -> Control:
@@ -252,9 +288,9 @@ def _accepted(settings: Callable[[], Settings]) -> Accepted:
     )
 
 
-def _deliveries(use_cases: UseCases, rule_engine: RuleEngine) -> delivery.Service:
+def _deliveries(cases: UseCases, rule_engine: RuleEngine) -> delivery.Service:
     return delivery.Service(
-        use_cases.database, use_cases.settings, rule_engine, use_cases.retrieval, wake=use_cases.wake
+        cases.database, cases.settings, rule_engine, cases.retrieval, wake=cases.wake, audit=cases.audit
     )
 
 
@@ -318,44 +354,6 @@ async def serve(
                 loop.remove_signal_handler(number)
     log_stop(began)
     return 0
-
-
-def log_start(
-    settings: Settings, plain: tuple[str, int] | None, tls: tuple[str, int] | None, web: str, workers: int
-) -> None:
-    """Log the version, the addresses, the data folder and the number of processes."""
-    named = ((plain, ""), (tls, " over TLS"))
-    ports = " and ".join(f"{at[0]}:{at[1]}{how}" for at, how in named if at is not None)
-    data = Path(settings.storage.path).absolute()
-    log.info(
-        "dicom-gateway %s has started: %s at %s, web at %s, data in %s, %d worker%s",
-        __version__,
-        settings.dicom.aet,
-        ports,
-        web,
-        data,
-        workers,
-        "" if workers == 1 else "s",
-    )
-
-
-def log_stop(began: float) -> None:
-    """Log the end of a gateway that began at `began`, by the monotonic clock."""
-    log.info("dicom-gateway %s has stopped after %.0f s", __version__, time.monotonic() - began)
-
-
-@asynccontextmanager
-async def _beside(what: str, work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
-    """Run `work` in a task for as long as the context lasts, named `what` in the log; None runs nothing."""
-    if work is None:
-        yield
-        return
-    task = asyncio.get_running_loop().create_task(lasting(what, work))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def _limits(settings: Settings) -> Limits:

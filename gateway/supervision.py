@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -52,3 +53,17 @@ async def lasting(what: str, work: Callable[[], Awaitable[None]]) -> None:
                 exc_info=True,
             )
             await asyncio.sleep(pause)
+
+
+@asynccontextmanager
+async def beside(what: str, work: Callable[[], Awaitable[None]] | None) -> AsyncIterator[None]:
+    """Run `work` in a task for as long as the context lasts, named `what` in the log; None runs nothing."""
+    if work is None:
+        yield
+        return
+    task = asyncio.get_running_loop().create_task(lasting(what, work))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

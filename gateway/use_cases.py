@@ -18,6 +18,7 @@ from gateway.access.users import Authenticator
 from gateway.admin.anonymization import Anonymizing
 from gateway.admin.creation import Creation
 from gateway.admin.deletion import Removal
+from gateway.audit.log import AuditLog
 from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.forwarding.control import Deliveries
@@ -63,6 +64,7 @@ class UseCases:
     """The current settings, with the modalities that were added over REST."""
     directory: Directory
     database: Database
+    audit: AuditLog
     store: Store
     ingest: Ingest
     finder: ResourceFinder
@@ -138,7 +140,8 @@ async def open_use_cases(
     frame_memory = FrameMemory(lambda: settings().imaging.memory, board)
     retrieval = Retrieval(database, store, readers, decoders, layout.spool, workers=workers, frame_memory=frame_memory)
     commitments = Commitments(database, store, settings, wake=wake)
-    job_desk = JobDesk(database, wake=wake)
+    audit = AuditLog(database, settings)
+    job_desk = JobDesk(database, wake=wake, audit=audit)
     archives = Archives(database, retrieval)
     anonymizing, removal = Anonymizing(database, retrieval, ingest), Removal(ingest)
     authenticator = Authenticator(failures=board.failures if board is not None else None)
@@ -147,6 +150,7 @@ async def open_use_cases(
             settings=settings,
             directory=directory,
             database=database,
+            audit=audit,
             store=store,
             ingest=ingest,
             finder=ResourceFinder(database, store, settings),
@@ -178,6 +182,7 @@ async def open_use_cases(
             wake=wake,
         )
     finally:
+        await audit.close()
         authenticator.close()
         for threads in (readers, decoders, renderers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)

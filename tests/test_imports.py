@@ -39,6 +39,7 @@ LAYERS = (
         "storage",
         "events",
         "access",
+        "audit",
     ),
     *(
         "processes",

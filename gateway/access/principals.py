@@ -33,6 +33,8 @@ class Principal:
 
     name: str
     roles: tuple[Role, ...]
+    token: str = ""
+    """Name of the token or session by which somebody has signed in; empty for a password."""
 
     def granting(self, permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
         """Choose those of the roles that grant a permission, as the function `granting` does."""

@@ -53,7 +53,8 @@ def anonymize(
     subjects = Subjects.checked(paths, studies, output, dry_run)
     settings = load_settings(config_file, data)
     change_set = _configured(settings, changes) if changes else _basic_profile(key, make=output is not None)
-    work_on(subjects, change_set, settings.storage, as_json=as_json, doing="de-identifying", did="de-identified")
+    words = {"doing": "de-identifying", "did": "de-identified", "action": "anonymize"}
+    work_on(subjects, change_set, settings, as_json=as_json, **words)
 
 
 def _configured(settings: Settings, name: str) -> ChangeSet:

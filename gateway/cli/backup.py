@@ -12,6 +12,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    audited,
     count_stored,
     load_settings,
     print_json,
@@ -42,7 +43,7 @@ def backup(
 
     from gateway.admin.backup import backup as run
 
-    with progress_bar("instances", quiet=as_json) as progress:
+    with audited(settings, "backup", folder=str(target)), progress_bar("instances", quiet=as_json) as progress:
         report = asyncio.run(run(settings.storage, target, copy=copy, progress=progress))
     if as_json:
         print_json(report)

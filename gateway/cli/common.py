@@ -38,6 +38,28 @@ def load_settings(file: Path | None, data: Path | None, **overrides: Any) -> Set
     return config.load(file, overrides={**overrides, "storage.path": str(data) if data else None})
 
 
+@contextlib.contextmanager
+def audited(settings: Settings, action: str, **detail: Any) -> Iterator[dict[str, Any]]:
+    """Write down in the audit log of the data folder what the block does, by the user of this command line.
+
+    The block may add to the detail. An exception makes a failure of it; nothing is written where there is no archive.
+    """
+    done = False
+    try:
+        yield detail
+        done = True
+    except typer.Exit:
+        done = True
+        raise
+    finally:
+        if settings.is_audited:
+            import asyncio
+
+            from gateway.admin.auditing import write_down
+
+            asyncio.run(write_down(settings.storage, action, detail, done=done))
+
+
 def need_archive(storage: Storage, create: bool) -> None:
     """Continue only if there is an archive, or a new one is wanted: by `--create`, or by a yes on the terminal.
 

@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.common import complain, count, print_json, print_line, progress_bar
+from gateway.cli.common import audited, complain, count, print_json, print_line, progress_bar
 
 if TYPE_CHECKING:
-    from gateway.config import Storage
+    from gateway.config import Settings, Storage
     from gateway.dicom.source import Read
     from gateway.edit.change_set import ChangeSet
     from gateway.edit.deid.rules import Change
@@ -41,6 +41,9 @@ StudyOption = Annotated[
     list[str] | None, typer.Option("--study", metavar="UID", help="A study of the data folder; repeatable.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Write nothing; show the changes.")]
+
+_MAX_NAMED: Final = 20
+"""Studies that the audit log names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,12 @@ class Subjects:
         return subjects
 
 
-def work_on(subjects: Subjects, changes: ChangeSet, storage: Storage, *, as_json: bool, doing: str, did: str) -> None:
+def work_on(
+    subjects: Subjects, changes: ChangeSet, settings: Settings, *, as_json: bool, doing: str, did: str, action: str
+) -> None:
     """Apply the changes and write the results, or show them. Exit code 1 if any input was refused, or none was found.
 
-    `doing` and `did` are the words for the operation: `modifying`, `modified`.
+    `doing` and `did` are the words for the operation: `modifying`, `modified`; `action` is that of the audit log.
     """
     output = subjects.output
     work = Work(changes, output, as_json, did)
@@ -84,7 +89,8 @@ def work_on(subjects: Subjects, changes: ChangeSet, storage: Storage, *, as_json
         if subjects.studies:
             import uvloop
 
-            uvloop.run(work.stored(storage, subjects.studies))
+            with audited(settings, action, studies=subjects.studies[:_MAX_NAMED], folder=str(output or "")):
+                uvloop.run(work.stored(settings.storage, subjects.studies))
     work.show(str(output) if output is not None else "dry run")
     if work.refused or not work.done:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,7 @@ from gateway.cli.common import (
     CreateOption,
     DataOption,
     JsonOption,
+    audited,
     complain,
     count,
     load_settings,
@@ -20,6 +21,9 @@ from gateway.cli.common import (
     print_line,
     progress_bar,
 )
+
+_MAX_NAMED: Final = 20
+"""Paths that the audit log names."""
 
 
 def import_(
@@ -44,12 +48,16 @@ def import_(
 
     from gateway.ingest.file_import import ImportReport, import_paths
 
-    with progress_bar("importing", quiet=as_json) as progress:
+    with (
+        audited(settings, "import", paths=[str(path) for path in paths][:_MAX_NAMED]) as detail,
+        progress_bar("importing", quiet=as_json) as progress,
+    ):
 
         def show(report: ImportReport) -> None:
             progress(sum(report.outcomes.values()) + report.skipped + len(report.refused), None)
 
         report = uvloop.run(import_paths(settings.storage, paths, show))
+        detail.update(report.outcomes, refused=len(report.refused))
     taken = sum(report.outcomes.values())
     if as_json:
         refused = [{"file": name, "reason": reason} for name, reason in report.refused]

@@ -14,6 +14,7 @@ import typer
 
 from gateway.cli import (
     anonymize,
+    audit,
     backup,
     check_config,
     commit,
@@ -58,6 +59,7 @@ app.command("reidentify")(anonymize.reidentify)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("install-ohif")(install_ohif.install_ohif)
+app.add_typer(audit.app, name="audit")
 app.command("reindex")(reindex.reindex)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)

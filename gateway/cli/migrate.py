@@ -19,6 +19,7 @@ from gateway.cli.common import (
     DataOption,
     JsonOption,
     Progress,
+    audited,
     complain,
     count,
     load_settings,
@@ -100,7 +101,8 @@ def orthanc(
         settings = load_settings(config_file, data)
         if config_file is None:
             settings = with_main_tags(settings, translation)
-        report = _migrated(source, settings, rate, create=create, quiet=as_json)
+        with audited(settings, "import", source=str(configuration)):
+            report = _migrated(source, settings, rate, create=create, quiet=as_json)
         result["report"] = show_report(report, quiet=as_json)
         clean = report.proof is not None and report.proof.is_clean
     if as_json:

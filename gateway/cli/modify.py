@@ -69,7 +69,7 @@ def modify(
         except ConfigurationError as error:
             complain(_by_option(str(error), steps))
             raise typer.Exit(2) from None
-    work_on(subjects, change_set, settings.storage, as_json=as_json, doing="modifying", did="modified")
+    work_on(subjects, change_set, settings, as_json=as_json, doing="modifying", did="modified", action="modify")
 
 
 def _by_option(text: str, steps: tuple[Step, ...]) -> str:

@@ -11,6 +11,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    audited,
     complain,
     count,
     count_stored,
@@ -34,8 +35,9 @@ def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: 
 
     from gateway.admin.reindex import reindex as run
 
-    with progress_bar("files", quiet=as_json) as progress:
+    with audited(settings, "reindex") as detail, progress_bar("files", quiet=as_json) as progress:
         report = asyncio.run(run(settings.storage, progress=progress))
+        detail.update(instances=report.instances, unreadable=len(report.unreadable))
     if as_json:
         print_json(report)
     else:

@@ -12,6 +12,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    audited,
     count_stored,
     load_settings,
     print_json,
@@ -33,7 +34,7 @@ def restore(
 
     from gateway.admin.backup import restore as run
 
-    with progress_bar("instances", quiet=as_json) as progress:
+    with audited(settings, "restore", folder=str(source)), progress_bar("instances", quiet=as_json) as progress:
         report = asyncio.run(run(source, settings.storage, progress=progress))
     if as_json:
         print_json(report)

@@ -5,6 +5,7 @@ settings, `problems.py` reading and checking. The meaning of a section is implem
 """
 
 from gateway.config.addresses import as_network, is_loopback
+from gateway.config.audit import Audit
 from gateway.config.problems import Problem, Reading, load, read
 from gateway.config.sections import (
     SERVICES,
@@ -32,6 +33,7 @@ from gateway.config.sources import as_builtins, changes
 
 __all__ = [
     "SERVICES",
+    "Audit",
     "Commitment",
     "Dicom",
     "Dicomweb",

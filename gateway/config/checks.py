@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.addresses import as_network, is_host_name, is_loopback
+from gateway.config.audit import Audit
 from gateway.config.base import KiB, MiB
 from gateway.config.route_checks import route_problems
 from gateway.config.sections import Dicom, Http, Modality, Settings
@@ -92,6 +93,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "imaging.cache_memory": settings.imaging.cache_memory,
         "rest.answer_cache": settings.rest.answer_cache,
         "server.workers": settings.server.workers,
+        "audit.keep_days": settings.audit.keep_days,
     }.items():
         if number < 0:
             yield f"{name}: {number} must not be negative"
@@ -110,11 +112,22 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
             "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
         )
     yield from _http(http)
+    yield from _audit(settings.audit)
 
 
 def _aet(name: str, aet: str) -> Iterator[str]:
     if not 1 <= len(aet.strip()) <= 16 or not (aet.isascii() and aet.isprintable()) or "\\" in aet:
         yield f"{name}: {aet!r} is not an AE title: 1 to 16 ASCII characters, no backslash"
+
+
+def _audit(audit: Audit) -> Iterator[str]:
+    host, colon, port = audit.syslog.rpartition(":")
+    if audit.syslog and not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        yield f'audit.syslog: {audit.syslog!r} is no receiver; write "host:port", such as "arr.hospital.example:6514"'
+    if audit.key and not audit.certificate:
+        yield "audit.key: it needs audit.certificate too"
+    if audit.syslog and audit.enabled is False:
+        yield "audit.syslog: nothing is sent while audit.enabled = false; remove one of them"
 
 
 def _port(name: str, port: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing
 from typing import Literal
 
+from gateway.config.audit import Audit
 from gateway.config.base import GiB, KiB, MiB, Section, Size
 from gateway.config.destinations import Destination
 from gateway.config.edits import Changes
@@ -376,4 +377,10 @@ class Settings(Section, frozen=True):
     server: Server = Server()
     changes: dict[str, Changes] = {}
     """Change sets, by name."""
+    audit: Audit = Audit()
     log: Log = Log()
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether the audit log is written."""
+        return bool(self.http.users) if self.audit.enabled is None else self.audit.enabled

@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from gateway.database import migrations
+from gateway.database.companion import accompanied
 from gateway.database.database import Database, Query, Row, Script
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
@@ -126,8 +127,9 @@ class SQLite(Database):
             self._room.release()
             raise refused(self._failure or f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.put(QueuedScript(through_view(script, _SCHEMA), future))
-        return await future
+        with accompanied(through_view(script, _SCHEMA)) as all_of_it:
+            self._writer.put(QueuedScript(all_of_it, future))
+            return await future
 
     def fail(self, reason: str) -> None:
         """Stop writing: another writer has found that the disk or the file can no longer be trusted."""

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
+from gateway.audit.entry import GATEWAY, AuditSubject
+from gateway.audit.log import AuditLog
+from gateway.audit.searches import detail_text
 from gateway.database.database import Database, Script
 from gateway.edit.change_set import Received
 from gateway.errors import (
@@ -57,12 +60,15 @@ class DeliveryHandler:
         destinations: Destinations,
         *,
         clock: Callable[[], float] = time.time,
+        audit: AuditLog | None = None,
     ) -> None:
+        """What was delivered is counted in `audit`."""
         self._database = database
         self._rule_engine = rule_engine
         self._retrieval = retrieval
         self._destinations = destinations
         self._clock = clock
+        self._audit = audit
 
     @property
     def kind(self) -> JobType:
@@ -102,6 +108,9 @@ class DeliveryHandler:
         if answer.outcome != "delivered":
             await self._database.write(lambda: _note(job, answer))
             raise (PermanentFailure if answer.outcome == "refused" else GatewayError)(answer.detail)
+        if self._audit is not None:
+            detail = detail_text({"to": name, **({"changes": str(job.payload["changes"])} if version else {})})
+            self._audit.count("send", GATEWAY, AuditSubject("study", item.study), detail=detail)
         return lambda: self._delivered(job, item, outgoing, version, answer)
 
     async def _send(self, name: str, outgoing: StoredInstance | ChangedInstance) -> Answer:

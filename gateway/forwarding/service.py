@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from gateway.audit.log import AuditLog
 from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.errors import GatewayError
@@ -32,10 +33,11 @@ class Service:
         *,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        audit: AuditLog | None = None,
     ) -> None:
         self._settings = settings
         self._destinations = Destinations(settings)
-        self._handler = DeliveryHandler(database, rule_engine, retrieval, self._destinations, clock=clock)
+        self._handler = DeliveryHandler(database, rule_engine, retrieval, self._destinations, clock=clock, audit=audit)
         self._stability = Stability(database, rule_engine, wake, clock)
         self._verification = Verification(database, self._ask, rule_engine, clock=clock)
 

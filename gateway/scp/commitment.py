@@ -10,12 +10,14 @@ import asyncio
 import logging
 from typing import Final
 
+from gateway.audit.searches import detail_text
 from gateway.database.view import seeing
 from gateway.dicom.decode import decode_data_set
 from gateway.dimse import commitment, messages, status
 from gateway.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
 from gateway.errors import DataSetError, GatewayError
 from gateway.net.session import Session
+from gateway.scp.auditing import ACTIONS
 from gateway.scp.context import Context
 from gateway.scp.operation import Operation
 from gateway.scp.service_class import ServiceClass
@@ -31,6 +33,7 @@ class Commit(Operation):
     """One N-ACTION-RQ: it is answered once the request is durable; the report follows if the association stays open."""
 
     max_identifier = MAX_REPORT
+    action = ACTIONS["commit"]
 
     async def perform(self, identifier: bytes) -> None:
         refused = self._objection()
@@ -47,6 +50,7 @@ class Commit(Operation):
             self.respond(answer)
             return
         commitments, session = self.context.use_cases.commitments, self.session
+        self.audit_detail = detail_text({"instances": len(references)})
         number = await commitments.open(transaction_uid, references, session.calling_aet, session.called_aet)
         log.info("%s requests commitment of %d instances, transaction %s", session, len(references), transaction_uid)
         self.respond(messages.n_response(self.command))

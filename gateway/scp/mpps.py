@@ -6,12 +6,14 @@ import logging
 import uuid
 from typing import Final
 
+from gateway.audit.searches import detail_text
 from gateway.dicom import uids
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.encode import DataSet
 from gateway.dimse import messages, status
 from gateway.dimse.command import N_CREATE_RQ, N_SET_RQ
 from gateway.errors import DataSetError
+from gateway.scp.auditing import ACTIONS
 from gateway.scp.operation import Operation
 from gateway.scp.service_class import ServiceClass
 from gateway.scu import mpps
@@ -25,9 +27,12 @@ SOP_CLASS: Final = mpps.SOP_CLASS
 class PerformedStep(Operation):
     """One N-CREATE-RQ or N-SET-RQ. It is answered once the step is durable."""
 
+    action = ACTIONS["mpps"]
+
     async def perform(self, identifier: bytes) -> None:
         command = self.command
         creates = command.command_field == N_CREATE_RQ
+        self.audit_detail = detail_text({"step": command.name})
         uid = (command.affected_sop_instance_uid if creates else command.requested_sop_instance_uid) or ""
         sop_class = command.affected_sop_class_uid if creates else command.requested_sop_class_uid
         try:

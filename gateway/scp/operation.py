@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from gateway.audit.entry import AuditSubject
 from gateway.database.view import VIEW, seeing
 from gateway.dimse import messages, status
 from gateway.dimse.command import Command
@@ -15,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.net.buffers import Block
 from gateway.net.receiver import Receiver
 from gateway.net.session import Session
+from gateway.scp.auditing import answered
 from gateway.scp.context import Context
 from gateway.ul.negotiation import PresentationContext
 
@@ -32,6 +34,8 @@ class Operation(Receiver):
 
     max_identifier = MAX_IDENTIFIER
     """Bytes of the data set, at most."""
+    action = ""
+    """The name of what it does in the audit log."""
 
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         self.context = context
@@ -42,6 +46,9 @@ class Operation(Receiver):
         self._identifier = bytearray()
         self._too_long = False
         self._task: asyncio.Task[None] | None = None
+        self.audit_subjects: list[AuditSubject] = []
+        """What the request is about, for the audit log."""
+        self.audit_detail = ""
         self._view = VIEW.get()
         """What the caller may see, with which the request was taken."""
 
@@ -51,6 +58,8 @@ class Operation(Receiver):
 
     def respond(self, response: Command, data_set: bytes = b"") -> None:
         """Send the final response."""
+        code, audit = response.status or 0, self.context.use_cases.audit
+        answered(audit, self.session, self.action, code, self.audit_subjects, self.audit_detail)
         self.session.end_operation(self.command.message_id or 0)
         self.session.respond(self.presentation.id, response.encode(), [data_set] if data_set else ())
 

@@ -11,6 +11,7 @@ import logging
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
+from gateway.audit.searches import search_detail
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.dictionary import implicit_vr
 from gateway.dicom.encode import Attribute, DataSet, encode_data_set
@@ -23,6 +24,7 @@ from gateway.index.compare import is_universal, requested
 from gateway.index.zones import says_times
 from gateway.net.session import Session
 from gateway.retrieve.query import QueryExecution, TooManyInstances
+from gateway.scp.auditing import ACTIONS
 from gateway.scp.context import Context
 from gateway.scp.operation import Operation
 from gateway.scp.service_class import UNCOMPRESSED_OR_DEFLATED, ServiceClass
@@ -123,6 +125,8 @@ def _place(tag: int) -> str:
 class Find(Operation):
     """One C-FIND-RQ."""
 
+    action = ACTIONS["find"]
+
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         super().__init__(context, session, presentation, command)
         self._extensions = Extensions.of(session.extensions.get(presentation.abstract_syntax, b""))
@@ -153,6 +157,7 @@ class Find(Operation):
             lenient=settings.dicom.lenient_identifiers,
         )
         keys = {tag: key for tag, key in identifier.items() if tag not in _NO_KEYS}
+        self.audit_detail = search_detail((f"{tag:08X}", key.text) for tag, key in keys.items() if key.values)
         asks_zone = tags.TIMEZONE_OFFSET in keys
         if asks_zone or level != "patient":  # the time zone of the query's times; it is not matched (§C.2.2.2.1)
             keys[tags.TIMEZONE_OFFSET] = Attribute("SH", [])

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from gateway.audit.entry import AuditSubject
+from gateway.audit.searches import detail_text
 from gateway.config import Settings
 from gateway.dicom.decode import decode_data_set
 from gateway.dicom.levels import Level
@@ -27,6 +29,7 @@ from gateway.index.attributes import PATIENT_ID, STUDY_INSTANCE_UID
 from gateway.index.selection import InstanceGroup, Selection, ambiguous_uid, outline, selected
 from gateway.net.buffers import BlockPool
 from gateway.scp import retrieve_keys, suboperations
+from gateway.scp.auditing import ACTIONS
 from gateway.scp.operation import Operation
 from gateway.scp.retrieve_keys import EXTENSIONS, GET_MODELS, MOVE_MODELS, IdentifierRefused, read_selection
 from gateway.scp.service_class import UNCOMPRESSED_OR_DEFLATED, ServiceClass
@@ -41,6 +44,8 @@ _KEEP_ALIVE = 10
 """Intervals without progress after which a pending response is sent all the same."""
 _CANCEL_GRACE = 5.0
 """Seconds after a C-CANCEL for which a move destination may still answer the instances on their way."""
+_MAX_AUDITED: Final = 100
+"""Studies of one request that the audit log names."""
 _BLOCKS = 4
 """Receive blocks for an association to a move destination, which returns only responses."""
 
@@ -65,6 +70,10 @@ class Retrieve(Operation):
         except DataSetError as error:
             self._refuse(status.CANNOT_UNDERSTAND, f"the identifier cannot be read: {error}")
             return
+        self.audit_subjects = [AuditSubject("study", "", uid) for uid in selection.studies[:_MAX_AUDITED]] or [
+            AuditSubject("patient", "", "", selection.patient_id)
+        ]
+        self.audit_detail = detail_text(self._described(selection))
         if not await self._ready():
             return
         try:
@@ -81,6 +90,14 @@ class Retrieve(Operation):
             self._refuse(status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, comment, missing)
             return
         await self._transfer(selection, groups)
+
+    def _described(self, selection: Selection) -> dict[str, str]:
+        """What the audit log says beside the study: the first series or instance, and where it goes."""
+        found = {"destination": self.command.move_destination.strip()} if self.command.move_destination else {}
+        for name, values in (("series", selection.series), ("instance", selection.instances)):
+            if values:
+                found[name] = values[0] if len(values) == 1 else f"{values[0]} and {len(values) - 1} more"
+        return found
 
     async def _ready(self) -> bool:
         """Whether the sub-operations may begin; False if the request has been answered."""
@@ -142,6 +159,7 @@ class Get(Retrieve):
     """One C-GET-RQ: instances are sent on the association of the request."""
 
     models = GET_MODELS
+    action = ACTIONS["get"]
 
     async def _send(self, selection: Selection, groups: Sequence[InstanceGroup], tally: Tally) -> None:
         session, settings = self.session, self.context.settings()
@@ -177,6 +195,7 @@ class Move(Retrieve):
     """One C-MOVE-RQ: instances are sent on an association that the gateway opens to the destination."""
 
     models = MOVE_MODELS
+    action = ACTIONS["move"]
     _node: Node
 
     async def _ready(self) -> bool:

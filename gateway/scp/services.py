@@ -7,6 +7,7 @@ settings decide which declared contexts are accepted. `ul/negotiation.py` negoti
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from gateway.config import Dicom, Settings
@@ -18,7 +19,7 @@ from gateway.errors import ConfigurationError, ProtocolError
 from gateway.net.receiver import Receiver
 from gateway.net.refused_request import RefusedRequest
 from gateway.net.session import Refusal, Session
-from gateway.scp import admission, commitment, mpps, query, retrieve, storage, verification, worklist
+from gateway.scp import admission, auditing, commitment, mpps, query, retrieve, storage, verification, worklist
 from gateway.scp.context import Context
 from gateway.scp.service_class import Registry
 from gateway.telemetry import ASSOCIATIONS_TOTAL
@@ -125,12 +126,15 @@ class GatewayServices:
         )
         ASSOCIATIONS_TOTAL.labels("rejected" if rejection else "accepted").inc()
         if rejection is not None:
+            auditing.turned_away(self._context.use_cases.audit, session, rejection.detail)
             return rejection
         proposed = request.user_information
         results = negotiation.negotiate(
             request, offer.contexts, on_unknown=offer.unknown, prefer=offer.prefer, as_scu=self._as_scu
         )
+        offered = results
         results = admission.permitted(session, request, results, self._registry.permission_of)
+        self._audit(session, request, [new.id for old, new in zip(offered, results, strict=True) if new != old])
         identity = proposed.identity if session.user else None
         extended = negotiation.answer_extended(request, results, self._extensions)
         session.extensions = {each.sop_class_uid: each.information for each in extended}
@@ -151,6 +155,17 @@ class GatewayServices:
             ),
         )
 
+    def _audit(self, session: Session, request: AssociateRQ, rejected: Collection[int]) -> None:
+        """Write down the user of an accepted association, and the services in contexts that he may not use."""
+        audit = self._context.use_cases.audit
+        auditing.signed_in(audit, session)
+        denied = [
+            self._registry.permission_of(each.abstract_syntax) for each in request.contexts if each.id in rejected
+        ]
+        for service in dict.fromkeys(denied):
+            if service is not None:
+                auditing.denied(audit, session, service)
+
     def receive(self, session: Session, context: PresentationContext, command: Command) -> Receiver:
         """Choose the receiver of a message by its command and its context. Raises ProtocolError for a response."""
         field = command.command_field
@@ -161,6 +176,7 @@ class GatewayServices:
         service = self._registry.of(context.abstract_syntax)
         if service is not None and not admission.may_ask(session, service.permission, command):
             admission.log_denied(session, service.permission)
+            auditing.denied(self._context.use_cases.audit, session, service.permission)
             return RefusedRequest(session, context, command, status.NOT_AUTHORIZED)
         if service is not None and (receive := service.commands.get(field)) is not None:
             if not session.roles:

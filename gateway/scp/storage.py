@@ -10,6 +10,7 @@ import logging
 import time
 from typing import Final
 
+from gateway.audit.searches import detail_text
 from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_STORE_RQ, Command
@@ -22,6 +23,7 @@ from gateway.ingest.outcome import StoreResult
 from gateway.net.buffers import Block
 from gateway.net.receiver import Receiver
 from gateway.net.session import Session
+from gateway.scp import auditing
 from gateway.scp.context import Context
 from gateway.scp.service_class import ServiceClass
 from gateway.ul.negotiation import PresentationContext
@@ -34,6 +36,7 @@ class Store(Receiver):
 
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         self._ingest = context.use_cases.ingest
+        self._audit = context.use_cases.audit
         self._session = session
         self._context = presentation
         self._command = command
@@ -85,6 +88,7 @@ class Store(Receiver):
         if error is None:
             taken = task.result()
             self._session.note_stored(taken.record.parents.study_instance_uid)
+            auditing.stored(self._audit, self._session, taken.record.parents.study_instance_uid)
             code = status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING if taken.lacking else status.SUCCESS
             self._respond(code, taken.lacking)
         else:
@@ -111,7 +115,10 @@ class Store(Receiver):
 
     def _respond(self, code: int, comment: str) -> None:
         # An instance stored with a warning has been counted as stored.
-        self._session.refused += status.category(code) is status.Category.FAILURE
+        if status.category(code) is status.Category.FAILURE:
+            self._session.refused += 1
+            detail = detail_text({"status": f"{code:04X}"})
+            auditing.answered(self._audit, self._session, "upload", code, (), detail)
         response = messages.c_store_response(self._command, code, comment or None)
         self._session.respond(self._context.id, response.encode())
 

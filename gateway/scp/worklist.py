@@ -10,6 +10,7 @@ from gateway.dicom.encode import encode_data_set
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_FIND_RQ
 from gateway.errors import BadRequest, DataSetError
+from gateway.scp.auditing import ACTIONS
 from gateway.scp.operation import Operation
 from gateway.scp.service_class import ServiceClass
 from gateway.workflow.worklist import text_of
@@ -22,6 +23,8 @@ _CHARACTER_SET: Final = 0x00080005
 
 class FindWorklist(Operation):
     """One C-FIND-RQ on the worklist."""
+
+    action = ACTIONS["worklist"]
 
     async def perform(self, identifier: bytes) -> None:
         syntax = self.presentation.transfer_syntax

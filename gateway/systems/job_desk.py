@@ -7,9 +7,12 @@ An attempt that was interrupted, by a restart or by a person, goes on where it w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.audit.entry import ACTOR, GATEWAY, NO_SUBJECT, Actor, AuditEntry, AuditOutcome, AuditSubject
+from gateway.audit.log import AuditLog
+from gateway.audit.table import append
 from gateway.database.database import Database, Script
 from gateway.database.view import READER, VIEW, seeing
 from gateway.dicom.levels import Level
@@ -22,6 +25,8 @@ from gateway.jobs.table import Job, JobProgress
 
 DESCRIPTION: Final = "REST API"
 """What Orthanc says of jobs that were asked for over REST."""
+_ASKED_BY: Final = "asked_by"
+"""Member of the payload of every job: who has asked for it."""
 _REPORT_EVERY_S: Final = 1.0
 """Between two reports of how far a job is."""
 
@@ -30,10 +35,16 @@ class JobDesk:
     """Adds jobs, and waits for them. One for all kinds."""
 
     def __init__(
-        self, database: Database, *, wake: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+        audit: AuditLog | None = None,
     ) -> None:
-        """`wake` tells the runner of jobs that there is something to do."""
+        """`wake` tells the runner of jobs that there is something to do. What came of jobs is written to `audit`."""
         self.database = database
+        self.audit = audit
         self._wake = wake
         self._clock = clock
 
@@ -54,6 +65,8 @@ class JobDesk:
         """
         now, requester, view = self._clock(), READER.get(), VIEW.get()
         seen = view.origin if view is not None else ""
+        if (actor := ACTOR.get()) != GATEWAY:
+            payload = {**payload, _ASKED_BY: actor}
 
         def script() -> Script[int]:
             number = yield from table.add_job(
@@ -85,14 +98,17 @@ class JobDesk:
 
     async def reporter(self, job: Job) -> Reporter:
         """A reporter for a job, beginning where the job was interrupted."""
-        return Reporter(self.database, job, await table.get_progress(self.database, job.id) or JobProgress())
+        return Reporter(
+            self.database, self.audit, job, await table.get_progress(self.database, job.id) or JobProgress()
+        )
 
 
 class Reporter:
     """Writes down how far one job is, once a second at most."""
 
-    def __init__(self, database: Database, job: Job, before: JobProgress) -> None:
+    def __init__(self, database: Database, audit: AuditLog | None, job: Job, before: JobProgress) -> None:
         self._database = database
+        self._audit = audit
         self._job = job
         self.percent, self.position = before.percent, before.position
         self.content = before.content
@@ -108,18 +124,44 @@ class Reporter:
 
     def done(self) -> Script[None]:
         """The script that says that it is done, for the transaction that ends it."""
-        self.percent = 100
-        yield from table.report_progress(self._job.id, self._progress(None))
+        yield from self._done(self._entries("jobs"))
 
     def sent(self, remote: str, resources: Iterable[tuple[str, Level]]) -> Script[None]:
         """The script of a job that has sent resources to a system: it is done, and they are in the log of exports."""
-        yield from self.done()
-        yield from log_exports(remote, resources, time.time())
+        sent = list(resources)
+        subjects = [AuditSubject(level, public_id) for public_id, level in sent]
+        yield from self._done(self._entries("send", subjects or [NO_SUBJECT], to=remote))
+        yield from log_exports(remote, sent, time.time())
 
     async def failed(self, why: str, payload: dict[str, Any] | None = None) -> PermanentFailure:
         """Write down that the job has failed; returns the exception to raise."""
-        await self._database.write(lambda: table.report_progress(self._job.id, self._progress(payload)))
+        entries = self._entries("jobs", outcome="failure")
+        await self._database.write(lambda: self._report(self._progress(payload), entries))
         return PermanentFailure(why)
+
+    def _done(self, entries: Sequence[AuditEntry]) -> Script[None]:
+        self.percent = 100
+        yield from self._report(self._progress(None), entries)
+
+    def _report(self, progress: JobProgress, entries: Sequence[AuditEntry]) -> Script[None]:
+        yield from table.report_progress(self._job.id, progress)
+        if entries:
+            yield from append(entries)
+
+    def _entries(
+        self,
+        action: str,
+        subjects: Sequence[AuditSubject] = (NO_SUBJECT,),
+        outcome: AuditOutcome = "success",
+        **more: str,
+    ) -> list[AuditEntry]:
+        """What the audit log says of the end of the job."""
+        audit = self._audit
+        if audit is None or not audit.is_on:
+            return []
+        actor = Actor(*self._job.payload.get(_ASKED_BY, GATEWAY))
+        detail = {"job": self._job.id, "kind": self._job.kind, **more}
+        return [audit.entry(action, actor, each, outcome=outcome, detail=detail) for each in subjects]
 
     def _progress(self, payload: dict[str, Any] | None) -> JobProgress:
         return JobProgress(self.percent, self.position, self.content, payload)

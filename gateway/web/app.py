@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.web import middlewares
+from gateway.web.auditing import AUDIT, SIGN_INS, SignIns
 from gateway.web.authorization import authorize
 from gateway.web.connections import CONNECTIONS, Connections, count_requests
 from gateway.web.context import CONTEXT, Context
@@ -96,6 +97,8 @@ def create_app(context: Context) -> web.Application:
     app[middlewares.AUTHENTICATOR] = use_cases.authenticator
     app[ANSWERS] = AnswerCache(context.database, context.settings().rest.answer_cache)
     app[CHANGES] = ChangeTexts(context.database, app[ANSWERS])
+    app[AUDIT] = use_cases.audit
+    app[SIGN_INS] = SignIns()
     app[ANONYMIZING] = use_cases.anonymizing
     app[ARCHIVES] = use_cases.archives
     app[ARCHIVE_JOBS] = use_cases.archive_jobs

@@ -21,10 +21,11 @@ from prometheus_client import Histogram
 from gateway.access.hosts import is_our_host, is_our_origin
 from gateway.access.principals import user_principal
 from gateway.access.proxies import is_trusted, seen_by_forwarded, seen_by_x_forwarded
-from gateway.access.users import Authenticator, TooManyFailures
+from gateway.access.users import Authenticator, TooManyFailures, read_basic
 from gateway.config import Http
 from gateway.errors import GatewayError
 from gateway.telemetry import HTTP_SECONDS
+from gateway.web.auditing import sign_in_failed
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.connections import recognize
 from gateway.web.context import CONTEXT, USER
@@ -170,6 +171,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     except TooManyFailures:
         return error_answer(request, 429, "too many wrong passwords", headers={"Retry-After": "10"})
     if name is None:
+        if (given := read_basic(header)) is not None:
+            sign_in_failed(request, given.name)
         challenge = {"WWW-Authenticate": 'Basic realm="DICOM gateway", charset="UTF-8"'}
         return error_answer(request, 401, headers=challenge)
     recognize(request)

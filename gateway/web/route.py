@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
+from gateway.dicom.levels import COLLECTIONS
 from gateway.http.multipart_writer import MULTIPART
 from gateway.web.accept import DICOM_XML, JSON
 
@@ -122,6 +123,8 @@ _NAMED: Final = {
     "series": re.compile(r"{series\b|/series/{id}"),
     "study": re.compile(r"{study\b|/studies/{id}"),
 }
+_RESOURCE: Final = re.compile(r"/(patients|studies|series|instances)/{id}")
+_LEVEL_OF: Final = {collection: level for level, collection in COLLECTIONS.items()}
 
 
 @functools.lru_cache(1024)
@@ -130,6 +133,12 @@ def _level(path: str) -> str:
 
 
 _NO_SENTENCE: Final = re.compile(r"\s*\n\s*\n\s*|(?<=[.?!])\s+(?=[A-Z`])")
+
+
+@functools.cache
+def _resource_level(path: str) -> str:
+    found = _RESOURCE.search(path)
+    return _LEVEL_OF[found[1]] if found is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,8 @@ class Route:
     subject: str = ""
     """The subject of a handler that serves several resources, put before its docstring."""
     area: Area = "Management"
+    action: str | None = None
+    """The name of what it does in the audit log, empty for nothing; None: by `default_action`."""
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -177,6 +188,16 @@ class Route:
         return self.path.startswith("/patients/{id}/") and self.method in ("PUT", "DELETE")
 
     @property
+    def resource_level(self) -> str:
+        """The level of the resource that `{id}` in the path is the public id of; empty if there is none."""
+        return _resource_level(self.path)
+
+    @property
+    def names_other(self) -> bool:
+        """Whether the path names anything but a patient, study, series or instance."""
+        return "{name}" in self.path or ("{id}" in self.path and not _resource_level(self.path))
+
+    @property
     def parameters(self) -> list[Parameter]:
         """The parameters of the path, in order."""
         return [PATH_PARAMETERS[name] for name in re.findall(r"{(\w+)", self.path)]
@@ -189,6 +210,18 @@ class Route:
         first, *rest = _NO_SENTENCE.split(text, maxsplit=1)
         paragraphs = [" ".join(paragraph.split()) for paragraph in "".join(rest).split("\n\n")]
         return " ".join(first.split()), "\n\n".join(paragraphs)
+
+
+def default_action(route: Route) -> str:
+    """The name of what a route does in the audit log: its first permission, `search` for lists, or empty for what shows
+    nothing of patients and changes nothing."""
+    first = route.permission.partition("|")[0]
+    if route.method not in ("GET", "OPTIONS"):
+        return "jobs" if route.permission == OF_JOBS else "" if route.permission in (SIGNED_IN, OF_SYSTEMS) else first
+    if first == "view":
+        return "view" if "{study}" in route.path or route.resource_level else "search"
+    shown = ("worklists", "q-r-remote-modalities", "audit-logs", "share", "admin-permissions")
+    return first if first in shown or route.permission == "download" else ""
 
 
 SERVED: web.AppKey[tuple[Route, ...]] = web.AppKey("routes", tuple)

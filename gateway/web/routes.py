@@ -14,12 +14,13 @@ from aiohttp import web
 
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
-from gateway.web.pages import assets, live, page, reports, routing
+from gateway.web.pages import assets, audit, live, page, reports, routing
 from gateway.web.rest import (
     anonymize,
     archives,
     arrays,
     attachments,
+    audit_logs,
     bulk,
     changes,
     commitments,
@@ -52,7 +53,7 @@ from gateway.web.rest import (
     tools,
     worklists,
 )
-from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, Area, Route
+from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, Area, Route, default_action
 from gateway.web.slashes import ExtraSlashes
 from gateway.web.urls import PATIENT
 from gateway.web.viewer import viewer
@@ -75,6 +76,7 @@ _MANAGEMENT: Final = (
     *(dimse.ROUTES, queries.ROUTES, finding.ROUTES, commitments.ROUTES, peers.ROUTES),
     *(
         archives.ROUTES,
+        audit_logs.ROUTES,
         bulk.ROUTES,
         find.ROUTES,
         tools.ROUTES,
@@ -90,7 +92,7 @@ _MANAGEMENT: Final = (
         instance_content.ROUTES,
     ),
 )
-_PAGES: Final = (page.ROUTES, live.ROUTES, reports.ROUTES, routing.ROUTES, assets.ROUTES, viewer.ROUTES)
+_PAGES: Final = (page.ROUTES, live.ROUTES, reports.ROUTES, routing.ROUTES, audit.ROUTES, assets.ROUTES, viewer.ROUTES)
 
 
 @cache
@@ -132,7 +134,8 @@ def add_routes(app: web.Application, prefix: str) -> None:
         else:
             added = app.router.add_route(route.method, route.path, route.handler, name=route.name)
         assert added.resource is not None
-        served.append(replace(route, path=added.resource.canonical))
+        known = replace(route, path=added.resource.canonical)
+        served.append(replace(known, action=default_action(known) if known.action is None else known.action))
     app[SERVED] = tuple(served)
     by_resource: dict[tuple[str, str], Route] = {(route.method, route.path): route for route in served}
     app[BY_RESOURCE] = by_resource

@@ -21,7 +21,15 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import server
 from gateway.config import Settings
-from gateway.current_settings import AT_START, announce, keep_current, stamp_of, warn_of_unusable_folders
+from gateway.current_settings import (
+    AT_START,
+    announce,
+    keep_current,
+    log_start,
+    log_stop,
+    stamp_of,
+    warn_of_unusable_folders,
+)
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.examination import examine
 from gateway.ingest.data_folder import serving
@@ -279,7 +287,7 @@ async def _serve(
         keeper = loop.create_task(keep_current(parent, config_file, overrides, reload_requested, read))
         plain, tls = (each.getsockname()[:2] if each is not None else None for each in parent.sockets[:2])
         url = web_url(settings.http, parent.sockets.web.getsockname()[1])
-        server.log_start(settings, plain, tls, url, count)
+        log_start(settings, plain, tls, url, count)
         on_listening(plain, tls, url)
         await stop.wait()
     finally:
@@ -288,5 +296,5 @@ async def _serve(
         await parent.stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-    server.log_stop(began)
+    log_stop(began)
     return 0

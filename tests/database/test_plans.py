@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateway.audit import queries as audit
 from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
 from gateway.dicom.levels import LEVELS, Level
@@ -34,6 +35,7 @@ GROWING = (
     *("patients", "studies", "person_names", "series", "instances", "changes", "garbage", "metadata"),
     *("deleted_instances", "resource_metadata", "resource_labels", "protected_patients"),
     *("jobs", "deliveries", "commitments", "commitment_items", "performed_steps", "worklist_items"),
+    "audit_log",
 )
 GONE_THROUGH = {
     "statistics": "adds up the rows of studies, of which there are hundreds of times fewer than of instances",
@@ -41,6 +43,8 @@ GONE_THROUGH = {
     "size_of_metadata": "adds up an index that holds what http.metadata_cache allows, some ten thousand rows",
     "oldest_metadata": "ends at its limit, in the order of the index",
     "keep_origins": "a rebuild of the index takes everything",
+    "expired_audit": "ends at its limit, in the order of the index",
+    "first_audit": "ends at the first, in the order of the index",
     "worklist_files": "a worklist is a day's or a week's",
 }
 """Names of fixed statements, and why they may."""
@@ -99,7 +103,7 @@ def fixed(value: object) -> Iterator[Query]:
 def test_fixed_statements_go_through_nothing_that_grows(connection: sqlite3.Connection) -> None:
     found = {
         query.name.partition(":")[0]: tables
-        for module in (*modules(index), jobs, events, archive, deliveries)
+        for module in (*modules(index), jobs, events, archive, deliveries, audit)
         for query in fixed(module)
         if not query.name.startswith("clear_") and (tables := scanned(connection, query))
     }
@@ -185,6 +189,16 @@ def test_the_explorer_page(connection: sqlite3.Connection, conditions: list[str]
     """Newest first, by an index; a search by name or number goes through studies by date, never through more."""
     assert scanned(connection, summary.recent(conditions, "51")) <= {"studies"}
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, summary.recent([], "51"))
+
+
+@pytest.mark.parametrize(
+    "names", [("user",), ("public_id",), ("study_uid",), ("action", "until"), ("since", "until"), ()]
+)
+def test_the_audit_log(connection: sqlite3.Connection, names: tuple[str, ...]) -> None:
+    """By the index of whatever is asked for, in the order of time, without sorting more than equal times."""
+    query = audit.search(names)
+    assert scanned(connection, query) == (set() if names else {"audit_log"})
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, query)
 
 
 def test_a_scan_is_seen(connection: sqlite3.Connection) -> None:

@@ -52,6 +52,9 @@ WITHOUT_PATIENTS = {
     "unreadable_files": "storage keys, while the index is rebuilt by a command",
     "remote_systems": "systems that users have added",
     "stability_watch": "how far the gateway has looked at the change log",
+    "resource_edits": "a count of changes, for the cache of answers",
+    "audit_entries": "for those alone who may read the audit log",
+    "audit_state": "of the audit log",
     "sqlite_sequence": "of SQLite",
 }
 """Tables that are not in a view, and why."""

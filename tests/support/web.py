@@ -15,7 +15,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config import Dicom, Dicomweb, Http, Modality, Query, Rest, Settings, Storage
+from gateway.config import Audit, Dicom, Dicomweb, Http, Modality, Query, Rest, Settings, Storage
 from gateway.config.destinations import Destination
 from gateway.config.roles import Role
 from gateway.database.sqlite import SQLite
@@ -56,6 +56,7 @@ class House:
         self.rest = Rest()
         self.controls: list[str] = []
         self.storage = Storage()
+        self.audit = Audit()
         self.dicom = Dicom()
         self.modalities: dict[str, Modality] = {}
         self.destinations: dict[str, Destination] = {}
@@ -94,6 +95,7 @@ class House:
             dicomweb=self.dicomweb,
             rest=self.rest,
             storage=self.storage,
+            audit=self.audit,
             dicom=self.dicom,
             modalities=self.modalities,
             destinations=self.destinations,

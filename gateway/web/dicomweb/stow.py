@@ -18,6 +18,7 @@ from gateway.http.multipart import Event, Head, Malformed, Parser, Tail
 from gateway.http.multipart_writer import MULTIPART
 from gateway.index.store import Origin
 from gateway.web.accept import DICOM_JSON, JSON, choose, content_type
+from gateway.web.auditing import uploaded
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.instance_results import InstanceResult, as_model, status_of
 from gateway.web.dicomweb.stow_parts import DICOM, DICOM_XML, METADATA, Parts
@@ -60,6 +61,7 @@ async def store(request: web.Request) -> web.Response:
             fault = await _read(body, parts, parser, media_type if single else kind)
         finally:
             await parts.close()
+    uploaded(request, [each.study_uid for each in parts.results if each.reason == 0])
     return _answer(request, parts.results, study, fault)
 
 

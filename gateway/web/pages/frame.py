@@ -8,6 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway import __version__
+from gateway.access.principals import ANYBODY
+from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.pages.environment import ENVIRONMENT
 from gateway.web.security import PAGE
@@ -20,10 +22,17 @@ def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) 
     return web.Response(text=text, content_type="text/html", headers=PAGE)
 
 
+def _may_audit(request: web.Request) -> bool:
+    """Whether there is an audit log that the user may read."""
+    is_on = request.app[CONTEXT].settings().is_audited
+    return is_on and bool(request.get(PRINCIPAL, ANYBODY).granting(("audit-logs",)))
+
+
 def frame(request: web.Request) -> dict[str, Any]:
     """The values of the frame's template."""
     context = request.app[CONTEXT]
     return {
+        "audit_url": path_template(request, "audit") if _may_audit(request) else "",
         "aet": context.settings().dicom.aet.strip(),
         "dicom_port": context.ports[0],
         "dicomweb_url": path_template(request, "studies") + "?limit=25",

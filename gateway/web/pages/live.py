@@ -186,4 +186,6 @@ async def _messages_of_part(live: Live) -> AsyncGenerator[bytes, None]:
         await live.wait()
 
 
-ROUTES = (Route("GET", "/ui/events", events, "view", answers=("text/event-stream",), errors=(503,), name="events"),)
+ROUTES = (
+    Route("GET", "/ui/events", events, "view", answers=("text/event-stream",), errors=(503,), name="events", action=""),
+)

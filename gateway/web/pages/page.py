@@ -89,6 +89,6 @@ def _home(request: web.Request) -> str:
 ROUTES = (
     Route("GET", "/", to_home, SIGNED_IN, leads_on=True),
     Route("GET", "/ui", to_home, SIGNED_IN, leads_on=True),
-    Route("GET", "/ui/", studies, SIGNED_IN, PARAMETERS, answers=("text/html",), name="home"),
-    Route("GET", "/ui/rows", rows, SIGNED_IN, PARAMETERS, answers=("text/html",), name="rows"),
+    Route("GET", "/ui/", studies, SIGNED_IN, PARAMETERS, answers=("text/html",), name="home", action="search"),
+    Route("GET", "/ui/rows", rows, SIGNED_IN, PARAMETERS, answers=("text/html",), name="rows", action="search"),
 )

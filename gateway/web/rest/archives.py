@@ -21,6 +21,7 @@ from gateway.retrieve.zip_stream import ZIP
 from gateway.storage.outputs import Output
 from gateway.systems.archive_jobs import ArchiveJobs, ArchiveOrder
 from gateway.web.accept import JSON
+from gateway.web.auditing import named
 from gateway.web.conditional import entity_tag, sent_span, validators
 from gateway.web.context import CONTEXT, USER
 from gateway.web.dicomweb.resources import RETRIEVAL
@@ -150,6 +151,7 @@ async def _made(request: web.Request, members: dict[str, Any], media: bool, name
     except BadRequest as error:
         return bad_file(request, error)
     jobs = request.app[ARCHIVE_JOBS]
+    await named(request, found)
     order = await jobs.order(found, content, body.filename)
     if body.waits:
         return await _send(request, order, name)

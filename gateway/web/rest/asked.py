@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.errors import BadRequest
 from gateway.systems.calls import CallOptions
 from gateway.systems.job_desk import JobDesk
+from gateway.web.auditing import named
 from gateway.web.errors import BAD_FILE, CANCELLED, NETWORK, error_answer
 from gateway.web.inputs import read_json
 from gateway.web.receiving import small_body
@@ -99,12 +100,16 @@ async def read_store_body(request: web.Request, kind: type[S]) -> tuple[S, list[
 
     Raises BadRequest.
     """
-    found = await read_text_or_json(request)
-    members = found if isinstance(found, dict) else {"Resources": [found] if isinstance(found, str) else found}
+    content = await read_text_or_json(request)
+    members = (
+        content if isinstance(content, dict) else {"Resources": [content] if isinstance(content, str) else content}
+    )
     if "Resources" not in members:
         raise BadRequest('Missing field in JSON: "Resources"')
     body = converted(members, kind)
-    return body, public_ids([body.resources] if isinstance(body.resources, str) else body.resources)
+    found = public_ids([body.resources] if isinstance(body.resources, str) else body.resources)
+    await named(request, found)
+    return body, found
 
 
 def sent(kind: type[StoreBody]) -> Schema:

@@ -15,6 +15,7 @@ from gateway.index import resources as index
 from gateway.index.locate import counted_resources
 from gateway.index.resources import Resource
 from gateway.web.accept import JSON
+from gateway.web.auditing import named
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.inputs import read_object
@@ -54,6 +55,7 @@ async def content(request: web.Request) -> web.StreamResponse:
             return error_answer(request, 400, "Level: Patient, Study, Series or Instance", orthanc=_OUT_OF_RANGE)
     form: Format = "short" if short else "full" if full else "simplified"
     database = request.app[CONTEXT].database
+    await named(request, wanted)
 
     async def pages() -> AsyncIterator[list[dict[str, Any]]]:
         async for page in _found(database, wanted, level):
@@ -85,6 +87,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
     for public_id, found in levels.items():
         if wanted[public_id] not in (None, found.level):
             continue
+        await named(request, (public_id,), found.level)
         try:
             await request.app[REMOVAL].by_public_id(found.level, public_id)
         except NotFound:

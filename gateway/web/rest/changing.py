@@ -17,6 +17,7 @@ from gateway.edit.modification import Modification
 from gateway.errors import BadRequest, DataSetError, EditError
 from gateway.systems.modification_jobs import ModificationJobs
 from gateway.web.accept import JSON
+from gateway.web.auditing import named
 from gateway.web.context import CONTEXT
 from gateway.web.errors import CANCELLED, error_answer
 from gateway.web.inputs import read_object
@@ -129,6 +130,7 @@ async def stored_answer(
     """Have resources changed and stored by a job, and answer as Orthanc: with the job, or with what came of it."""
     if not body.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
         return forbidden(request)
+    await named(request, public_ids, level or "")
     jobs = request.app[MODIFICATION_JOBS]
     order = await jobs.order(
         wanted,

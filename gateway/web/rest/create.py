@@ -23,6 +23,7 @@ from gateway.index.locate import counted_resources
 from gateway.ingest.ingest import Ingest
 from gateway.storage.scratch import Scratch
 from gateway.web.accept import JSON
+from gateway.web.auditing import uploaded
 from gateway.web.context import CONTEXT
 from gateway.web.errors import BAD_FILE, TooLarge, error_answer
 from gateway.web.receiving import receiving
@@ -96,6 +97,7 @@ async def create(request: web.Request) -> web.Response:
         return refusal(request, error)
     finally:
         await body.close()
+    uploaded(request, [each.record.parents.study_instance_uid for each in results])
     if not order.is_series:
         return json_answer(receipt(results[0], context.settings().storage.duplicates == "overwrite"))
     series = results[0].record.parents.series_public_id

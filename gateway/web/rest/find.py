@@ -22,6 +22,7 @@ from gateway.index.ordering import Ordering
 from gateway.index.search import Narrowing
 from gateway.retrieve.find import Found, Request
 from gateway.web.accept import JSON
+from gateway.web.auditing import searched
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import parsed_object
 from gateway.web.receiving import small_body
@@ -54,6 +55,7 @@ async def find(request: web.Request) -> web.StreamResponse:
     asked = await small_body(request)
     body = _object(asked)
     wanted, contents = _request(body), _contents(body)
+    searched(request, body["Query"])
     tags = parse_tags(_list(body, "RequestedTags", str)) if "RequestedTags" in body else frozenset()
     form: Format = "full" if _flag(body, "Full") else "short" if _flag(body, "Short") else "simplified"
     pages = _matches(request, asked, wanted)
@@ -83,12 +85,16 @@ async def find(request: web.Request) -> web.StreamResponse:
 
 async def count_resources(request: web.Request) -> web.StreamResponse:
     """Count the resources that /tools/find would find."""
-    return json_answer({"Count": await request.app[FINDER].count(_request(_object(await small_body(request))))})
+    body = _object(await small_body(request))
+    wanted = _request(body)
+    searched(request, body["Query"])
+    return json_answer({"Count": await request.app[FINDER].count(wanted)})
 
 
 async def lookup(request: web.Request) -> web.StreamResponse:
     """Look up the Patient ID, Study, Series or SOP Instance UID that the body is."""
     identifier = (await small_body(request)).decode("utf-8", "replace").strip()
+    searched(request, {"lookup": identifier})
     found = await index.look_up(request.app[CONTEXT].database, identifier) if identifier else []
     return json_answer(
         [{"ID": each, "Path": place(level.capitalize(), each), "Type": level.capitalize()} for level, each in found]
@@ -280,6 +286,7 @@ ROUTES = (
         takes=members("Level", "Query", **_ASKED, **_SHOWN),
         body=(JSON,),
         errors=(413,),
+        action="search",
     ),
     Route(
         "POST",
@@ -289,6 +296,7 @@ ROUTES = (
         takes=members("Level", "Query", **_ASKED),
         body=(JSON,),
         errors=(413,),
+        action="search",
     ),
-    Route("POST", "/tools/lookup", lookup, "view", body=("text/plain",)),
+    Route("POST", "/tools/lookup", lookup, "view", body=("text/plain",), action="search"),
 )

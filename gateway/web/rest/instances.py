@@ -17,6 +17,7 @@ from gateway.ingest.outcome import Outcome, StoreResult
 from gateway.ingest.part10_receiver import receive
 from gateway.ingest.zip_upload import Member, ingest_zip, is_zip
 from gateway.web.accept import content_type
+from gateway.web.auditing import uploaded
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.receiving import receiving
@@ -48,7 +49,9 @@ async def upload(request: web.Request) -> web.Response:
         try:
             if is_zip(beginning):
                 return _answer(request, await made.zip(beginning, chunks), made.overwrites)
-            return json_answer(receipt(await made.file(beginning, chunks), made.overwrites))
+            result = await made.file(beginning, chunks)
+            uploaded(request, (result.record.parents.study_instance_uid,))
+            return json_answer(receipt(result, made.overwrites))
         except InstanceRefused as error:
             return refusal(request, error)
         except DataSetError as error:
@@ -129,6 +132,8 @@ def _answer(request: web.Request, members: list[Member], overwrites: bool) -> we
 
     Files that were not stored have all the names too that clients of Orthanc expect.
     """
+    results = [member.result for member in members if member.result is not None]
+    uploaded(request, [result.record.parents.study_instance_uid for result in results])
     stored = [
         {**receipt(member.result, overwrites), "File": member.name} for member in members if member.result is not None
     ]

@@ -10,6 +10,7 @@ from gateway.dicom.dictionary import keyword_of
 from gateway.errors import BadRequest
 from gateway.systems.regrouping_jobs import CHANGEABLE, MAX_RESOURCES, RegroupingJobs, RegroupingOptions
 from gateway.web.accept import JSON
+from gateway.web.auditing import named
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.inputs import read_object
@@ -90,6 +91,7 @@ async def merge(request: web.Request) -> web.StreamResponse:
         return bad_file(request, error)
     if not _may_delete(request, body):
         return forbidden(request)
+    await named(request, [request.match_info["id"], *body.resources])
     number = await request.app[REGROUPING].merge(request.match_info["id"], body.resources, _options(request, body))
     return await job_answer(request, number, waits=body.waits)
 

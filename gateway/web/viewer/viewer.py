@@ -212,8 +212,8 @@ def _json(value: object) -> str:
 
 _PAGES: Final = ("text/html",)
 ROUTES = (
-    Route("GET", "/ohif", to_page, "view", leads_on=True),
-    Route("GET", "/ohif/", page, "view", answers=_PAGES, errors=(404,), name="ohif"),
+    Route("GET", "/ohif", to_page, "view", leads_on=True, action=""),
+    Route("GET", "/ohif/", page, "view", answers=_PAGES, errors=(404,), name="ohif", action=""),
     Route(
         "GET",
         "/ohif/app-config.js",
@@ -222,16 +222,33 @@ ROUTES = (
         answers=("text/javascript",),
         errors=(404,),
         name="ohif-config",
+        action="",
     ),
-    Route("GET", "/ohif/files/{release}/{path:.+}", file, "view", answers=("*/*",), errors=(404,), name="ohif-file"),
+    Route(
+        "GET",
+        "/ohif/files/{release}/{path:.+}",
+        file,
+        "view",
+        answers=("*/*",),
+        errors=(404,),
+        name="ohif-file",
+        action="",
+    ),
 )
 ROUTES_OF_PATIENT = (
-    Route("GET", "/", page, "view", answers=_PAGES, errors=(404,), name="ohif"),
+    Route("GET", "/", page, "view", answers=_PAGES, errors=(404,), name="ohif", action=""),
     Route(
-        "GET", "/app-config.js", configuration, "view", answers=("text/javascript",), errors=(404,), name="ohif-config"
+        "GET",
+        "/app-config.js",
+        configuration,
+        "view",
+        answers=("text/javascript",),
+        errors=(404,),
+        name="ohif-config",
+        action="",
     ),
-    Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page"),
+    Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page", action=""),
 )
 """The routes for one patient, below the root of the patient."""
-ANY_PAGE = (Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page"),)
+ANY_PAGE = (Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page", action=""),)
 """Any other path of the viewer; must be the last route."""

@@ -1,0 +1,49 @@
+"""The audit log of commands that use a data folder, whether or not a gateway does so meanwhile."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.audit.entry import Actor, entry
+from gateway.audit.table import append
+from gateway.config import Storage
+from gateway.database.sqlite import SQLite
+from gateway.errors import DatabaseError
+from gateway.storage.layout import Layout
+
+log = logging.getLogger(__name__)
+
+_ORIGIN: Final = "command line"
+
+
+async def write_down(settings: Storage, action: str, detail: Mapping[str, Any], *, done: bool) -> None:
+    """Write that the user of this process has done something with a data folder; nothing where there is none.
+
+    An error is logged: what was done was done.
+    """
+    layout = Layout(Path(settings.path))
+    if not layout.database.exists():
+        return
+    new = entry(
+        action, Actor(_user(), "", _ORIGIN), at=time.time(), outcome="success" if done else "failure", detail=detail
+    )
+    try:
+        database = await SQLite.open(layout.database, lock_path=layout.write_lock)
+        try:
+            await database.write(lambda: append([new]))
+        finally:
+            await database.close()
+    except DatabaseError as error:
+        log.error("%s is not in the audit log: %s", action, error)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
