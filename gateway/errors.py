@@ -24,6 +24,7 @@
     ├── RevisionConflict           it was changed since whoever wants to change it has read it
     ├── PreconditionFailed         it is there already, and the client wants to change it only where it is not
     ├── SeveralPatients            UIDs fit objects of several patients: carries these and the patients
+    ├── Configured                 the configuration decides it, so it is changed there; the text says where
     ├── NotFound                   a study, series, instance or other resource does not exist
     │   └── UnknownResource        no patient, study, series or instance has that public id
     └── BadRequest                 a request makes no sense; the text says where and why
@@ -179,6 +180,10 @@ class SeveralPatients(GatewayError):
         super().__init__(f"{len(patients)} patients have an object of the UID {uids[-1]}")
         self.uids = uids
         self.patients = patients
+
+
+class Configured(GatewayError):
+    """The configuration file names it, so it is changed there. The text says where."""
 
 
 class NotFound(GatewayError):

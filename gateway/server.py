@@ -54,7 +54,6 @@ from gateway.scp import context as scp
 from gateway.scp import storage
 from gateway.scp.services import REGISTRY, GatewayServices, Offer
 from gateway.supervision import beside
-from gateway.systems.directory import Directory
 from gateway.ul.association import Limits
 from gateway.use_cases import UseCases, open_use_cases
 from gateway.web.app import create_app
@@ -100,7 +99,7 @@ class Gateway:
     health: Health
     readiness: Readiness
     rule_engine: RuleEngine
-    directory: Directory
+    use_cases: UseCases
     services: GatewayServices
     acceptor: Acceptor
     web: Listener
@@ -145,7 +144,7 @@ class Gateway:
     async def refresh_systems(self) -> None:
         """Another process has added, changed or removed a system."""
         try:
-            await self.directory.refresh()
+            await self.use_cases.refresh()
         except DatabaseError as error:
             log.warning("which systems were added over REST cannot be read: %s", error)
 
@@ -184,7 +183,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 board=group.board if group is not None else None,
             )
         )
-        await use_cases.directory.refresh()
+        await use_cases.refresh()
         sockets = opened.enter_context(closing(bind(settings) if group is None else group.sockets))
         most, most_web = _connections(settings, group)
         context, deliveries = scp.Context(use_cases), _deliveries(use_cases, rule_engine)
@@ -221,7 +220,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             health=health,
             readiness=readiness,
             rule_engine=rule_engine,
-            directory=use_cases.directory,
+            use_cases=use_cases,
             services=services,
             acceptor=acceptor,
             web=web,

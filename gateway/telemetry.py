@@ -80,6 +80,7 @@ INCOMPLETE = Counter(
     "Instances stored whose pixel data lack something, by when that was seen: at the intake, or afterwards.",
     ["seen"],
 )
+BREAK_GLASS = Counter("gateway_break_glass", "Emergency accesses begun.")
 INTAKE_BYTES = Counter("gateway_intake_bytes", "Data set bytes received.")
 ASSOCIATIONS = Gauge("gateway_associations", "Open associations.", multiprocess_mode="livesum")
 ASSOCIATIONS_TOTAL = Counter(

@@ -13,6 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.access.bearer import BearerAuthenticator
+from gateway.access.changes import AccessChanges
+from gateway.access.emergencies import Emergencies
+from gateway.access.issued_tokens import IssuedTokens
 from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.admin.anonymization import Anonymizing
@@ -62,6 +66,8 @@ class UseCases:
 
     settings: Callable[[], Settings]
     """The current settings, with the modalities that were added over REST."""
+    configured: Callable[[], Settings]
+    """The current settings as the configuration has them."""
     directory: Directory
     database: Database
     audit: AuditLog
@@ -85,6 +91,10 @@ class UseCases:
     steps: PerformedSteps
     authenticator: Authenticator
     tokens: TokenVerifier
+    issued_tokens: IssuedTokens
+    bearer: BearerAuthenticator
+    access_changes: AccessChanges
+    emergencies: Emergencies
     job_desk: JobDesk
     store_jobs: StoreJobs
     http_store_jobs: HttpStoreJobs
@@ -95,6 +105,11 @@ class UseCases:
     reconstruction: Reconstruction
     wake: Callable[[], None]
     """Tells the job runner that a job may be due."""
+
+    async def refresh(self) -> None:
+        """Read again what was added or changed over REST, by whichever process."""
+        await self.directory.refresh()
+        await self.access_changes.refresh()
 
     @property
     def kinds(self) -> dict[str, JobType]:
@@ -128,9 +143,12 @@ async def open_use_cases(
     """Build every use case; end their threads at exit.
 
     `workers` processes share the budgets of the gateway, and on `board` the memory of frames and wrong passwords.
-    `settings` are those of the configuration; `systems_changed` tells the other processes that a system was added.
+    `settings` are those of the configuration; `systems_changed` tells the other processes that a system was added, or
+    users or roles were changed.
     """
-    directory = Directory(database, settings, changed=systems_changed)
+    configured = settings
+    access_changes = AccessChanges(database, changed=systems_changed)
+    directory = Directory(database, settings, changed=systems_changed, with_access=access_changes.extend)
     settings = directory.settings
     now = settings()
     readers = ThreadPoolExecutor(now.retrieve.threads + now.http.read_threads, thread_name_prefix="read")
@@ -145,9 +163,12 @@ async def open_use_cases(
     archives = Archives(database, retrieval)
     anonymizing, removal = Anonymizing(database, retrieval, ingest), Removal(ingest)
     authenticator = Authenticator(failures=board.failures if board is not None else None)
+    tokens, issued = TokenVerifier(), IssuedTokens(database, board.revocations if board is not None else None)
+    emergencies = Emergencies(database, issued.revocations)
     try:
         yield UseCases(
             settings=settings,
+            configured=configured,
             directory=directory,
             database=database,
             audit=audit,
@@ -170,7 +191,11 @@ async def open_use_cases(
             worklists=Worklists(database, settings),
             steps=PerformedSteps(database, settings, wake=wake),
             authenticator=authenticator,
-            tokens=TokenVerifier(),
+            tokens=tokens,
+            issued_tokens=issued,
+            bearer=BearerAuthenticator(tokens, issued),
+            access_changes=access_changes,
+            emergencies=emergencies,
             job_desk=job_desk,
             store_jobs=StoreJobs(job_desk, directory, retrieval, commitments),
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
@@ -184,5 +209,6 @@ async def open_use_cases(
     finally:
         await audit.close()
         authenticator.close()
+        await emergencies.close()
         for threads in (readers, decoders, renderers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)

@@ -13,7 +13,7 @@ from gateway.admin.anonymization import Anonymizing
 from gateway.retrieve.read_ahead import CHUNK, MEMORY
 from gateway.retrieve.renderings import Renderer
 from gateway.use_cases import open_use_cases
-from gateway.web import middlewares
+from gateway.web import authentication
 from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.rest.changing import ANONYMIZING
 from gateway.web.rest.mpps import STEPS
@@ -29,7 +29,7 @@ async def test_the_web_has_those_that_dicom_has(tmp_path: Path) -> None:
         assert app[RETRIEVAL] is made.retrieval
         assert app[WORKLISTS] is made.worklists
         assert app[STEPS] is made.steps
-        assert app[middlewares.AUTHENTICATOR] is made.authenticator
+        assert app[authentication.AUTHENTICATOR] is made.authenticator
         renderer, anonymizing = app[RENDERER], app[ANONYMIZING]
         assert isinstance(renderer, Renderer)
         assert isinstance(anonymizing, Anonymizing)

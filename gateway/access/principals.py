@@ -7,11 +7,13 @@ show is turned into a view of the index by `index/visibility.py`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.config import Service, Settings
+import msgspec
+
+from gateway.config import Service, Settings, Tokens, User
 from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, PERMISSIONS, Role
 
 SERVICE_PERMISSIONS: Final[Mapping[Service, tuple[str, ...]]] = {
@@ -34,7 +36,11 @@ class Principal:
     name: str
     roles: tuple[Role, ...]
     token: str = ""
-    """Name of the token or session by which somebody has signed in; empty for a password."""
+    """What proved it, for the log: a session, a certificate, the name of a token; empty for a password."""
+    is_person: bool = True
+    """Whether a person or system has signed in, and not merely shown a token that somebody has made."""
+    is_link: bool = False
+    """Whether it is whoever has a link to studies."""
 
     def granting(self, permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
         """Choose those of the roles that grant a permission, as the function `granting` does."""
@@ -42,7 +48,7 @@ class Principal:
 
     def without_conditions(self) -> Principal:
         """Make a principal of the same name, with those of the roles alone that show every study."""
-        return Principal(self.name, tuple([role for role in self.roles if not role.has_conditions]))
+        return replace(self, roles=tuple([role for role in self.roles if not role.has_conditions]))
 
 
 def granting(roles: tuple[Role, ...], permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
@@ -73,18 +79,44 @@ def _grants(role: Role, permissions: frozenset[str], level: str) -> bool:
     return False
 
 
-def principal(name: str, roles: Sequence[str], settings: Settings) -> Principal:
+def principal(name: str, roles: Iterable[str], settings: Settings, token: str = "") -> Principal:
     """The principal with roles of these names. Names that there are not, any more, count for nothing."""
-    found = [settings.roles.get(each) or BUILT_IN.get(each) for each in roles]
-    return Principal(name, tuple([each for each in found if each is not None]))
+    return Principal(name, named_roles(roles, settings), token)
 
 
-def user_principal(name: str, settings: Settings) -> Principal:
-    """The principal of a user of the configuration."""
-    for user in settings.http.users:
-        if user.name == name:
-            return principal(name, user.roles, settings)
-    return Principal(name, ())
+def named_roles(names: Iterable[str], settings: Settings) -> tuple[Role, ...]:
+    """The roles of these names, each once, without those that there are not."""
+    found = [settings.roles.get(each) or BUILT_IN.get(each) for each in dict.fromkeys(names)]
+    return tuple([each for each in found if each is not None])
+
+
+def user_principal(name: str, settings: Settings, more: Sequence[str] = (), token: str = "") -> Principal:
+    """The principal of a user of the configuration, or of another one, with `more` roles."""
+    user = user_of(name, settings)
+    return principal(name, (*(user.roles if user is not None else ()), *more), settings, token)
+
+
+def user_of(name: str, settings: Settings) -> User | None:
+    """The user of that name in the configuration."""
+    return next((user for user in settings.http.users if user.name == name), None)
+
+
+def roles_of_groups(groups: Iterable[str], tokens: Tokens) -> tuple[str, ...]:
+    """The names of the roles of everybody with a token, and of these groups of the issuer."""
+    named = [role for group in groups for role in (tokens.groups.get(group, ()) if tokens.groups else (group,))]
+    return tuple(dict.fromkeys((*tokens.roles, *named)))
+
+
+def covers(roles: Iterable[Role], wanted: Role) -> bool:
+    """Whether a holder of `roles` may do everything that a holder of `wanted` may, with the same studies at least."""
+    held = tuple(roles)
+    return all(any(_covers(role, wanted, permission) for role in held) for permission in wanted.permissions)
+
+
+def _covers(role: Role, wanted: Role, permission: str) -> bool:
+    unlimited = msgspec.structs.replace(role, permissions=()) == _NOTHING
+    same = msgspec.structs.replace(role, permissions=wanted.permissions) == wanted
+    return (unlimited or same) and bool({"all", permission, permission.partition(":")[0]} & set(role.permissions))
 
 
 def permitted_services(roles: tuple[Role, ...], services: Collection[Service]) -> frozenset[Service]:
@@ -112,6 +144,8 @@ def role_problems(settings: Settings) -> Iterator[str]:
             yield f"roles.{name}.days: {role.days:g} is not a positive number of days"
     known = {**BUILT_IN, **settings.roles}
     holders = [(f"http.users: {user.name}: roles", user.roles) for user in settings.http.users]
+    holders.append(("tokens.roles", settings.tokens.roles))
+    holders += [(f"tokens.groups: {group}", roles) for group, roles in settings.tokens.groups.items()]
     holders += [(f"modalities.{name}.roles", modality.roles) for name, modality in settings.modalities.items()]
     for place, roles in holders:
         for role_name in roles:

@@ -1,7 +1,7 @@
 """JSON Web Tokens (RFC 7519) as proof of a user's identity: signature, issuer, audience, time, user.
 
 Here are the keys of the issuer, from a file or from its URL, and the rules of RFC 8725. A token arrives in the
-user identity of an association (PS3.7 D.3.3.7).
+user identity of an association (PS3.7 D.3.3.7), with a request over HTTP, or from the issuer after a sign-in there.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.config import Tokens
+from gateway.config import Tokens, is_loopback
 from gateway.dicom.json import NOT_JSON
 from gateway.errors import ConfigurationError, GatewayError
 
@@ -38,16 +39,41 @@ _MAX_KEYS_BYTES: Final = 256 << 10
 """Bytes of a file or response with keys."""
 _FETCH_TIMEOUT_S: Final = 10.0
 """Seconds for a response with keys."""
-_FRESH_S: Final = 3600.0
-"""Seconds for which fetched keys are used without another fetch."""
+_FRESH_S: Final = 600.0
+"""Seconds for which fetched keys are used without another fetch, and so for which a key counts that the issuer has
+withdrawn."""
 _FETCH_PAUSE_S: Final = 30.0
 """Seconds between two fetches, whatever tokens arrive."""
 _STALE_S: Final = 86400.0
 """Seconds for which fetched keys are used while fetching fails."""
 
 
+_MAX_GROUPS: Final = 1000
+"""Groups in one token."""
+DISCOVERY: Final = "/.well-known/openid-configuration"
+"""Path of an issuer's metadata, below its address (OpenID Connect Discovery 1.0 §4)."""
+
+
 class TokenRefused(GatewayError):
     """A token proves nothing. The text says why, and never repeats the token."""
+
+    def __init__(self, text: str, *, expired: bool = False) -> None:
+        super().__init__(text)
+        self.expired = expired
+        """Whether it was good once, so that nobody need be suspected."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIdentity:
+    """The user that a token proves."""
+
+    name: str
+    groups: tuple[str, ...]
+    """The groups of `tokens.roles_claim`."""
+    ends_at: float
+    """Seconds since 1970 at which the token expires."""
+    nonce: str
+    """Value with which an ID token answers a request."""
 
 
 def is_url(keys: str) -> bool:
@@ -74,6 +100,15 @@ class _Known:
     """When the last fetch was tried."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    """The metadata of one issuer, empty if they could not be had; read and tried as of `_Known`."""
+
+    found: dict[str, Any]
+    read: float
+    tried: float
+
+
 @dataclass(slots=True)
 class TokenVerifier:
     """Checks tokens and caches the issuer's keys. One for each process; holds nothing that must be closed."""
@@ -82,10 +117,11 @@ class TokenVerifier:
     """Awaited for the body of a URL; raises OSError."""
     clock: Callable[[], float] = time.time
     _known: dict[str, _Known] = field(default_factory=dict)
+    _metadata: dict[str, _Metadata] = field(default_factory=dict)
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def verify(self, token: bytes, tokens: Tokens) -> str:
-        """The name of the user that a token proves. Raises: TokenRefused."""
+    async def verify(self, token: bytes, tokens: Tokens) -> TokenIdentity:
+        """The user that a token proves. Raises: TokenRefused."""
         from joserfc import jws
         from joserfc.errors import JoseError
 
@@ -98,10 +134,11 @@ class TokenVerifier:
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:
             raise TokenRefused(f"its token is signed with {str(algorithm)[:16]!r}; allowed are {', '.join(ALGORITHMS)}")
-        payload = self._verified(token, str(algorithm), await self._keys(tokens.keys, key_id))
+        place = tokens.keys or endpoint(await self.metadata(tokens.issuer), "jwks_uri")
+        payload = self._verified(token, str(algorithm), await self._keys(place, key_id))
         if payload is None:
             whose = f"by a key {str(key_id)[:64]!r}" if key_id is not None else "by a key"
-            raise TokenRefused(f"its token is signed {whose} that is not in tokens.keys = {tokens.keys!r}")
+            raise TokenRefused(f"its token is signed {whose} that is not in tokens.keys = {place!r}")
         return self._claimed(payload, tokens)
 
     def _verified(self, token: bytes, algorithm: str, keys: list[Key]) -> bytes | None:
@@ -116,7 +153,33 @@ class TokenVerifier:
                 continue
         return None
 
-    def _claimed(self, payload: bytes, tokens: Tokens) -> str:
+    async def metadata(self, issuer: str) -> dict[str, Any]:
+        """The metadata of an issuer (OpenID Connect Discovery 1.0 §4.2), fetched at most once in `_FRESH_S`.
+
+        Raises: TokenRefused if it cannot be had, or speaks of another issuer.
+        """
+        known = self._metadata.get(issuer)
+        if known is None or not known.found or self.clock() - known.read >= _FRESH_S:
+            async with self._fetching:
+                known = self._metadata.get(issuer)
+                if known is None or self.clock() - known.tried >= _FETCH_PAUSE_S:
+                    known = self._metadata[issuer] = await self._metadata_from(issuer, known)
+        if not known.found:
+            raise TokenRefused(f"the metadata of tokens.issuer = {issuer!r} cannot be had")
+        return known.found
+
+    async def _metadata_from(self, issuer: str, before: _Metadata | None) -> _Metadata:
+        now = self.clock()
+        try:
+            found = msgspec.json.decode(await self.fetch(issuer.rstrip("/") + DISCOVERY), type=dict[str, Any])
+            if found.get("issuer") != issuer:
+                raise ValueError(f"it is of {str(found.get('issuer'))[:200]!r}")
+            return _Metadata(found, now, now)
+        except (OSError, ValueError, *NOT_JSON) as error:
+            log.warning("tokens.issuer: no metadata of %s: %s", issuer, error or type(error).__name__)
+        return _Metadata(before.found, before.read, now) if before is not None else _Metadata({}, 0.0, now)
+
+    def _claimed(self, payload: bytes, tokens: Tokens) -> TokenIdentity:
         from joserfc.errors import ExpiredTokenError, JoseError
         from joserfc.jwt import JWTClaimsRegistry
 
@@ -131,7 +194,7 @@ class TokenVerifier:
             claims = msgspec.json.decode(payload, type=dict[str, Any])
             rules.validate(claims)
         except ExpiredTokenError:
-            raise TokenRefused("its token has expired") from None
+            raise TokenRefused("its token has expired", expired=True) from None
         except (JoseError, *NOT_JSON) as error:
             raise TokenRefused(f"its token is not valid: {error}") from None
         name = claims.get(tokens.user_claim)
@@ -139,7 +202,8 @@ class TokenVerifier:
             raise TokenRefused(f"its token names no user in tokens.user_claim = {tokens.user_claim!r}")
         if tokens.users and name not in tokens.users:
             raise TokenRefused(f"its token is of {name[:64]!r}, a user that is not in tokens.users")
-        return name
+        groups = _claim(claims, tokens.roles_claim) if tokens.roles_claim else None
+        return TokenIdentity(name, _texts(groups), float(claims["exp"]), str(claims.get("nonce") or ""))
 
     async def _keys(self, place: str, key_id: Any) -> list[Key]:
         """Keys with a key id, or without any. They are fetched again if they are old, or none has the id."""
@@ -201,6 +265,15 @@ async def fetch(url: str) -> bytes:
         raise OSError(str(error) or "no answer in time") from None
 
 
+def endpoint(metadata: Mapping[str, Any], name: str) -> str:
+    """The URL of that name in an issuer's metadata. Raises: TokenRefused if there is none that is safe to call."""
+    url = metadata.get(name)
+    address = urlsplit(url) if isinstance(url, str) else urlsplit("")
+    if address.scheme == "https" or (address.scheme == "http" and is_loopback(address.hostname or "")):
+        return str(url)
+    raise TokenRefused(f"the metadata of the issuer have no https address as {name}")
+
+
 def read_keys(data: bytes) -> list[Key]:
     """Public keys from a JWK Set (RFC 7517) or from PEM, without those of other kinds. Raises: ValueError."""
     from joserfc.errors import JoseError
@@ -229,6 +302,21 @@ def read_keys(data: bytes) -> list[Key]:
     if not keys:
         raise ValueError("it has no public key (RSA or EC) for signatures")
     return keys
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim of that name, or the one that its dots lead to; None if there is none."""
+    if name in claims:  # A name may have dots itself: `https://hospital.example/groups`.
+        return claims[name]
+    outer, dot, inner = name.partition(".")
+    within = claims.get(outer)
+    return _claim(within, inner) if dot and isinstance(within, dict) else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """The texts of a claim that is one or has several, separated by spaces or in a list."""
+    found = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()
+    return tuple([each for each in found if isinstance(each, str)][:_MAX_GROUPS])
 
 
 def _fitting(keys: list[Key], key_id: Any) -> list[Key]:

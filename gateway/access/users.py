@@ -14,8 +14,9 @@ import hmac
 import logging
 import os
 from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.access import passwords
@@ -55,7 +56,8 @@ def check_users(users: Sequence[User]) -> None:
     seen: set[str] = set()
     for user in users:
         try:
-            passwords.parse(user.password)
+            if user.password or not user.certificate:
+                passwords.parse(user.password)
         except ConfigurationError as error:
             raise ConfigurationError(f"http.users: {user.name}: password: {error}") from None
         if user.name in seen or not user.name or ":" in user.name:
@@ -114,7 +116,7 @@ class Authenticator:
         """
         if len(credentials.name) + len(credentials.password) > _MAX_CREDENTIALS_LENGTH:
             return None
-        stored = next((user.password for user in users if user.name == credentials.name), None)
+        stored = next((user.password for user in users if user.name == credentials.name and user.password), None)
         # A digest under a secret of this process: the timing of a look-up reveals nothing useful.
         fields = (credentials.name, credentials.password, stored or "")
         digest = hmac.digest(self._secret, "\0".join(fields).encode("utf-8", "surrogatepass"), hashlib.sha256)
@@ -122,21 +124,33 @@ class Authenticator:
             self._verified.move_to_end(digest)
             return credentials.name
         client = client_of(peer)
-        self._make_room(client)
-        self._tries[client] += 1
-        try:
+        with self._trying(client):
             if await self._verify(credentials, stored, client):
                 self._verified[digest] = None
                 self._failures.forget(client)
                 while len(self._verified) > _MAX_REMEMBERED:
                     self._verified.popitem(last=False)
                 return credentials.name
-            await self._slow_down(client)
+            await self._slow_down(client, "wrong user name or password")
+        return None
+
+    async def slow_down(self, peer: str, what: str) -> None:
+        """Wait as after a wrong password: `peer` has shown `what`, for the log. Raises: TooManyFailures."""
+        client = client_of(peer)
+        with self._trying(client):
+            await self._slow_down(client, what)
+
+    @contextmanager
+    def _trying(self, client: str) -> Iterator[None]:
+        """Count a try of a client while it lasts. Raises: TooManyFailures."""
+        self._make_room(client)
+        self._tries[client] += 1
+        try:
+            yield
         finally:
             self._tries[client] -= 1
             if not self._tries[client]:
                 del self._tries[client]
-        return None
 
     def _make_room(self, client: str) -> None:
         """Make room for one more try. Raises: TooManyFailures if this client has too many, or no room can be made."""
@@ -166,9 +180,9 @@ class Authenticator:
             raise TooManyFailures from None
         return matches and known
 
-    async def _slow_down(self, client: str) -> None:
+    async def _slow_down(self, client: str, what: str) -> None:
         failures = self._failures.add(client)
-        log.warning("wrong user name or password from %s, failure %d in a row", client, failures)
+        log.warning("%s from %s, failure %d in a row", what, client, failures)
         pause = asyncio.ensure_future(self._sleep(min(0.1 * 2 ** min(failures, 10), 5.0)))
         self._slowed.setdefault(client, deque()).append(pause)
         try:

@@ -25,15 +25,15 @@ from gateway.config.sections import (
     Service,
     Settings,
     Storage,
-    Tokens,
-    User,
     Worklist,
 )
+from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
 from gateway.config.sources import as_builtins, changes
 
 __all__ = [
     "SERVICES",
     "Audit",
+    "BreakGlass",
     "Commitment",
     "Dicom",
     "Dicomweb",
@@ -43,6 +43,7 @@ __all__ = [
     "Log",
     "Modality",
     "Mpps",
+    "Oidc",
     "Problem",
     "Query",
     "Reading",

@@ -57,6 +57,8 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "dicom.artim_timeout": dicom.artim_timeout,
         "dicom.association_timeout": dicom.association_timeout,
         "dicom.response_timeout": dicom.response_timeout,
+        "break_glass.minutes": settings.break_glass.minutes,
+        "http.session_hours": http.session_hours,
         "http.max_results": http.max_results,
         "http.max_connections": http.max_connections,
         "http.read_threads": http.read_threads,
@@ -86,6 +88,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "dicom.drain_timeout": dicom.drain_timeout,
         "storage.keepers": storage.keepers,
         "http.metadata_cache": http.metadata_cache,
+        "http.session_idle_minutes": http.session_idle_minutes,
         "storage.min_free": storage.min_free,
         "query.max_instances_read": settings.query.max_instances_read,
         "storage.rejected_quota": storage.rejected_quota,
@@ -106,7 +109,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
             f"dicom.host: listening on {dicom.host} needs known callers: add [modalities.NAME] with their aet, "
             "or set dicom.allow_any_caller = true to take images from anybody who can reach the port"
         )
-    if not is_loopback(http.host) and not http.users and not http.allow_anonymous:
+    if not is_loopback(http.host) and not settings.needs_sign_in and not http.allow_anonymous:
         yield (
             f"http.host: listening on {http.host} needs users: add [[http.users]] with a name and a password from "
             "`dicom-gateway hash-password`, or set http.allow_anonymous = true to serve anybody who can reach the port"
@@ -164,6 +167,13 @@ def _modality(place: str, modality: Modality, dicom: Dicom) -> Iterator[str]:
 def _http(http: Http) -> Iterator[str]:
     if bool(http.certificate) != bool(http.key):
         yield "http.certificate and http.key belong together: set both for HTTPS, or neither"
+    if http.client_ca and not http.certificate:
+        yield "http.client_ca: needs http.certificate and http.key: clients show certificates over HTTPS alone"
+    if http.client_certificates == "required" and not http.client_ca:
+        yield "http.client_certificates: needs http.client_ca, which signs them"
+    for user in http.users:
+        if user.certificate and not http.client_ca:
+            yield f"http.users: {user.name}: certificate: needs http.client_ca, which signs it"
     if http.prefix and not _PREFIX.fullmatch(http.prefix):
         yield f"http.prefix: {http.prefix!r} is not a path like /gateway, without / at its end"
     for proxy in http.trusted_proxies:
@@ -178,20 +188,27 @@ def _http(http: Http) -> Iterator[str]:
 
 
 def _tokens(settings: Settings) -> Iterator[str]:
-    tokens = settings.tokens
-    needed = {
-        "issuer": tokens.issuer,
-        "audience": tokens.audience,
-        "keys": tokens.keys,
-        "user_claim": tokens.user_claim,
-    }
+    tokens, oidc = settings.tokens, settings.oidc
+    needed = {"issuer": tokens.issuer, "audience": tokens.audience, "user_claim": tokens.user_claim}
+    wanted_by = "tokens.issuer" if tokens.issuer and not oidc.client_id else ""
     if "token" in settings.dicom.user_identity_types:
-        for name, value in needed.items():
-            if not value:
-                yield f'tokens.{name}: dicom.user_identity_types with "token" needs it'
-    address = urlsplit(tokens.keys)
-    if address.scheme == "http" and not is_loopback(address.hostname or ""):
-        yield "tokens.keys: keys could be replaced on the way over http; use https"
+        wanted_by = 'dicom.user_identity_types with "token"'
+    for name, value in needed.items():
+        if wanted_by and not value:
+            yield f"tokens.{name}: {wanted_by} needs it"
+    if oidc.client_id and not tokens.issuer:
+        yield "tokens.issuer: oidc.client_id needs it: the address of the issuer, without /.well-known/…"
+    if oidc.client_id and "openid" not in oidc.scopes:
+        yield 'oidc.scopes: must have "openid"'
+    if oidc.client_secret_file and not oidc.client_id:
+        yield "oidc.client_secret_file: needs oidc.client_id"
+    plain = (tokens.keys, tokens.issuer if not tokens.keys or oidc.client_id else "")
+    for name, address in zip(("keys", "issuer"), map(urlsplit, plain), strict=True):
+        if address.scheme == "http" and not is_loopback(address.hostname or ""):
+            yield f"tokens.{name}: keys could be replaced on the way over http; use https"
+    hook = urlsplit(settings.break_glass.webhook)
+    if settings.break_glass.webhook and (hook.scheme not in ("http", "https") or not hook.hostname):
+        yield "break_glass.webhook: is not a URL, http:// or https://"
 
 
 def _destinations(place: str, names: tuple[str, ...], settings: Settings) -> Iterator[str]:

@@ -25,7 +25,7 @@ from gateway.config.sources import NO_SIZE, fields_of, kind_below, put, put_vari
 from gateway.config.suggestion import did_you_mean
 from gateway.errors import ConfigurationError
 
-_NAMED: Final = ("modalities", "destinations", "rules", "changes")
+_NAMED: Final = ("modalities", "destinations", "rules", "changes", "roles")
 """Sections with named tables, each of which is checked alone."""
 _MAX_PROBLEMS: Final = 100
 """Problems reported for one table."""

@@ -23,8 +23,9 @@ Permission = Literal[
     "settings",
     "audit-logs",
     "admin-permissions",
+    "break-glass",
 ]
-"""The names are those of Orthanc's authorization plugin, which its clients know; `route` is ours."""
+"""The names are those of Orthanc's authorization plugin, which its clients know; `route` and `break-glass` are ours."""
 PERMISSIONS: Final[tuple[Permission, ...]] = typing.get_args(Permission)
 OF_STUDIES: Final[frozenset[str]] = frozenset(
     {"view", "download", "upload", "modify", "anonymize", "edit-labels", "delete", "send", "share"}

@@ -14,6 +14,7 @@ from gateway.config.destinations import Destination
 from gateway.config.edits import Changes
 from gateway.config.roles import Role
 from gateway.config.routes import Rule
+from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
 SERVICES: tuple[Service, ...] = typing.get_args(Service)
@@ -130,29 +131,6 @@ class Dicom(Section, frozen=True):
         return None if self.port == "off" else self.port
 
 
-class User(Section, frozen=True):
-    name: str
-    password: str
-    """Hash printed by `dicom-gateway hash-password`; never the password itself."""
-    roles: tuple[str, ...] = ("admin",)
-    """What the user may do: names of `[roles]`, or `admin`, `view`, `store`, `route`, `manage`, `audit`."""
-
-
-class Tokens(Section, frozen=True):
-    """JSON Web Tokens (RFC 7519) as proof of a user's identity."""
-
-    issuer: str = ""
-    """Required `iss`."""
-    audience: str = ""
-    """Required `aud`: the gateway."""
-    keys: str = ""
-    """Public keys of the issuer: a file (JWK Set or PEM), read again when it changes, or an https URL of a JWK Set."""
-    user_claim: str = "sub"
-    """Claim that names the user."""
-    users: tuple[str, ...] = ()
-    """Users that are accepted; none: everybody with a token of the issuer for this audience."""
-
-
 class Http(Section, frozen=True):
     """The HTTP listener: DICOMweb, management, pages."""
 
@@ -177,6 +155,14 @@ class Http(Section, frozen=True):
     certificate: str = ""
     """PEM file with the certificate chain. With `key` set, HTTPS. Both are read again when they change."""
     key: str = ""
+    client_ca: str = ""
+    """PEM file with the authorities of client certificates, which prove the users that have such a `certificate`."""
+    client_certificates: Literal["optional", "required"] = "optional"
+    """Whether clients over HTTPS must show a certificate signed by `client_ca`."""
+    session_hours: float = 12.0
+    """Hours after which somebody who signed in on the page must sign in again."""
+    session_idle_minutes: float = 60.0
+    """Minutes without a request after which a session ends. 0: no limit."""
     max_results: int = 1000
     """Most matches in one QIDO-RS answer; a Warning header says if there are more."""
     max_connections: int = 1000
@@ -358,6 +344,8 @@ class Settings(Section, frozen=True):
     """Remote application entities by name. If there are any, all other callers are rejected."""
     http: Http = Http()
     tokens: Tokens = Tokens()
+    oidc: Oidc = Oidc()
+    break_glass: BreakGlass = BreakGlass()
     roles: dict[str, Role] = {}
     """What users and modalities may do, and which studies they see, by the name of the role."""
     dicomweb: Dicomweb = Dicomweb()
@@ -383,4 +371,10 @@ class Settings(Section, frozen=True):
     @property
     def is_audited(self) -> bool:
         """Whether the audit log is written."""
-        return bool(self.http.users) if self.audit.enabled is None else self.audit.enabled
+        return self.needs_sign_in if self.audit.enabled is None else self.audit.enabled
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether requests over HTTP must prove a user."""
+        http = self.http
+        return bool(http.users or self.oidc.client_id or (self.tokens.issuer and not http.allow_anonymous))

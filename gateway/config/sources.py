@@ -153,7 +153,7 @@ def as_builtins(settings: Settings) -> dict[str, Any]:
     """The snapshot as plain dicts for display, with passwords and keys masked."""
     tree = cast(dict[str, Any], msgspec.to_builtins(settings))
     for user in tree["http"]["users"]:
-        user["password"] = "(set)"
+        user["password"] = "(set)" if user["password"] else ""
     for modality in tree["modalities"].values():
         if modality["identity_password"]:
             modality["identity_password"] = "(set)"

@@ -39,7 +39,8 @@ HANDSHAKE = 0x16
 """First byte of a TLS connection: a handshake record (RFC 8446 §5.1). No PDU type has this value."""
 
 Stamp = tuple[int, int, int] | None
-_VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+"""What settings say of client certificates, in the words of `ssl`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def server_certificates(dicom: Dicom) -> Certificates | None:
     if dicom.tls_port is None:
         return None
     files = PemFiles.of_dicom(dicom)
-    make = functools.partial(server_context, files, _VERIFY[dicom.tls_client_certificates], dicom=True)
+    make = functools.partial(server_context, files, VERIFY[dicom.tls_client_certificates], dicom=True)
     return Certificates(make, files[:3])
 
 

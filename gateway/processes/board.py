@@ -1,8 +1,8 @@
 """Memory visible to all workers of a gateway: the connections of each, by AE title, and its reports.
 
 The parent makes it and passes the descriptor on. Each worker writes only its own region; the parent clears the region
-of a worker that died, so nothing has to be counted down on behalf of the dead. Behind the regions is the table of wrong
-passwords, which all write. A lock of the kernel, released by death,
+of a worker that died, so nothing has to be counted down on behalf of the dead. Behind the regions are the table of
+wrong passwords and the count of revocations, which all write. A lock of the kernel, released by death,
 guards regions for the microseconds of a copy. Linux only.
 """
 
@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from gateway.processes.failure_table import TABLE_BYTES, FailureTable
+from gateway.processes.shared_counter import COUNTER_BYTES, SharedCounter
 
 DICOM: Final = 0
 HTTP: Final = 1
@@ -39,7 +40,7 @@ MAX_REPORT_BYTES: Final = _REGION - _REPORT
 def make(workers: int) -> int:
     """The descriptor of an empty board for `workers` workers."""
     descriptor = os.memfd_create("gateway-board", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, workers * _REGION + TABLE_BYTES)
+    os.ftruncate(descriptor, workers * _REGION + TABLE_BYTES + COUNTER_BYTES)
     return descriptor
 
 
@@ -53,8 +54,11 @@ class Scoreboard:
         self._memory = mmap.mmap(descriptor, self._size)
         self._threads = threading.Lock()
         self._table = memoryview(self._memory)
-        self.failures = FailureTable(self._table, self._size - TABLE_BYTES, self._locked)
+        behind = self._size - TABLE_BYTES - COUNTER_BYTES
+        self.failures = FailureTable(self._table, behind, self._locked)
         """Wrong passwords by client, counted by all workers together."""
+        self.revocations = SharedCounter(self._table, behind + TABLE_BYTES, self._locked)
+        """Changes of who may do what: whatever a worker has cached about it is old when this has moved."""
         if index >= 0:
             self.clear(index)
             self._put(index, 0, 1)

@@ -73,9 +73,9 @@ def check_credentials(name: str, section: DicomwebDestination | PeerDestination)
     """Raise ConfigurationError when a secret file is empty, or is not the key of a service account. Blocks."""
     place = f"destinations.{name}"
     if section.token_file:
-        _read_secret(f"{place}.token_file", section.token_file)
+        read_secret(f"{place}.token_file", section.token_file)
     if section.client_secret_file:
-        _read_secret(f"{place}.client_secret_file", section.client_secret_file)
+        read_secret(f"{place}.client_secret_file", section.client_secret_file)
     if section.key_file:
         _ServiceAccount(place, section, time.time).key()
 
@@ -102,7 +102,7 @@ class _File:
         self._place, self._file = place, file
 
     async def header(self, session: aiohttp.ClientSession, context: ssl.SSLContext) -> str:
-        return "Bearer " + await asyncio.to_thread(_read_secret, f"{self._place}.token_file", self._file)
+        return "Bearer " + await asyncio.to_thread(read_secret, f"{self._place}.token_file", self._file)
 
     def rejected(self, header: str) -> bool:
         return False
@@ -139,43 +139,61 @@ class _Granted:
         return True
 
     async def _ask(self, session: aiohttp.ClientSession, context: ssl.SSLContext) -> tuple[str, float]:
-        import aiohttp
-
         url, form, headers = await self._grant.request()
         where = f"{self._place}: no access token from {url}"
-        try:
-            async with (
-                asyncio.timeout(_FETCH),
-                session.post(
-                    url,
-                    data=form,
-                    headers={"Accept": "application/json", **headers},
-                    allow_redirects=False,
-                    ssl=context,
-                ) as answer,
-            ):
-                data = bytearray()
-                async for piece in answer.content.iter_any():
-                    data += piece
-                    if len(data) > _MAX_ANSWER_BYTES:
-                        answer.close()
-                        raise DestinationUnavailable(f"{where}: it answers more than {_MAX_ANSWER_BYTES} bytes")
-                status = answer.status
-        except (aiohttp.ClientError, OSError) as error:
-            raise DestinationUnavailable(f"{where}: {error or 'no answer in time'}") from None
-        try:
-            fields = msgspec.json.decode(bytes(data), type=dict[str, Any])
-        except NOT_JSON:
-            fields = {}
+        fields = await token_response(session, where, url, form, headers, context)
         token, seconds = fields.get("access_token"), fields.get("expires_in", _LIFETIME)
-        if status != 200 or not isinstance(token, str) or not _is_token(token):
-            # RFC 6749 §5.2. Only the error fields are shown: the rest of the response may hold secrets.
-            why = " ".join(str(fields[key])[:200] for key in ("error", "error_description") if key in fields)
-            raise DestinationUnavailable(f"{where}: it answers {status}{': ' + why if why else ''}")
+        if not isinstance(token, str) or not _is_token(token):
+            raise DestinationUnavailable(f"{where}: it answers 200 without one")
         try:
             return token, max(float(seconds), 1.0)
         except (TypeError, ValueError):
             return token, _LIFETIME
+
+
+async def token_response(
+    session: aiohttp.ClientSession,
+    where: str,
+    url: str,
+    form: Mapping[str, str],
+    headers: Mapping[str, str],
+    context: ssl.SSLContext | bool = True,
+) -> dict[str, Any]:
+    """The members of a token response (RFC 6749 §5.1), within `_FETCH` seconds. No redirect is followed.
+
+    Raises: DestinationUnavailable, whose text begins with `where`, for any other response or none.
+    """
+    import aiohttp
+
+    try:
+        async with (
+            asyncio.timeout(_FETCH),
+            session.post(
+                url,
+                data=form,
+                headers={"Accept": "application/json", **headers},
+                allow_redirects=False,
+                ssl=context,
+            ) as answer,
+        ):
+            data = bytearray()
+            async for piece in answer.content.iter_any():
+                data += piece
+                if len(data) > _MAX_ANSWER_BYTES:
+                    answer.close()
+                    raise DestinationUnavailable(f"{where}: it answers more than {_MAX_ANSWER_BYTES} bytes")
+            status = answer.status
+    except (aiohttp.ClientError, OSError) as error:
+        raise DestinationUnavailable(f"{where}: {error or 'no answer in time'}") from None
+    try:
+        fields = msgspec.json.decode(bytes(data), type=dict[str, Any])
+    except NOT_JSON:
+        fields = {}
+    if status != 200:
+        # RFC 6749 §5.2. Only the error fields are shown: the rest of the response may hold secrets.
+        why = " ".join(str(fields[key])[:200] for key in ("error", "error_description") if key in fields)
+        raise DestinationUnavailable(f"{where}: it answers {status}{': ' + why if why else ''}")
+    return fields
 
 
 class _ClientCredentials:
@@ -189,7 +207,7 @@ class _ClientCredentials:
         secret = section.client_secret
         if section.client_secret_file:
             place = f"{self._place}.client_secret_file"
-            secret = await asyncio.to_thread(_read_secret, place, section.client_secret_file)
+            secret = await asyncio.to_thread(read_secret, place, section.client_secret_file)
         form = {"grant_type": "client_credentials", "scope": section.scope, "audience": section.audience}
         header = basic(quote_plus(section.client_id), quote_plus(secret))
         return section.token_url, {key: value for key, value in form.items() if value}, {"Authorization": header}
@@ -211,7 +229,7 @@ class _ServiceAccount:
 
         place = f"{self._place}.key_file"
         try:
-            account = msgspec.json.decode(_read_secret(place, self._section.key_file), type=dict[str, Any])
+            account = msgspec.json.decode(read_secret(place, self._section.key_file), type=dict[str, Any])
             email, url, pem = (str(account[name]) for name in ("client_email", "token_uri", "private_key"))
             key = RSAKey.import_key(pem)
         except (*NOT_JSON, KeyError, JoseError, ValueError, TypeError):
@@ -246,7 +264,7 @@ def _is_token(text: str) -> bool:
     return 0 < len(text) <= _MAX_SECRET_BYTES and text.isascii() and text.isprintable() and " " not in text
 
 
-def _read_secret(place: str, file: str) -> str:
+def read_secret(place: str, file: str) -> str:
     """Read a secret from a file, without trailing white space. Blocks."""
     try:
         with Path(file).open("rb") as opened:

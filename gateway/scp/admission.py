@@ -13,8 +13,15 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from gateway.access.callers import Caller, CallerFacts, NotRecognized, how_to_allow, recognize
-from gateway.access.identity import NotIdentified, identify
-from gateway.access.principals import SERVICE_PERMISSIONS, granting, permitted_services, principal, user_principal
+from gateway.access.identity import NotIdentified, UserProof, identify
+from gateway.access.principals import (
+    SERVICE_PERMISSIONS,
+    granting,
+    permitted_services,
+    principal,
+    user_of,
+    user_principal,
+)
 from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
 from gateway.config import Service, Settings
@@ -66,7 +73,7 @@ async def admit(
             f"it calls {request.called_aet!r}, we are {', '.join(ours)}; to answer to that name, add it to dicom.aets",
         )
     try:
-        session.user = await _user(settings, caller, session, request, authenticator, tokens)
+        user = await _user(settings, caller, session, request, authenticator, tokens)
     except NotIdentified as error:
         return Refusal(negotiation.REJECTED_WITHOUT_REASON, str(error))
     with seats() as open_now:
@@ -78,7 +85,7 @@ async def admit(
             )
         open_now[request.calling_aet] += 1
     modality = caller.modality
-    session.modality, session.roles = caller.name, _roles(settings, caller, session.user)
+    session.user, session.modality, session.roles = user.name, caller.name, _roles(settings, caller, user)
     session.allowed = frozenset.intersection(
         caller.may, *[permitted_services(roles, caller.may) for roles in session.roles]
     )
@@ -90,12 +97,12 @@ async def admit(
     return None
 
 
-def _roles(settings: Settings, caller: Caller, user: str) -> tuple[tuple[Role, ...], ...]:
-    """The roles of the modality, if it has any, and of the user, if the configuration names one."""
+def _roles(settings: Settings, caller: Caller, user: UserProof) -> tuple[tuple[Role, ...], ...]:
+    """The roles of the modality, if it has any, and of the user, if the configuration or tokens give any."""
     modality = caller.modality
     holders = [principal(caller.name, modality.roles, settings)] if modality is not None and modality.roles else []
-    if any(user == each.name for each in settings.http.users):
-        holders.append(user_principal(user, settings))
+    if user_of(user.name, settings) is not None or (user.name and settings.tokens.gives_roles):
+        holders.append(user_principal(user.name, settings, user.roles))
     return tuple([each.roles for each in holders])
 
 
@@ -106,12 +113,12 @@ async def _user(
     request: AssociateRQ,
     authenticator: Authenticator,
     tokens: TokenVerifier,
-) -> str:
-    """The user whose identity is verified; empty if no identity is required. Raises NotIdentified."""
+) -> UserProof:
+    """The user whose identity is verified; without a name if no identity is required. Raises NotIdentified."""
     dicom, identity = settings.dicom, request.user_information.identity
     policy = (caller.modality.user_identity if caller.modality is not None else "") or dicom.user_identity
     if policy == "ignored" or (identity is None and policy == "optional"):
-        return ""
+        return UserProof("")
     return await identify(identity, settings, authenticator, tokens, session.host)
 
 

@@ -19,7 +19,7 @@ from gateway.config import Modality, Settings
 from gateway.config.added import extended
 from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.database.database import Database, Script
-from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.errors import BadRequest, Configured, NotFound
 from gateway.remote import queries
 from gateway.remote.http_fields import Section, fields_of_section, read_http, section_of
 from gateway.remote.modality_fields import Fields, fields_of, modality_of, read_modality
@@ -40,10 +40,6 @@ _UNKNOWN: Final[dict[Kind, str]] = {
     "peer": "Unknown Orthanc peer",
     "server": "Inexistent server",
 }
-
-
-class Configured(GatewayError):
-    """The configuration file names it, so it is changed there. The text says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +70,31 @@ class Directory:
         *,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        with_access: Callable[[Settings], Settings] = lambda settings: settings,
     ) -> None:
-        """`settings` are those of the configuration. `changed` tells the other processes to `refresh`."""
+        """`settings` are those of the configuration. `changed` tells the other processes to `refresh`. `with_access`
+        adds to a snapshot what was changed about users and roles."""
         self._database = database
         self._configured = settings
         self._changed = changed
         self._clock = clock
+        self._with_access = with_access
         self._added = _Added()
         self._rows: list[tuple[Any, ...]] = []
         self._made: tuple[Settings, _Added, Settings] | None = None
 
     def settings(self) -> Settings:
         """The current settings, with the modalities that were added. Called several times for each request."""
-        settings, made = self._configured(), self._made
+        settings, made = self._with_access(self._configured()), self._made
         if made is not None and made[0] is settings and made[1] is self._added:
             return made[2]
-        return self.extend(settings)
+        return self._extended(settings)
 
     def extend(self, settings: Settings) -> Settings:
         """A snapshot of the configuration with what was added; the same object while nothing changes."""
+        return self._extended(self._with_access(settings))
+
+    def _extended(self, settings: Settings) -> Settings:
         made = self._made
         if made is None or made[0] is not settings or made[1] is not self._added:
             made = self._made = settings, self._added, extended(settings, self._added.modalities)

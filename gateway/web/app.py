@@ -10,8 +10,10 @@ import logging
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.systems.openid import OpenIdSignIn
 from gateway.web import middlewares
 from gateway.web.auditing import AUDIT, SIGN_INS, SignIns
+from gateway.web.authentication import AUTHENTICATOR, BEARER, EMERGENCIES, OPEN_TO_ALL, authenticate
 from gateway.web.authorization import authorize
 from gateway.web.connections import CONNECTIONS, Connections, count_requests
 from gateway.web.context import CONTEXT, Context
@@ -23,6 +25,7 @@ from gateway.web.method_override import handle_method, take_method
 from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
+from gateway.web.pages.sign_in import OPENID
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
 from gateway.web.rest.answer_cache import ANSWERS, AnswerCache
 from gateway.web.rest.archives import ARCHIVE_JOBS, ARCHIVE_SLOTS, ARCHIVES, archive_slots
@@ -40,8 +43,10 @@ from gateway.web.rest.reconstruct import RECONSTRUCTION
 from gateway.web.rest.regroup import REGROUPING
 from gateway.web.rest.removal import REMOVAL
 from gateway.web.rest.resources import FINDER
+from gateway.web.rest.users import ACCESS_CHANGES
 from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.routes import OPEN, add_routes
+from gateway.web.sessions import ISSUED_TOKENS
 from gateway.web.viewer.viewer import VIEWER, Viewer
 
 
@@ -82,7 +87,7 @@ def create_app(context: Context) -> web.Application:
             errors_as_pages,
             middlewares.answer_errors,
             middlewares.check_host,
-            middlewares.authenticate,
+            authenticate,
             authorize,
             handle_method,
         ],
@@ -94,7 +99,11 @@ def create_app(context: Context) -> web.Application:
     app[UPLOADS] = upload_slots(context.settings().dicomweb.uploads)
     app[SMALL_BODIES] = small_slots()
     use_cases = context.use_cases
-    app[middlewares.AUTHENTICATOR] = use_cases.authenticator
+    app[ACCESS_CHANGES] = use_cases.access_changes
+    app[AUTHENTICATOR] = use_cases.authenticator
+    app[BEARER] = use_cases.bearer
+    app[EMERGENCIES] = use_cases.emergencies
+    app[ISSUED_TOKENS] = use_cases.issued_tokens
     app[ANSWERS] = AnswerCache(context.database, context.settings().rest.answer_cache)
     app[CHANGES] = ChangeTexts(context.database, app[ANSWERS])
     app[AUDIT] = use_cases.audit
@@ -123,10 +132,11 @@ def create_app(context: Context) -> web.Application:
     app[WADO_JOBS] = use_cases.wado_jobs
     app[STEPS] = use_cases.steps
     app[WORKLISTS] = use_cases.worklists
+    app[OPENID] = OpenIdSignIn(use_cases.tokens)
     app[MEASURES] = Measures(context, app[DELIVERIES])
     app[VIEWER] = Viewer()
     app[ENVIRONMENT] = make_environment()
-    app[middlewares.OPEN_TO_ALL] = OPEN | {prefix + path for path in OPEN}
+    app[OPEN_TO_ALL] = OPEN | {prefix + path for path in OPEN}
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(run_live)
     app.on_shutdown.append(close_live)

@@ -27,7 +27,7 @@ PRINCIPAL: Final = web.RequestKey("principal", Principal)
 @web.middleware
 async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer 403 without the permission of the route; else let the request see what its user's roles show."""
-    route = _route(request)
+    route = route_of(request)
     if route is None:
         return await handler(request)
     who = request.get(PRINCIPAL, ANYBODY)
@@ -55,7 +55,7 @@ def _view(who: Principal, route: Route) -> View | None:
     return visible(*held, reader=who.name)
 
 
-def _route(request: web.Request) -> Route | None:
+def route_of(request: web.Request) -> Route | None:
     """The declaration of the route that a request matches; None where there is none."""
     resource = request.match_info.route.resource
     if resource is None:

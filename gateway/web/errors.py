@@ -19,8 +19,8 @@ from gateway.remote.destination import DestinationUnavailable
 from gateway.remote.http import RequestBroken
 from gateway.retrieve.query import TooManyInstances
 from gateway.scu.commitment import CommitmentFailed
-from gateway.systems.directory import Configured
 from gateway.web.conditional import RangeNotSatisfiable
+from gateway.web.sessions import Forbidden
 from gateway.web.urls import object_url
 
 DETAILS: Final = web.ResponseKey("details", str)
@@ -97,7 +97,9 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 404, str(error), orthanc=_INEXISTENT_ITEM)
         case TooManyInstances():
             return error_answer(request, 413, str(error))
-        case Configured():
+        case errors.Configured():
+            return error_answer(request, 403, str(error))
+        case Forbidden():
             return error_answer(request, 403, str(error))
         case errors.RequestFailed():
             # As Orthanc from 1.12.10 on says which status it was.

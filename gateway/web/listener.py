@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.config import Http
 from gateway.net.accepting import AcceptBalancer, Accepting
 from gateway.net.acceptor import listen
-from gateway.net.tls import Certificates, PemFiles, server_context
+from gateway.net.tls import VERIFY, Certificates, PemFiles, server_context
 from gateway.supervision import lasting
 from gateway.web.connections import CONNECTIONS, Connection, Connections
 
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def certificates_of(http: Http) -> Certificates:
-    """The server certificate for HTTPS. Blocks. Raises ConfigurationError."""
-    files = PemFiles.of_section("http", http.certificate, http.key)
-    return Certificates(functools.partial(server_context, files), files[:3])
+    """The server certificate for HTTPS, and whether it demands one. Blocks. Raises ConfigurationError."""
+    files = PemFiles(http.certificate, http.key, http.client_ca, ("http.certificate", "http.key", "http.client_ca"))
+    clients = VERIFY[http.client_certificates if http.client_ca else "none"]
+    return Certificates(functools.partial(server_context, files, clients), files[:3])
 
 
 class Listener:

@@ -1,9 +1,9 @@
 """Middlewares: the steps before and after every handler.
 
-From outside to inside: trust proxies, measure and turn errors into answers, check Host and Origin, answer preflights,
-authenticate; `authorization.py` comes behind them.
+From outside to inside: trust proxies, measure and turn errors into answers, check Host and Origin, answer preflights;
+`authentication.py` and `authorization.py` come behind them.
 
-`access/` decides about names, proxies and passwords; `errors.py` has the error answers, `routes.py` URLs.
+`access/` decides about names and proxies; `errors.py` has the error answers, `routes.py` URLs.
 """
 
 from __future__ import annotations
@@ -19,16 +19,12 @@ from aiohttp import web
 from prometheus_client import Histogram
 
 from gateway.access.hosts import is_our_host, is_our_origin
-from gateway.access.principals import user_principal
 from gateway.access.proxies import is_trusted, seen_by_forwarded, seen_by_x_forwarded
-from gateway.access.users import Authenticator, TooManyFailures, read_basic
 from gateway.config import Http
 from gateway.errors import GatewayError
 from gateway.telemetry import HTTP_SECONDS
-from gateway.web.auditing import sign_in_failed
-from gateway.web.authorization import PRINCIPAL
-from gateway.web.connections import recognize
-from gateway.web.context import CONTEXT, USER
+from gateway.web.authentication import OPEN_TO_ALL
+from gateway.web.context import CONTEXT
 from gateway.web.cors import add_cors_headers, is_preflight, preflight_answer
 from gateway.web.errors import domain_answer, error_answer
 from gateway.web.security import EVERY_ANSWER
@@ -37,16 +33,12 @@ from gateway.web.urls import PREFIX
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
-OPEN_TO_ALL: web.AppKey[frozenset[str]] = web.AppKey("open_to_all", frozenset)
-"""Paths answered to anybody under any host name, for orchestrators."""
-
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add headers to every answer, streamed ones too. Caches must not store patient data unless a handler allows it."""
     response.headers["Server"] = "dicom-gateway"
-    http = request.app[CONTEXT].settings().http
-    add_cors_headers(request, response, http.cors_origins, users=bool(http.users))
+    settings = request.app[CONTEXT].settings()
+    add_cors_headers(request, response, settings.http.cors_origins, users=settings.needs_sign_in)
     for name, value in EVERY_ANSWER.items():
         response.headers.setdefault(name, value)
     ours = isinstance(response, web.FileResponse)
@@ -154,28 +146,3 @@ def _foreign(origin: str) -> str:
             "Referrer-Policy: no-referrer); such pages could be anybody's and are always rejected"
         )
     return f"requests from pages of {origin!r} are rejected; add it to http.cors_origins if they should not be"
-
-
-@web.middleware
-async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Require a configured user, if there are any (HTTP basic authentication)."""
-    users = request.app[CONTEXT].settings().http.users
-    if request.path in request.app[OPEN_TO_ALL]:
-        return await handler(request)
-    if not users:
-        recognize(request)
-        return await handler(request)
-    header = request.headers.get("Authorization")
-    try:
-        name = await request.app[AUTHENTICATOR].authenticate(header, users, request.remote or "")
-    except TooManyFailures:
-        return error_answer(request, 429, "too many wrong passwords", headers={"Retry-After": "10"})
-    if name is None:
-        if (given := read_basic(header)) is not None:
-            sign_in_failed(request, given.name)
-        challenge = {"WWW-Authenticate": 'Basic realm="DICOM gateway", charset="UTF-8"'}
-        return error_answer(request, 401, headers=challenge)
-    recognize(request)
-    request[USER] = name
-    request[PRINCIPAL] = user_principal(name, request.app[CONTEXT].settings())
-    return await handler(request)

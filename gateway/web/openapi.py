@@ -38,7 +38,7 @@ _FAILURE: Final = {"content": {"application/json": {"schema": {"$ref": "#/compon
 
 async def document(request: web.Request) -> web.Response:
     """The description of all resources, as an OpenAPI document."""
-    with_users = bool(request.app[CONTEXT].settings().http.users)
+    with_users = request.app[CONTEXT].settings().needs_sign_in
     return json_answer(describe(request.app, root_url(request), with_users=with_users))
 
 

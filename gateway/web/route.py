@@ -99,6 +99,7 @@ PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
         Parameter("release", "Release of the viewer"),
         Parameter("series", "Series Instance UID", UID),
         Parameter("study", "Study Instance UID", UID),
+        Parameter("type", "Type of a link, as in Orthanc's authorization plugin", TEXT, "viewer-instant-link"),
         Parameter("uid", "SOP Instance UID", UID),
     )
 }
@@ -169,6 +170,8 @@ class Route:
     area: Area = "Management"
     action: str | None = None
     """The name of what it does in the audit log, empty for nothing; None: by `default_action`."""
+    is_open: bool = False
+    """Whether it is answered without a sign-in, which it is part of."""
 
     @property
     def permissions(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
-from gateway.web.pages import assets, audit, live, page, reports, routing
+from gateway.web.pages import account, assets, audit, live, page, reports, routing, sign_in
 from gateway.web.rest import (
     anonymize,
     archives,
@@ -50,7 +50,9 @@ from gateway.web.rest import (
     resource_metadata,
     resources,
     system,
+    tokens,
     tools,
+    users,
     worklists,
 )
 from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, Area, Route, default_action
@@ -90,9 +92,21 @@ _MANAGEMENT: Final = (
         pictures.ROUTES,
         arrays.ROUTES,
         instance_content.ROUTES,
+        users.ROUTES,
+        tokens.ROUTES,
     ),
 )
-_PAGES: Final = (page.ROUTES, live.ROUTES, reports.ROUTES, routing.ROUTES, audit.ROUTES, assets.ROUTES, viewer.ROUTES)
+_PAGES: Final = (
+    sign_in.ROUTES,
+    account.ROUTES,
+    page.ROUTES,
+    live.ROUTES,
+    reports.ROUTES,
+    routing.ROUTES,
+    audit.ROUTES,
+    assets.ROUTES,
+    viewer.ROUTES,
+)
 
 
 @cache

@@ -53,6 +53,10 @@ def verifier() -> TokenVerifier:
     return TokenVerifier(clock=lambda: NOW)
 
 
+async def user(token: bytes, tokens: config.Tokens) -> str:
+    return (await verifier().verify(token, tokens)).name
+
+
 class TestTaken:
     @pytest.mark.parametrize(
         "token",
@@ -67,16 +71,16 @@ class TestTaken:
         ],
     )
     async def test_its_user(self, tokens: config.Tokens, token: bytes) -> None:
-        assert await verifier().verify(token, tokens) == "ann"
+        assert await user(token, tokens) == "ann"
 
     async def test_by_another_claim(self, tokens: config.Tokens) -> None:
         tokens = msgspec.structs.replace(tokens, user_claim="email", users=("ann@example",))
-        assert await verifier().verify(made(email="ann@example"), tokens) == "ann@example"
+        assert await user(made(email="ann@example"), tokens) == "ann@example"
 
     async def test_a_key_in_pem(self, tmp_path: Path) -> None:
         file = tmp_path / "key.pem"
         file.write_bytes(RSA.as_pem(private=False))
-        assert await verifier().verify(made(), config.Tokens(issuer=ISSUER, audience=AUDIENCE, keys=str(file))) == "ann"
+        assert await user(made(), config.Tokens(issuer=ISSUER, audience=AUDIENCE, keys=str(file))) == "ann"
 
 
 class TestRefused:
@@ -150,11 +154,11 @@ class TestKeys:
 
     async def test_a_file_that_changes(self, tokens: config.Tokens) -> None:
         ours, file = verifier(), Path(tokens.keys)
-        assert await ours.verify(made(), tokens) == "ann"
+        assert (await ours.verify(made(), tokens)).name == "ann"
         file.write_bytes(b"half of i")
-        assert await ours.verify(made(), tokens) == "ann"
+        assert (await ours.verify(made(), tokens)).name == "ann"
         file.write_bytes(key_set(STRANGER))
-        assert await ours.verify(made(STRANGER), tokens) == "ann"
+        assert (await ours.verify(made(STRANGER), tokens)).name == "ann"
         with pytest.raises(TokenRefused):
             await ours.verify(made(), tokens)
 
@@ -177,7 +181,7 @@ class Issuer:
     async def takes(self, key: Key) -> bool:
         tokens = config.Tokens(issuer=ISSUER, audience=AUDIENCE, keys="https://login.example/keys")
         try:
-            return await self.verifier.verify(made(key, exp=int(self.now) + 300), tokens) == "ann"
+            return (await self.verifier.verify(made(key, exp=int(self.now) + 300), tokens)).name == "ann"
         except TokenRefused:
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -26,3 +27,19 @@ def member(archive: Path, name: str) -> str:
         content = tar.extractfile(f"package/{name}")
         assert content is not None, name
         return content.read().decode()
+
+
+def installed(name: str, version: str, folder: Path) -> Path:
+    """`folder` with a package and all that it needs in `node_modules`; skips or fails where it cannot be had."""
+    npm = peers.need("npm")
+    command = [
+        npm,
+        "install",
+        f"{name}@{version}",
+        *("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"),
+    ]
+    (folder / "package.json").write_text('{"private": true, "type": "module"}')
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+    if done.returncode != 0:
+        peers.lack("npm-registry")
+    return folder

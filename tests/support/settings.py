@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ("sections.py", "routes.py", "destinations.py", "edits.py", "deidentify.py", "audit.py")
+FILES = (
+    "sections.py",
+    "routes.py",
+    "destinations.py",
+    "edits.py",
+    "deidentify.py",
+    "roles.py",
+    "sign_in.py",
+    "audit.py",
+)
 CONFIG = [ROOT / "gateway" / "config" / name for name in FILES]
 DOCUMENT = ROOT / "deploy" / "SETTINGS.md"
 BEGIN, END = "<!-- settings: python -m tests.support.settings -->\n", "<!-- end of settings -->\n"

@@ -15,7 +15,20 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydicom.dataset import Dataset
 
-from gateway.config import Audit, Dicom, Dicomweb, Http, Modality, Query, Rest, Settings, Storage
+from gateway.config import (
+    Audit,
+    BreakGlass,
+    Dicom,
+    Dicomweb,
+    Http,
+    Modality,
+    Oidc,
+    Query,
+    Rest,
+    Settings,
+    Storage,
+    Tokens,
+)
 from gateway.config.destinations import Destination
 from gateway.config.roles import Role
 from gateway.database.sqlite import SQLite
@@ -38,7 +51,8 @@ from tests.support.datasets import EXPLICIT, encode
 class House:
     """What the application stands on.
 
-    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `roles`, `reasons`.
+    Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `reasons`, `tokens`, `oidc`,
+    `break_glass`, `roles`.
     """
 
     ingest: Ingest
@@ -60,6 +74,9 @@ class House:
         self.dicom = Dicom()
         self.modalities: dict[str, Modality] = {}
         self.destinations: dict[str, Destination] = {}
+        self.tokens = Tokens()
+        self.oidc = Oidc()
+        self.break_glass = BreakGlass()
         self.roles: dict[str, Role] = {}
         self.associations: list[AssociationStatus] = []
         self.reasons: list[str] = []
@@ -99,6 +116,9 @@ class House:
             dicom=self.dicom,
             modalities=self.modalities,
             destinations=self.destinations,
+            tokens=self.tokens,
+            oidc=self.oidc,
+            break_glass=self.break_glass,
             roles=self.roles,
         )
 

@@ -21,6 +21,7 @@ from gateway.web.inputs import read_form, whole_number
 from gateway.web.pages.frame import page_answer
 from gateway.web.rest.deliveries import DELIVERIES
 from gateway.web.route import Parameter, Route, one_of
+from gateway.web.sessions import check_form
 from gateway.web.urls import path_template
 
 _SHOWN: Final = 50
@@ -73,6 +74,7 @@ async def routing(request: web.Request) -> web.Response:
 async def act(request: web.Request) -> web.StreamResponse:
     """Perform the action of a button, on a destination or a delivery."""
     form = await read_form(request)
+    check_form(request, form)
     control, what, number = request.app[DELIVERIES], form.get("what", ""), whole_number(form.get("id", ""))
     if what in ("hold-destination", "release-destination"):
         change = control.hold_destination if what == "hold-destination" else control.release_destination

@@ -55,7 +55,7 @@ async def system(request: web.Request) -> web.Response:
             "HasLabels": True,
             "HttpPort": http_port,
             "IngestTranscoding": "",
-            "IsHttpServerSecure": bool(settings.http.certificate or settings.http.users),
+            "IsHttpServerSecure": bool(settings.http.certificate or settings.needs_sign_in),
             "MainDicomTags": {
                 level.capitalize(): ";".join(map(tag_text, sorted(shown_tags(level)))) for level in LEVELS
             },
