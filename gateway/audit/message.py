@@ -56,6 +56,7 @@ _SECURITY_ALERT: Final = Code("110113", "Security Alert")
 _QUERIED: Final = AuditEvent(Code("110112", "Query"), "E")
 _CONFIGURED: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110131", "Software Configuration"))
 _ROLES: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110136", "Security Roles Changed"))
+_ATTRIBUTES: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110137", "User Security Attributes Changed"))
 _RESTRICTED: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110132", "Use of Restricted Function"))
 _BEGUN: Final = AuditEvent(Code("110102", "Begin Transferring DICOM Instances"), "E")
 _EXPORTED: Final = AuditEvent(Code("110106", "Export"), "R")
@@ -67,6 +68,11 @@ EVENTS: Final = {
     "jobs": AuditEvent(_APPLICATION_ACTIVITY, "E"),
     "audit-logs": AuditEvent(Code("110101", "Audit Log Used"), "R"),
     "sign-in": AuditEvent(Code("110114", "User Authentication"), "E", Code("110122", "Login")),
+    "sign-out": AuditEvent(Code("110114", "User Authentication"), "E", Code("110123", "Logout")),
+    "break-glass": AuditEvent(_SECURITY_ALERT, "E", Code("110127", "Emergency Override Started")),
+    "break-glass-end": AuditEvent(_SECURITY_ALERT, "E", Code("110138", "Emergency Override Stopped")),
+    "tokens": _ATTRIBUTES,
+    "account": _ATTRIBUTES,
     "connect": AuditEvent(_SECURITY_ALERT, "E", Code("110126", "Node Authentication")),
     "view": AuditEvent(_ACCESSED, "R"),
     "search": _QUERIED,

@@ -131,7 +131,7 @@ async def identified(database: Database, subjects: Iterable[AuditSubject]) -> di
     kinds: dict[str, dict[str, list[AuditSubject]]] = {}
     for each in subjects:
         kind, name = (each.level, each.public_id) if each.public_id else ("uid", each.study_uid)
-        if name:
+        if name and kind:  # Of a name that is nobody's, the level is not known.
             kinds.setdefault(kind, {}).setdefault(name, []).append(each)
     found: dict[AuditSubject, AuditSubject] = {}
     for kind, named in kinds.items():

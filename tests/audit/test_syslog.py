@@ -154,13 +154,15 @@ async def test_what_is_lost_with_a_connection_is_sent_again(database: SQLite, se
     assert set(setting.receiver.numbers) == set(range(1, 301))
 
 
-async def test_nothing_to_one_that_cannot_prove_itself(database: SQLite, setting: Setting, tmp_path: Path) -> None:
+async def test_nothing_to_one_that_cannot_prove_itself(
+    database: SQLite, setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "other").mkdir()
     setting.ca = Authority(tmp_path / "other").certificate
     await setting.receiver.open()
     await fill(database, 1)
     async with sending(database, setting):
-        await asyncio.sleep(0.2)
+        await until(lambda: "cannot be sent" in caplog.text)
     assert setting.receiver.numbers == []
     assert await read_sent(database) == 0
 

@@ -53,7 +53,6 @@ WITHOUT_PATIENTS = {
     "remote_systems": "systems that users have added",
     "stability_watch": "how far the gateway has looked at the change log",
     "resource_edits": "a count of changes, for the cache of answers",
-    "audit_log": "for those alone who may read the audit log",
     "audit_marks": "how far the audit log has been sent on, and where it begins",
     "issued_tokens": "of users, who see their own; links name studies that their makers saw",
     "access_changes": "passwords and roles",

@@ -27,7 +27,7 @@ from gateway.index.reconstruct import IndexedFile, reconstruct
 from gateway.index.remove import remove_resource
 from gateway.index.store import correct_parents
 from gateway.index.visibility import visible
-from gateway.web import authorization, middlewares
+from gateway.web import authentication, authorization
 from gateway.web.app import create_app
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.rest import change_texts
@@ -312,7 +312,7 @@ async def test_what_roles_show(gateway: House, anew: House, monkeypatch: pytest.
     monkeypatch.setattr(change_texts, "_BLOCK", 2)
     monkeypatch.setattr(authorization, "_view", lambda *asked: views[who])
     admin = Principal("ann", (BUILT_IN["admin"],))
-    monkeypatch.setattr(middlewares, "recognize", lambda request: request.__setitem__(PRINCIPAL, admin))
+    monkeypatch.setattr(authentication, "recognize", lambda request: request.__setitem__(PRINCIPAL, admin))
     for study in range(1, 4):
         await gateway.add(data_set(f"1.{study}", PatientID=f"P{study % 2}"))
     studies, instances = await gateway.json("/studies"), await gateway.json("/instances")

@@ -13,8 +13,11 @@ import pytest
 from gateway.audit.entry import AuditEntry
 from gateway.audit.table import AuditFilter, search, verify
 from gateway.config import Audit, Dicomweb, Http, User
+from gateway.config.roles import Role
 from gateway.database.database import Query
+from gateway.database.view import seeing
 from gateway.errors import DatabaseError
+from gateway.index.visibility import visible
 from gateway.web.route import BY_RESOURCE
 from tests.support import index
 from tests.support.datasets import sample
@@ -59,6 +62,8 @@ async def test_what_is_not_there(app: House) -> None:
     await app.client.get("/dicom-web/studies/9.9/metadata", headers=LET_IN)
     (one,) = await entries(app)
     assert (one.action, one.outcome, one.study_uid) == ("view", "failure", "9.9")
+    answer = await app.client.post("/tools/create-archive", json={"Resources": ["x"]}, headers=LET_IN)
+    assert answer.status == 404
 
 
 async def test_a_search_has_the_values_of_identifiers_alone(app: House) -> None:
@@ -253,7 +258,7 @@ async def test_every_route_says_what_it_does(app: House) -> None:
     silent = {
         path for (method, path), route in routes.items() if not route.action and method in ("POST", "PUT", "DELETE")
     }
-    assert silent == {"/modalities/{name}/echo", "/tools/dicom-echo"}
+    assert silent == {"/modalities/{name}/echo", "/tools/dicom-echo", "/auth/tokens/decode"}
     for path, action in (
         ("/dicom-web/studies", "search"),
         ("/dicom-web/studies/{study}", "view"),
@@ -289,3 +294,18 @@ class TestPage:
         assert "/ui/audit" in await (await app.client.get("/ui/", headers=LET_IN)).text()
         bob = {"Authorization": "Basic " + base64.b64encode(b"bob:geheim").decode()}
         assert "/ui/audit" not in await (await app.client.get("/ui/", headers=bob)).text()
+
+
+async def test_a_role_for_some_studies_shows_their_entries_alone(app: House) -> None:
+    await study(app)
+    for uid in ("1.2.3", "9.9"):
+        await app.client.get(f"/dicom-web/studies/{uid}/series", headers=LET_IN)
+    await app.use_cases.audit.flush()
+    (shown, hidden) = [
+        await search(app.database, AuditFilter(study_uid=uid), skip=0, limit=9) for uid in ("1.2.3", "9.9")
+    ]
+    assert shown
+    assert hidden
+    with seeing(visible((Role(permissions=("audit-logs",), studies=("1.2.3",)),))):
+        found = await search(app.database, AuditFilter(), skip=0, limit=9)
+    assert {one.study_uid for one in found} == {"1.2.3"}

@@ -155,6 +155,7 @@ ROUTES = (
     Route("GET", "/ui/account", account, SIGNED_IN, answers=("text/html",), name="account"),
     Route(
         *("POST", "/ui/account", act, SIGNED_IN),
+        action="account",
         body=("application/x-www-form-urlencoded",),
         answers=("text/html",),
     ),

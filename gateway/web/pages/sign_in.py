@@ -198,7 +198,17 @@ _FORM: Final = ("application/x-www-form-urlencoded",)
 
 ROUTES = (
     Route("GET", "/ui/sign-in", show, SIGNED_IN, _NEXT, answers=_HTML, name="login", is_open=True),
-    Route("POST", "/ui/sign-in", sign_in, SIGNED_IN, body=_FORM, errors=(403, 429), leads_on=True, is_open=True),
+    Route(
+        "POST",
+        "/ui/sign-in",
+        sign_in,
+        SIGNED_IN,
+        body=_FORM,
+        errors=(403, 429),
+        leads_on=True,
+        is_open=True,
+        action="sign-in",
+    ),
     Route("GET", "/ui/sign-in/basic", with_dialog, SIGNED_IN, _NEXT, leads_on=True, name="login-basic"),
     Route(
         *("GET", "/ui/sign-in/begin", begin, SIGNED_IN, _NEXT),
@@ -214,6 +224,6 @@ ROUTES = (
         name="login-back",
         is_open=True,
     ),
-    Route("POST", "/ui/sign-out", sign_out, SIGNED_IN, body=_FORM, answers=_HTML, name="sign-out"),
+    Route("POST", "/ui/sign-out", sign_out, SIGNED_IN, body=_FORM, answers=_HTML, name="sign-out", action="sign-out"),
     Route("GET", "/ui/signed-out", signed_out, SIGNED_IN, answers=_HTML, name="signed-out", is_open=True),
 )

@@ -20,6 +20,7 @@ from aiohttp import web
 from gateway.audit.chain import ChainLink
 from gateway.audit.entry import AuditEntry
 from gateway.audit.table import AuditFilter, search, verify
+from gateway.database.view import seeing
 from gateway.errors import BadRequest
 from gateway.web.accept import JSON
 from gateway.web.context import CONTEXT
@@ -67,7 +68,8 @@ async def verified(request: web.Request) -> web.Response:
             known.append(ChainLink(int(request.query.get("seq", "")), bytes.fromhex(text)))
         except ValueError:
             raise BadRequest("seq and hash: the Last and Hash of an earlier answer") from None
-    found = await verify(request.app[CONTEXT].database, known)
+    with seeing(None):  # Without all entries it is no chain.
+        found = await verify(request.app[CONTEXT].database, known)
     return json_answer({"First": found.first, "Hash": found.hash, "Last": found.last, "Problem": found.problem})
 
 

@@ -308,10 +308,10 @@ _TYPE: Final = "view|download|share"
 
 ROUTES = (
     Route("GET", "/auth/api-tokens", api_tokens, SIGNED_IN),
-    Route("POST", "/auth/api-tokens", make_api_token, SIGNED_IN, body=_JSON),
-    Route("DELETE", "/auth/api-tokens/{id}", revoke_api_token, SIGNED_IN, errors=(404,)),
-    Route("PUT", "/auth/tokens/{type}", make_link, _TYPE, body=_JSON, errors=(404,)),
+    Route("POST", "/auth/api-tokens", make_api_token, SIGNED_IN, body=_JSON, action="tokens"),
+    Route("DELETE", "/auth/api-tokens/{id}", revoke_api_token, SIGNED_IN, errors=(404,), action="tokens"),
+    Route("PUT", "/auth/tokens/{type}", make_link, _TYPE, body=_JSON, errors=(404,), action="share"),
     Route("POST", "/auth/tokens/decode", decode_link, SIGNED_IN, body=_JSON),
     Route("GET", "/auth/shares", links, SIGNED_IN),
-    Route("DELETE", "/auth/shares/{id}", revoke_link, SIGNED_IN, errors=(404,)),
+    Route("DELETE", "/auth/shares/{id}", revoke_link, SIGNED_IN, errors=(404,), action="share"),
 )

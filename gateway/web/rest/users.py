@@ -147,5 +147,5 @@ ROUTES = (
     Route("GET", "/auth/settings/permissions", permissions, "admin-permissions"),
     Route("GET", "/auth/break-glass", get_emergency, SIGNED_IN),
     Route("POST", "/auth/break-glass", break_glass, "break-glass", body=_JSON),
-    Route("DELETE", "/auth/break-glass", end_emergency, SIGNED_IN),
+    Route("DELETE", "/auth/break-glass", end_emergency, SIGNED_IN, action="break-glass-end"),
 )
