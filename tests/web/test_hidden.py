@@ -135,6 +135,7 @@ def path_of(route: Route, of: Ids) -> str:
         "page": "viewer",
         "path": "00100020" if "content" not in route.path else "0010-0020",
         "release": "1",
+        "type": "viewer-instant-link",
         "patient": of.public("patient"),
         **of.uids(),
     }
@@ -168,6 +169,10 @@ def bodies(route: Route, of: Ids) -> list[Any]:
         ],
         "/studies/{id}/split": [{"Series": [of.public("series")]}],
         "/modalities/{name}/store": [[each] for each in named] + [{"Resources": named[:1], "Synchronous": False}],
+        "/auth/tokens/{type}": [
+            {"Resources": [{"Level": "study", "OrthancId": of.public("study")}]},
+            {"Resources": [{"Level": "study", "DicomUid": of.study}]},
+        ],
         "/modalities/{name}/storage-commitment": [{"Resources": [each]} for each in named],
     }
     return known.get(route.path, [{}])
