@@ -149,7 +149,9 @@ class TestProxies:
             peers.append(peer)
 
         monkeypatch.setattr("gateway.access.users.Authenticator.authenticate", authenticate)
-        answer = await gateway.client.get("/system", headers={"X-Forwarded-For": "192.0.2.7"})
+        answer = await gateway.client.get(
+            "/system", headers={"X-Forwarded-For": "192.0.2.7", "Authorization": "Basic eDp5"}
+        )
         assert (answer.status, peers) == (401, ["192.0.2.7"])
 
 

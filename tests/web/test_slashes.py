@@ -6,7 +6,7 @@ import pytest
 from aiohttp import ClientResponse
 from yarl import URL
 
-from gateway.config import Http
+from gateway.config import Http, User
 from tests.support.datasets import instance
 from tests.support.web import House, house
 
@@ -91,6 +91,6 @@ async def test_under_a_prefix(tmp_path):
 
 async def test_passwords_are_asked_for(tmp_path):
     """What is open to all is so by its own path alone."""
-    async with house(tmp_path, Http(users={"anna": "x"})) as gateway:
+    async with house(tmp_path, Http(users=(User(name="anna", password="x"),))) as gateway:
         assert (await gateway.client.get("/livez")).status == 200
         assert (await request(gateway, "GET", "//dicom-web/studies/")).status == 401

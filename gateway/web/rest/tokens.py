@@ -30,6 +30,7 @@ from gateway.web.errors import error_answer
 from gateway.web.inputs import read_json
 from gateway.web.rest.answers import json_answer
 from gateway.web.route import SIGNED_IN, Route
+from gateway.web.schemas import struct
 from gateway.web.sessions import ISSUED_TOKENS, Forbidden
 from gateway.web.urls import root_url, url_template
 from gateway.web.viewer.viewer import VIEWER
@@ -308,10 +309,12 @@ _TYPE: Final = "view|download|share"
 
 ROUTES = (
     Route("GET", "/auth/api-tokens", api_tokens, SIGNED_IN),
-    Route("POST", "/auth/api-tokens", make_api_token, SIGNED_IN, body=_JSON, action="tokens"),
+    Route("POST", "/auth/api-tokens", make_api_token, SIGNED_IN, takes=struct(_ApiToken), body=_JSON, action="tokens"),
     Route("DELETE", "/auth/api-tokens/{id}", revoke_api_token, SIGNED_IN, errors=(404,), action="tokens"),
-    Route("PUT", "/auth/tokens/{type}", make_link, _TYPE, body=_JSON, errors=(404,), action="share"),
-    Route("POST", "/auth/tokens/decode", decode_link, SIGNED_IN, body=_JSON),
+    Route(
+        "PUT", "/auth/tokens/{type}", make_link, _TYPE, takes=struct(_Link), body=_JSON, errors=(404,), action="share"
+    ),
+    Route("POST", "/auth/tokens/decode", decode_link, SIGNED_IN, takes=struct(_Shown), body=_JSON),
     Route("GET", "/auth/shares", links, SIGNED_IN),
     Route("DELETE", "/auth/shares/{id}", revoke_link, SIGNED_IN, errors=(404,), action="share"),
 )

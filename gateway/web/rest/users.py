@@ -25,6 +25,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_json
 from gateway.web.rest.answers import json_answer
 from gateway.web.route import SIGNED_IN, Route
+from gateway.web.schemas import struct
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +144,9 @@ _JSON: Final = ("application/json",)
 ROUTES = (
     Route("GET", "/auth/user/profile", profile, SIGNED_IN),
     Route("GET", "/auth/settings/roles", get_roles, "admin-permissions"),
-    Route("PUT", "/auth/settings/roles", put_roles, "admin-permissions", body=_JSON),
+    Route("PUT", "/auth/settings/roles", put_roles, "admin-permissions", takes=struct(_Roles), body=_JSON),
     Route("GET", "/auth/settings/permissions", permissions, "admin-permissions"),
     Route("GET", "/auth/break-glass", get_emergency, SIGNED_IN),
-    Route("POST", "/auth/break-glass", break_glass, "break-glass", body=_JSON),
+    Route("POST", "/auth/break-glass", break_glass, "break-glass", takes=struct(_Reason), body=_JSON),
     Route("DELETE", "/auth/break-glass", end_emergency, SIGNED_IN, action="break-glass-end"),
 )
