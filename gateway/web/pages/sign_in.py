@@ -18,6 +18,7 @@ from gateway.access.users import BasicCredentials, TooManyFailures
 from gateway.dicom.json import NOT_JSON
 from gateway.errors import NotFound
 from gateway.systems.openid import Attempt, OpenIdSignIn
+from gateway.web.auditing import sign_in_failed
 from gateway.web.authentication import AUTHENTICATOR
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form
@@ -93,6 +94,7 @@ async def sign_in(request: web.Request) -> web.Response:
         return sign_in_page(request, page, "Too many wrong passwords. Wait a few seconds, then try again.", status=429)
     user = user_of(name, settings) if name is not None else None
     if user is None:
+        sign_in_failed(request, given.name)
         return sign_in_page(request, page, "The name or the password is wrong.", status=401)
     answer = web.Response(status=303, headers={"Location": page})
     await begin_session(request, answer, user.name, Allowance(password=password_mark(user.password)))
@@ -207,7 +209,7 @@ ROUTES = (
         errors=(403, 429),
         leads_on=True,
         is_open=True,
-        action="sign-in",
+        action="",
     ),
     Route("GET", "/ui/sign-in/basic", with_dialog, SIGNED_IN, _NEXT, leads_on=True, name="login-basic"),
     Route(
