@@ -157,7 +157,8 @@ class Find(Operation):
             lenient=settings.dicom.lenient_identifiers,
         )
         keys = {tag: key for tag, key in identifier.items() if tag not in _NO_KEYS}
-        self.audit_detail = search_detail((f"{tag:08X}", key.text) for tag, key in keys.items() if key.values)
+        if self.context.use_cases.audit.is_on:
+            self.audit_detail = search_detail((f"{tag:08X}", key.text) for tag, key in keys.items() if key.values)
         asks_zone = tags.TIMEZONE_OFFSET in keys
         if asks_zone or level != "patient":  # the time zone of the query's times; it is not matched (§C.2.2.2.1)
             keys[tags.TIMEZONE_OFFSET] = Attribute("SH", [])
