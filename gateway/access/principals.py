@@ -1,7 +1,7 @@
 """Who asks, and what they may do: a user, a modality or a token, with roles.
 
-Every door asks `Principal.granting`: HTTP in `web/middlewares.py`, DICOM in `scp/admission.py`. Which studies the roles
-show is turned into a view of the index by `index/visibility.py`.
+Every door asks `Principal.granting`: HTTP in `web/authorization.py`, DICOM in `scp/admission.py`. Which studies the
+roles show is turned into a view of the index by `index/visibility.py`.
 """
 
 from __future__ import annotations
@@ -114,9 +114,8 @@ def covers(roles: Iterable[Role], wanted: Role) -> bool:
 
 
 def _covers(role: Role, wanted: Role, permission: str) -> bool:
-    unlimited = msgspec.structs.replace(role, permissions=()) == _NOTHING
-    same = msgspec.structs.replace(role, permissions=wanted.permissions) == wanted
-    return (unlimited or same) and bool({"all", permission, permission.partition(":")[0]} & set(role.permissions))
+    shows_as_much = not role.has_conditions or msgspec.structs.replace(role, permissions=wanted.permissions) == wanted
+    return shows_as_much and bool({"all", permission, permission.partition(":")[0]} & set(role.permissions))
 
 
 def permitted_services(roles: tuple[Role, ...], services: Collection[Service]) -> frozenset[Service]:

@@ -311,20 +311,19 @@ _SYSTEM: Final = any_of(
     ),
     list_of(TEXT, 3),
 )
-_STORED: Final = (JSON, "text/plain")
+
+
+def _route(kind: System, path: str) -> Route:
+    """The route that sends what a body names to a system of that kind."""
+    handler = functools.partial(store, kind=kind)
+    return Route("POST", path, handler, "send", takes=sent(StoreBody), body=(JSON, "text/plain"), errors=(404,))
+
+
 ROUTES = (
     *_routes("peer", PEERS),
     Route("GET", f"{PEERS}/{{name}}/configuration", configuration, OF_SYSTEMS, errors=(404,)),
     Route("GET", f"{PEERS}/{{name}}/system", system, OF_SYSTEMS, errors=(404,)),
-    Route(
-        "POST",
-        f"{PEERS}/{{name}}/store",
-        functools.partial(store, kind="peer"),
-        "send",
-        takes=sent(StoreBody),
-        body=_STORED,
-        errors=(404,),
-    ),
+    _route("peer", f"{PEERS}/{{name}}/store"),
     Route(
         "POST",
         f"{PEERS}/{{name}}/store-straight",
@@ -355,13 +354,5 @@ ROUTES = (
         errors=(404,),
     ),
     Route("POST", f"{SERVERS}/{{name}}/qido", qido, "q-r-remote-modalities", takes=_URI, body=(JSON,), errors=(404,)),
-    Route(
-        "POST",
-        f"{SERVERS}/{{name}}/stow",
-        functools.partial(store, kind="server"),
-        "send",
-        takes=sent(StoreBody),
-        body=_STORED,
-        errors=(404,),
-    ),
+    _route("server", f"{SERVERS}/{{name}}/stow"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -211,31 +212,9 @@ def _json(value: object) -> str:
 
 
 _PAGES: Final = ("text/html",)
-ROUTES = (
-    Route("GET", "/ohif", to_page, "view", leads_on=True, action=""),
-    Route("GET", "/ohif/", page, "view", answers=_PAGES, errors=(404,), name="ohif", action=""),
-    Route(
-        "GET",
-        "/ohif/app-config.js",
-        configuration,
-        "view",
-        answers=("text/javascript",),
-        errors=(404,),
-        name="ohif-config",
-        action="",
-    ),
-    Route(
-        "GET",
-        "/ohif/files/{release}/{path:.+}",
-        file,
-        "view",
-        answers=("*/*",),
-        errors=(404,),
-        name="ohif-file",
-        action="",
-    ),
-)
-ROUTES_OF_PATIENT = (
+ANY_PAGE = (Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page", action=""),)
+"""Any other path of the viewer; must be the last route."""
+_OF_ROOT: Final = (
     Route("GET", "/", page, "view", answers=_PAGES, errors=(404,), name="ohif", action=""),
     Route(
         "GET",
@@ -247,8 +226,21 @@ ROUTES_OF_PATIENT = (
         name="ohif-config",
         action="",
     ),
-    Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page", action=""),
 )
+"""What every root of the viewer has: the one for all, and those of single patients."""
+ROUTES = (
+    Route("GET", "/ohif", to_page, "view", leads_on=True, action=""),
+    *[replace(route, path="/ohif" + route.path) for route in _OF_ROOT],
+    Route(
+        "GET",
+        "/ohif/files/{release}/{path:.+}",
+        file,
+        "view",
+        answers=("*/*",),
+        errors=(404,),
+        name="ohif-file",
+        action="",
+    ),
+)
+ROUTES_OF_PATIENT = (*_OF_ROOT, *ANY_PAGE)
 """The routes for one patient, below the root of the patient."""
-ANY_PAGE = (Route("GET", "/{page:.+}", page, "view", answers=_PAGES, errors=(404,), name="ohif-page", action=""),)
-"""Any other path of the viewer; must be the last route."""
