@@ -7,6 +7,7 @@ They use the scheme, host and path of the client's request, which proxies may ha
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -14,6 +15,8 @@ PATIENT: Final = "patient."
 """Prefix of the names of resources that repeat others for one patient alone."""
 PREFIX = web.RequestKey("prefix", str)
 """The path under which a proxy serves the gateway, of a request."""
+_MAX_ADDRESS_LENGTH: Final = 2000
+"""Characters of the path and query of a page to go to; with more, it is the first page."""
 
 
 def url_template(request: web.Request, name: str) -> str:
@@ -57,3 +60,21 @@ def path_template(request: web.Request, name: str) -> str:
 def path_to(request: web.Request, name: str, **parts: str) -> str:
     """The path of a named resource, with quoted parameters."""
     return f"{request.get(PREFIX, '')}{request.app.router[name].url_for(**parts)}"
+
+
+def page_address(request: web.Request) -> str:
+    """The path and query of a page, to come back to."""
+    return f"{request.get(PREFIX, '')}{request.rel_url}"
+
+
+def local_page(request: web.Request, page: str) -> str:
+    """A path of the gateway; the first page for anything else: nobody is led elsewhere from here."""
+    home = path_template(request, "home")
+    if not page.startswith(request.get(PREFIX, "") + "/") or page[1:2] in ("/", "\\") or not page.isprintable():
+        return home
+    try:
+        parts = urlsplit(page)
+    except ValueError:
+        return home
+    strange = parts.scheme or parts.netloc or "\\" in page or " " in page or len(page) > _MAX_ADDRESS_LENGTH
+    return home if strange or not page.isascii() else page

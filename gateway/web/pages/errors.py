@@ -13,8 +13,9 @@ from typing import Final
 from aiohttp import web
 
 from gateway.web.errors import DETAILS
-from gateway.web.pages.sign_in import address_of, sign_in_page
+from gateway.web.pages.sign_in import sign_in_page
 from gateway.web.pages.standalone import standalone_page
+from gateway.web.urls import page_address
 
 _KEPT: Final = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 _STRANGER: Final = frozenset((421, 429))
@@ -42,7 +43,7 @@ async def errors_as_pages(request: web.Request, handler: Handler) -> web.StreamR
     title, text = _TEXTS.get(answer.status, (http.HTTPStatus(answer.status).phrase, ""))
     kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
     if answer.status == 401:
-        return sign_in_page(request, address_of(request), answer[DETAILS], status=401, headers=kept)
+        return sign_in_page(request, page_address(request), answer[DETAILS], status=401, headers=kept)
     values = {
         "details": answer[DETAILS],
         "is_stranger": answer.status in _STRANGER,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -13,9 +13,11 @@ from gateway.web.authentication import EMERGENCY
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT, USER
 from gateway.web.pages.environment import ENVIRONMENT
+from gateway.web.pages.wording import LANGUAGES, reader_words
+from gateway.web.route import SERVED
 from gateway.web.security import PAGE
 from gateway.web.sessions import csrf_token
-from gateway.web.urls import path_template, path_to
+from gateway.web.urls import page_address, path_template, path_to
 
 
 def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) -> web.Response:
@@ -24,29 +26,43 @@ def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) 
     return web.Response(text=text, content_type="text/html", headers=PAGE)
 
 
-def _may_audit(request: web.Request) -> bool:
-    """Whether there is an audit log that the user may read."""
-    is_on = request.app[CONTEXT].settings().is_audited
-    return is_on and bool(request.get(PRINCIPAL, ANYBODY).granting(("audit-logs",)))
+_PAGES: Final = ("home", "routing", "audit")
+"""The pages that every page links to, by the names of their routes, in order; `frame.pages` has their titles."""
+
+
+def _pages(request: web.Request) -> list[tuple[str, str, bool]]:
+    """Name, path, and whether it is shown now, of each page that the reader may use."""
+    principal, here = request.get(PRINCIPAL, ANYBODY), request.match_info.route.name
+    routes = {route.name: route for route in request.app[SERVED] if route.name in _PAGES}
+    if not request.app[CONTEXT].settings().is_audited:
+        del routes["audit"]
+    return [
+        (name, path_template(request, name), name == here)
+        for name in _PAGES
+        if name in routes and principal.granting(routes[name].permissions)
+    ]
 
 
 def frame(request: web.Request) -> dict[str, Any]:
     """The values of the frame's template."""
-    context = request.app[CONTEXT]
+    context, words = request.app[CONTEXT], reader_words(request)
     return {
         "account_url": path_template(request, "account"),
-        "audit_url": path_template(request, "audit") if _may_audit(request) else "",
         "aet": context.settings().dicom.aet.strip(),
         "csrf": csrf_token(request),
         "dicom_port": context.ports[0],
         "dicomweb_url": path_template(request, "studies") + "?limit=25",
         "emergency": request.get(EMERGENCY),
         "home": path_template(request, "home"),
+        "language_url": path_template(request, "language"),
+        "languages": LANGUAGES,
+        "here": page_address(request),
+        "pages": _pages(request),
         "metrics_url": path_template(request, "metrics"),
-        "routing_url": path_template(request, "routing"),
         "sign_out_url": path_template(request, "sign-out"),
         "static": path_to(request, "static", filename="").rstrip("/"),
         "system_url": path_template(request, "system"),
+        "t": words,
         "user": request.get(USER, ""),
         "version": __version__,
     }

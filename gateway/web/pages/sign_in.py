@@ -34,7 +34,7 @@ from gateway.web.sessions import (
     end_session,
     set_cookie,
 )
-from gateway.web.urls import PREFIX, path_template, url_template
+from gateway.web.urls import local_page, path_template, url_template
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ OPENID: web.AppKey[OpenIdSignIn] = web.AppKey("openid", OpenIdSignIn)
 _ATTEMPT: Final = "dicom-gateway-sign-in"
 """Name of the cookie of an attempt to sign in at the issuer."""
 _ATTEMPT_S: Final = 600
-_MAX_ADDRESS_LENGTH: Final = 2000
-"""Characters of the path and query of the page to go to; with more, it is the first page."""
 
 
 def sign_in_page(
@@ -70,11 +68,6 @@ def sign_in_page(
     if status == 401 and request.match_info.route.name != "login-basic":
         kept["WWW-Authenticate"] = 'Bearer realm="DICOM gateway"'  # With Basic the browser would show its own dialog.
     return standalone_page(request, "sign_in.html", values, status=status, headers=kept, with_form=True)
-
-
-def address_of(request: web.Request) -> str:
-    """The path and query of a page, to come back to."""
-    return f"{request.get(PREFIX, '')}{request.rel_url}"
 
 
 async def show(request: web.Request) -> web.Response:
@@ -135,7 +128,7 @@ async def finish(request: web.Request) -> web.StreamResponse:
         log.warning("a sign-in at the issuer from %s has failed: %s", request.remote, error)
         answer: web.Response = sign_in_page(request, attempt.page, f"That did not work: {error}.", status=403)
     else:
-        answer = web.Response(status=303, headers={"Location": _local(request, attempt.page)})
+        answer = web.Response(status=303, headers={"Location": local_page(request, attempt.page)})
         roles = roles_of_groups(identity.groups, settings.tokens)
         await begin_session(request, answer, identity.name, Allowance(roles=roles, by_issuer=True))
         log.info("user %s has signed in from %s at the issuer", identity.name, request.remote)
@@ -171,20 +164,7 @@ def _signed_out(request: web.Request, address: str) -> web.Response:
 
 
 def _next(request: web.Request, fields: Mapping[str, str]) -> str:
-    return _local(request, fields.get("next", ""))
-
-
-def _local(request: web.Request, page: str) -> str:
-    """A path of the gateway; the first page for anything else: nobody is led elsewhere from here."""
-    home = path_template(request, "home")
-    if not page.startswith(request.get(PREFIX, "") + "/") or page[1:2] in ("/", "\\") or not page.isprintable():
-        return home
-    try:
-        parts = urlsplit(page)
-    except ValueError:
-        return home
-    strange = parts.scheme or parts.netloc or "\\" in page or " " in page or len(page) > _MAX_ADDRESS_LENGTH
-    return home if strange or not page.isascii() else page
+    return local_page(request, fields.get("next", ""))
 
 
 def _attempt(request: web.Request) -> Attempt | None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from gateway.web.pages.environment import ENVIRONMENT
+from gateway.web.pages.wording import reader_words
 from gateway.web.security import PAGE
 from gateway.web.urls import path_template
 
@@ -36,7 +37,7 @@ def standalone_page(
     text = (
         request.app[ENVIRONMENT]
         .get_template(template)
-        .render({"home": path_template(request, "home"), "style": Markup(_STYLE), **values})
+        .render({"home": path_template(request, "home"), "style": Markup(_STYLE), "t": reader_words(request), **values})
     )
     all_headers = {**PAGE, "Content-Security-Policy": policy, **(headers or {})}
     return web.Response(status=status, text=text, content_type="text/html", headers=all_headers)

@@ -1,6 +1,21 @@
-// Numbers and times as people read them.
+// Strings, numbers and times in the language of the page. The strings come with it, from `words/*.toml`.
 
-const grouped = new Intl.NumberFormat("en", { useGrouping: true });
+const language = document.documentElement.lang || "en";
+const grouped = new Intl.NumberFormat(language, { useGrouping: true });
+const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const plural = new Intl.PluralRules(language);
+const strings = JSON.parse(document.getElementById("words")?.textContent || "{}");
+
+// The string of a name, with its placeholders filled in; `count` also chooses its form.
+export function t(name, values = {}) {
+  let text = strings[name];
+  if (text === undefined) { console.error(`no words for ${name}`); return name; }
+  if (Array.isArray(text)) text = plural.select(values.count) === "one" ? text[0] : text.at(-1);
+  return text.replace(/\{(\w+)\}/g, (_, key) => {
+    const value = values[key];
+    return typeof value === "number" ? grouped.format(value) : value;
+  });
+}
 
 export function count(number) {
   return grouped.format(number);
@@ -10,7 +25,7 @@ export function bytes(number) {
   const units = ["B", "KB", "MB", "GB", "TB", "PB"];
   let unit = 0;
   while (number >= 999.5 && unit < units.length - 1) { number /= 1000; unit += 1; }
-  return `${unit === 0 || number >= 99.5 ? Math.round(number) : number.toFixed(1)} ${units[unit]}`;
+  return `${unit === 0 || number >= 99.5 ? grouped.format(Math.round(number)) : decimal.format(number)}\u00a0${units[unit]}`;
 }
 
 export function span(seconds) {
@@ -22,9 +37,9 @@ export function span(seconds) {
 
 export function ago(at, now = new Date()) {
   const seconds = (now - at) / 1000;
-  if (seconds < 45) return "just now";
-  if (seconds < 3600) return `${Math.max(1, Math.round(seconds / 60))} min ago`;
-  const time = at.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
-  if (at.toDateString() === now.toDateString()) return `today ${time}`;
-  return `${at.toLocaleDateString(undefined, { year: "numeric", month: "short", day: "numeric" })} ${time}`;
+  if (seconds < 45) return t("frame.just_now");
+  if (seconds < 3600) return t("frame.minutes_ago", { count: Math.max(1, Math.round(seconds / 60)) });
+  const time = at.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  if (at.toDateString() === now.toDateString()) return t("frame.today", { time });
+  return `${at.toLocaleDateString(language, { year: "numeric", month: "short", day: "numeric" })} ${time}`;
 }
