@@ -19,7 +19,7 @@ from gateway.index.annotations import MadeBy, note_origins
 from gateway.index.locate import Identity, Located, identified, located_by_public_id
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin, correct_parents
-from gateway.ingest.ingest import ITSELF, Ingest
+from gateway.ingest.ingest import ITSELF, NOTHING, Ingest
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome, StoreResult
 from gateway.retrieve.opened import Changed
 from gateway.retrieve.retrieval import Retrieval
@@ -55,11 +55,12 @@ class Anonymizing:
         *,
         overwrites: bool = False,
         repeats: bool = False,
+        is_stored: bool = False,
     ) -> StoreResult:
         """Store the changed instance; if it is the same one, and `overwrites`, in the place of the original.
 
         Its UIDs are the caller's own where it `repeats`: what is stored under them is of an attempt before, and is
-        replaced.
+        replaced. Where it `is_stored`, an attempt before has stored it, and what is under its UIDs stays.
 
         Raises: EditError, DataSetError; InstanceRefused where it is stored already and stays as it is; errors of
         `Ingest.begin` and `InstanceWriter.commit`.
@@ -67,8 +68,10 @@ class Anonymizing:
         changed = await self._retrieval.edit(located, changes, Received(origin.calling_aet, origin.received_at))
         with closing(changed):
             replaced = ITSELF if repeats else changed.located.key if overwrites else ""
+            if is_stored:
+                replaced = NOTHING
             done = await self._ingested(changed, origin, replaced)
-        if done.outcome is Outcome.DUPLICATE_KEPT:
+        if done.outcome is Outcome.DUPLICATE_KEPT and not is_stored:
             raise InstanceRefused("the instance is stored already, with other bytes, which are kept", STATUS_DUPLICATE)
         return done
 

@@ -68,6 +68,8 @@ log = logging.getLogger(__name__)
 
 ITSELF: Final = "*"
 """In the place of a key: that of the same instance, whichever it is."""
+NOTHING: Final = "-"
+"""In the place of a key: what is stored stays."""
 _SPACE_EVERY_S = 0.05
 """Seconds between checks of the free space."""
 _POLICIES = {"keep": "the first is kept", "overwrite": "it is replaced", "reject": "it is refused"}
@@ -128,7 +130,7 @@ class Ingest:
     ) -> InstanceWriter:
         """Begin to ingest one data set, announced as of this class and instance; of this study and of the patient with
         this public id, if they are named. `overwrites` is the key of a stored object that it replaces if it is the same
-        instance, whatever the settings say; ITSELF is whichever it is.
+        instance, whatever the settings say; ITSELF is whichever it is, NOTHING none.
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
@@ -274,8 +276,11 @@ class Ingest:
                     return StoreResult(
                         Outcome.IDENTICAL, record, answer.version, lacking=placement.lacking, shared=answer.shared
                     )
-                overwrites = writer.overwrites in (answer.key, ITSELF)
-                policy = "overwrite" if overwrites else self.settings().duplicates
+                policy = self.settings().duplicates
+                if writer.overwrites in (answer.key, ITSELF):
+                    policy = "overwrite"
+                elif writer.overwrites == NOTHING:
+                    policy = "keep"
                 mended = bool(answer.lacking) and not placement.lacking
                 log.warning(
                     "%s from %s is stored already with other bytes: %s",

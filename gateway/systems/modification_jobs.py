@@ -176,10 +176,12 @@ class ModificationJobs:
         """The UIDs of all that an order changes."""
         return await self._anonymizing.members(order.resources, order.last)
 
-    async def store(self, order: ModificationOrder, located: Located, changes: ChangeSet) -> StoreResult:
+    async def store(
+        self, order: ModificationOrder, located: Located, changes: ChangeSet, *, is_stored: bool
+    ) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
-        origin = Origin.by_rest(self._settings().dicom.aet, order.peer)
-        return await self._anonymizing.store(located, changes, origin, overwrites=self._replaces_source(order.request))
+        origin, overwrites = Origin.by_rest(self._settings().dicom.aet, order.peer), self._replaces_source(order.request)
+        return await self._anonymizing.store(located, changes, origin, overwrites=overwrites, is_stored=is_stored)
 
     def _replaces_source(self, wanted: ChangeRequest) -> bool:
         """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and
@@ -288,9 +290,12 @@ class _Modifying:
 
     async def _change(self, page: Sequence[tuple[Identity, Located]]) -> None:
         changes = [await self._changes_of(source) for source, _located in page]
+        # While sources are deleted, references to those that are gone already do not follow any more: the copies as
+        # they were stored are right, and what is made now only names them.
+        is_stored = self._since is not None
         results = await asyncio.gather(
             *(
-                self._jobs.store(self._order, located, change)
+                self._jobs.store(self._order, located, change, is_stored=is_stored)
                 for (_source, located), change in zip(page, changes, strict=True)
             ),
             return_exceptions=True,
