@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__, telemetry
-from gateway.audit.entry import GATEWAY
+from gateway.database.actor import GATEWAY
 from gateway.audit.log import AuditLog
 from gateway.audit.syslog import AuditSender
 from gateway.config import Settings, changes

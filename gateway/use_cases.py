@@ -41,7 +41,8 @@ from gateway.retrieve.retrieval import Retrieval
 from gateway.storage.layout import Layout
 from gateway.storage.outputs import OutputFolder
 from gateway.storage.store import Store
-from gateway.systems import modification_jobs, store_jobs, wado_jobs
+from gateway.systems import alarms, modification_jobs, store_jobs, wado_jobs
+from gateway.systems.alarms import EmergencyAlarms
 from gateway.systems.archive_jobs import ArchiveJobs
 from gateway.systems.directory import Directory
 from gateway.systems.http_store_jobs import HttpStoreJobs
@@ -95,6 +96,7 @@ class UseCases:
     bearer: BearerAuthenticator
     access_changes: AccessChanges
     emergencies: Emergencies
+    emergency_alarms: EmergencyAlarms
     job_desk: JobDesk
     store_jobs: StoreJobs
     http_store_jobs: HttpStoreJobs
@@ -125,6 +127,7 @@ class UseCases:
             **self.regrouping.kinds,
             **self.retrieve_jobs.kinds,
             wado_jobs.KIND: self.wado_jobs.kind,
+            alarms.KIND: self.emergency_alarms.kind(self.emergencies),
         }
 
 
@@ -164,7 +167,8 @@ async def open_use_cases(
     anonymizing, removal = Anonymizing(database, retrieval, ingest), Removal(ingest)
     authenticator = Authenticator(failures=board.failures if board is not None else None)
     tokens, issued = TokenVerifier(), IssuedTokens(database, board.revocations if board is not None else None)
-    emergencies = Emergencies(database, issued.revocations)
+    emergency_alarms = EmergencyAlarms(settings)
+    emergencies = Emergencies(database, issued.revocations, alarm=emergency_alarms.follow, begun=wake)
     try:
         yield UseCases(
             settings=settings,
@@ -196,6 +200,7 @@ async def open_use_cases(
             bearer=BearerAuthenticator(tokens, issued),
             access_changes=access_changes,
             emergencies=emergencies,
+            emergency_alarms=emergency_alarms,
             job_desk=job_desk,
             store_jobs=StoreJobs(job_desk, directory, retrieval, commitments),
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
@@ -209,6 +214,5 @@ async def open_use_cases(
     finally:
         await audit.close()
         authenticator.close()
-        await emergencies.close()
         for threads in (readers, decoders, renderers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)

@@ -1,8 +1,8 @@
 """What a secret proves that somebody shows: a token of the issuer of `[tokens]`, or one that the gateway has issued.
 
 Here are the decision, and the cache of what was decided. HTTP is in `web/authentication.py`. An entry of the cache
-holds until its token ends, at most `_TRUSTED_S`; until the settings change; until anything is revoked, by whichever
-worker.
+holds until its token ends, at most `_TRUSTED_S`; until the settings or the issuer's keys change; until anything is
+revoked, by whichever worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -34,7 +34,7 @@ from gateway.config.roles import Role
 MAX_CACHED: Final = 4096
 """Secrets whose principal is cached; the one used least recently is dropped."""
 _TRUSTED_S: Final = 60.0
-"""Seconds after which a token of the issuer is verified again: its key may have been withdrawn."""
+"""Seconds after which a token of the issuer is verified again, if its keys need not be looked at before."""
 _ISSUED_S: Final = 5.0
 """Seconds after which an issued token is looked up again: a command may have revoked it."""
 _NOTED_S: Final = 60.0
@@ -46,6 +46,8 @@ class _Decision:
     who: Principal
     settings: Settings
     revocations: int
+    keys: Any
+    """The mark of the file of keys, None without one: a key that is withdrawn there proves nothing from then on."""
     until: float
 
 
@@ -67,17 +69,21 @@ class BearerAuthenticator:
             and now < decided.until
             and decided.settings is settings
             and decided.revocations == self._issued.revocations.value
+            and (decided.keys is None or decided.keys == self._verifier.mark(settings.tokens))
         ):
             self._decided.move_to_end(key)
             return decided.who
         revocations = self._issued.revocations.value  # Read first: one that comes meanwhile is noticed.
+        keys = None
         if is_issued(secret):
             who, until = await self._of_issued(secret, settings, now)
         else:
+            keys = self._verifier.mark(settings.tokens)
             identity = await self._verifier.verify(secret.encode("utf-8", "surrogatepass"), settings.tokens)
-            who, until = identity_principal(identity, settings), min(identity.ends_at, now + _TRUSTED_S)
+            who, until = identity_principal(identity, settings), min(identity.ends_at, identity.proved_until)
+            until = min(until, now + _TRUSTED_S)
         if until > now:
-            self._decided[key] = _Decision(who, settings, revocations, until)
+            self._decided[key] = _Decision(who, settings, revocations, keys, until)
             self._decided.move_to_end(key)
             while len(self._decided) > MAX_CACHED:
                 self._decided.popitem(last=False)

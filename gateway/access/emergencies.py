@@ -1,15 +1,14 @@
 """Emergency access (break-glass): a user sees every study at once, for a while, and everybody is told.
 
 Who may is decided by the permission `break-glass`. Each use stays in the database. The alarm is the log at the level
-error, a counter of the metrics, and a webhook if the settings name one.
+error, a counter of the metrics, and what the caller writes in the same transaction: `systems/alarms.py` has a webhook.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,9 +28,6 @@ log = logging.getLogger(__name__)
 
 MAX_REASON_LENGTH: Final = 1000
 """Characters of a reason."""
-_TRIES: Final = 5
-"""Attempts to reach the webhook, with pauses of 1, 2, 4 and 8 s."""
-_TIMEOUT_S: Final = 10.0
 
 
 class Emergency(msgspec.Struct, frozen=True):
@@ -57,22 +53,17 @@ class Emergencies:
         database: Database,
         revocations: SharedCounter | None = None,
         clock: Callable[[], float] = time.time,
-        post: Callable[[str, bytes], Awaitable[None]] | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        alarm: Callable[[int], Script[None]] | None = None,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alarm` makes the script that is committed together with an emergency access, from its number; `begun` is
+        called behind it."""
         self._database = database
         self._revocations = revocations or SharedCounter()
         self._clock = clock
-        self._post = post or _posted
-        self._sleep = sleep
+        self._alarm = alarm
+        self._begun = begun
         self._seen: _Seen | None = None
-        self._alarms: set[asyncio.Task[None]] = set()
-
-    async def close(self) -> None:
-        """End alarms that have not got through."""
-        for task in list(self._alarms):
-            task.cancel()
-        await asyncio.gather(*self._alarms, return_exceptions=True)
 
     async def of(self, who: Principal) -> Emergency | None:
         """The emergency access that a principal has now. The database is read when another process has written."""
@@ -95,20 +86,25 @@ class Emergencies:
 
         def script() -> Script[None]:
             yield queries.END_EMERGENCIES, (who.name, now)
-            yield queries.BREAK_GLASS, msgspec.structs.astuple(made)
+            ((number,),) = yield queries.BREAK_GLASS, msgspec.structs.astuple(made)
+            if self._alarm is not None:
+                yield from self._alarm(int(number))
 
-        await self._database.write(script)
-        self._revocations.add()
+        # Said first: of what is granted there is never no line.
         BREAK_GLASS.inc()
         log.error(
             "emergency access: user %s sees all studies for %g minutes; reason given: %s",
             *(who.name, settings.break_glass.minutes, printable(reason)),
         )
-        if settings.break_glass.webhook:
-            task = asyncio.get_running_loop().create_task(self._alarm(settings.break_glass.webhook, made))
-            self._alarms.add(task)
-            task.add_done_callback(self._alarms.discard)
+        await self._database.write(script)
+        self._revocations.add()
+        self._begun()
         return made
+
+    async def get(self, number: int) -> Emergency | None:
+        """An emergency access by its number, also after its end."""
+        rows = await self._database.fetch(queries.EMERGENCY, number)
+        return Emergency(*rows[0]) if rows else None
 
     async def end(self, who: Principal) -> None:
         """End the emergency access of a user before its time."""
@@ -119,18 +115,6 @@ class Emergencies:
         await self._database.write(script)
         self._revocations.add()
         log.warning("emergency access: user %s has ended it", who.name)
-
-    async def _alarm(self, url: str, emergency: Emergency) -> None:
-        body = msgspec.json.encode({"Event": "break-glass", **fields_of_emergency(emergency)})
-        for attempt in range(_TRIES):
-            try:
-                await self._post(url, body)
-            except OSError as error:
-                log.error("break_glass.webhook: the alarm was not taken: %s", error)
-                await self._sleep(2.0**attempt)
-            else:
-                return
-        log.error("break_glass.webhook: the alarm about user %s is given up", emergency.user)
 
 
 def fields_of_emergency(emergency: Emergency) -> dict[str, str | float]:
@@ -146,19 +130,3 @@ def fields_of_emergency(emergency: Emergency) -> dict[str, str | float]:
 def in_emergency(who: Principal) -> Principal:
     """The principal with the view of everything beside its own roles."""
     return replace(who, roles=(*who.roles, BUILT_IN["view"]), token="break-glass")
-
-
-async def _posted(url: str, body: bytes) -> None:
-    """Post JSON to a URL. Raises: OSError if it is not taken."""
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=body, allow_redirects=False, headers={"Content-Type": "application/json"}) as answer,
-        ):
-            if answer.status >= 300:
-                raise OSError(f"it answers {answer.status}")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise OSError(str(error) or "no answer in time") from None

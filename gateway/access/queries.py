@@ -66,8 +66,9 @@ CLEAR_CHANGES = Query("clear_access_changes: of a kind", "DELETE FROM access_cha
 
 BREAK_GLASS = Query(
     "break_glass: begin emergency access",
-    "INSERT INTO emergency_access (user_name, reason, began_at, ends_at) VALUES ($1, $2, $3, $4)",
+    "INSERT INTO emergency_access (user_name, reason, began_at, ends_at) VALUES ($1, $2, $3, $4) RETURNING id",
 )
+EMERGENCY = Query("emergency: one", "SELECT user_name, reason, began_at, ends_at FROM emergency_access WHERE id = $1")
 END_EMERGENCIES = Query(
     "end_emergencies: of a user, now", "UPDATE emergency_access SET ends_at = $2 WHERE user_name = $1 AND ends_at > $2"
 )

@@ -7,7 +7,9 @@ user identity of an association (PS3.7 D.3.3.7), with a request over HTTP, or fr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -40,10 +42,9 @@ _MAX_KEYS_BYTES: Final = 256 << 10
 _FETCH_TIMEOUT_S: Final = 10.0
 """Seconds for a response with keys."""
 _FRESH_S: Final = 600.0
-"""Seconds for which fetched keys are used without another fetch, and so for which a key counts that the issuer has
-withdrawn."""
+"""Seconds for which an issuer's metadata are used without another fetch."""
 _FETCH_PAUSE_S: Final = 30.0
-"""Seconds between two fetches, whatever tokens arrive."""
+"""Seconds between two fetches, whatever tokens arrive; of keys `tokens.keys_seconds` if that is shorter."""
 _STALE_S: Final = 86400.0
 """Seconds for which fetched keys are used while fetching fails."""
 
@@ -74,6 +75,8 @@ class TokenIdentity:
     """Seconds since 1970 at which the token expires."""
     nonce: str
     """Value with which an ID token answers a request."""
+    proved_until: float
+    """Seconds since 1970 until which the issuer's keys are used without another look."""
 
 
 def is_url(keys: str) -> bool:
@@ -135,11 +138,22 @@ class TokenVerifier:
         if algorithm not in ALGORITHMS:
             raise TokenRefused(f"its token is signed with {str(algorithm)[:16]!r}; allowed are {', '.join(ALGORITHMS)}")
         place = tokens.keys or endpoint(await self.metadata(tokens.issuer), "jwks_uri")
-        payload = self._verified(token, str(algorithm), await self._keys(place, key_id))
+        known = await self._keys(place, key_id, tokens.keys_seconds)
+        payload = self._verified(token, str(algorithm), _fitting(known.keys, key_id))
         if payload is None:
             whose = f"by a key {str(key_id)[:64]!r}" if key_id is not None else "by a key"
             raise TokenRefused(f"its token is signed {whose} that is not in tokens.keys = {place!r}")
-        return self._claimed(payload, tokens)
+        proved_until = known.read + tokens.keys_seconds if is_url(place) else math.inf
+        return self._claimed(payload, tokens, proved_until)
+
+    def mark(self, tokens: Tokens) -> Any:
+        """A value that changes with the file of keys, so that what was proved before counts no more; None for a URL,
+        and for a file that is gone."""
+        if not tokens.keys or is_url(tokens.keys):
+            return None
+        with contextlib.suppress(ConfigurationError):
+            return _mark(tokens.keys)  # One look at a local file: some microseconds.
+        return None
 
     def _verified(self, token: bytes, algorithm: str, keys: list[Key]) -> bytes | None:
         """The signed payload, or None if none of the keys has signed it."""
@@ -179,7 +193,7 @@ class TokenVerifier:
             log.warning("tokens.issuer: no metadata of %s: %s", issuer, error or type(error).__name__)
         return _Metadata(before.found, before.read, now) if before is not None else _Metadata({}, 0.0, now)
 
-    def _claimed(self, payload: bytes, tokens: Tokens) -> TokenIdentity:
+    def _claimed(self, payload: bytes, tokens: Tokens, proved_until: float) -> TokenIdentity:
         from joserfc.errors import ExpiredTokenError, JoseError
         from joserfc.jwt import JWTClaimsRegistry
 
@@ -203,21 +217,21 @@ class TokenVerifier:
         if tokens.users and name not in tokens.users:
             raise TokenRefused(f"its token is of {name[:64]!r}, a user that is not in tokens.users")
         groups = _claim(claims, tokens.roles_claim) if tokens.roles_claim else None
-        return TokenIdentity(name, _texts(groups), float(claims["exp"]), str(claims.get("nonce") or ""))
+        nonce = str(claims.get("nonce") or "")
+        return TokenIdentity(name, _texts(groups), float(claims["exp"]), nonce, proved_until)
 
-    async def _keys(self, place: str, key_id: Any) -> list[Key]:
-        """Keys with a key id, or without any. They are fetched again if they are old, or none has the id."""
+    async def _keys(self, place: str, key_id: Any, fresh_s: float) -> _Known:
+        """The issuer's keys. They are fetched again if they are older than `fresh_s`, or none has the key id."""
         if not is_url(place):
-            return _fitting((await asyncio.to_thread(self._from_file, place)).keys, key_id)
+            return await asyncio.to_thread(self._from_file, place)
         known = self._known.get(place)
-        fitting = _fitting(known.keys, key_id) if known is not None else []
-        if known is not None and fitting and self.clock() - known.read < _FRESH_S:
-            return fitting
+        if known is not None and _fitting(known.keys, key_id) and self.clock() - known.read < fresh_s:
+            return known
         async with self._fetching:  # Waiters use the keys that the first one has fetched.
             known = self._known.get(place)
-            if known is None or self.clock() - known.tried >= _FETCH_PAUSE_S:
+            if known is None or self.clock() - known.tried >= min(fresh_s, _FETCH_PAUSE_S):
                 known = self._known[place] = await self._from_url(place, known)
-        return _fitting(known.keys, key_id)
+        return known
 
     def _from_file(self, place: str) -> _Known:
         """The keys of a file; blocks. While the file is invalid its last keys stay in use."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit.entry import Actor, entry
+from gateway.database.actor import Actor
+from gateway.audit.entry import entry
 from gateway.audit.table import append
 from gateway.config import Storage
 from gateway.database.sqlite import SQLite

@@ -6,10 +6,11 @@ An entry has identifiers of patients and studies, and no other attribute of thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+
+from gateway.database.actor import Actor
 
 AuditOutcome = Literal["success", "denied", "failure"]
 """`denied`: the rules on users and callers do not allow it. `failure`: it was not done for another reason."""
@@ -17,23 +18,6 @@ AuditOutcome = Literal["success", "denied", "failure"]
 MAX_TEXT: Final = 256
 """Characters of a text in an entry; the rest of what a peer sends is cut off."""
 _NOTHING: Final = b"{}"
-
-
-class Actor(NamedTuple):
-    """A user, a caller or a program that does something, and its origin."""
-
-    user: str = ""
-    """Name of the user; empty if nobody has signed in."""
-    token: str = ""
-    """Name of the token or session by which the user has signed in; empty for a password."""
-    origin: str = ""
-    """The address of an HTTP client, `AET@address` of a DICOM caller, `command line`, or empty for the gateway."""
-
-
-GATEWAY: Final = Actor()
-"""The gateway itself."""
-ACTOR: Final[ContextVar[Actor]] = ContextVar("actor", default=GATEWAY)
-"""Who asks for what the present task does."""
 
 
 class AuditSubject(NamedTuple):

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.audit.entry import NO_SUBJECT, Actor, AuditEntry, AuditOutcome, AuditSubject, entry
+from gateway.database.actor import Actor
+from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditOutcome, AuditSubject, entry
 from gateway.audit.table import append, forget, identified
 from gateway.config import Settings
 from gateway.database.database import Database

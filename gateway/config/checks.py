@@ -202,6 +202,8 @@ def _tokens(settings: Settings) -> Iterator[str]:
         yield 'oidc.scopes: must have "openid"'
     if oidc.client_secret_file and not oidc.client_id:
         yield "oidc.client_secret_file: needs oidc.client_id"
+    if not 1 <= tokens.keys_seconds <= 86400:
+        yield f"tokens.keys_seconds: {tokens.keys_seconds:g} is not between 1 and 86400"
     plain = (tokens.keys, tokens.issuer if not tokens.keys or oidc.client_id else "")
     for name, address in zip(("keys", "issuer"), map(urlsplit, plain), strict=True):
         if address.scheme == "http" and not is_loopback(address.hostname or ""):

@@ -26,6 +26,9 @@ class Tokens(Section, frozen=True):
     keys: str = ""
     """Public keys of the issuer: a file (JWK Set or PEM), read again when it changes, or an https URL of a JWK Set.
     Empty: those that the issuer's `/.well-known/openid-configuration` names."""
+    keys_seconds: float = 60.0
+    """Seconds for which keys from a URL are used without another look: for so long a key counts that the issuer has
+    withdrawn. While the issuer does not answer, its last keys count for a day."""
     user_claim: str = "sub"
     """Claim that names the user."""
     users: tuple[str, ...] = ()
@@ -62,4 +65,4 @@ class BreakGlass(Section, frozen=True):
     minutes: float = 60.0
     """Minutes after which it ends."""
     webhook: str = ""
-    """URL to which each use is sent at once, as JSON by POST; empty: none."""
+    """URL to which each use is sent at once, as JSON by POST, and again until it answers; empty: none."""

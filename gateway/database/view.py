@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+from gateway.database.actor import ACTOR, Actor
 from gateway.database.database import Query, Script
 
 T = TypeVar("T")
@@ -52,8 +53,6 @@ class View:
 
 VIEW: Final[ContextVar[View | None]] = ContextVar("view", default=None)
 """The view of the present task; None sees everything."""
-READER: Final[ContextVar[str]] = ContextVar("reader", default="")
-"""The name of whoever has the present task done; '' if nobody need be named."""
 
 
 @contextmanager
@@ -67,14 +66,14 @@ def seeing(view: View | None) -> Iterator[None]:
 
 
 @contextmanager
-def reading(reader: str, view: View | None) -> Iterator[None]:
-    """Read for somebody with a name, through a view, until the end of the block."""
-    token = READER.set(reader)
+def reading(actor: Actor, view: View | None) -> Iterator[None]:
+    """Do something for somebody, and read through their view, until the end of the block."""
+    token = ACTOR.set(actor)
     try:
         with seeing(view):
             yield
     finally:
-        READER.reset(token)
+        ACTOR.reset(token)
 
 
 def through_view(script: Callable[[], Script[T]], schema: str) -> Callable[[], Script[T]]:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from gateway.audit.entry import GATEWAY, AuditSubject
+from gateway.database.actor import GATEWAY
+from gateway.audit.entry import AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text
 from gateway.database.database import Database, Script

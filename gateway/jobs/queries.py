@@ -5,14 +5,14 @@ from __future__ import annotations
 from gateway.database.database import Query
 
 _COLUMNS = """id, kind, state, lane, chain, priority, payload, attempts, created_at, due_at, lease_until, owner,
-    finished_at, error, requester, seen"""
+    finished_at, error, requester, requester_token, requester_origin, seen"""
 
 ADD = Query(
     "add_job: one new job, waiting",
     """
     INSERT INTO jobs (kind, state, lane, chain, priority, payload, attempts, created_at, due_at, scheduled_at,
-        lease_until, owner, finished_at, error, requester, seen)
-    VALUES ($1, 'waiting', $2, $3, $4, $5, 0, $6, $7, $6, 0, '', 0, '', $8, $9) RETURNING id
+        lease_until, owner, finished_at, error, requester, requester_token, requester_origin, seen)
+    VALUES ($1, 'waiting', $2, $3, $4, $5, 0, $6, $7, $6, 0, '', 0, '', $8, $9, $10, $11) RETURNING id
     """,
 )
 NEXT = Query(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.database.actor import GATEWAY, Actor
 from gateway.database.database import Database, Row, Script
 from gateway.jobs import queries
 
@@ -21,7 +22,7 @@ MAX_PAUSE_S = 900.0
 """Longest pause of a queue, whatever was asked for. An end beyond that was written by a clock that was ahead, and
 counts as past."""
 _PURGE = 500
-_COLUMNS = 16
+_COLUMNS = 18
 """Those of a job, in a row that may have its progress behind them."""
 _FIRST_LOOK_S, _MAX_LOOK_S = 0.02, 0.5
 """Between looks whether a job is over, for those who wait for it: twice as long each time."""
@@ -61,10 +62,19 @@ class Job:
     """The error of the last attempt; '' if there was none."""
     requester: str = ""
     """The name of whoever asked for it; '' if nobody need be named."""
+    requester_token: str = ""
+    """By what they had signed in, as in `Actor`."""
+    requester_origin: str = ""
+    """From where they asked, as in `Actor`."""
     seen: str = ""
     """What the requester sees, as the `origin` of a view; '' for everything."""
     progress: JobProgress | None = None
     """None for kinds that say nothing of it, and where it was not asked for."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who asked for it."""
+        return Actor(self.requester, self.requester_token, self.requester_origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +105,19 @@ def add_job(
     chain: str = "",
     priority: int = 0,
     due_at: float | None = None,
-    requester: str = "",
+    actor: Actor = GATEWAY,
     seen: str = "",
 ) -> Script[int]:
     """Add a job; returns its id. Wake the runner (`Runner.notify`) once the transaction is committed.
 
     Jobs of a `queue` (default: the kind) share a limit, that of a destination for example; jobs of a `chain` run one
-    at a time, in the order in which they were added. In a queue, the highest `priority` goes first. `requester` and
+    at a time, in the order in which they were added. In a queue, the highest `priority` goes first. `actor` asks for it;
     `seen` as in `Job`.
     """
     text = msgspec.json.encode(payload).decode()
     ((number,),) = yield (
         queries.ADD,
-        (kind, queue or kind, chain, priority, text, now, now if due_at is None else due_at, requester, seen),
+        (kind, queue or kind, chain, priority, text, now, now if due_at is None else due_at, *actor, seen),
     )
     return int(number)
 

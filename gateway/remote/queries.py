@@ -18,16 +18,24 @@ REMOVE_SYSTEM = Query("remove_system: one", "DELETE FROM remote_systems WHERE ki
 KEEP_QUERY = Query(
     "keep_query: with its answers",
     """
-    INSERT INTO remote_queries (public_id, modality, level, keys, answers, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO remote_queries (public_id, modality, level, keys, answers, created_at, requester)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
     """,
 )
 FORGET_QUERIES = Query(
     "forget_queries: the oldest ones, so that $1 stay",
     "DELETE FROM remote_queries WHERE id <= (SELECT id FROM remote_queries ORDER BY id DESC LIMIT 1 OFFSET $1)",
 )
-LIST_QUERIES = Query("list_queries: their public ids", "SELECT public_id FROM remote_queries ORDER BY public_id")
-GET_QUERY = Query(
-    "get_query: one with its answers",
-    "SELECT public_id, modality, level, keys, answers FROM remote_queries WHERE public_id = $1",
+LIST_QUERIES = Query(
+    "list_queries: the public ids of those of one requester or ('') of all",
+    "SELECT public_id FROM remote_queries WHERE ($1 = '' OR requester = $1) ORDER BY public_id",
 )
-REMOVE_QUERY = Query("remove_query: one", "DELETE FROM remote_queries WHERE public_id = $1")
+GET_QUERY = Query(
+    "get_query: one with its answers, of one requester or ('') of anybody",
+    "SELECT public_id, modality, level, keys, answers FROM remote_queries "
+    "WHERE public_id = $1 AND ($2 = '' OR requester = $2)",
+)
+REMOVE_QUERY = Query(
+    "remove_query: one, of one requester or ('') of anybody",
+    "DELETE FROM remote_queries WHERE public_id = $1 AND ($2 = '' OR requester = $2)",
+)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gateway.audit.entry import NO_SUBJECT, Actor, AuditOutcome, AuditSubject
+from gateway.database.actor import Actor
+from gateway.audit.entry import NO_SUBJECT, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text
 from gateway.config import Service

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.audit.entry import ACTOR, GATEWAY, NO_SUBJECT, Actor, AuditEntry, AuditOutcome, AuditSubject
+from gateway.database.actor import ACTOR
+from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.table import append
 from gateway.database.database import Database, Script
-from gateway.database.view import READER, VIEW, seeing
+from gateway.database.view import VIEW, seeing
 from gateway.dicom.levels import Level
 from gateway.errors import NotFound, PermanentFailure
 from gateway.events.exports import log_exports
@@ -25,8 +26,6 @@ from gateway.jobs.table import Job, JobProgress
 
 DESCRIPTION: Final = "REST API"
 """What Orthanc says of jobs that were asked for over REST."""
-_ASKED_BY: Final = "asked_by"
-"""Member of the payload of every job: who has asked for it."""
 _REPORT_EVERY_S: Final = 1.0
 """Between two reports of how far a job is."""
 
@@ -63,10 +62,8 @@ class JobDesk:
         Jobs of a `chain` run one at a time, in their order. The job belongs to whoever asks for it, and sees what they
         see.
         """
-        now, requester, view = self._clock(), READER.get(), VIEW.get()
+        now, actor, view = self._clock(), ACTOR.get(), VIEW.get()
         seen = view.origin if view is not None else ""
-        if (actor := ACTOR.get()) != GATEWAY:
-            payload = {**payload, _ASKED_BY: actor}
 
         def script() -> Script[int]:
             number = yield from table.add_job(
@@ -74,7 +71,7 @@ class JobDesk:
                 queue=f"{kind}:{system}",
                 chain=chain,
                 priority=priority,
-                requester=requester,
+                actor=actor,
                 seen=seen,
             )
             yield from table.report_progress(number, JobProgress(content=dict(content)))
@@ -159,9 +156,8 @@ class Reporter:
         audit = self._audit
         if audit is None or not audit.is_on:
             return []
-        actor = Actor(*self._job.payload.get(_ASKED_BY, GATEWAY))
         detail = {"job": self._job.id, "kind": self._job.kind, **more}
-        return [audit.entry(action, actor, each, outcome=outcome, detail=detail) for each in subjects]
+        return [audit.entry(action, self._job.actor, each, outcome=outcome, detail=detail) for each in subjects]
 
     def _progress(self, payload: dict[str, Any] | None) -> JobProgress:
         return JobProgress(self.percent, self.position, self.content, payload)

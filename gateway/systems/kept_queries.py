@@ -1,6 +1,7 @@
 """C-FINDs whose answers are kept for a while, so that scripts can go through them, and retrieve what they name.
 
-The newest MAX_KEPT of the whole gateway stay, as in Orthanc, and over restarts.
+The newest MAX_KEPT of the whole gateway stay, as in Orthanc, and over restarts. A query belongs to whoever asked: what
+another archive has of its patients is not for everybody here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.database.actor import ACTOR
 from gateway.database.database import Database, Script
 from gateway.dicom.encode import DataSet, encode_data_set
 from gateway.dicom.json_reader import from_json
@@ -67,11 +69,11 @@ class KeptQueries:
         """
         asked = await self._adapted(modality, keys)
         answers = await self._matches(modality, level, {**added, **asked}, options)
-        public_id, now = str(uuid.uuid4()), self._clock()
+        public_id, now, requester = str(uuid.uuid4()), self._clock(), ACTOR.get().user
         text = (b"[" + b",".join(answers) + b"]").decode()
 
         def script() -> Script[None]:
-            yield queries.KEEP_QUERY, (public_id, modality, level, _json_of(asked).decode(), text, now)
+            yield queries.KEEP_QUERY, (public_id, modality, level, _json_of(asked).decode(), text, now, requester)
             yield queries.FORGET_QUERIES, (MAX_KEPT,)
 
         await self._database.write(script)
@@ -88,24 +90,24 @@ class KeptQueries:
         matches = await self._matches(modality, level, asked, options)
         return [from_json(msgspec.json.decode(match)) for match in matches]
 
-    async def listed(self) -> list[str]:
-        """The public ids of all that are kept."""
-        return [public_id for (public_id,) in await self._database.fetch(queries.LIST_QUERIES)]
+    async def listed(self, requester: str) -> list[str]:
+        """The public ids of those of one requester, or ('') of all."""
+        return [public_id for (public_id,) in await self._database.fetch(queries.LIST_QUERIES, requester)]
 
-    async def get(self, public_id: str) -> KeptQuery:
-        """One of them. Raises NotFound."""
-        rows = await self._database.fetch(queries.GET_QUERY, public_id)
+    async def get(self, public_id: str, requester: str) -> KeptQuery:
+        """One of those of a requester, or ('') of all. Raises NotFound."""
+        rows = await self._database.fetch(queries.GET_QUERY, public_id, requester)
         if not rows:
             raise NotFound(f"there is no query {public_id[:40]}")
         name, modality, level, keys, answers = rows[0]
         model = from_json(msgspec.json.decode(keys))
         return KeptQuery(name, modality, level, model, msgspec.json.decode(answers, type=list[msgspec.Raw]))
 
-    async def remove(self, public_id: str) -> None:
-        """Forget one; nothing happens where there is none."""
+    async def remove(self, public_id: str, requester: str) -> None:
+        """Forget one of a requester, or ('') of anybody; nothing happens where there is none."""
 
         def script() -> Script[None]:
-            yield queries.REMOVE_QUERY, (public_id,)
+            yield queries.REMOVE_QUERY, (public_id, requester)
 
         await self._database.write(script)
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 from aiohttp import web
 from yarl import URL
 
+from gateway.database.actor import Actor
 from gateway.access.principals import Principal
-from gateway.audit.entry import ACTOR, NO_SUBJECT, Actor, AuditOutcome, AuditSubject
+from gateway.audit.entry import NO_SUBJECT, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text, search_detail
 from gateway.audit.table import append
@@ -86,13 +87,12 @@ def actor_of(request: web.Request, who: Principal) -> Actor:
     return Actor(who.name, who.token, request.remote or "")
 
 
-async def audited(request: web.Request, route: Route, who: Principal, handler: Handler) -> web.StreamResponse:
+async def audited(request: web.Request, route: Route, actor: Actor, handler: Handler) -> web.StreamResponse:
     """Answer a request, and write down who made it. Raises Overloaded while the audit log cannot be written."""
     audit = request.app[AUDIT]
     if not audit.is_on:
         return await handler(request)
-    actor = actor_of(request, who)
-    if who.name:
+    if actor.user:
         request.app[SIGN_INS].note(audit, actor)
     if not route.action:
         return await handler(request)
@@ -149,7 +149,7 @@ async def _written(
     noted = request[_NOTED] = _Noted(audit, action, actor, {"method": request.method, **_names(request)})
     noted.companion = companion = Companion()
     await noted.about((_subject(request, route),))
-    tokens = COMPANION.set(companion), ACTOR.set(actor)
+    token = COMPANION.set(companion)
     outcome: AuditOutcome = "failure"
     try:
         response = await handler(request)
@@ -159,8 +159,7 @@ async def _written(
             outcome = "denied"
         return response
     finally:
-        COMPANION.reset(tokens[0])
-        ACTOR.reset(tokens[1])
+        COMPANION.reset(token)
         if outcome != "success" or companion.pending:
             entries = [
                 audit.entry(action, actor, each, outcome=outcome, detail=noted.detail) for each in noted.subjects

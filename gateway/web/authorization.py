@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.access.principals import ANYBODY, Principal
 from gateway.database.view import View, reading
 from gateway.index.visibility import visible
-from gateway.web.auditing import audited, denied
+from gateway.web.auditing import actor_of, audited, denied
 from gateway.web.errors import error_answer
 from gateway.web.route import BY_RESOURCE, Route
 
@@ -37,10 +37,9 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
         needed = " or ".join(route.permissions)
         denied(request, route, who)
         return error_answer(request, 403, f"user {who.name} has no role with the permission {needed}")
-    if who is ANYBODY:
-        return await audited(request, route, who, handler)
-    with reading(who.name, _view(who, route)):
-        return await audited(request, route, who, handler)
+    actor = actor_of(request, who)
+    with reading(actor, None if who is ANYBODY else _view(who, route)):
+        return await audited(request, route, actor, handler)
 
 
 def _view(who: Principal, route: Route) -> View | None:

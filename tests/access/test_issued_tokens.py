@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from gateway.access.principals import Principal, covers
 from gateway.access.tokens import TokenRefused, TokenVerifier
 from gateway.config import BreakGlass, Http, Settings, User
 from gateway.config.roles import BUILT_IN, Role
+from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.errors import BadRequest, NotFound
+from gateway.jobs.queries import GET
 from gateway.processes import board
 from gateway.processes.shared_counter import SharedCounter
 from tests.support.sign_in import ADMIN, READER, issuer_tokens, web_token
@@ -214,22 +215,15 @@ class TestEmergencies:
         clock.now += 60
         assert await other.of(who) is None
 
-    async def test_an_alarm_is_tried_again(self, database: SQLite) -> None:
-        tries, pauses = [], []
+    async def test_without_its_alarm_there_is_none(self, database: SQLite) -> None:
+        def alarm(number: int) -> Script[None]:
+            yield GET, (number,)
+            raise BadRequest("no alarm")
 
-        async def post(url: str, body: bytes) -> None:
-            tries.append(url)
-            if len(tries) < 3:
-                raise OSError("down")
-
-        async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
-
-        emergencies = Emergencies(database, post=post, sleep=sleep)
-        settings = Settings(break_glass=BreakGlass(webhook="https://alarm.example"))
-        await emergencies.begin(Principal("doc", ()), "why", settings)
-        await asyncio.gather(*emergencies._alarms)
-        assert (len(tries), pauses) == (3, [1.0, 2.0])
+        emergencies, who = Emergencies(database, alarm=alarm), Principal("doc", ())
+        with pytest.raises(BadRequest, match="no alarm"):
+            await emergencies.begin(who, "why", Settings())
+        assert await emergencies.of(who) is None
 
 
 def test_the_count_is_shared() -> None:

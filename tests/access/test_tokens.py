@@ -17,7 +17,10 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, Key, OctKey, RSAKey
 
 from gateway import config
+from gateway.access.bearer import BearerAuthenticator
+from gateway.access.issued_tokens import IssuedTokens
 from gateway.access.tokens import TokenRefused, TokenVerifier, check_tokens, fetch, read_keys
+from gateway.database.sqlite import SQLite
 from gateway.errors import ConfigurationError
 
 NOW = 1_800_000_000
@@ -171,6 +174,7 @@ class Issuer:
         self.body: bytes | None = key_set(*keys)
         self.asked = 0
         self.verifier = TokenVerifier(fetch=self.fetch, clock=lambda: self.now)
+        self.tokens = config.Tokens(issuer=ISSUER, audience=AUDIENCE, keys="https://login.example/keys")
 
     async def fetch(self, url: str) -> bytes:
         self.asked += 1
@@ -179,9 +183,8 @@ class Issuer:
         return self.body
 
     async def takes(self, key: Key) -> bool:
-        tokens = config.Tokens(issuer=ISSUER, audience=AUDIENCE, keys="https://login.example/keys")
         try:
-            return (await self.verifier.verify(made(key, exp=int(self.now) + 300), tokens)).name == "ann"
+            return (await self.verifier.verify(made(key, exp=int(self.now) + 300), self.tokens)).name == "ann"
         except TokenRefused:
             return False
 
@@ -208,12 +211,35 @@ class TestFetched:
         assert issuer.asked == 1
         assert await issuer.takes(RSA)
 
-    async def test_again_when_they_are_old(self) -> None:
+    @pytest.mark.parametrize("seconds", [60.0, 5.0, 900.0])
+    async def test_a_key_that_is_withdrawn(self, seconds: float) -> None:
         issuer = Issuer(RSA)
+        issuer.tokens = msgspec.structs.replace(issuer.tokens, keys_seconds=seconds)
         assert await issuer.takes(RSA)
         issuer.body = key_set(STRANGER)
-        issuer.now += 3601
+        issuer.now += seconds - 1
+        assert await issuer.takes(RSA)
+        issuer.now += 1
         assert not await issuer.takes(RSA)
+
+    async def test_what_was_proved_by_a_key_that_is_withdrawn(self, tmp_path: Path) -> None:
+        """It is remembered for as long as the keys are, and no longer."""
+        issuer, bearer_token = Issuer(RSA), made(exp=NOW + 300).decode()
+        settings = config.Settings(tokens=msgspec.structs.replace(issuer.tokens, roles=("view",)))
+        database = await SQLite.open(tmp_path / "index.db")
+        try:
+            bearer = BearerAuthenticator(issuer.verifier, IssuedTokens(database), lambda: issuer.now)
+            assert (await bearer.authenticate(bearer_token, settings)).name == "ann"
+            issuer.now += 40
+            assert await issuer.takes(RSA)
+            issuer.body = key_set(STRANGER)
+            issuer.now += 19
+            assert (await bearer.authenticate(bearer_token, settings)).name == "ann"
+            issuer.now += 1
+            with pytest.raises(TokenRefused, match="not in tokens.keys"):
+                await bearer.authenticate(bearer_token, settings)
+        finally:
+            await database.close()
 
     async def test_an_issuer_that_is_down_for_an_hour_and_for_two_days(self) -> None:
         issuer = Issuer(RSA)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audit.entry import NO_SUBJECT, Actor, AuditEntry, AuditSubject, entry
+from gateway.database.actor import Actor
+from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditSubject, entry
 from gateway.audit.message import EVENTS, audit_message
 from gateway.config import Audit
 from gateway.scp.auditing import ACTIONS

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gateway.audit.entry import Actor, entry
+from gateway.database.actor import Actor
+from gateway.audit.entry import entry
 from gateway.audit.syslog import AuditSender, framed
 from gateway.audit.table import append, forget, read_sent
 from gateway.config import Audit, Settings

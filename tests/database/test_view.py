@@ -11,7 +11,8 @@ import pytest
 
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
-from gateway.database.view import READER, VIEW, View, reading, seeing
+from gateway.database.actor import ACTOR, GATEWAY, Actor
+from gateway.database.view import VIEW, View, reading, seeing
 
 GARBAGE = Query("garbage", "SELECT key FROM garbage WHERE at <= $1 ORDER BY key")
 ODD = {"garbage": "SELECT v.* FROM {schema}.garbage v WHERE v.key LIKE $1"}
@@ -56,10 +57,10 @@ async def test_tasks_that_are_started_inherit_it(database: SQLite) -> None:
     assert await clean == ["a1", "a2", "b1"]
 
 
-async def test_the_name_of_the_reader() -> None:
-    with reading("anna", None):
-        assert READER.get() == "anna"
-    assert READER.get() == ""
+async def test_for_whom_it_is_read() -> None:
+    with reading(Actor("anna"), None):
+        assert ACTOR.get() == Actor("anna")
+    assert ACTOR.get() == GATEWAY
 
 
 @pytest.mark.parametrize(

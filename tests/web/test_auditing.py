@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from gateway.audit.entry import AuditEntry
 from gateway.audit.table import AuditFilter, search, verify
 from gateway.config import Audit, Dicomweb, Http, User
 from gateway.config.roles import Role
+from gateway.database.actor import Actor
 from gateway.database.database import Query
 from gateway.database.view import seeing
 from gateway.errors import DatabaseError
 from gateway.index.visibility import visible
+from gateway.jobs.table import list_jobs
 from gateway.web.route import BY_RESOURCE
 from tests.support import index
 from tests.support.datasets import sample
@@ -136,8 +137,8 @@ class TestChanges:
         (one,) = await entries(app)
         assert (one.action, one.public_id, one.level) == ("modify", public_id, "study")
         assert "secret" not in one.detail
-        ((payload,),) = await app.database.fetch(Query("jobs", "SELECT payload FROM jobs"))
-        assert json.loads(payload)["asked_by"] == ["anna", "", "127.0.0.1"]
+        (job,) = await list_jobs(app.database)
+        assert job.actor == Actor("anna", "", "127.0.0.1")
 
 
 async def test_who_may_not(app: House) -> None:

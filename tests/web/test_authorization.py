@@ -12,7 +12,8 @@ from gateway.access.passwords import hash_password
 from gateway.access.principals import ANYBODY, Principal
 from gateway.config import Http, User
 from gateway.config.roles import Role
-from gateway.database.view import READER, VIEW, View
+from gateway.database.actor import ACTOR
+from gateway.database.view import VIEW, View
 from gateway.index.visibility import visible
 from gateway.web.authorization import _view
 from gateway.web.route import Route
@@ -61,7 +62,7 @@ class TestRequests:
         fetch = gateway.database.fetch
 
         async def noted(*arguments: Any) -> Any:
-            seen.append((READER.get(), VIEW.get()))
+            seen.append((ACTOR.get().user, VIEW.get()))
             return await fetch(*arguments)
 
         monkeypatch.setattr(gateway.database, "fetch", noted)

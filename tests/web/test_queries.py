@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from gateway.config import Http, User
+from gateway.config.roles import Role
 from gateway.scu.find import STUDY_ROOT
 from gateway.systems import kept_queries
 from gateway.web.rest import finding
 from gateway.web.rest.tags import from_tags
 from tests.support.nodes import EXPLICIT, asked_node
 from tests.support.remote import Remote, remote
+from tests.support.sign_in import ADMIN, by_password
 
 STUDY = {"Level": "Study", "Query": {"PatientID": "*", "StudyDescription": ""}}
 
@@ -151,6 +154,37 @@ class TestQuery:
             path = (await pair.post("/modalities/old/query", body))[1]["Path"]
         keys = await pair.here.json(f"{path}/query?simplify")
         assert [keys["PatientID"], keys["StudyDate"]] == values
+
+
+class TestOfOthers:
+    """What another archive has of its patients is not for everybody who may ask one."""
+
+    @pytest.fixture(autouse=True)
+    def users(self, pair: Remote) -> None:
+        pair.here.http = Http(users=(ADMIN, *(User(name, ADMIN.password, ("asks",)) for name in ("eva", "max"))))
+        pair.here.roles = {"asks": Role(permissions=("q-r-remote-modalities",))}
+
+    async def ask(self, pair: Remote, method: str, path: str, user: str, body: Any = None) -> tuple[int, Any]:
+        answer = await pair.here.client.request(method, path, json=body, headers=by_password(user))
+        return answer.status, await answer.json()
+
+    async def test_are_not_there(self, pair: Remote) -> None:
+        status, made = await self.ask(pair, "POST", "/modalities/there/query", "eva", STUDY)
+        assert status == 200
+        path = made["Path"]
+        for user, expected in (("eva", [made["ID"]]), ("max", []), ("ann", [made["ID"]])):
+            assert await self.ask(pair, "GET", "/queries", user) == (200, expected)
+        for place in ("", "/level", "/modality", "/query", "/answers", "/answers/0", "/answers/0/content"):
+            assert (await self.ask(pair, "GET", path + place, "max"))[0] == 404, place
+        for place in ("/retrieve", "/answers/0/retrieve", "/answers/0/query-series"):
+            assert (await self.ask(pair, "POST", path + place, "max", {}))[0] == 404, place
+        assert await self.ask(pair, "DELETE", path, "max") == (200, {})
+        assert (await self.ask(pair, "GET", f"{path}/answers", "eva")) == (200, ["0"])
+        assert (await self.ask(pair, "GET", f"{path}/answers", "ann")) == (200, ["0"])
+        status, series = await self.ask(pair, "POST", f"{path}/answers/0/query-series", "eva", {})
+        assert (await self.ask(pair, "GET", series["Path"], "max"))[0] == 404
+        assert await self.ask(pair, "DELETE", path, "eva") == (200, {})
+        assert (await self.ask(pair, "GET", path, "ann"))[0] == 404
 
 
 class TestFind:

@@ -29,6 +29,7 @@ from gateway.web.errors import Busy, error_answer
 from gateway.web.inputs import read_json, whole_number
 from gateway.web.rest.answers import flag, json_answer, reference
 from gateway.web.rest.asked import JobBody, bad_file, converted
+from gateway.web.rest.own_jobs import check_acts_on
 from gateway.web.route import FLAG, OF_JOBS, TEXT, UID, Parameter, Route, at_least
 from gateway.web.schemas import PUBLIC_ID, any_of, list_of, struct
 from gateway.web.security import attachment_named
@@ -204,8 +205,10 @@ async def remove_output(request: web.Request) -> web.StreamResponse:
     number = whole_number(request.match_info["id"])
     if request.match_info["key"] != "archive" or number is None:
         return _no_output(request)
-    if await get_job(request.app[CONTEXT].database, number) is None:
+    job = await get_job(request.app[CONTEXT].database, number)
+    if job is None:
         return _no_output(request)
+    check_acts_on(request, job)
     removed = await request.app[ARCHIVE_JOBS].remove_output(number)
     return json_answer({}) if removed else _no_output(request)
 
@@ -314,5 +317,5 @@ ROUTES = (
         )
     ),
     Route("GET", "/jobs/{id}/{key}", output, "download", answers=(ZIP,), errors=(404, 416)),
-    Route("DELETE", "/jobs/{id}/{key}", remove_output, OF_JOBS, errors=(404,)),
+    Route("DELETE", "/jobs/{id}/{key}", remove_output, OF_JOBS, errors=(403, 404)),
 )

@@ -17,6 +17,7 @@ from gateway.web.errors import BAD_FILE, CANCELLED, NETWORK
 from gateway.web.inputs import whole_number
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.rest.archives import ARCHIVE_JOBS
+from gateway.web.rest.own_jobs import check_acts_on
 from gateway.web.route import EXPAND, OF_JOBS, PAGE, Route
 
 _STATES = {"running": "Running", "held": "Paused", "done": "Success", "failed": "Failure", "cancelled": "Failure"}
@@ -120,6 +121,7 @@ async def _get(request: web.Request) -> Job:
 
 async def _act(request: web.Request, script: Callable[[Job], Script[bool]]) -> web.Response:
     job, context = await _get(request), request.app[CONTEXT]
+    check_acts_on(request, job)
     if not await context.database.write(lambda: script(job)):
         raise BadRequest(f"job {job.id} is {job.state}")
     context.use_cases.wake()
@@ -129,9 +131,9 @@ async def _act(request: web.Request, script: Callable[[Job], Script[bool]]) -> w
 ROUTES = (
     Route("GET", "/jobs", all_jobs, OF_JOBS, (*PAGE, EXPAND)),
     Route("GET", "/jobs/{id}", one, OF_JOBS, errors=(404,)),
-    Route("DELETE", "/jobs/{id}", remove, OF_JOBS, errors=(404,)),
+    Route("DELETE", "/jobs/{id}", remove, OF_JOBS, errors=(403, 404)),
     *(
-        Route("POST", f"/jobs/{{id}}/{action.__name__}", action, OF_JOBS, errors=(404,))
+        Route("POST", f"/jobs/{{id}}/{action.__name__}", action, OF_JOBS, errors=(403, 404))
         for action in (cancel, pause, resume, resubmit)
     ),
 )

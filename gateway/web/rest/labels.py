@@ -15,6 +15,7 @@ from gateway.web.context import CONTEXT
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import json_answer, unknown
 from gateway.web.route import Route
+from gateway.web.sessions import Forbidden
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _TEXT: Final = ("text/plain",)
@@ -34,13 +35,16 @@ async def has_label(request: web.Request, level: Level) -> web.StreamResponse:
 
 
 async def put_label(request: web.Request, level: Level) -> web.StreamResponse:
-    """Label a resource."""
+    """Label a resource, with one of the labels that may be given: any, unless `PUT /auth/settings/roles` lists some."""
     public_id, label = request.match_info["id"], request.match_info["label"]
     if _LABEL.fullmatch(label) is None:
         raise BadRequest(
             f"{label[:80]!r} is no label: letters and digits of ASCII, hyphens and underscores, at most 64"
         )
-    await request.app[CONTEXT].database.write(lambda: index.add_label(level, public_id, label))
+    available, database = request.app[CONTEXT].use_cases.access_changes.labels, request.app[CONTEXT].database
+    if available and label not in available and label not in await index.labels(database, level, public_id):
+        raise Forbidden(f"{label!r} is not among the available labels: {', '.join(sorted(available))}"[:500])
+    await database.write(lambda: index.add_label(level, public_id, label))
     return web.Response(text="")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.access.principals import ANYBODY
 from gateway.dicom.dictionary import KEYWORDS, implicit_vr
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.levels import LEVELS, Level
@@ -14,6 +15,7 @@ from gateway.errors import BadRequest
 from gateway.systems.kept_queries import KeptQueries, KeptQuery
 from gateway.systems.retrieve_jobs import Method
 from gateway.web.accept import JSON
+from gateway.web.authorization import PRINCIPAL
 from gateway.web.errors import error_answer
 from gateway.web.inputs import read_json, read_object, whole_number
 from gateway.web.rest.answers import flag, json_answer, reference
@@ -85,8 +87,8 @@ async def query(request: web.Request) -> web.Response:
 
 
 async def all_queries(request: web.Request) -> web.Response:
-    """The queries that are kept: their ids. The newest hundred are."""
-    return json_answer(await request.app[KEPT_QUERIES].listed())
+    """The queries that are kept: their ids. The newest hundred are; who may not view everything sees their own."""
+    return json_answer(await request.app[KEPT_QUERIES].listed(whose(request)))
 
 
 async def one(request: web.Request) -> web.Response:
@@ -97,7 +99,7 @@ async def one(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """Forget a query and its answers."""
-    await request.app[KEPT_QUERIES].remove(request.match_info["id"])
+    await request.app[KEPT_QUERIES].remove(request.match_info["id"], whose(request))
     return json_answer({})
 
 
@@ -206,7 +208,13 @@ async def _retrieve(request: web.Request, found: KeptQuery, numbers: range) -> w
 
 
 async def _query(request: web.Request) -> KeptQuery:
-    return await request.app[KEPT_QUERIES].get(request.match_info["id"])
+    return await request.app[KEPT_QUERIES].get(request.match_info["id"], whose(request))
+
+
+def whose(request: web.Request) -> str:
+    """The user whose queries a request may see; '' for all: as with jobs, for those who may view everything."""
+    who = request.get(PRINCIPAL, ANYBODY)
+    return "" if who.without_conditions().granting(("view",)) else who.name
 
 
 def _number(request: web.Request, found: KeptQuery) -> int | web.Response:
