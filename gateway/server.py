@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__, telemetry
-from gateway.database.actor import GATEWAY
 from gateway.audit.log import AuditLog
 from gateway.audit.syslog import AuditSender
 from gateway.config import Settings, changes
@@ -27,6 +26,7 @@ from gateway.current_settings import (
     stamp_of,
     warn_of_unusable_folders,
 )
+from gateway.database.actor import GATEWAY
 from gateway.database.database import Script
 from gateway.errors import DatabaseError
 from gateway.events.feed import Feed

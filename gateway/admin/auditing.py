@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.database.actor import Actor
 from gateway.audit.entry import entry
 from gateway.audit.table import append
 from gateway.config import Storage
+from gateway.database.actor import Actor
 from gateway.database.sqlite import SQLite
 from gateway.errors import DatabaseError
 from gateway.storage.layout import Layout

@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.database.actor import Actor
 from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditOutcome, AuditSubject, entry
 from gateway.audit.table import append, forget, identified
 from gateway.config import Settings
+from gateway.database.actor import Actor
 from gateway.database.database import Database
 from gateway.database.view import seeing
 from gateway.dicom.levels import LEVELS

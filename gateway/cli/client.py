@@ -34,8 +34,8 @@ class GatewayClient:
         self.base = url.rstrip("/").removesuffix("/ui")
         self._headers = _authorization(user)
 
-    def ask(self, path: str, body: object = None) -> tuple[int, str]:
-        """Send a GET, or a POST of `body` as JSON; returns status and text."""
+    def ask(self, path: str, body: object = None, method: str = "") -> tuple[int, str]:
+        """Send a GET, or a POST of `body` as JSON, or another method; returns status and text."""
         import http.client
         import urllib.error
         import urllib.request
@@ -44,35 +44,47 @@ class GatewayClient:
         # A proxy of the environment must not come between an operator and the gateway.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _plain_handler())
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {**self._headers, "Content-Type": "application/json"})
+        headers = {**self._headers, "Content-Type": "application/json"}
+        request = urllib.request.Request(url, data, headers, method=method or None)
         try:
             with opener.open(request, timeout=60) as answer:
                 return answer.status, answer.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
             with error:
+                text = error.read().decode(errors="replace")
                 if error.code in (401, 403):
-                    raise GatewayError(f"{url}: answered {error.code}: give the right --user NAME[:PASSWORD]") from None
-                return error.code, error.read().decode(errors="replace")
+                    why = f"{_details(text) or 'no access'}; give the right --user NAME[:PASSWORD]"
+                    raise GatewayError(f"{url}: answered {error.code}: {why}") from None
+                return error.code, text
         except http.client.HTTPException:
             raise GatewayError(f"{url}: the server there does not speak HTTP; is that the DICOM port?") from None
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
             raise GatewayError(f"{url}: no answer: {reason}. Is the gateway running there?") from None
 
-    def json(self, path: str, body: object = None) -> Any:
+    def json(self, path: str, body: object = None, method: str = "") -> Any:
         """Send a request; returns the JSON of the answer. Raises GatewayError, with the details, unless the status is
         200."""
-        code, text = self.ask(path, body)
+        code, text = self.ask(path, body, method)
         try:
             answer = json.loads(text)
         except ValueError:
             answer = None
         if code != 200:
-            details = answer.get("Details") or answer.get("Message") if isinstance(answer, dict) else text[:200].strip()
+            details = _details(text) or text[:200].strip()
             raise GatewayError(f"{self.base}{path}: answered {code}: {details}")
         if answer is None:
             raise GatewayError(f"{self.base}{path}: the answer is not JSON; is that a DICOM gateway?")
         return answer
+
+
+def _details(text: str) -> str:
+    """What an answer about an error says of it; empty for what is no such answer."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return ""
+    return str(answer.get("Details") or answer.get("Message") or "") if isinstance(answer, dict) else ""
 
 
 def _plain_handler() -> urllib.request.HTTPHandler:

@@ -34,6 +34,7 @@ from gateway.cli import (
     send,
     serve,
     status,
+    tokens,
 )
 from gateway.cli.common import complain
 from gateway.errors import ConfigurationError, GatewayError
@@ -60,6 +61,8 @@ app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("install-ohif")(install_ohif.install_ohif)
 app.add_typer(audit.app, name="audit")
+app.add_typer(tokens.app, name="token")
+app.command("link")(tokens.link)
 app.command("reindex")(reindex.reindex)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from gateway.database.actor import GATEWAY
 from gateway.audit.entry import AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text
+from gateway.database.actor import GATEWAY
 from gateway.database.database import Database, Script
 from gateway.edit.change_set import Received
 from gateway.errors import (

@@ -111,8 +111,8 @@ def add_job(
     """Add a job; returns its id. Wake the runner (`Runner.notify`) once the transaction is committed.
 
     Jobs of a `queue` (default: the kind) share a limit, that of a destination for example; jobs of a `chain` run one
-    at a time, in the order in which they were added. In a queue, the highest `priority` goes first. `actor` asks for it;
-    `seen` as in `Job`.
+    at a time, in the order in which they were added. In a queue, the highest `priority` goes first. `actor` asks for
+    it; `seen` as in `Job`.
     """
     text = msgspec.json.encode(payload).decode()
     ((number,),) = yield (

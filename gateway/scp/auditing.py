@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gateway.database.actor import Actor
 from gateway.audit.entry import NO_SUBJECT, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text
 from gateway.config import Service
+from gateway.database.actor import Actor
 from gateway.dimse import status
 from gateway.net.session import Session
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.database.actor import ACTOR
 from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.table import append
+from gateway.database.actor import ACTOR
 from gateway.database.database import Database, Script
 from gateway.database.view import VIEW, seeing
 from gateway.dicom.levels import Level

@@ -180,8 +180,8 @@ class ModificationJobs:
         self, order: ModificationOrder, located: Located, changes: ChangeSet, *, is_stored: bool
     ) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
-        origin, overwrites = Origin.by_rest(self._settings().dicom.aet, order.peer), self._replaces_source(order.request)
-        return await self._anonymizing.store(located, changes, origin, overwrites=overwrites, is_stored=is_stored)
+        origin, in_place = Origin.by_rest(self._settings().dicom.aet, order.peer), self._replaces_source(order.request)
+        return await self._anonymizing.store(located, changes, origin, overwrites=in_place, is_stored=is_stored)
 
     def _replaces_source(self, wanted: ChangeRequest) -> bool:
         """Whether instances may take the place of those that they are made of: where they keep their UIDs by force, and

@@ -17,12 +17,12 @@ from typing import Any, Final
 from aiohttp import web
 from yarl import URL
 
-from gateway.database.actor import Actor
 from gateway.access.principals import Principal
 from gateway.audit.entry import NO_SUBJECT, AuditOutcome, AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text, search_detail
 from gateway.audit.table import append
+from gateway.database.actor import Actor
 from gateway.database.companion import COMPANION, Companion
 from gateway.errors import DatabaseError, GatewayError
 from gateway.web.route import Route

@@ -236,7 +236,7 @@ class TestFetched:
             issuer.now += 19
             assert (await bearer.authenticate(bearer_token, settings)).name == "ann"
             issuer.now += 1
-            with pytest.raises(TokenRefused, match="not in tokens.keys"):
+            with pytest.raises(TokenRefused, match=r"not in tokens\.keys"):
                 await bearer.authenticate(bearer_token, settings)
         finally:
             await database.close()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.database.actor import Actor
 from gateway.audit.chain import ChainLink, break_in, linked
 from gateway.audit.entry import AuditEntry, AuditSubject, entry
+from gateway.database.actor import Actor
 
 TEXTS = st.text(max_size=20)
 NEW = st.builds(

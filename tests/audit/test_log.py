@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.database.actor import Actor
 from gateway.audit import log as module
 from gateway.audit.chain import ChainLink
 from gateway.audit.entry import AuditEntry, AuditSubject, entry
 from gateway.audit.log import AuditLog
 from gateway.audit.table import AuditFilter, append, forget, search, verify
 from gateway.config import Audit, Settings
+from gateway.database.actor import Actor
 from gateway.database.companion import COMPANION, Companion
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite

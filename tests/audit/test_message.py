@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.database.actor import Actor
 from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditSubject, entry
 from gateway.audit.message import EVENTS, audit_message
 from gateway.config import Audit
+from gateway.database.actor import Actor
 from gateway.scp.auditing import ACTIONS
 
 STUDY: Final = AuditSubject("study", "a-b", "1.2.3", "P1")

@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gateway.database.actor import Actor
 from gateway.audit.entry import entry
 from gateway.audit.syslog import AuditSender, framed
 from gateway.audit.table import append, forget, read_sent
 from gateway.config import Audit, Settings
+from gateway.database.actor import Actor
 from gateway.database.sqlite import SQLite
 from tests.support.certificates import Authority, needs_openssl
 from tests.support.waiting import until

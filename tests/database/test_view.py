@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway.database.actor import ACTOR, GATEWAY, Actor
 from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
-from gateway.database.actor import ACTOR, GATEWAY, Actor
 from gateway.database.view import VIEW, View, reading, seeing
 
 GARBAGE = Query("garbage", "SELECT key FROM garbage WHERE at <= $1 ORDER BY key")

@@ -1,4 +1,4 @@
-"""Emergency access is begun and the gateway killed before anybody has heard the alarm: it is raised after the restart."""
+"""Emergency access is begun, and the gateway killed before anybody has heard the alarm: the restart raises it."""
 
 from __future__ import annotations
 

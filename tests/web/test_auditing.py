@@ -259,7 +259,13 @@ async def test_every_route_says_what_it_does(app: House) -> None:
     silent = {
         path for (method, path), route in routes.items() if not route.action and method in ("POST", "PUT", "DELETE")
     }
-    assert silent == {"/modalities/{name}/echo", "/tools/dicom-echo", "/auth/tokens/decode", "/ui/sign-in"}
+    assert silent == {
+        "/modalities/{name}/echo",
+        "/tools/dicom-echo",
+        "/auth/tokens/decode",
+        "/ui/sign-in",
+        "/ui/language",
+    }
     for path, action in (
         ("/dicom-web/studies", "search"),
         ("/dicom-web/studies/{study}", "view"),

@@ -93,25 +93,6 @@ class TestMetadata:
         assert (await gateway.client.put(f"{study}/metadata/1024", data=b"y")).status == 200
 
     @pytest.mark.parametrize("level", LEVELS)
-    async def test_of_those_that_may_be_given(self, gateway: House, study: str) -> None:
-        """Where the roles over REST name available labels; without any, every label may be given."""
-        assert (await gateway.client.put(f"{study}/labels/old")).status == 200
-
-        async def offer(*labels: str) -> None:
-            answer = await gateway.client.put("/auth/settings/roles", json={"roles": {}, "available-labels": labels})
-            assert (await answer.json())["available-labels"] == sorted(labels)
-
-        await offer("teach", "trial")
-        answer = await gateway.client.put(f"{study}/labels/misspelt")
-        assert (answer.status, "teach, trial" in (await answer.json())["Details"]) == (403, True)
-        for label in ("teach", "old"):  # It has the other one, which is put again.
-            assert (await gateway.client.put(f"{study}/labels/{label}")).status == 200
-        assert (await gateway.client.delete(f"{study}/labels/old")).status == 200
-        assert (await gateway.client.put(f"{study}/labels/old")).status == 403
-        assert await gateway.json(f"{study}/labels") == ["teach"]
-        await offer()
-        assert (await gateway.client.put(f"{study}/labels/old")).status == 200
-
     async def test_of_what_is_not_there(self, gateway: House, level: str) -> None:
         assert (await gateway.client.put(f"/{level}/0-0/metadata/note", data=b"x")).status == 404
         assert (await gateway.client.delete(f"/{level}/0-0/metadata/note")).status == 404
@@ -140,6 +121,25 @@ class TestLabels:
         monkeypatch.setattr(annotations, "MAX_LABELS", 1)
         assert (await gateway.client.put(f"{study}/labels/a")).status == 200
         assert (await gateway.client.put(f"{study}/labels/b")).status == 400
+
+    async def test_of_those_that_may_be_given(self, gateway: House, study: str) -> None:
+        """Where the roles over REST name available labels; without any, every label may be given."""
+        assert (await gateway.client.put(f"{study}/labels/old")).status == 200
+
+        async def offer(*labels: str) -> None:
+            answer = await gateway.client.put("/auth/settings/roles", json={"roles": {}, "available-labels": labels})
+            assert (await answer.json())["available-labels"] == sorted(labels)
+
+        await offer("teach", "trial")
+        answer = await gateway.client.put(f"{study}/labels/misspelt")
+        assert (answer.status, "teach, trial" in (await answer.json())["Details"]) == (403, True)
+        for label in ("teach", "old"):  # It has the other one, which is put again.
+            assert (await gateway.client.put(f"{study}/labels/{label}")).status == 200
+        assert (await gateway.client.delete(f"{study}/labels/old")).status == 200
+        assert (await gateway.client.put(f"{study}/labels/old")).status == 403
+        assert await gateway.json(f"{study}/labels") == ["teach"]
+        await offer()
+        assert (await gateway.client.put(f"{study}/labels/old")).status == 200
 
     async def test_of_what_is_not_there(self, gateway: House) -> None:
         assert (await gateway.client.put("/studies/0-0/labels/a")).status == 404

@@ -1,4 +1,4 @@
-"""Whose jobs a request may cancel, pause, run again and delete: its user's own, and with more permissions all others."""
+"""Which jobs a request may cancel, pause, run again and delete: its user's own, and with more permissions others."""
 
 from __future__ import annotations
 
