@@ -75,6 +75,11 @@ class AccessChanges:
         return made[2]
 
     @property
+    def roles(self) -> Mapping[str, Role]:
+        """The roles that were added."""
+        return self._rows.roles
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels that may be given; none: any."""
         return self._rows.labels

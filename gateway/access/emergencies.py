@@ -106,15 +106,23 @@ class Emergencies:
         rows = await self._database.fetch(queries.EMERGENCY, number)
         return Emergency(*rows[0]) if rows else None
 
+    async def listed(self) -> list[Emergency]:
+        """Those that have not ended."""
+        return [Emergency(*row) for row in await self._database.fetch(queries.OPEN_EMERGENCIES, self._clock())]
+
     async def end(self, who: Principal) -> None:
-        """End the emergency access of a user before its time."""
+        """End the emergency access of whoever has it, before its time."""
+        await self.end_of(who.name, by=who.name)
+
+    async def end_of(self, user: str, by: str) -> None:
+        """End the emergency access of a user, which somebody wants."""
 
         def script() -> Script[None]:
-            yield queries.END_EMERGENCIES, (who.name, self._clock())
+            yield queries.END_EMERGENCIES, (user, self._clock())
 
         await self._database.write(script)
         self._revocations.add()
-        log.warning("emergency access: user %s has ended it", who.name)
+        log.warning("emergency access: that of user %s has been ended by %s", printable(user[:64]), by)
 
 
 def fields_of_emergency(emergency: Emergency) -> dict[str, str | float]:

@@ -158,6 +158,9 @@ async def _written(
         elif response.status == 403:
             outcome = "denied"
         return response
+    except web.HTTPRedirection:  # A form that was taken leads to a page.
+        outcome = "success"
+        raise
     finally:
         COMPANION.reset(token)
         if outcome != "success" or companion.pending:
@@ -186,6 +189,13 @@ async def named(request: web.Request, public_ids: Collection[str], level: str = 
     """Note the resources that a body names, before anything is done with them; the level is empty if not known."""
     if (noted := _noted(request)) is not None and public_ids:
         await noted.about([AuditSubject(level, each) for each in public_ids])
+
+
+async def detailed(request: web.Request, **more: str) -> None:
+    """Add what a form names to the detail of the entry about a change, before anything is done."""
+    if (noted := _noted(request)) is not None:
+        noted.detail |= more
+        await noted.about(list(noted.subjects) or [NO_SUBJECT])
 
 
 def uploaded(request: web.Request, study_uids: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.pages import account, assets, audit, language, live, page, reports, routing, sign_in
+from gateway.web.pages import users as users_page
 from gateway.web.rest import (
     anonymize,
     archives,
@@ -99,6 +100,7 @@ _MANAGEMENT: Final = (
 _PAGES: Final = (
     sign_in.ROUTES,
     account.ROUTES,
+    users_page.ROUTES,
     language.ROUTES,
     page.ROUTES,
     live.ROUTES,

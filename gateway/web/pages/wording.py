@@ -64,7 +64,7 @@ class Words:
         self.language = language
         self._locale = babel.Locale.parse(language)
 
-    def __call__(self, name: str, count: int | None = None, **values: object) -> Markup:
+    def __call__(self, name: str, /, count: int | None = None, **values: object) -> Markup:
         """A string as HTML: with `count` in the form for that number; whole numbers are grouped, text is escaped."""
         template = CATALOGUE[name][self.language]
         if isinstance(template, list):
