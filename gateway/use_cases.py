@@ -26,6 +26,7 @@ from gateway.audit.log import AuditLog
 from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.forwarding.control import Deliveries
+from gateway.forwarding.manual import ManualDeliveries
 from gateway.imaging.cache import FrameCache
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.ingest import Ingest
@@ -52,6 +53,7 @@ from gateway.systems.modification_jobs import ModificationJobs
 from gateway.systems.reconstruction import KIND as RECONSTRUCT
 from gateway.systems.reconstruction import Reconstruction
 from gateway.systems.regrouping_jobs import RegroupingJobs
+from gateway.systems.remote_search import RemoteSearch
 from gateway.systems.retrieve_jobs import RetrieveJobs
 from gateway.systems.store_jobs import StoreJobs
 from gateway.systems.wado_jobs import WadoJobs
@@ -86,6 +88,7 @@ class UseCases:
     regrouping: RegroupingJobs
     removal: Removal
     deliveries: Deliveries
+    manual_deliveries: ManualDeliveries
     commitments: Commitments
     creation: Creation
     worklists: Worklists
@@ -103,6 +106,7 @@ class UseCases:
     retrieve_jobs: RetrieveJobs
     wado_jobs: WadoJobs
     kept_queries: KeptQueries
+    remote_search: RemoteSearch
     modification_jobs: ModificationJobs
     reconstruction: Reconstruction
     wake: Callable[[], None]
@@ -169,6 +173,7 @@ async def open_use_cases(
     tokens, issued = TokenVerifier(), IssuedTokens(database, board.revocations if board is not None else None)
     emergency_alarms = EmergencyAlarms(settings)
     emergencies = Emergencies(database, issued.revocations, alarm=emergency_alarms.follow, begun=wake)
+    kept_queries = KeptQueries(database, directory)
     try:
         yield UseCases(
             settings=settings,
@@ -190,6 +195,7 @@ async def open_use_cases(
             regrouping=RegroupingJobs(job_desk, anonymizing, retrieval, removal, settings),
             removal=removal,
             deliveries=Deliveries(database, settings, wake=wake),
+            manual_deliveries=ManualDeliveries(database, settings, wake=wake),
             commitments=commitments,
             creation=Creation(database, retrieval, ingest, removal),
             worklists=Worklists(database, settings),
@@ -206,7 +212,8 @@ async def open_use_cases(
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),
             retrieve_jobs=RetrieveJobs(job_desk, directory, ingest),
             wado_jobs=WadoJobs(job_desk, directory, ingest),
-            kept_queries=KeptQueries(database, directory),
+            kept_queries=kept_queries,
+            remote_search=RemoteSearch(directory, kept_queries),
             modification_jobs=ModificationJobs(job_desk, anonymizing, removal, settings),
             reconstruction=Reconstruction(job_desk, store, lambda: settings().storage.max_header),
             wake=wake,

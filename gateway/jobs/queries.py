@@ -155,6 +155,13 @@ GET = Query("get_job: one, with its progress", f"{_WITH_PROGRESS} WHERE id = $1"
 LIST = Query(
     "list_jobs: a page, newest first, with their progress", f"{_WITH_PROGRESS} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 )
+LIST_REPORTING = Query(
+    "list_reporting_jobs: a page of those that say how far they are, newest first, of one state or ('') of all",
+    f"""
+    SELECT {_COLUMNS}, percent, position, content, error_payload FROM job_progress JOIN jobs ON id = job
+    WHERE job < $1 AND ($3 = '' OR state = $3) ORDER BY job DESC LIMIT $2
+    """,
+)
 CHAIN = Query("chained_jobs: those of a chain, in order", f"SELECT {_COLUMNS} FROM jobs WHERE chain = $1 ORDER BY id")
 FORGET = Query(
     "forget_jobs: some jobs that were finished before $1",

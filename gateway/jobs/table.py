@@ -293,6 +293,14 @@ async def list_jobs(database: Database, *, before: int = 2**62, limit: int = 100
     return [_job(row) for row in await database.fetch(queries.LIST, before, limit)]
 
 
+async def list_reporting_jobs(
+    database: Database, *, state: State | Literal[""] = "", before: int = 2**62, limit: int = 50
+) -> list[Job]:
+    """A page of the jobs that say how far they are, as those do that people ask for; newest first, of one state or ('')
+    of all."""
+    return [_job(row) for row in await database.fetch(queries.LIST_REPORTING, before, limit, state)]
+
+
 async def chained_jobs(database: Database, chain: str) -> list[Job]:
     """The jobs of a chain, in order."""
     return [_job(row) for row in await database.fetch(queries.CHAIN, chain)]

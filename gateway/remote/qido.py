@@ -1,10 +1,11 @@
-"""Queries of a DICOMweb server for instances, by QIDO-RS (PS3.18 §10.6), a series and a page at a time."""
+"""Queries of a DICOMweb server by QIDO-RS (PS3.18 §10.6): searches, and for instances a series and a page at a time."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -20,6 +21,23 @@ _PAGE: Final = 500
 """Results per request. Servers may return fewer (§8.3.4.4)."""
 _MAX_PAGES: Final = 2000
 """Pages of one series: bounds a server that returns one result at a time, or the same for ever."""
+
+
+async def search(
+    http: HttpClient, path: str, keys: Mapping[str, str], fields: Iterable[str], limit: int
+) -> list[dict[str, Any]]:
+    """The matches of a search at `path`, in the DICOM JSON Model: `keys` are values to match by tag, `fields` the tags
+    to return beside them. Raises like `HttpClient.request`, and GatewayError."""
+    asked = [*keys.items(), *(("includefield", tag) for tag in fields), ("limit", str(limit))]
+    reply = await http.request("GET", f"{path}?{urlencode(asked)}", headers=ACCEPT)
+    if reply.status == 204:
+        return []
+    if reply.status != 200:
+        raise GatewayError(f"{http.name}: {reply.words} to a search")
+    try:
+        return msgspec.json.decode(reply.body or b"[]", type=list[dict[str, Any]])
+    except NOT_JSON:
+        raise GatewayError(f"{http.name}: its answer to a search cannot be read as DICOM JSON") from None
 
 
 async def present(http: HttpClient, instances: Sequence[Named], base: str = "") -> set[str]:

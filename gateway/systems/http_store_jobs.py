@@ -21,6 +21,7 @@ from gateway.remote.kinds import open_destination
 from gateway.retrieve.outgoing import StoredInstance
 from gateway.retrieve.retrieval import Retrieval
 from gateway.systems.directory import Directory
+from gateway.systems.failed_instances import FailedInstance, forget_failures, list_failures
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources, pages, resolved
 
@@ -96,6 +97,8 @@ class HttpStoreJobs:
     async def _send_all(self, order: HttpStoreOrder, destination: Destination, reporter: Reporter) -> int:
         """The number of instances that failed."""
         content = reporter.content
+        if not reporter.position:
+            forget_failures(content)
         failed = int(content.get("FailedInstancesCount", 0)) if reporter.position else 0
         size = int(content.get("Size", 0)) if reporter.position else 0
         done = order.instances * reporter.percent // 100
@@ -104,7 +107,12 @@ class HttpStoreJobs:
                 *(destination.send(StoredInstance(located, self._retrieval)) for located in page),
                 return_exceptions=True,
             )
-            wrong = [why for each in answers if (why := _wrong(each))]
+            wrong = [
+                FailedInstance(located.sop_uid, why)
+                for located, each in zip(page, answers, strict=True)
+                if (why := _wrong(each))
+            ]
+            await list_failures(self._desk.database, content, wrong)
             size += sum(each.sent for each in answers if isinstance(each, Answer))
             failed, done = failed + len(wrong), done + len(page)
             if order.kind == "peer":
@@ -112,7 +120,7 @@ class HttpStoreJobs:
             else:
                 content["NetworkSizeMB"] = str(size >> 20)
             if wrong and not order.permissive:
-                raise await reporter.failed(wrong[0])
+                raise await reporter.failed(wrong[0].details)
             await reporter.note(100 * done / max(1, order.instances), position)
         return failed
 

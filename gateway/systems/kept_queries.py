@@ -80,14 +80,20 @@ class KeptQueries:
         return public_id
 
     async def found(
-        self, modality: str, level: Level | None, keys: DataSet, options: CallOptions = AS_KNOWN
+        self,
+        modality: str,
+        level: Level | None,
+        keys: DataSet,
+        options: CallOptions = AS_KNOWN,
+        *,
+        limit: int | None = None,
     ) -> list[DataSet]:
-        """Ask at a level, or for worklist items, and keep nothing.
+        """Ask at a level, or for worklist items, and keep nothing. After `limit` answers the peer is asked to cancel.
 
         Raises NotFound for a modality that is not known, RequestFailed, AssociationRefused, AssociationLost.
         """
         asked = await self._adapted(modality, keys)
-        matches = await self._matches(modality, level, asked, options)
+        matches = await self._matches(modality, level, asked, options, limit)
         return [from_json(msgspec.json.decode(match)) for match in matches]
 
     async def listed(self, requester: str) -> list[str]:
@@ -124,7 +130,14 @@ class KeptQueries:
             }
         return keys
 
-    async def _matches(self, modality: str, level: Level | None, keys: DataSet, options: CallOptions) -> list[bytes]:
+    async def _matches(
+        self,
+        modality: str,
+        level: Level | None,
+        keys: DataSet,
+        options: CallOptions,
+        limit: int | None = None,
+    ) -> list[bytes]:
         node = await node_of(self._directory, modality, options)
         model = {None: find.WORKLIST, "patient": find.PATIENT_ROOT}.get(level, find.STUDY_ROOT)
         answers: list[bytes] = []
@@ -133,7 +146,7 @@ class KeptQueries:
             async for match in matches:
                 answers.append(_json(match, node.aet))
                 size += len(answers[-1])
-                if len(answers) >= MAX_ANSWERS or size >= MAX_ANSWERS_BYTES:
+                if len(answers) >= (MAX_ANSWERS if limit is None else limit) or size >= MAX_ANSWERS_BYTES:
                     break
         return answers
 

@@ -24,6 +24,7 @@ from gateway.scu.store import send
 from gateway.scu.transfer import UNASKED, Origin, Sent
 from gateway.systems.calls import CallOptions, node_of
 from gateway.systems.directory import Directory
+from gateway.systems.failed_instances import FailedInstance, forget_failures, list_failures
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources, pages, resolved
 from gateway.workflow.commitment import Commitments, new_transaction_uid
@@ -117,11 +118,15 @@ class StoreJobs:
         reporter = await self._desk.reporter(job)
         failed = int(reporter.content["FailedInstancesCount"]) if reporter.position else 0
         tally = _Tally(order.instances * reporter.percent // 100, failed)
+        if not reporter.position:
+            forget_failures(reporter.content)
         try:
             node = await node_of(self._directory, order.modality, _options(order))
             async for page, position in pages(self._desk.database, order.resources, _PAGE, reporter.position):
-                await self._send(order, node, page, tally)
+                failures: list[FailedInstance] = []
+                await self._send(order, node, page, tally, failures)
                 reporter.content["FailedInstancesCount"] = tally.failed
+                await list_failures(self._desk.database, reporter.content, failures)
                 if tally.first is not None and not order.permissive:
                     raise await self._failed(reporter, node, tally.first)
                 await reporter.note(100 * tally.sent / max(1, order.instances), position)
@@ -136,12 +141,15 @@ class StoreJobs:
         sent = order.resources if tally.failed < order.instances else ()
         return functools.partial(reporter.sent, order.modality, sent)
 
-    async def _send(self, order: StoreOrder, node: Node, page: Sequence[Located], tally: _Tally) -> None:
+    async def _send(
+        self, order: StoreOrder, node: Node, page: Sequence[Located], tally: _Tally, failures: list[FailedInstance]
+    ) -> None:
         def report(sent: Sent) -> None:
             tally.sent += 1
             if not sent.ok and not stopped():  # What is stopped for the first of them has not failed.
                 tally.failed += 1
                 tally.first = tally.first or sent
+                failures.append(FailedInstance(sent.item.sop_instance_uid, sent.detail, sent.status))
 
         def stopped() -> bool:
             return tally.first is not None and not order.permissive

@@ -70,14 +70,18 @@ def parsed_object(data: bytes, why: str) -> dict[str, Any]:
 async def read_form(request: web.Request) -> dict[str, str]:
     """Parse the fields of a form (`application/x-www-form-urlencoded`), the last one of each name. Raises
     BadRequest."""
+    return dict(await read_fields(request))
+
+
+async def read_fields(request: web.Request) -> list[tuple[str, str]]:
+    """Parse the fields of a form, all of each name, in order. Raises BadRequest."""
     data = await small_body(request)
     if data and request.content_type != _FORM:
         raise BadRequest(f"the form cannot be read: its type is {request.content_type}, not {_FORM}")
     charset = request.charset or "utf-8"
     try:
-        pairs = parse_qsl(
+        return parse_qsl(
             data.decode(charset), keep_blank_values=True, encoding=charset, max_num_fields=MAX_FIELDS, errors="replace"
         )
     except (ValueError, LookupError) as error:  # invalid text, an unknown charset, too many fields
         raise BadRequest(f"the form cannot be read: {error}") from None
-    return dict(pairs)

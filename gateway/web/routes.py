@@ -14,7 +14,8 @@ from aiohttp import web
 
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
-from gateway.web.pages import account, assets, audit, language, live, page, reports, routing, sign_in
+from gateway.web.pages import account, assets, audit, language, live, page, query, reports, routing, send, sign_in
+from gateway.web.pages import jobs as jobs_page
 from gateway.web.pages import users as users_page
 from gateway.web.rest import (
     anonymize,
@@ -106,6 +107,9 @@ _PAGES: Final = (
     live.ROUTES,
     reports.ROUTES,
     routing.ROUTES,
+    query.ROUTES,
+    send.ROUTES,
+    jobs_page.ROUTES,
     audit.ROUTES,
     assets.ROUTES,
     viewer.ROUTES,

@@ -26,7 +26,7 @@ def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) 
     return web.Response(text=text, content_type="text/html", headers=PAGE)
 
 
-_PAGES: Final = ("home", "routing", "users-page", "audit")
+_PAGES: Final = ("home", "query-page", "routing", "jobs-page", "users-page", "audit")
 """The pages that every page links to, by the names of their routes, in order; `frame.pages` has their titles."""
 
 

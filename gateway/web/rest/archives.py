@@ -316,6 +316,6 @@ ROUTES = (
             ("create-media-extended", functools.partial(made, media=True, extended=True)),
         )
     ),
-    Route("GET", "/jobs/{id}/{key}", output, "download", answers=(ZIP,), errors=(404, 416)),
+    Route("GET", "/jobs/{id}/{key}", output, "download", answers=(ZIP,), errors=(404, 416), name="job-output"),
     Route("DELETE", "/jobs/{id}/{key}", remove_output, OF_JOBS, errors=(403, 404)),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, Literal
 
 from aiohttp import web
 
@@ -37,34 +37,62 @@ async def all_jobs(request: web.Request) -> web.Response:
 
 async def one(request: web.Request) -> web.Response:
     """The state of one job."""
-    return json_answer(as_json(await _get(request)))
+    return json_answer(as_json(await _get(request, request.match_info["id"])))
 
 
 async def cancel(request: web.Request) -> web.Response:
     """Cancel a job: it fails, and is not tried again."""
-    return await _act(request, lambda job: table.cancel_job(job.id, time.time()))
+    return await _acted(request, "cancel")
 
 
 async def pause(request: web.Request) -> web.Response:
     """Pause a job until it is resumed."""
-    return await _act(request, lambda job: table.hold_job(job.id))
+    return await _acted(request, "pause")
 
 
 async def resume(request: web.Request) -> web.Response:
     """Resume a job; if it waits for its next attempt, that is made now."""
-    return await _act(request, lambda job: table.release_job(job.id, time.time()))
+    return await _acted(request, "resume")
 
 
 async def resubmit(request: web.Request) -> web.Response:
     """Retry a job that has failed or was cancelled, from its beginning, with all its attempts again."""
-    return await _act(request, lambda job: table.resubmit_job(job.id, time.time()))
+    return await _acted(request, "resubmit")
 
 
 async def remove(request: web.Request) -> web.Response:
     """Delete a job that is over, and what it has made."""
-    answer = await _act(request, lambda job: table.remove_job(job.id))
-    await request.app[ARCHIVE_JOBS].remove_output(int(request.match_info["id"]))
-    return answer
+    return await _acted(request, "remove")
+
+
+JobAction = Literal["pause", "resume", "cancel", "resubmit", "remove"]
+_SCRIPTS: Final[dict[JobAction, Callable[[int, float], Script[bool]]]] = {
+    "pause": lambda number, _now: table.hold_job(number),
+    "resume": table.release_job,
+    "cancel": table.cancel_job,
+    "resubmit": table.resubmit_job,
+    "remove": lambda number, _now: table.remove_job(number),
+}
+JOB_ACTIONS: Final[dict[JobAction, tuple[table.State, ...]]] = {
+    "pause": ("waiting", "running"),
+    "resume": ("held",),
+    "cancel": ("waiting", "running", "held"),
+    "resubmit": ("failed", "cancelled"),
+    "remove": ("done", "failed", "cancelled"),
+}
+"""The actions of a user on a job, and the states of the job in which a page offers them."""
+
+
+async def act_on(request: web.Request, text: str, action: JobAction) -> None:
+    """Perform an action on the job with a number. Raises NotFound, Forbidden for a job of somebody else, and
+    BadRequest if its state does not allow it."""
+    job, context = await _get(request, text), request.app[CONTEXT]
+    check_acts_on(request, job)
+    if not await context.database.write(lambda: _SCRIPTS[action](job.id, time.time())):
+        raise BadRequest(f"job {job.id} is {job.state}")
+    context.use_cases.wake()
+    if action == "remove":
+        await request.app[ARCHIVE_JOBS].remove_output(job.id)
 
 
 def as_json(job: Job) -> dict[str, Any]:
@@ -110,8 +138,7 @@ def _error(job: Job) -> tuple[int, str]:
     return -1 if job.error else 0, "cancelled" if job.state == "cancelled" else job.error or "Success"
 
 
-async def _get(request: web.Request) -> Job:
-    text = request.match_info["id"]
+async def _get(request: web.Request, text: str) -> Job:
     number = whole_number(text)
     job = await table.get_job(request.app[CONTEXT].database, number) if number is not None else None
     if job is None:
@@ -119,12 +146,8 @@ async def _get(request: web.Request) -> Job:
     return job
 
 
-async def _act(request: web.Request, script: Callable[[Job], Script[bool]]) -> web.Response:
-    job, context = await _get(request), request.app[CONTEXT]
-    check_acts_on(request, job)
-    if not await context.database.write(lambda: script(job)):
-        raise BadRequest(f"job {job.id} is {job.state}")
-    context.use_cases.wake()
+async def _acted(request: web.Request, action: JobAction) -> web.Response:
+    await act_on(request, request.match_info["id"], action)
     return json_answer({})
 
 

@@ -1,0 +1,37 @@
+"""What the reader of a page may see of the archive, where the page itself is about something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from gateway.access.principals import ANYBODY
+from gateway.database.view import seeing
+from gateway.index.visibility import visible
+from gateway.web.authorization import PRINCIPAL
+from gateway.web.urls import path_to
+
+
+@contextmanager
+def as_viewer(request: web.Request) -> Iterator[None]:
+    """Read the index as the reader's roles with the permission `view` show it, whatever the route needs."""
+    who = request.get(PRINCIPAL, ANYBODY)
+    if who is ANYBODY:
+        yield
+        return
+    with seeing(visible(who.granting(("view",)), reader=who.name)):
+        yield
+
+
+def may(request: web.Request, *permissions: str) -> bool:
+    """Whether the reader has one of the permissions, for some studies at least."""
+    return bool(request.get(PRINCIPAL, ANYBODY).granting(permissions))
+
+
+def page_of(request: web.Request, name: str, public_id: str) -> str:
+    """The path of the page of a resource by its public id; '' if there is no such page."""
+    if name not in request.app.router.named_resources():
+        return ""
+    return path_to(request, name, id=public_id)
