@@ -146,6 +146,8 @@ async def _sendable(request: web.Request, public_id: str, counted: Counted) -> S
     attributes = own.attributes if own is not None else {}
     above = study.attributes if study is not None else {}
     description = above.get(KEYWORDS["StudyDescription"], "")
+    if level == "patient":
+        description = attributes.get(KEYWORDS["PatientID"], "")
     if level == "series":
         words = [attributes.get(KEYWORDS[name], "") for name in ("Modality", "SeriesNumber", "SeriesDescription")]
         description = " ".join(filter(None, [*words, f"({description})" if description else ""]))
