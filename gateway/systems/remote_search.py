@@ -26,7 +26,7 @@ _KINDS: Final[tuple[SourceKind, ...]] = ("modality", "server")
 _UNIQUE: Final = UNIQUE_KEYS["study"]
 
 
-class Source(NamedTuple):
+class RemoteSource(NamedTuple):
     """A system that can be searched."""
 
     kind: SourceKind
@@ -37,10 +37,10 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSource:
+class KnownRemoteSource:
     """A source with what is known of it, in Orthanc's fields."""
 
-    source: Source
+    source: RemoteSource
     system: KnownSystem
 
     @property
@@ -52,19 +52,19 @@ class KnownSource:
         return f"{fields['AET']}@{fields['Host']}:{fields['Port']}"
 
 
-class Found(NamedTuple):
+class SearchAnswers(NamedTuple):
     """The answers of a source, and whether they are all there are."""
 
     answers: list[DataSet]
     is_complete: bool
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str) -> RemoteSource:
     """The source that a text names. Raises BadRequest."""
     kind, _, name = text.partition(":")
     if kind not in _KINDS or not name:
         raise BadRequest(f"{text[:80]!r} is no source; modality:NAME or server:NAME is one")
-    return Source(kind, name)
+    return RemoteSource(kind, name)
 
 
 class RemoteSearch:
@@ -74,17 +74,17 @@ class RemoteSearch:
         self._directory = directory
         self._queries = queries
 
-    async def sources(self) -> list[KnownSource]:
+    async def sources(self) -> list[KnownRemoteSource]:
         """All sources: modalities, then servers, in the order of their names. A modality that cannot be called, since
         it has no port, is none."""
         return [
-            KnownSource(Source(kind, name), each)
+            KnownRemoteSource(RemoteSource(kind, name), each)
             for kind in _KINDS
             for name, each in (await self._directory.systems(kind)).items()
             if kind == "server" or each.fields["Port"]
         ]
 
-    async def find(self, source: Source, level: Level, keys: DataSet, *, limit: int) -> Found:
+    async def find(self, source: RemoteSource, level: Level, keys: DataSet, *, limit: int) -> SearchAnswers:
         """Ask a source at a level; `keys` without values are what is to be returned. At most `limit` answers.
 
         Raises: NotFound for an unknown source; otherwise GatewayError, with a text that names the system.
@@ -93,9 +93,9 @@ class RemoteSearch:
             found = await self._queries.found(source.name, level, keys, limit=limit + 1)
         else:
             found = await self._by_qido(source.name, level, keys, limit + 1)
-        return Found(found[:limit], len(found) <= limit)
+        return SearchAnswers(found[:limit], len(found) <= limit)
 
-    async def echo(self, source: Source) -> float:
+    async def echo(self, source: RemoteSource) -> float:
         """Test a source by C-ECHO, or by a search for one study; returns the seconds that it has taken. Raises as
         `find`."""
         began = time.monotonic()

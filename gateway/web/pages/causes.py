@@ -42,7 +42,7 @@ _BY_STATUS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class ExplainedFailure:
     """A failure in words of the reader's language; `detail` is the text of the error."""
 
     cause: Markup | str
@@ -66,9 +66,9 @@ def cause_of(text: str, status: int | None = None) -> str:
     return next((key for key, pattern in _BY_TEXT if pattern.search(text)), "")
 
 
-def explained(t: Words, text: str, status: int | None = None) -> Explanation:
+def explained(t: Words, text: str, status: int | None = None) -> ExplainedFailure:
     """A failure in words, with what to do about it."""
     key = cause_of(text, status)
     if not key:
-        return Explanation("", "", text)
-    return Explanation(t("causes.cause." + key), t("causes.advice." + key), text)
+        return ExplainedFailure("", "", text)
+    return ExplainedFailure(t("causes.cause." + key), t("causes.advice." + key), text)

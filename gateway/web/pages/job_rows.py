@@ -14,7 +14,7 @@ from gateway.dicom.levels import UNIQUE_KEYS
 from gateway.index.resources import look_up
 from gateway.jobs.table import Job
 from gateway.web.context import CONTEXT
-from gateway.web.pages.causes import Explanation, explained
+from gateway.web.pages.causes import ExplainedFailure, explained
 from gateway.web.pages.reader import as_viewer, may, page_of
 from gateway.web.pages.wording import CATALOGUE, Words
 from gateway.web.rest.jobs import JOB_ACTIONS, JobAction
@@ -45,7 +45,7 @@ class Failure:
     public_id: str
     url: str
     """Of its page; '' for none."""
-    why: Explanation
+    why: ExplainedFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class JobRow:
     failures: Sequence[Failure]
     again_url: str
     """Of the page that sends what has failed once more; '' if nothing has."""
-    why: Explanation | None
+    why: ExplainedFailure | None
     results: Sequence[tuple[str, str]]
     """Key of the name, and URL, of what has come of it."""
     actions: Sequence[JobAction]

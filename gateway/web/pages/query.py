@@ -16,11 +16,11 @@ from aiohttp import web
 
 from gateway.errors import BadRequest, ConfigurationError, GatewayError, NotFound, RequestFailed
 from gateway.systems.calls import AS_KNOWN
-from gateway.systems.remote_search import KnownSource, Source, parse_source
+from gateway.systems.remote_search import KnownRemoteSource, RemoteSource, parse_source
 from gateway.systems.retrieve_jobs import Method
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_fields
-from gateway.web.pages.causes import Explanation, explained
+from gateway.web.pages.causes import ExplainedFailure, explained
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.job_rows import TITLE
 from gateway.web.pages.query_form import PARAMETERS, QUERY_LEVELS, WHEN, QueryForm
@@ -64,10 +64,10 @@ _MODALITIES: Final = (
 class SourceResults:
     """What came of the search of one source."""
 
-    source: Source
+    source: RemoteSource
     rows: list[Row] = field(default_factory=list)
     is_complete: bool = True
-    why: Explanation | None = None
+    why: ExplainedFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class EchoResult:
     """What came of the test of one source."""
 
     milliseconds: int = 0
-    why: Explanation | None = None
+    why: ExplainedFailure | None = None
 
 
 async def query(request: web.Request) -> web.Response:
@@ -147,7 +147,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther(f"{path_template(request, 'jobs-page')}?{urlencode([('id', each) for each in numbers])}")
 
 
-def _only(known: list[KnownSource]) -> tuple[str, ...]:
+def _only(known: list[KnownRemoteSource]) -> tuple[str, ...]:
     return (str(known[0].source),) if len(known) == 1 else ()
 
 
@@ -171,7 +171,7 @@ async def _echoed(request: web.Request, text: str) -> EchoResult:
     return EchoResult(max(1, round(1000 * seconds)))
 
 
-def _why(t: Words, error: GatewayError) -> Explanation:
+def _why(t: Words, error: GatewayError) -> ExplainedFailure:
     if isinstance(error, NotFound | ConfigurationError):
         return explained(t, str(error))
     return explained(t, str(error), error.status if isinstance(error, RequestFailed) else None)

@@ -17,7 +17,7 @@ from gateway.dicom.uids import is_uid
 from gateway.errors import BadRequest
 from gateway.index.identity import canonical_patient_id, public_id
 from gateway.index.locate import Counted, counted_resources
-from gateway.systems.remote_search import Source
+from gateway.systems.remote_search import RemoteSource
 from gateway.web.context import CONTEXT
 from gateway.web.pages.filters import date, person
 from gateway.web.pages.job_rows import MAX_TITLE
@@ -98,7 +98,9 @@ class Row:
         return f"{self.date:8}{self.time:6}"
 
 
-async def result_rows(request: web.Request, source: Source, form: QueryForm, answers: Sequence[DataSet]) -> list[Row]:
+async def result_rows(
+    request: web.Request, source: RemoteSource, form: QueryForm, answers: Sequence[DataSet]
+) -> list[Row]:
     """The rows of the answers of a source to a form."""
     ids = [_public_id(form, answer) for answer in answers]
     here: dict[str, Counted] = {}
@@ -121,7 +123,7 @@ def _public_id(form: QueryForm, answer: DataSet) -> str:
 
 
 def _row(
-    request: web.Request, source: Source, form: QueryForm, answer: DataSet, public: str, here: Counted | None
+    request: web.Request, source: RemoteSource, form: QueryForm, answer: DataSet, public: str, here: Counted | None
 ) -> Row:
     level, at = form.level, {name: _text(answer, name) for name in _SHOWN}
     study = at["StudyInstanceUID"] or form.study
