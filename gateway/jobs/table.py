@@ -73,7 +73,7 @@ class Job:
 
     @property
     def actor(self) -> Actor:
-        """Who asked for it."""
+        """The actor who asked for it."""
         return Actor(self.requester, self.requester_token, self.requester_origin)
 
 

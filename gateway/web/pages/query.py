@@ -62,7 +62,7 @@ _MODALITIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SourceResults:
-    """What came of the search of one source."""
+    """The outcome of the search of one source."""
 
     source: RemoteSource
     rows: list[Row] = field(default_factory=list)
@@ -72,7 +72,7 @@ class SourceResults:
 
 @dataclass(frozen=True, slots=True)
 class EchoResult:
-    """What came of the test of one source."""
+    """The outcome of the test of one source."""
 
     milliseconds: int = 0
     why: ExplainedFailure | None = None
@@ -113,7 +113,7 @@ async def query(request: web.Request) -> web.Response:
 
 
 async def results(request: web.Request) -> web.Response:
-    """What one source has, as rows alone, for an open page. The query is that of the page."""
+    """Rows of the answers of one source alone, for an open page. The query is that of the page."""
     form = QueryForm.of(request.query)
     if len(form.sources) != 1:
         raise BadRequest("source: name one")

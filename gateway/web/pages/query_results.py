@@ -30,7 +30,7 @@ _MAX_TEXT: Final = 200
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
-    """What a row asks to be retrieved, as the value of its button."""
+    """The object that a row offers to retrieve, as the value of its button."""
 
     source: str
     level: Level
@@ -47,7 +47,7 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 
 
 def parse_wanted(text: str) -> Wanted:
-    """What the value of a button asks for. Raises BadRequest."""
+    """Parse the value of a button. Raises BadRequest."""
     try:
         wanted = msgspec.json.decode(text, type=Wanted)
     except (msgspec.DecodeError, UnicodeEncodeError):
