@@ -107,7 +107,7 @@ class Emergencies:
         return Emergency(*rows[0]) if rows else None
 
     async def listed(self) -> list[Emergency]:
-        """Those that have not ended."""
+        """Emergencies that have not ended."""
         return [Emergency(*row) for row in await self._database.fetch(queries.OPEN_EMERGENCIES, self._clock())]
 
     async def end(self, who: Principal) -> None:

@@ -187,6 +187,7 @@ class TestSend:
         assert instance["ID"] in page
 
     async def test_to_a_destination(self, pair: Remote) -> None:
+        await pair.runner.close()  # It knows no deliveries.
         pair.here.destinations = {"nas": FolderDestination(path="/nowhere")}
         instances = await pair.fill(1, 2)
         for _ in range(2):
