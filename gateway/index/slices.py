@@ -39,24 +39,28 @@ class Slices(NamedTuple):
     slices: list[Slice]
 
 
-async def ordered_slices(database: Database, public_id: str) -> Slices:
+async def ordered_slices(database: Database, public_id: str, *, is_lenient: bool = False) -> Slices:
     """Put the instances of a series in order. Raises UnknownResource; BadRequest where they have no order, or are too
-    many."""
+    many. `is_lenient`: those without a place or number come last, and of too many the first are put in order."""
     series = await resource(database, "series", public_id)
     if series is None:
         raise UnknownResource(f"there is no series {public_id}")
     found: list[Resource] = []
     async for page in resources_below(database, "series", public_id, "instance"):
         found += page
+        if len(found) > MAX_SLICES and is_lenient:
+            del found[MAX_SLICES:]
+            break
         if len(found) > MAX_SLICES:
             raise BadRequest(f"the series has more than {MAX_SLICES} instances; so many are not put in order")
     # In a series without an orientation of its own, that of the first instance is as good.
     orientation = series.attributes.get(_ORIENTATION) or series.of_first.get(_ORIENTATION, "")
-    return put_in_order(found, _normal(orientation))
+    return put_in_order(found, _normal(orientation), is_lenient=is_lenient)
 
 
-def put_in_order(found: Sequence[Resource], normal: Vector | None) -> Slices:
-    """Put instances in order along a normal, else by Instance Number. Raises BadRequest where some have neither."""
+def put_in_order(found: Sequence[Resource], normal: Vector | None, *, is_lenient: bool = False) -> Slices:
+    """Put instances in order along a normal, else by Instance Number. Raises BadRequest where some have neither, unless
+    `is_lenient`, which has them last."""
     if len(found) <= 1:
         return Slices(False, [_slice(each) for each in found])
     if normal is not None and (places := _places(found, normal)) is not None:
@@ -64,7 +68,7 @@ def put_in_order(found: Sequence[Resource], normal: Vector | None) -> Slices:
         steps = itertools.pairwise(order)
         if all(places[after] - places[before] > _LEAST_DISTANCE for before, after in steps):
             return Slices(True, [_slice(found[at]) for at in order])
-    if any(each.number == NO_NUMBER for each in found):
+    if not is_lenient and any(each.number == NO_NUMBER for each in found):
         raise BadRequest(
             "the instances of the series cannot be put in order: some have no position of their own, and "
             "some no Instance Number"

@@ -170,12 +170,17 @@ def of_frame(header: Header, frame: int) -> Window | Lut | None:
     """The VOI of the header: the first window of a frame, from 0, or of all frames, else the first VOI LUT."""
     group = header.group(FRAME_VOI_LUT_SEQUENCE, frame)
     center, width = group.number(WINDOW_CENTER), group.number(WINDOW_WIDTH)
-    function = group.text(VOI_LUT_FUNCTION).upper()
-    known: Function = "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT" if function == "LINEAR_EXACT" else "LINEAR"
+    known = function_of(group)
     if center is not None and width is not None and (width >= 1 if known == "LINEAR" else width > 0):
         return Window(center, width, known)
     item = group.item(VOI_LUT_SEQUENCE)
     return lut(item, signed=False) if item else None
+
+
+def function_of(group: Header) -> Function:
+    """The VOI LUT Function of a data set or functional group."""
+    function = group.text(VOI_LUT_FUNCTION).upper()
+    return "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT" if function == "LINEAR_EXACT" else "LINEAR"
 
 
 def _whole(header: Header, layout: SampleLayout, modality: Modality) -> Window | None:
@@ -189,13 +194,13 @@ def _extent(header: Header, layout: SampleLayout, modality: Modality, pixels: Ar
     """The window from the least to the greatest value of the frame, without Pixel Padding Value (PS3.3 C.7.5.1.1.2)."""
     import numpy as np
 
-    padding = _padding(header, layout)
+    excluded = padding(header, layout)
     least, greatest = np.inf, -np.inf
     for start in range(0, len(pixels), max(1, _AT_ONCE // pixels.shape[1])):
         rows = pixels[start : start + max(1, _AT_ONCE // pixels.shape[1])]
         values = rows[np.isfinite(rows)] if rows.dtype.kind == "f" else layout.values(rows)
-        if padding is not None:
-            values = values[(values < padding[0]) | (values > padding[1])]
+        if excluded is not None:
+            values = values[(values < excluded[0]) | (values > excluded[1])]
         if values.size:
             least, greatest = min(least, float(values.min())), max(greatest, float(values.max()))
     if least > greatest:  # nothing but padding
@@ -205,7 +210,7 @@ def _extent(header: Header, layout: SampleLayout, modality: Modality, pixels: Ar
     return _between(float(found.min()), float(found.max()))
 
 
-def _padding(header: Header, layout: SampleLayout) -> tuple[float, float] | None:
+def padding(header: Header, layout: SampleLayout) -> tuple[float, float] | None:
     """The range of padding values; None without padding."""
     value, limit = header.number(PIXEL_PADDING_VALUE), header.number(PIXEL_PADDING_RANGE_LIMIT)
     if value is None:

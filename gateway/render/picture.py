@@ -29,11 +29,17 @@ _CINE_RATE: Final = 0x00180040
 _DISPLAY_RATE: Final = 0x00082144
 
 
-def encode(shown: Array, media_type: str, *, quality: int = QUALITY, profile: bytes = b"") -> bytes:
-    """Encode uint8 of `(rows, columns)` or `(rows, columns, 3)` to a file of `media_type`."""
+def encode(
+    shown: Array, media_type: str, *, quality: int = QUALITY, profile: bytes = b"", subsampled: bool = True
+) -> bytes:
+    """Encode uint8 of `(rows, columns)` or `(rows, columns, 3)` to a file of `media_type`.
+
+    `subsampled`: a JPEG has less detail in colours than in brightness.
+    """
     image, target = _image(shown), io.BytesIO()
     if media_type == JPEG:
-        image.save(target, "JPEG", quality=quality, icc_profile=profile or None)
+        options: dict[str, Any] = {} if subsampled else {"subsampling": 0}
+        image.save(target, "JPEG", quality=quality, icc_profile=profile or None, **options)
     elif media_type == PNG:
         image.save(target, "PNG", compress_level=3, icc_profile=profile or None)
     else:

@@ -45,7 +45,7 @@ def render(
     pixels = samples(image, data)
     layout = layout_of(header, image)
     part = cut(viewport, image.rows, image.columns, pixel_aspect(header, frame) if square else 1.0)
-    display = _displayed(header, photometric, frame, layout, pixels, part, window)
+    display = displayed(header, photometric, frame, layout, pixels, part, window)
     planes = [Overlay(part.of(plane.mask), plane.is_region) for plane in overlays(header, frame, layout, pixels)]
     if planes:
         display = display.copy()
@@ -78,9 +78,10 @@ def layout_of(header: Header, image: Image) -> SampleLayout:
     return SampleLayout(image.bits_allocated, image.bits_stored, high_bit, image.signed)
 
 
-def _displayed(
+def displayed(
     header: Header, photometric: str, frame: int, layout: SampleLayout, pixels: Array, part: Cut, window: Window | None
 ) -> Array:
+    """A part of the samples as greys or colours of 8 bits, without overlays."""
     if pixels.ndim == 3:
         return colour.to_rgb(photometric, layout, part.of(pixels))
     if photometric == colour.PALETTE:

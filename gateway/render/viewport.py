@@ -20,9 +20,10 @@ MAX_JPEG_SIDE: Final = 65500
 MAX_OUTPUT_PIXELS: Final = 1 << 27
 """Pixels of an unscaled image; the largest frames of whole slide scanners are far smaller."""
 _PIXEL_ASPECT_RATIO: Final = 0x00280034
-_SPACINGS: Final = (0x00280030, 0x00181164, 0x00182010)
+PIXEL_SPACING: Final = 0x00280030
+_SPACINGS: Final = (PIXEL_SPACING, 0x00181164, 0x00182010)
 """Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing: between rows, between columns."""
-_PIXEL_MEASURES_SEQUENCE: Final = 0x00289110
+PIXEL_MEASURES_SEQUENCE: Final = 0x00289110
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def cut(viewport: Viewport | None, rows: int, columns: int, aspect: float) -> Cu
 def pixel_aspect(header: Header, frame: int) -> float:
     """The height of a pixel divided by its width; 1.0 without a plausible value."""
     pairs = [header.numbers(_PIXEL_ASPECT_RATIO)]
-    pairs += [header.group(_PIXEL_MEASURES_SEQUENCE, frame).numbers(_SPACINGS[0])]
+    pairs += [header.group(PIXEL_MEASURES_SEQUENCE, frame).numbers(_SPACINGS[0])]
     pairs += [header.numbers(tag) for tag in _SPACINGS[1:]]
     for pair in pairs:
         if len(pair) == 2 and min(pair) > 0:

@@ -11,10 +11,12 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.database.database import Database
+from gateway.dicom.uids import transfer_syntax
 from gateway.errors import DataSetError, NotFound
 from gateway.imaging.cache import Cache, FrameCache
 from gateway.index.locate import Located, representative
 from gateway.render.extraction import Extraction, Shape, extract, extraction_bytes, samples_of, shape_of
+from gateway.render.frame_view import frame_view
 from gateway.render.picture import encode, placeholder
 from gateway.render.rendering import (
     MAX_CINE_PIXELS,
@@ -115,6 +117,19 @@ class Renderer:
                 return extract(subject, stored.read, number, extraction)
 
         return await self._cached(located, (frame, extraction), make)
+
+    async def view(self, located: Located, frame: int) -> bytes:
+        """Read a frame, from 0, for a viewer that windows it by itself."""
+
+        def make(stored: StoredObject, found: Located) -> bytes:
+            subject = self._subject(stored, found)
+            number = _number(subject, frame, found)
+            with self._memory.reserved(extraction_bytes(subject)):
+                return frame_view(subject, stored.read, number)
+
+        if transfer_syntax(located.transfer_syntax_uid).encapsulated:
+            return await self._cached(located, ("view", frame), make)
+        return await self._run(located, make)  # as quickly read again as cached
 
     async def shapes(self, located: list[Located]) -> list[Shape]:
         """The shapes of the arrays of some instances."""

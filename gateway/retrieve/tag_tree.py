@@ -47,6 +47,9 @@ class Tag(NamedTuple):
     value: str | list[TagTree] | None
     creator: str = ""
     """Who has reserved the block of a private attribute."""
+    vr: str = ""
+    length: int = 0
+    """Bytes of the value, of one that is no sequence."""
 
 
 TagTree = dict[int, Tag]
@@ -73,7 +76,11 @@ def read_header_tags(read: Read) -> TagTree:
     """The File Meta Information of a file (PS3.10 §7.1), what is binary left out. Raises DataSetError."""
     elements = part10.read_header(read).elements
     found = {tag: _text(element.vr, element.value, None, False) for tag, element in elements.items()}
-    return {tag: Tag("String", text) for tag, text in found.items() if text is not None}
+    return {
+        tag: Tag("String", text, vr=elements[tag].vr, length=len(elements[tag].value))
+        for tag, text in found.items()
+        if text is not None
+    }
 
 
 def shared(trees: Iterable[TagTree], before: TagTree | None = None) -> TagTree:
@@ -101,7 +108,7 @@ def _tree(window: Window, events: Iterable[Event], long: frozenset[int], behind_
             kind, tag, vr, _start, value_start, length, _syntax = event
             if kind is Kind.ELEMENT:
                 if tag == PIXEL_DATA and not outer:
-                    current[tag] = Tag("Null", None)
+                    current[tag] = Tag("Null", None, "", vr, length)
                     if not behind_pixels:
                         break
                     continue
@@ -116,7 +123,7 @@ def _tree(window: Window, events: Iterable[Event], long: frozenset[int], behind_
                 elif tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF and isinstance(made.value, str):
                     creators[tag >> 16 << 8 | tag & 0xFF] = made.value
             elif kind is Kind.FRAGMENTS:
-                current[tag] = Tag("Null", None)
+                current[tag] = Tag("Null", None, "", vr)
                 if tag == PIXEL_DATA and not outer and not behind_pixels:
                     break
             elif kind is Kind.SEQUENCE:
@@ -131,7 +138,7 @@ def _tree(window: Window, events: Iterable[Event], long: frozenset[int], behind_
             else:
                 tag, items = sequences.pop()
                 creator = creators.get(tag >> 8, "") if tag & 0x10000 else ""
-                current[tag] = Tag("Sequence", items, creator)
+                current[tag] = Tag("Sequence", items, creator, "SQ")
             if count > MAX_TAGS:
                 raise DataSetError(f"more than {MAX_TAGS} attributes")
     except TruncatedDataSet:
@@ -145,22 +152,22 @@ def _tag(window: Window, event: Event, vr: str, charset: bytes | None, creator: 
     if length <= _MAX_SHORT and vr != "FL":
         return _short_tag(vr, window.read(event.value_start, length), charset, event.syntax.big_endian, creator)
     if vr in BINARY or vr == "UN":
-        return Tag("Null", None, creator)
+        return Tag("Null", None, creator, vr, length)
     if length > (MAX_LONG_BYTES if is_asked else _MAX_READ):
-        return Tag("TooLong", None, creator)
+        return Tag("TooLong", None, creator, vr, length)
     text = _text(vr, window.read(event.value_start, length), charset, event.syntax.big_endian)
     if text is None:
-        return Tag("Null", None, creator)
+        return Tag("Null", None, creator, vr, length)
     if not is_asked and (len(text) > MAX_TEXT_BYTES or len(text.encode()) > MAX_TEXT_BYTES):
-        return Tag("TooLong", None, creator)
-    return Tag("String", text, creator)
+        return Tag("TooLong", None, creator, vr, length)
+    return Tag("String", text, creator, vr, length)
 
 
 @lru_cache(8192)
 def _short_tag(vr: str, value: bytes, charset: bytes | None, big_endian: bool, creator: str) -> Tag:
     # Instances of a series have most values in common. As text they have at most MAX_TEXT_BYTES, but for those of FL.
     text = None if vr == "UN" else _text(vr, value, charset, big_endian)
-    return Tag("Null", None, creator) if text is None else Tag("String", text, creator)
+    return Tag("Null" if text is None else "String", text, creator, vr, len(value))
 
 
 def _text(vr: str, value: bytes, charset: bytes | None, big_endian: bool) -> str | None:

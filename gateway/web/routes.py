@@ -14,7 +14,23 @@ from aiohttp import web
 
 from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
-from gateway.web.pages import account, assets, audit, language, live, page, query, reports, routing, send, sign_in
+from gateway.web.pages import (
+    account,
+    assets,
+    audit,
+    instance,
+    instance_pictures,
+    language,
+    live,
+    page,
+    query,
+    reports,
+    resource_forms,
+    routing,
+    send,
+    series,
+    sign_in,
+)
 from gateway.web.pages import jobs as jobs_page
 from gateway.web.pages import users as users_page
 from gateway.web.rest import (
@@ -111,6 +127,10 @@ _PAGES: Final = (
     send.ROUTES,
     jobs_page.ROUTES,
     audit.ROUTES,
+    series.ROUTES,
+    instance.ROUTES,
+    instance_pictures.ROUTES,
+    resource_forms.ROUTES,
     assets.ROUTES,
     viewer.ROUTES,
 )

@@ -26,8 +26,8 @@ EVERY_ANSWER: Final[Mapping[str, str]] = {
 
 PAGE: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # With no-referrer, a browser sends "Origin: null" with a form of the page (Fetch standard, "append a request Origin
     # header"), which looks like a page of anybody's. Other origins still get no referrer.

@@ -289,6 +289,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
                 (FILENAME,),
                 answers=media,
                 errors=(404, 416),
+                name=f"{level}-attachment" if each == "data" else None,
             )
             for each in _DATA
         ),

@@ -168,7 +168,14 @@ _TRANSCODE: Final = (
 
 ROUTES = (
     Route(
-        "GET", "/instances/{id}/file", file, "download", (FILENAME, *_TRANSCODE), answers=(DICOM,), errors=(404, 416)
+        "GET",
+        "/instances/{id}/file",
+        file,
+        "download",
+        (FILENAME, *_TRANSCODE),
+        answers=(DICOM,),
+        errors=(404, 416),
+        name="instance-file",
     ),
     Route("GET", "/instances/{id}/frames", frames, "view", errors=(404,)),
     Route("GET", "/instances/{id}/frames/{frame}", frame, "view", errors=(404,)),

@@ -3,6 +3,7 @@
 const language = document.documentElement.lang || "en";
 const grouped = new Intl.NumberFormat(language, { useGrouping: true });
 const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const rounded = new Intl.NumberFormat(language, { useGrouping: false, maximumSignificantDigits: 15 });
 const plural = new Intl.PluralRules(language);
 const strings = JSON.parse(document.getElementById("words")?.textContent || "{}");
 
@@ -19,6 +20,11 @@ export function t(name, values = {}) {
 
 export function count(number) {
   return grouped.format(number);
+}
+
+// A number with so many digits as a reader of measurements wants.
+export function figure(number) {
+  return rounded.format(Math.abs(number) >= 1000 ? Math.round(number) : Number(number.toPrecision(4)));
 }
 
 export function bytes(number) {

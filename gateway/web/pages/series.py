@@ -1,0 +1,81 @@
+"""The page of a series: a filmstrip of its instances in the order of its slices, and one of them large.
+
+Without scripts the pictures of the filmstrip lead to the pages of the instances; `static/series.js` shows them in the
+view of `static/view.js`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.access.principals import ANYBODY
+from gateway.index.slices import ordered_slices
+from gateway.web.authorization import PRINCIPAL
+from gateway.web.context import CONTEXT
+from gateway.web.inputs import whole_number
+from gateway.web.pages.frame import page_answer
+from gateway.web.pages.instance_pictures import THUMBNAIL
+from gateway.web.pages.lineage import lineage
+from gateway.web.pages.views import view_values
+from gateway.web.route import COUNT, TEXT, Parameter, Route
+from gateway.web.urls import path_template
+
+FILM: Final = 1000
+"""Instances in one filmstrip."""
+
+
+async def series(request: web.Request) -> web.Response:
+    """The page of a series."""
+    public_id = request.match_info["id"]
+    line = await lineage(request, "series", public_id)
+    found = line[-1].resource
+    order = await ordered_slices(request.app[CONTEXT].database, public_id, is_lenient=True)
+    numbers = dict(zip(found.children, found.numbers, strict=True))
+    first = _first(request, [each.public_id for each in order.slices])
+    film = order.slices[first : first + FILM]
+    who = request.get(PRINCIPAL, ANYBODY)
+    values: dict[str, Any] = {
+        **view_values(request, line, [(each.public_id, each.frames, numbers.get(each.public_id)) for each in film]),
+        "can_delete": bool(who.granting(("delete",), "series")) and request.app[CONTEXT].settings().dicomweb.delete,
+        "can_label": bool(who.granting(("edit-labels",), "series")),
+        "delete_url": path_template(request, "delete-series").format(id=public_id),
+        "first": first,
+        "film_size": FILM,
+        "instances": len(order.slices),
+        "is_volume": order.is_volume,
+        "labels": sorted(found.labels),
+        "labels_url": path_template(request, "label-series").format(id=public_id),
+        "line": line,
+        "page_url": line[-1].url,
+        "thumbnail_size": THUMBNAIL,
+        "thumbnail_url": path_template(request, "instance-thumbnail"),
+    }
+    return page_answer(request, "series.html", values)
+
+
+def _first(request: web.Request, slices: list[str]) -> int:
+    """The place of the first instance of the filmstrip: that of the page that is asked for, or has the instance."""
+    wanted = request.query.get("instance", "")
+    at = slices.index(wanted) if wanted in slices else whole_number(request.query.get("from", "")) or 0
+    return max(0, min(at, len(slices) - 1)) // FILM * FILM
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/ui/series/{id}",
+        series,
+        "view",
+        (
+            Parameter("instance", "The instance that is shown first", TEXT),
+            Parameter("frame", "Its frame, from 1", COUNT),
+            Parameter("window", "Centre and width of the window", TEXT, "40,400"),
+            Parameter("from", "Place of an instance whose part of a long filmstrip is shown", COUNT, "0"),
+        ),
+        answers=("text/html",),
+        errors=(404,),
+        name="series-page",
+    ),
+)
