@@ -52,7 +52,7 @@ _FINE: Final = 100
 _MAX_POINTS_PER_MM: Final = 20
 
 
-class Channel(NamedTuple):
+class WaveformChannel(NamedTuple):
     label: str
     units: str
     """UCUM."""
@@ -60,7 +60,7 @@ class Channel(NamedTuple):
     """In `units`."""
 
 
-class Group(NamedTuple):
+class WaveformGroup(NamedTuple):
     """A multiplex group: channels that were sampled together."""
 
     label: str
@@ -68,10 +68,10 @@ class Group(NamedTuple):
     """Samples a second."""
     seconds: float
     """Length of the recording, of which `channels` may have the beginning alone."""
-    channels: list[Channel]
+    channels: list[WaveformChannel]
 
 
-def read_waveform(read: Read, start: int, end: int, transfer_syntax_uid: str) -> list[Group]:
+def read_waveform(read: Read, start: int, end: int, transfer_syntax_uid: str) -> list[WaveformGroup]:
     """Read the waveforms of the data set that `read` returns from `start` to `end`. Blocking. Raises DataSetError."""
     remaining = MAX_BYTES
 
@@ -92,7 +92,7 @@ def read_waveform(read: Read, start: int, end: int, transfer_syntax_uid: str) ->
     return found
 
 
-def _group(item: Header) -> Group | None:
+def _group(item: Header) -> WaveformGroup | None:
     import numpy as np
 
     channels, frequency = item.integer(0x003A0005, 0), item.number(0x003A001A) or 0.0
@@ -108,21 +108,21 @@ def _group(item: Header) -> Group | None:
     samples = np.frombuffer(data[: drawn * channels * size], kind).reshape(drawn, channels)
     definitions = item.items(_CHANNEL_DEFINITIONS)
     found = [_channel(definitions[at] if at < len(definitions) else None, at, samples[:, at]) for at in range(channels)]
-    return Group(item.text(0x003A0020), frequency, count / frequency, found)
+    return WaveformGroup(item.text(0x003A0020), frequency, count / frequency, found)
 
 
-def _channel(definition: Header | None, at: int, samples: Array) -> Channel:
+def _channel(definition: Header | None, at: int, samples: Array) -> WaveformChannel:
     """A channel in its units (PS3.3 C.10.9.1.4.3): a sample times its sensitivity, and the baseline."""
     if definition is None:
-        return Channel(str(at + 1), "", samples.astype("f8"))
+        return WaveformChannel(str(at + 1), "", samples.astype("f8"))
     source, units = definition.item(0x003A0208), definition.item(0x003A0211)
     label = definition.text(0x003A0203) or (source.text(_CODE_MEANING) if source is not None else "") or str(at + 1)
     factor = (definition.number(0x003A0210) or 1.0) * (definition.number(0x003A0212) or 1.0)
     values = samples.astype("f8") * factor + (definition.number(0x003A0213) or 0.0)
-    return Channel(label.removeprefix("Lead "), units.text(_CODE_VALUE) if units is not None else "", values)
+    return WaveformChannel(label.removeprefix("Lead "), units.text(_CODE_VALUE) if units is not None else "", values)
 
 
-def as_svg(groups: list[Group]) -> str:
+def as_svg(groups: list[WaveformGroup]) -> str:
     """Draw the groups below each other. The picture is as large as on paper."""
     rows = "".join(_rows(groups))
     height = sum(_height(group) for group in groups)
@@ -139,7 +139,7 @@ def as_svg(groups: list[Group]) -> str:
     )
 
 
-def _rows(groups: list[Group]) -> Iterator[str]:
+def _rows(groups: list[WaveformGroup]) -> Iterator[str]:
     top = 0.0
     for group in groups:
         drawn = len(group.channels[0].values) / group.frequency
@@ -156,24 +156,24 @@ def _rows(groups: list[Group]) -> Iterator[str]:
 _HEADING: Final = 8.0
 
 
-def _height(group: Group) -> float:
+def _height(group: WaveformGroup) -> float:
     return _HEADING + sum(map(_row_height, group.channels))
 
 
-def _width(group: Group) -> float:
+def _width(group: WaveformGroup) -> float:
     return len(group.channels[0].values) / group.frequency * _MM_PER_SECOND
 
 
-def _row_height(channel: Channel) -> float:
+def _row_height(channel: WaveformChannel) -> float:
     low, high = _range(channel)
     return min(max((high - low) * _mm_per_unit(channel) + 4, _LEAST_ROW), _GREATEST_ROW)
 
 
-def _range(channel: Channel) -> tuple[float, float]:
+def _range(channel: WaveformChannel) -> tuple[float, float]:
     return float(channel.values.min()), float(channel.values.max())
 
 
-def _mm_per_unit(channel: Channel) -> float:
+def _mm_per_unit(channel: WaveformChannel) -> float:
     """The scale of a channel: that of ECGs for voltages, otherwise what fills a row."""
     if channel.units in _MILLIVOLTS:
         return _MILLIVOLTS[channel.units] * _MM_PER_MV
@@ -181,7 +181,7 @@ def _mm_per_unit(channel: Channel) -> float:
     return (_LEAST_ROW - 4) / (high - low) if high > low else 1.0
 
 
-def _row(channel: Channel, frequency: float, top: float) -> Iterator[str]:
+def _row(channel: WaveformChannel, frequency: float, top: float) -> Iterator[str]:
     import numpy as np
 
     low, high = _range(channel)
@@ -196,7 +196,7 @@ def _row(channel: Channel, frequency: float, top: float) -> Iterator[str]:
     yield f'<text x="2" y="{top + 4:g}" fill="#111" font-weight="600">{escape(label)}</text>'
     if channel.units in _MILLIVOLTS:
         yield (
-            f'<path d="M12 {middle + 5:g}h1v-10h3v10h1" fill="none" stroke="#111" stroke-width=".25"/>'  # 1 mV
+            f'<path d="M12 {middle + 6.5:g}h1v-10h3v10h1" fill="none" stroke="#111" stroke-width=".25"/>'  # 1 mV
         )
     yield (
         f'<path transform="scale({1 / _FINE:g})" d="{_path(x, y)}" fill="none" stroke="#111" '

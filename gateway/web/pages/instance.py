@@ -7,7 +7,7 @@ more, and without scripts its form and links do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from aiohttp import web
 
@@ -29,7 +29,7 @@ from gateway.web.inputs import whole_number
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.lineage import lineage
 from gateway.web.pages.tag_rows import TagPage, tag_page
-from gateway.web.pages.views import view_values
+from gateway.web.pages.views import START, ViewStart, view_values
 from gateway.web.rest.instance_files import located
 from gateway.web.rest.resource_metadata import own_and_added
 from gateway.web.route import COUNT, TEXT, Parameter, Route
@@ -44,7 +44,7 @@ Form = Literal["image", "video", "document", "report", "waveform", "none"]
 
 async def instance(request: web.Request) -> web.Response:
     """The page of an instance."""
-    public_id = request.match_info["id"]
+    public_id, start, wanted = request.match_info["id"], ViewStart.of(request), _WantedRows.of(request)
     line = await lineage(request, "instance", public_id)
     resource, found = line[-1].resource, await _located(request)
     form, problem, frames = await _form(request, found)
@@ -54,8 +54,10 @@ async def instance(request: web.Request) -> web.Response:
     (metadata,) = await own_and_added(database, [resource])
     can_download = bool(who.granting(("download",), "instance"))
     values: dict[str, Any] = {
-        **view_values(request, line, [(public_id, frames, resource.number)] if form == "image" else []),
-        **await _tag_values(request, found),
+        **view_values(
+            request, line, [(public_id, frames, resource.number)] if form == "image" else [], start, public_id
+        ),
+        **await _tag_values(request, found, wanted),
         "attachments": await attachments_of(database, "instance", public_id),
         "attachment_url": path_template(request, "instance-attachment"),
         "can_delete": bool(who.granting(("delete",), "instance")) and request.app[CONTEXT].settings().dicomweb.delete,
@@ -85,7 +87,20 @@ async def instance(request: web.Request) -> web.Response:
 
 async def tags(request: web.Request) -> web.Response:
     """The rows of attributes alone, for an open page. The query is that of the page."""
-    return page_answer(request, "tags.html", await _tag_values(request, await _located(request)))
+    wanted = _WantedRows.of(request)
+    return page_answer(request, "tags.html", await _tag_values(request, await _located(request), wanted))
+
+
+class _WantedRows(NamedTuple):
+    """The rows of the table of attributes that the query names."""
+
+    search: str
+    first: int
+
+    @classmethod
+    def of(cls, request: web.Request) -> _WantedRows:
+        search = request.query.get("search", "").strip()[:_MAX_SEARCH_LENGTH]
+        return cls(search, whole_number(request.query.get("from", "")) or 0)
 
 
 async def _located(request: web.Request) -> Located:
@@ -124,10 +139,8 @@ async def _report(request: web.Request, found: Located) -> Report | None:
     return made
 
 
-async def _tag_values(request: web.Request, found: Located) -> Mapping[str, Any]:
-    """The rows of the table of attributes that the query names."""
-    search = request.query.get("search", "").strip()[:_MAX_SEARCH_LENGTH]
-    first = whole_number(request.query.get("from", "")) or 0
+async def _tag_values(request: web.Request, found: Located, wanted: _WantedRows) -> Mapping[str, Any]:
+    """The values of the table of attributes."""
     public_id = request.match_info["id"]
 
     def read(stored: StoredObject, one: Located) -> tuple[TagPage, str]:
@@ -135,14 +148,14 @@ async def _tag_values(request: web.Request, found: Located) -> Mapping[str, Any]
         try:
             trees.append(read_tags(stored, one, behind_pixels=True))
         except DataSetError as error:
-            return tag_page(trees, search, first), str(error)
-        return tag_page(trees, search, first), ""
+            return tag_page(trees, *wanted), str(error)
+        return tag_page(trees, *wanted), ""
 
     ((page, problem),) = await request.app[RETRIEVAL].map([found], read)
     return {
         "tag_page": page,
         "tags_problem": problem,
-        "tags_search": search,
+        "tags_search": wanted.search,
         "tags_url": path_to(request, "instance-tags", id=public_id),
         "page_url": path_to(request, "instance-page", id=public_id),
     }
@@ -161,8 +174,7 @@ ROUTES = (
         "view",
         (
             *_TAGS,
-            Parameter("frame", "The frame that is shown first, from 1", COUNT),
-            Parameter("window", "Centre and width of the window", TEXT, "40,400"),
+            *START,
         ),
         answers=("text/html",),
         errors=(404,),

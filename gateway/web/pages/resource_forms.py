@@ -70,7 +70,7 @@ ROUTES = tuple(
             "delete",
             body=_FORM,
             leads_on=True,
-            errors=(404, 409),
+            errors=(403, 404, 409),
             name=f"delete-{level}",
         ),
     )

@@ -18,7 +18,7 @@ from gateway.web.inputs import whole_number
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.instance_pictures import THUMBNAIL
 from gateway.web.pages.lineage import lineage
-from gateway.web.pages.views import view_values
+from gateway.web.pages.views import START, ViewStart, view_values
 from gateway.web.route import COUNT, TEXT, Parameter, Route
 from gateway.web.urls import path_template
 
@@ -28,16 +28,20 @@ FILM: Final = 1000
 
 async def series(request: web.Request) -> web.Response:
     """The page of a series."""
-    public_id = request.match_info["id"]
+    public_id, start = request.match_info["id"], ViewStart.of(request)
+    wanted, place = request.query.get("instance", ""), whole_number(request.query.get("from", "")) or 0
     line = await lineage(request, "series", public_id)
     found = line[-1].resource
     order = await ordered_slices(request.app[CONTEXT].database, public_id, is_lenient=True)
     numbers = dict(zip(found.children, found.numbers, strict=True))
-    first = _first(request, [each.public_id for each in order.slices])
+    places = {each.public_id: at for at, each in enumerate(order.slices)}
+    first = max(0, min(places.get(wanted, place), len(places) - 1)) // FILM * FILM
     film = order.slices[first : first + FILM]
     who = request.get(PRINCIPAL, ANYBODY)
     values: dict[str, Any] = {
-        **view_values(request, line, [(each.public_id, each.frames, numbers.get(each.public_id)) for each in film]),
+        **view_values(
+            request, line, [(each.public_id, each.frames, numbers.get(each.public_id)) for each in film], start, wanted
+        ),
         "can_delete": bool(who.granting(("delete",), "series")) and request.app[CONTEXT].settings().dicomweb.delete,
         "can_label": bool(who.granting(("edit-labels",), "series")),
         "delete_url": path_template(request, "delete-series").format(id=public_id),
@@ -55,13 +59,6 @@ async def series(request: web.Request) -> web.Response:
     return page_answer(request, "series.html", values)
 
 
-def _first(request: web.Request, slices: list[str]) -> int:
-    """The place of the first instance of the filmstrip: that of the page that is asked for, or has the instance."""
-    wanted = request.query.get("instance", "")
-    at = slices.index(wanted) if wanted in slices else whole_number(request.query.get("from", "")) or 0
-    return max(0, min(at, len(slices) - 1)) // FILM * FILM
-
-
 ROUTES = (
     Route(
         "GET",
@@ -70,8 +67,7 @@ ROUTES = (
         "view",
         (
             Parameter("instance", "The instance that is shown first", TEXT),
-            Parameter("frame", "Its frame, from 1", COUNT),
-            Parameter("window", "Centre and width of the window", TEXT, "40,400"),
+            *START,
             Parameter("from", "Place of an instance whose part of a long filmstrip is shown", COUNT, "0"),
         ),
         answers=("text/html",),

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
 from gateway.index.values import NO_NUMBER
+from gateway.web.inputs import whole_number
 from gateway.web.pages.lineage import Ancestor
+from gateway.web.route import COUNT, TEXT, Parameter
 from gateway.web.urls import path_template
 
 Shown = tuple[str, int, int | None]
 """Public id of an instance, its frames, and its Instance Number."""
 
 
-def view_values(request: web.Request, line: Sequence[Ancestor], shown: Sequence[Shown]) -> dict[str, Any]:
-    """The values for instances that are shown one after the other, `line` being what they belong to."""
+_WINDOW: Final = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,6})?),([0-9]{1,9}(?:\.[0-9]{1,6})?)")
+
+
+class ViewStart(NamedTuple):
+    """The frame and the window with which the view begins, as the address of the page names them."""
+
+    frame: int
+    """From 0."""
+    window: tuple[float, float] | None
+    """Centre and width; None for the frame's own."""
+
+    @classmethod
+    def of(cls, request: web.Request) -> ViewStart:
+        """Parse the query; what makes no sense is left out."""
+        frame, window = (
+            whole_number(request.query.get("frame", "1")),
+            _WINDOW.fullmatch(request.query.get("window", "")),
+        )
+        found = None if window is None else (float(window[1]), float(window[2]))
+        return cls(max(frame or 1, 1) - 1, found if found is not None and found[1] >= 1 else None)
+
+
+def view_values(
+    request: web.Request, line: Sequence[Ancestor], shown: Sequence[Shown], start: ViewStart, first: str = ""
+) -> dict[str, Any]:
+    """The values for instances that are shown one after the other, `line` being what they belong to, and `first` the
+    one that is shown first."""
     corners = {each.level: [each.title, *each.details] for each in line}
     slices = [
         {"id": public_id, "frames": max(1, frames), "number": None if number in (None, NO_NUMBER) else number}
@@ -29,5 +57,13 @@ def view_values(request: web.Request, line: Sequence[Ancestor], shown: Sequence[
             "corners": corners,
             "pixels": path_template(request, "frame-pixels"),
             "slices": slices,
+            "start": {"instance": first, **start._asdict()},
         },
     }
+
+
+START: Final = (
+    Parameter("frame", "The frame that is shown first, from 1", COUNT),
+    Parameter("window", "Centre and width of the window", TEXT, "40,400"),
+)
+"""The parameters of `ViewStart.of`."""

@@ -1,7 +1,7 @@
 // The page of an instance: the view of its frames, and the table of its attributes, which is searched as one types.
 // Without this file the search is a form, and more rows are a link.
 
-import { View, remember, startOf } from "./view.js";
+import { View, remember } from "./view.js";
 import { t } from "./words.js";
 
 document.documentElement.classList.add("has-scripts");
@@ -9,7 +9,7 @@ const root = document.getElementById("view");
 if (root) {
   const about = JSON.parse(document.getElementById("view-about").textContent);
   document.getElementById("still")?.remove();
-  remember(new View(root, about, { ...startOf(location.search), instance: about.slices[0].id }), false);
+  remember(new View(root, about), false);
 }
 
 const search = document.getElementById("tag-search");

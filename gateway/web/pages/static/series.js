@@ -1,14 +1,14 @@
 // The page of a series: the view of its frames, and a filmstrip that follows it. Without this file the pictures of the
 // filmstrip lead to the pages of the instances.
 
-import { View, remember, startOf } from "./view.js";
+import { View, remember } from "./view.js";
 
 const about = JSON.parse(document.getElementById("view-about").textContent);
 const film = document.getElementById("film");
 const items = new Map([...film.querySelectorAll("a[data-id]")].map((link) => [link.dataset.id, link]));
 document.getElementById("content").classList.add("has-view");
 
-const view = new View(document.getElementById("view"), about, startOf(location.search));
+const view = new View(document.getElementById("view"), about);
 let marked = null;
 
 view.onPlace = ({ id }) => {

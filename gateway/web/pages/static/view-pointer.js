@@ -41,8 +41,8 @@ export class Pointer {
     if (this.pointers.size === 2) { this.pinch(event.pointerId, here); return; }
     this.pointers.set(event.pointerId, here);
     const [dx, dy] = [here[0] - before[0], here[1] - before[1]];
-    if (this.drag === "window") view.changeWindow(dx / 250, dy / 400);
-    else if (this.drag === "pan") stage.pan(dx, dy);
+    if (this.drag === "window" && view.frame.samples) view.changeWindow(dx / 250, dy / 400);
+    else if (this.drag === "pan" || this.drag === "window") stage.pan(dx, dy);
     else if (this.drag === "zoom") stage.zoom(Math.exp(-dy / 150));
     else view.measurements.extend(this.at);
   }

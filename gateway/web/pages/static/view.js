@@ -14,8 +14,8 @@ const BEHIND = 2;
 const SETTLED_MS = 250;
 
 export class View {
-  // about: {corners, pixels, slices: [{id, frames, number}]}; start: {instance, frame, window} of the address
-  constructor(root, about, start) {
+  // about: {corners, pixels, slices: [{id, frames, number}], start: {instance, frame, window}}
+  constructor(root, about) {
     this.root = root;
     this.store = new FrameStore(about.pixels);
     this.places = about.slices.flatMap(({ id, frames, number }) =>
@@ -23,12 +23,13 @@ export class View {
     this.stage = new Stage(root.querySelector("canvas"));
     this.stage.overlays = true;
     this.measurements = new Measurements(this);
-    this.window = start.window;
+    const { instance, frame, window } = about.start;
+    this.window = window && { center: window[0], width: window[1], function: "LINEAR" };
     this.preset = null;
     this.invert = false;
     this.playing = 0;
     this.changed = () => {};
-    this.at = Math.max(0, this.places.findIndex((each) => each.id === start.instance && each.frame === start.frame));
+    this.at = Math.max(0, this.places.findIndex((each) => each.id === instance && each.frame === frame));
     this.fillCorners(about.corners);
     this.bindTools();
     this.pointer = new Pointer(this);
@@ -93,7 +94,7 @@ export class View {
   // The window of a frame: as chosen, or the frame's own.
   shown(frame) {
     if (!frame.samples) return null;
-    if (this.window) return { ...this.window, function: this.window.function ?? "LINEAR" };
+    if (this.window) return this.window;
     const chosen = this.preset && presets(frame).find(({ key }) => key === this.preset);
     return chosen?.voi ?? frame.about.voi;
   }
@@ -170,6 +171,11 @@ export class View {
         this.press("overlay", this.stage.overlays);
         this.redraw();
       },
+      texts: () => {
+        const isOff = this.root.dataset.texts === "off";
+        this.root.dataset.texts = isOff ? "on" : "off";
+        this.press("texts", isOff);
+      },
       erase: () => { this.measurements.clear(this.place); this.redraw(); },
       previous: () => this.step(-1),
       next: () => this.step(1),
@@ -186,7 +192,7 @@ export class View {
     for (const each of this.root.querySelectorAll("[data-tool]")) {
       each.setAttribute("aria-pressed", String(each.dataset.tool === tool));
     }
-    this.stage.canvas.dataset.tool = tool;
+    this.stage.canvas.dataset.mode = tool;
     if (tool !== "measure") this.measurements.stop();
   }
 
@@ -234,7 +240,7 @@ export class View {
       " ": () => this.places.length > 1 && this.act("play"),
       w: () => this.choose("window"), p: () => this.choose("pan"), z: () => this.choose("zoom"),
       m: () => this.choose("measure"), i: () => this.act("invert"), o: () => this.act("overlay"),
-      e: () => this.act("erase"), r: () => this.act("reset"), f: () => this.act("full"), "?": () => this.act("help"),
+      t: () => this.act("texts"), e: () => this.act("erase"), r: () => this.act("reset"), f: () => this.act("full"), "?": () => this.act("help"),
     };
     const pans = { ArrowUp: [0, 30], ArrowDown: [0, -30], ArrowLeft: [30, 0], ArrowRight: [-30, 0] };
     this.part("stage").addEventListener("keydown", (event) => {
@@ -294,18 +300,12 @@ function paragraph(text) {
   return made;
 }
 
-// What an address says of the view, and the address that says what is shown.
-export function startOf(search) {
-  const fields = new URLSearchParams(search), numbers = (fields.get("window") ?? "").split(",").map(Number);
-  const window = numbers.length === 2 && numbers.every(Number.isFinite) && numbers[1] >= 1
-    ? { center: numbers[0], width: numbers[1] } : null;
-  return { instance: fields.get("instance"), frame: Math.max(1, Number(fields.get("frame")) || 1) - 1, window };
-}
-
+// Keep the address that of what is shown.
 export function remember(view, withInstance) {
-  let waiting = 0;
+  let waiting = 0, first = true;
   view.changed = (place) => {
     view.onPlace?.(place);
+    if (first) { first = false; return; }
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       const fields = new URLSearchParams(location.search), set = (name, value) => (value ? fields.set(name, value) : fields.delete(name));
