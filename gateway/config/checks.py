@@ -16,6 +16,7 @@ from gateway.config.audit import Audit
 from gateway.config.base import KiB, MiB
 from gateway.config.route_checks import route_problems
 from gateway.config.sections import Dicom, Http, Modality, Settings
+from gateway.config.viewers import viewer_problems
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _ORIGIN: Final = re.compile(r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
@@ -174,6 +175,7 @@ def _http(http: Http) -> Iterator[str]:
     for user in http.users:
         if user.certificate and not http.client_ca:
             yield f"http.users: {user.name}: certificate: needs http.client_ca, which signs it"
+    yield from viewer_problems(http.viewers)
     if http.prefix and not _PREFIX.fullmatch(http.prefix):
         yield f"http.prefix: {http.prefix!r} is not a path like /gateway, without / at its end"
     for proxy in http.trusted_proxies:

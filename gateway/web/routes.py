@@ -18,6 +18,7 @@ from gateway.web.pages import (
     account,
     assets,
     audit,
+    columns,
     instance,
     instance_pictures,
     language,
@@ -30,6 +31,9 @@ from gateway.web.pages import (
     send,
     series,
     sign_in,
+    study,
+    study_preview,
+    study_share,
 )
 from gateway.web.pages import jobs as jobs_page
 from gateway.web.pages import users as users_page
@@ -120,6 +124,10 @@ _PAGES: Final = (
     users_page.ROUTES,
     language.ROUTES,
     page.ROUTES,
+    columns.ROUTES,
+    study.ROUTES,
+    study_preview.ROUTES,
+    study_share.ROUTES,
     live.ROUTES,
     reports.ROUTES,
     routing.ROUTES,

@@ -26,7 +26,7 @@ from gateway.index import attributes as tags
 from gateway.index import matching, narrowing, places, search
 from gateway.index import queries as index
 from gateway.index.locate import locate
-from gateway.index.queries import annotations, resources, selection, store, summary
+from gateway.index.queries import annotations, resources, selection, store, study_list
 from gateway.index.search import Search
 from gateway.jobs import queries as jobs
 from gateway.workflow import queries as archive
@@ -45,6 +45,7 @@ GONE_THROUGH = {
     "keep_origins": "a rebuild of the index takes everything",
     "expired_audit": "ends at its limit, in the order of the index",
     "first_audit": "ends at the first, in the order of the index",
+    "recent_sources": "reads some hundred studies, in the order of the index",
     "worklist_files": "a worklist is a day's or a week's",
 }
 """Names of fixed statements, and why they may."""
@@ -124,6 +125,7 @@ def test_statements_that_are_made_for_a_number_of_keys(connection: sqlite3.Conne
         for of in (resources.by_row, resources.stamps, resources.around, annotations.added_to)
         for level in LEVELS
     ]
+    made.append(study_list.labels(2))
     made += [annotations.came_from(level, 2) for level in ("series", "instance")]
     assert [query.name for query in made if scanned(connection, query)] == []
 
@@ -182,13 +184,42 @@ def test_pages_end_when_they_are_full(connection: sqlite3.Connection, level: Lev
     assert not any(step.startswith("SCAN") for step in following), following
 
 
+def study_pages() -> Iterator[tuple[str, bool, Query]]:
+    """The list of studies in each order: the first page, and one that begins behind another."""
+    for order, keys in study_list.KEYS.items():
+        source = study_list.NAMED if order == "name" else study_list.STUDIES
+        for continued in (False, True):
+            values = [f"${number}" for number in range(1, len(keys) + 1)]
+            place = study_list.beyond(keys, values, descending=True) if continued else study_list.EVERY
+            text = source.format(tag=tags.PATIENT_NAME, conditions=place)
+            yield order, continued, study_list.page(text, keys, descending=True, limit="51")
+
+
+def test_the_list_of_studies(connection: sqlite3.Connection) -> None:
+    """By an index, without sorting more than the page; some orders, of which none is the first, go through studies."""
+    sorted_anew = {"modality", "source", "series", "instances", "size"}
+    for order, continued, query in study_pages():
+        steps = plan(connection, query)
+        tables, sorts = scanned(connection, query), sum(step == "USE TEMP B-TREE FOR ORDER BY" for step in steps)
+        assert sorts == (2 if order in sorted_anew else 1), (order, steps)
+        assert tables <= ({"studies"} if order in sorted_anew or not continued else set()), (order, continued, steps)
+
+
 @pytest.mark.parametrize(
-    "conditions", [[], ["t.accession_number LIKE 'X%' ESCAPE '!'"], [summary.NAMED_LIKE.format(tag=1, pattern="'%X%'")]]
+    "condition",
+    [
+        study_list.HAS_NAME_LIKE.format(tag=1, pattern="'%X%'"),
+        study_list.ACCESSION_NUMBER_LIKE.format(pattern="'X%'"),
+        study_list.DESCRIPTION_LIKE.format(pattern="'%X%'"),
+        study_list.HAS_LABEL.format(label="'X'"),
+        study_list.FROM_SOURCE.format(source="'X'"),
+    ],
 )
-def test_the_explorer_page(connection: sqlite3.Connection, conditions: list[str]) -> None:
-    """Newest first, by an index; a search by name or number goes through studies by date, never through more."""
-    assert scanned(connection, summary.recent(conditions, "51")) <= {"studies"}
-    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(connection, summary.recent([], "51"))
+def test_searches_in_the_list_of_studies(connection: sqlite3.Connection, condition: str) -> None:
+    """A search goes through studies at most, never through more."""
+    text = study_list.STUDIES.format(conditions=condition)
+    query = study_list.page(text, study_list.KEYS["received"], descending=True, limit="51")
+    assert scanned(connection, query) <= {"studies"}
 
 
 @pytest.mark.parametrize(

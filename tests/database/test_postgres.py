@@ -30,10 +30,10 @@ from gateway.index import attributes as tags
 from gateway.index import matching, narrowing, search
 from gateway.index.locate import locate
 from gateway.index.ordering import Ordering, order_by
-from gateway.index.queries import annotations, resources, selection, store, summary
+from gateway.index.queries import annotations, resources, selection, store, study_list
 from gateway.index.search import Search
 from gateway.workflow import queries as workflow
-from tests.database.test_plans import fixed, searches
+from tests.database.test_plans import fixed, searches, study_pages
 from tests.support.postgres import USER, postgresql
 
 pytestmark = pytest.mark.interop
@@ -135,12 +135,18 @@ def built_searches() -> Iterator[Query]:
             parameters = matching.Parameters()
             order = order_by(level, [ordering], parameters)
             yield search.rows_found(Search(level), order, parameters)[0]
-    for conditions in (
-        [],
-        [summary.NAMED_LIKE.format(tag=1, pattern="$1")],
-        [summary.RECENT_AFTER.format(last_received="$1", id="$2")],
+    yield from (query for _order, _continued, query in study_pages())
+    unnamed = study_list.UNNAMED.format(tag=tags.PATIENT_NAME, conditions=study_list.EVERY)
+    yield study_list.page(unnamed, study_list.UNNAMED_KEYS, descending=False, limit="51")
+    for condition in (
+        study_list.HAS_NAME_LIKE.format(tag=1, pattern="$1"),
+        study_list.PATIENT_ID_LIKE.format(pattern="$1"),
+        study_list.HAS_MODALITY.format(pattern="$1"),
+        study_list.UNTIL.format(date="$1"),
+        study_list.HAS_LABEL.format(label="$1"),
     ):
-        yield summary.recent(conditions, "51")
+        text = study_list.STUDIES.format(conditions=condition)
+        yield study_list.page(text, study_list.KEYS["date"], descending=False, limit="51")
 
 
 @pytest.mark.case("item 10 PostgreSQL takes every statement as it is written")

@@ -1,4 +1,4 @@
-"""The first page in Chromium: a study appears by itself, the search works, nothing is logged as an error."""
+"""The page of studies in Chromium: live, search, orders, pages, columns, and what is done with several."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+from pydicom.dataset import Dataset
 
+from gateway.dicom.part10 import file_header
 from tests.support import peers
-from tests.support.datasets import sample
+from tests.support.datasets import EXPLICIT, encode, sample
+from tests.support.index import data_set
 from tests.support.processes import Gateway
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1360, "height": 900}
+THREE = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm")
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with Gateway(tmp_path / "data") as started:
+    with Gateway(tmp_path / "data", environment={"GATEWAY_DICOMWEB__DELETE": "true"}) as started:
         yield started
 
 
@@ -30,12 +35,12 @@ def send(gateway: Gateway, *names: str) -> None:
     subprocess.run([peers.need("storescu"), *address, *files], check=True, capture_output=True, timeout=30)
 
 
-def opened(browser: Any, gateway: Gateway, size: dict[str, int], complaints: list[str]) -> Any:
+def opened(browser: Any, gateway: Gateway, size: dict[str, int], complaints: list[str], path: str = "/") -> Any:
     page = browser.new_page(viewport=size)
     page.set_default_timeout(10_000)
-    page.on("console", lambda message: complaints.append(message.text))
+    page.on("console", lambda message: complaints.append(f"{message.text} {message.location['url']}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{gateway.url}/")
+    page.goto(f"{gateway.url}{path}")
     return page
 
 
@@ -44,6 +49,10 @@ def rows(page: Any, number: int) -> None:
     from playwright.sync_api import expect
 
     expect(page.locator("tr[data-study]")).to_have_count(number, timeout=10_000)
+
+
+def names(page: Any) -> list[str]:
+    return [text.partition(",")[0] for text in page.locator("tr[data-study] a.name").all_inner_texts()]
 
 
 def test_live_and_searched(browser: Any, gateway: Gateway) -> None:
@@ -57,7 +66,7 @@ def test_live_and_searched(browser: Any, gateway: Gateway) -> None:
     page.get_by_text("CompressedSamples, CT1").wait_for()
     page.locator("#total-instances", has_text="2").wait_for()
 
-    page.get_by_label("Patient").type("mr1")
+    page.get_by_role("searchbox", name="Patient").fill("mr1")
     rows(page, 1)
     assert "4MR1" in page.inner_text("tr[data-study]")
     assert page.url.endswith("?patient=mr1")
@@ -65,8 +74,102 @@ def test_live_and_searched(browser: Any, gateway: Gateway) -> None:
     rows(page, 1)
     page.get_by_role("link", name="Clear").click()
     rows(page, 2)
-    page.get_by_label("Modality").fill("us")
+    page.locator("details[data-name=modality] summary").click()
+    page.get_by_role("checkbox", name="US", exact=True).check()
     page.get_by_text("No study matches").wait_for()
+    page.get_by_role("checkbox", name="CT", exact=True).check()
+    rows(page, 1)
+    assert "CT, US" in page.inner_text("details[data-name=modality] summary")
+    page.keyboard.press("Escape")
+    assert not page.get_by_role("checkbox", name="US", exact=True).is_visible()
+    assert complaints == []
+    page.close()
+
+
+def test_orders_columns_and_saved_searches(browser: Any, gateway: Gateway) -> None:
+    complaints: list[str] = []
+    send(gateway, *THREE)
+    page = opened(browser, gateway, DESK, complaints)
+    rows(page, 3)
+    page.get_by_role("link", name="Study date").click()
+    page.locator("th.of-date[aria-sort=descending]").wait_for()
+    assert names(page)[-1] == "Last"
+    page.get_by_role("link", name="Study date").click()
+    page.locator("th.of-date[aria-sort=ascending]").wait_for()
+    assert names(page)[0] == "Last"
+    page.go_back()
+    page.locator("th.of-date[aria-sort=descending]").wait_for()
+
+    page.get_by_role("link", name="From STORESCU").click()
+    rows(page, 3)
+    page.get_by_role("button", name="Save this search").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("mine")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.get_by_role("link", name="mine").wait_for()
+    page.goto(f"{gateway.url}/ui/")
+    page.get_by_role("link", name="mine").click()
+    page.wait_for_url("**?source=STORESCU")
+    page.get_by_role("button", name="Forget the search mine").click()
+    assert page.get_by_role("link", name="mine").count() == 0
+
+    page.get_by_text("Columns").click()
+    page.get_by_role("checkbox", name="Source", exact=True).check()
+    page.get_by_role("button", name="Apply").click()
+    page.locator("th.of-source").wait_for()
+    page.get_by_text("Columns").click()
+    page.get_by_role("button", name="Move Source forward").click()
+    page.locator("th.of-received").wait_for()
+    heads = page.locator("table.list thead th").evaluate_all("all => all.map((each) => each.className)")
+    assert heads.index("of-source") == heads.index("of-received") - 1
+    assert complaints == []
+    page.close()
+
+
+def test_several_are_chosen(browser: Any, gateway: Gateway) -> None:
+    complaints: list[str] = []
+    send(gateway, *THREE)
+    page = opened(browser, gateway, DESK, complaints)
+    rows(page, 3)
+    boxes = page.locator("td.pick input")
+    boxes.nth(0).check()
+    boxes.nth(2).click(modifiers=["Shift"])
+    page.get_by_text("3 studies selected").wait_for()
+    page.get_by_role("button", name="Select none").click()
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    page.get_by_text("3 studies selected").wait_for()
+
+    page.get_by_role("button", name="Labels", exact=True).click()
+    page.get_by_role("dialog").get_by_label("Label").fill("urgent")
+    page.get_by_role("dialog").get_by_role("button", name="Add").click()
+    page.locator("tr[data-study] .label").nth(2).wait_for()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename.endswith(".zip")
+
+    boxes.nth(0).uncheck()
+    page.get_by_text("2 studies selected").wait_for()
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Delete these 2 studies for good?").wait_for()
+    assert dialog.locator("li").count() == 2
+    dialog.get_by_role("button", name="Cancel").click()
+    rows(page, 3)
+    page.get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name="Delete").click()
+    rows(page, 1)
+    page.get_by_text("2 studies deleted").wait_for()
+    assert complaints == []
+    page.close()
+
+
+def test_a_row_opens_the_study(browser: Any, gateway: Gateway) -> None:
+    complaints: list[str] = []
+    send(gateway, "CT_small.dcm")
+    page = opened(browser, gateway, DESK, complaints)
+    page.locator("tr[data-study] td.of-date").click()
+    page.wait_for_url("**/ui/studies/*")
+    page.get_by_role("heading", name="CompressedSamples, CT1").wait_for()
     assert complaints == []
     page.close()
 
@@ -77,17 +180,65 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, gateway: Gateway) -> Non
     page = opened(browser, gateway, PHONE, complaints)
     page.get_by_text("CompressedSamples, CT1").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.get_by_text("Menu").click()
+    page.get_by_role("link", name="Destinations").click()
+    page.wait_for_url("**/ui/routing")
     assert complaints == []
     page.close()
 
 
-def test_without_scripts_it_shows_and_searches(browser: Any, gateway: Gateway) -> None:
+def test_without_scripts_it_shows_searches_and_has_a_menu(browser: Any, gateway: Gateway) -> None:
     send(gateway, "CT_small.dcm", "MR_small.dcm")
-    context = browser.new_context(java_script_enabled=False)
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
     page = context.new_page()
     page.goto(f"{gateway.url}/ui/")
-    page.get_by_label("Patient").fill("ct1")
-    page.get_by_role("button", name="Search").click()
+    page.get_by_role("searchbox", name="Patient").fill("ct1")
+    page.get_by_role("button", name="Search", exact=True).click()
     page.get_by_text("CompressedSamples, CT1").wait_for()
     assert page.get_by_text("CompressedSamples, MR1").count() == 0
+    assert page.locator(".pick input:visible").count() == 0
+    page.get_by_text("CompressedSamples, CT1").click()
+    page.wait_for_url("**/ui/studies/*")
+    page.get_by_text("Menu").click()
+    page.get_by_role("link", name="Studies").click()
+    page.wait_for_url("**/ui/")
     context.close()
+
+
+def test_turning_pages_holds_no_more_rows(browser: Any, gateway: Gateway) -> None:
+    """Forth and back, by the links and by the browser: one page of rows is there at a time."""
+    complaints: list[str] = []
+    for number in range(60):
+        image = data_set(
+            f"1.{number}", f"1.{number}.1", f"1.{number}.1.1", PatientName=f"N{number:03}", PatientID=f"P{number}"
+        )
+        urlopen(Request(f"{gateway.url}/instances", data=part10(image), method="POST"), timeout=10).close()
+    page = opened(browser, gateway, DESK, complaints, "/ui/?sort=name")
+    rows(page, 50)
+    page.locator("td.pick input").first.check()
+    page.get_by_role("link", name="Next page").click()
+    rows(page, 10)
+    assert names(page) == [f"N{number:03}" for number in range(50, 60)]
+    page.locator("td.pick input").first.check()
+    page.get_by_text("2 studies selected").wait_for()
+    page.reload()
+    rows(page, 10)
+    page.get_by_role("link", name="Previous page").click()
+    rows(page, 50)
+    page.go_back()
+    rows(page, 10)
+    assert complaints == []
+    page.close()
+
+
+def part10(image: Dataset) -> bytes:
+    """The file of an instance."""
+    head = file_header(
+        sop_class_uid=image.SOPClassUID,
+        sop_instance_uid=image.SOPInstanceUID,
+        transfer_syntax_uid=EXPLICIT,
+        source_aet="MODALITY",
+        sending_aet="SENDER",
+        receiving_aet="GATEWAY",
+    )
+    return head + encode(image, EXPLICIT)

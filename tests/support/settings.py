@@ -19,6 +19,7 @@ FILES = (
     "deidentify.py",
     "roles.py",
     "sign_in.py",
+    "viewers.py",
     "audit.py",
 )
 CONFIG = [ROOT / "gateway" / "config" / name for name in FILES]

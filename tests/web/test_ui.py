@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import html
+import itertools
 import re
 
 import msgspec
@@ -10,10 +13,23 @@ import pytest
 
 from gateway.net.session import AssociationStatus
 from gateway.telemetry import INTAKE_BYTES
-from gateway.web.pages import live, recent
-from gateway.web.pages.filters import clock, date, person, size
+from gateway.web.pages import live, study_query
+from gateway.web.pages.filters import clock, date, other_forms, person, size
 from tests.support.index import data_set
 from tests.support.web import House
+
+NAMES = r'<a class="name" href="[^"]*">([^<]*)<'
+
+
+def heads(text: str) -> list[str]:
+    """The columns of the list."""
+    return re.findall(r'<th scope="col" class="of-(\w+)"', text)
+
+
+def link_of(text: str, relation: str) -> str:
+    """The address of a link with a relation; empty if there is none."""
+    found = re.search(rf'<a href="([^"]*)" rel="{relation}"', text)
+    return html.unescape(found[1]) if found else ""
 
 
 async def page(gateway: House, path: str = "/ui/") -> str:
@@ -63,30 +79,86 @@ class TestPage:
             ("accession=A7", {"Roe, Max"}),
             ("modality=ct", {"Doe, Jane"}),
             ("modality=CT&patient=roe", set()),
+            ("modality=CT&modality=MR", {"Doe, Jane", "Roe, Max"}),
+            ("description=KNEE", {"Roe, Max"}),
+            ("date=today", {"Roe, Max"}),
+            ("date=yesterday", set()),
+            ("from=2026-01-01&to=2026-01-31", {"Doe, Jane"}),
+            ("from=nonsense", {"Doe, Jane", "Roe, Max"}),
+            ("label=urgent", set()),
+            ("source=NOBODY", set()),
+            ("sort=nonsense", {"Doe, Jane", "Roe, Max"}),
             ("patient=%25", set()),
             ("", {"Doe, Jane", "Roe, Max"}),
             ("before=nonsense", {"Doe, Jane", "Roe, Max"}),
+            ('after=["20260101",1]', {"Doe, Jane", "Roe, Max"}),
         ],
     )
     async def test_search(self, gateway: House, query: str, found: set[str]):
         await gateway.add(data_set("1.1"))
-        await gateway.add(data_set("1.2", PatientName="Roe^Max", PatientID="P2", AccessionNumber="A77", Modality="MR"))
+        today = datetime.date.today().strftime("%Y%m%d")
+        other = {"StudyDescription": "Knee left", "StudyDate": today, "AccessionNumber": "A77", "Modality": "MR"}
+        await gateway.add(data_set("1.2", PatientName="Roe^Max", PatientID="P2", **other))
         for path in ("/ui/", "/ui/rows"):
             text = await page(gateway, f"{path}?{query}")
-            assert set(re.findall(r'class="name">([^<]*)<', text)) == found
+            assert set(re.findall(NAMES, text)) == found
         assert ("No study matches" in text) is not found
 
-    async def test_older_pages(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(recent, "PAGE", 2)
+    async def test_pages_in_both_directions(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(study_query, "PAGE", 2)
         for number in range(5):
             await gateway.add(data_set(f"1.{number}", PatientName=f"N{number}"))
-        seen, path = [], "/ui/?patient=n"
-        while path:
-            text = await page(gateway, path)
-            seen += re.findall(r'class="name">([^<]*)<', text)
-            older = re.search(r'<p class="more"><a href="([^"]*)"', text)
-            path = older[1].replace("&amp;", "&") if older else ""
-        assert sorted(seen) == ["N0", "N1", "N2", "N3", "N4"]
+        for sort in ("", "&sort=name", "&sort=-date"):
+            forth, path = [], f"/ui/?patient=n{sort}"
+            while path:
+                text, here = await page(gateway, path), path
+                forth.append(re.findall(NAMES, text))
+                path = link_of(text, "next")
+            assert [len(names) for names in forth] == [2, 2, 1]
+            assert sorted(itertools.chain(*forth)) == ["N0", "N1", "N2", "N3", "N4"]
+            back, path = [], link_of(await page(gateway, here), "prev")
+            while path:
+                text = await page(gateway, path)
+                back.append(re.findall(NAMES, text))
+                path = link_of(text, "prev")
+            # Behind the first page nothing stands before: less than a page before it is the first page again.
+            assert back[:2] == forth[1::-1]
+
+    async def test_columns_are_chosen(self, gateway: House):
+        await gateway.add(data_set("1.1", InstitutionName="X"))
+        assert heads(await page(gateway))[:3] == ["patient", "description", "date"]
+        ours = {"Origin": f"http://{gateway.client.host}:{gateway.client.port}"}
+        form = {"next": "/ui/?patient=doe", "order": "patient.size.modality.source", "size": "on", "modality": "on"}
+        answer = await gateway.client.post("/ui/columns", data=form, headers=ours, allow_redirects=False)
+        assert (answer.status, answer.headers["Location"]) == (303, "/ui/?patient=doe")
+        assert heads(await page(gateway)) == ["patient", "size", "modality"]
+        await gateway.client.post("/ui/columns", data={**form, "move": "back.size"}, headers=ours)
+        assert heads(await page(gateway)) == ["patient", "modality", "size"]
+        await gateway.client.post("/ui/columns", data={**form, "move": "back.nonsense", "reset": "1"}, headers=ours)
+        assert heads(await page(gateway))[:3] == ["patient", "description", "date"]
+        answer = await gateway.client.post("/ui/columns", data=form, headers={"Origin": "http://evil.example"})
+        assert answer.status == 403
+
+    async def test_sources_and_labels_can_be_chosen(self, gateway: House):
+        await gateway.add(data_set("1.1"))
+        (public_id,) = await gateway.json("/studies")
+        assert (await gateway.client.put(f"/studies/{public_id}/labels/urgent")).status == 200
+        text = await page(gateway)
+        assert '<span class="tag label">urgent</span>' in text
+        (source,) = re.findall(r'href="/ui/(\?source=[^"]*)"', text)
+        assert len(re.findall(NAMES, await page(gateway, f"/ui/{source}"))) == 1
+        assert len(re.findall(NAMES, await page(gateway, "/ui/?label=urgent"))) == 1
+
+    async def test_the_head_of_a_column_sorts(self, gateway: House):
+        for number, name in enumerate("BAC"):
+            await gateway.add(data_set(f"1.{number}", PatientName=name))
+        text = await page(gateway)
+        assert 'of-received" aria-sort="descending"' in text
+        (path,) = re.findall(r'class="of-patient"><a href="([^"]*)"', text)
+        text = await page(gateway, path)
+        assert re.findall(NAMES, text) == ["A", "B", "C"]
+        (path,) = re.findall(r'class="of-patient" aria-sort="ascending"><a href="([^"]*)"', text)
+        assert re.findall(NAMES, await page(gateway, path)) == ["C", "B", "A"]
 
 
 class TestEvents:
@@ -144,7 +216,7 @@ async def message(content: asyncio.StreamReader) -> dict[str, object]:
     [
         ("Doe^Jane", "Doe, Jane"),
         ("Doe^Jane^M^Dr.^MD", "Doe, Dr. Jane M, MD"),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎)"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou"),
         ("=山田^太郎", "山田, 太郎"),
         ("^Jane", "Jane"),
         ("Doe^^^^^^^^", "Doe"),
@@ -154,6 +226,12 @@ async def message(content: asyncio.StreamReader) -> dict[str, object]:
 )
 def test_person(name: str, shown: str):
     assert person(name) == shown
+
+
+def test_other_forms_of_a_name():
+    assert other_forms("Yamada^Tarou=山田^太郎=やまだ^たろう") == ["山田, 太郎", "やまだ, たろう"]
+    assert other_forms("=山田^太郎") == []
+    assert other_forms("Doe^Jane") == []
 
 
 def test_dates_and_sizes():

@@ -1,11 +1,8 @@
-"""Totals, and studies by the time of their last received instance."""
+"""Totals of the archive."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gateway.database.database import Query
-from gateway.index.queries.columns import CLASHING_PATIENT
 
 STATISTICS = Query(
     "statistics: totals of patients, studies, series, instances and bytes",
@@ -20,18 +17,3 @@ NEWEST_STUDY = Query(
     "SELECT COALESCE(MAX(last_received), 0) FROM studies",
 )
 ATTACHED_BYTES = Query("attached_bytes: of all attachments", "SELECT COALESCE(SUM(size), 0) FROM attachments")
-
-_RECENT = f"""
-    SELECT t.id, t.last_received, t.public_id, t.uid, t.patient_id, t.patient_birth_date, t.patient_sex, t.date,
-        t.time, t.accession_number, t.description, t.modalities, t.series_count, t.instance_count, t.size,
-        t.attributes, t.flags, (SELECT COUNT(*) FROM incomplete c WHERE c.study = t.public_id), {CLASHING_PATIENT}
-    FROM studies t"""
-RECENT_ORDER = "ORDER BY t.last_received DESC, t.id DESC"
-RECENT_AFTER = "(t.last_received, t.id) < ({last_received}, {id})"
-NAMED_LIKE = "t.id IN (SELECT n.study FROM person_names n WHERE n.tag = {tag} AND n.name LIKE {pattern} ESCAPE '!')"
-
-
-def recent(conditions: Sequence[str], limit: str) -> Query:
-    """Studies by the time of their last received instance, newest first."""
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return Query("recent: studies, newest first", f"{_RECENT}{where} {RECENT_ORDER} LIMIT {limit}")

@@ -224,7 +224,16 @@ ROUTES = (
         for path, handler in ((STUDY, instances), (SERIES, instances), (FRAMES, frames))
     ),
     *(
-        Route("GET", path + "/thumbnail", thumbnail, "view", (ACCEPT, SIZE), answers=("image/*",), errors=_ERRORS)
+        Route(
+            "GET",
+            path + "/thumbnail",
+            thumbnail,
+            "view",
+            (ACCEPT, SIZE),
+            answers=("image/*",),
+            errors=_ERRORS,
+            name="series-thumbnail" if path == SERIES else None,
+        )
         for path in (STUDY, SERIES, INSTANCE, FRAMES)
     ),
 )

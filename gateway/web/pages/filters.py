@@ -6,10 +6,14 @@ import datetime
 
 
 def person(name: str) -> str:
-    """Format a PN value (PS3.5 §6.2.1) as `Family, Given Middle`, with the ideographic form after it, if any."""
-    groups = [_group(group) for group in name.split("=")]
-    forms = [group for group in groups[:2] if group]
-    return forms[0] + (f" ({forms[1]})" if len(forms) > 1 else "") if forms else ""
+    """Format the first group of a PN value (PS3.5 §6.2.1) that says anything, as `Family, Given Middle`."""
+    return next(filter(None, map(_group, name.split("=")[:3])), "")
+
+
+def other_forms(name: str) -> list[str]:
+    """Format the ideographic and phonetic groups of a PN value that `person` does not show."""
+    forms = [_group(group) for group in name.split("=")[:3]]
+    return [form for form in forms[1:] if form and form != person(name)]
 
 
 def _group(group: str) -> str:
@@ -60,4 +64,4 @@ def _utc(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
-FILTERS = {f.__name__: f for f in (person, date, clock, counted, grouped, size, iso, stamp)}
+FILTERS = {f.__name__: f for f in (person, other_forms, date, clock, counted, grouped, size, iso, stamp)}

@@ -26,7 +26,10 @@ def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) 
     return web.Response(text=text, content_type="text/html", headers=PAGE)
 
 
-_PAGES: Final = ("home", "query-page", "routing", "jobs-page", "users-page", "audit")
+_PAGES: Final = (
+    *("home", "patients-page", "query-page", "upload-page", "inbox-page", "worklist-page", "now-page", "jobs-page"),
+    *("routing", "modalities-page", "rules-page", "configuration-page", "users-page", "audit"),
+)
 """The pages that every page links to, by the names of their routes, in order; `frame.pages` has their titles."""
 
 

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from gateway.access.principals import ANYBODY
 from gateway.database.view import seeing
+from gateway.dicom.levels import Level
 from gateway.index.visibility import visible
 from gateway.web.authorization import PRINCIPAL
-from gateway.web.urls import path_to
+from gateway.web.urls import path_template, path_to
 
 
 @contextmanager
@@ -25,9 +26,14 @@ def as_viewer(request: web.Request) -> Iterator[None]:
         yield
 
 
-def may(request: web.Request, *permissions: str) -> bool:
-    """Whether the reader has one of the permissions, for some studies at least."""
-    return bool(request.get(PRINCIPAL, ANYBODY).granting(permissions))
+def may(request: web.Request, *permissions: str, level: Level = "study") -> bool:
+    """Whether the reader has one of the permissions for resources of a level, of some studies at least."""
+    return bool(request.get(PRINCIPAL, ANYBODY).granting(permissions, level))
+
+
+def page_path(request: web.Request, name: str) -> str:
+    """The path of a page as a format string with its parameters; '' if there is no such page."""
+    return path_template(request, name) if name in request.app.router.named_resources() else ""
 
 
 def page_of(request: web.Request, name: str, public_id: str) -> str:

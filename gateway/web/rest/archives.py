@@ -277,6 +277,7 @@ ROUTES = (
                 (*_QUERY, _EXTENDED) if media else _QUERY,
                 answers=(ZIP,),
                 errors=_ERRORS,
+                name=f"{kind}-{name}",
             ),
             Route(
                 "POST",
@@ -298,6 +299,7 @@ ROUTES = (
         (Parameter("resources", "Identifiers with commas between them", TEXT, required=True), *_QUERY),
         answers=(ZIP,),
         errors=_ERRORS,
+        name="create-archive",
     ),
     *(
         Route(

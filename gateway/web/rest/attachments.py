@@ -260,6 +260,7 @@ def _routes(level: Level, kind: str) -> tuple[Route, ...]:
             "modify",
             body=(_OCTETS,),
             errors=(400, 404, 409, 412, 413, 507),
+            name=f"put-{level}-attachment",
         ),
         Route(
             "DELETE",

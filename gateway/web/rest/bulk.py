@@ -235,5 +235,6 @@ ROUTES = (
         body=(JSON,),
         answers=("text/plain",),
         errors=(403, 409),
+        name="bulk-delete",
     ),
 )

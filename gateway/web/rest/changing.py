@@ -166,6 +166,7 @@ def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:
             takes=CHANGE_SCHEMA,
             answers=("application/dicom",) if level == "instance" else (JSON,),
             errors=(403, 404, 409, 507),
+            name=None if prefix else f"{level}-{name}",
         )
         for prefix in ("", PIXELS_MASKER)
         for level, kind in COLLECTIONS.items()

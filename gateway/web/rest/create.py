@@ -274,5 +274,11 @@ _BODY: Final = members(
     InterpretBinaryTags=TRUTH,
 )
 ROUTES = (
-    Route("POST", "/tools/create-dicom", create, "upload", takes=_BODY, body=(JSON,), errors=(409, 413, 503, 507)),
+    Route(
+        *("POST", "/tools/create-dicom", create, "upload"),
+        takes=_BODY,
+        body=(JSON,),
+        errors=(409, 413, 503, 507),
+        name="create-dicom",
+    ),
 )

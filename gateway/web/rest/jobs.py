@@ -153,7 +153,7 @@ async def _acted(request: web.Request, action: JobAction) -> web.Response:
 
 ROUTES = (
     Route("GET", "/jobs", all_jobs, OF_JOBS, (*PAGE, EXPAND)),
-    Route("GET", "/jobs/{id}", one, OF_JOBS, errors=(404,)),
+    Route("GET", "/jobs/{id}", one, OF_JOBS, errors=(404,), name="job"),
     Route("DELETE", "/jobs/{id}", remove, OF_JOBS, errors=(403, 404)),
     *(
         Route("POST", f"/jobs/{{id}}/{action.__name__}", action, OF_JOBS, errors=(403, 404))

@@ -97,6 +97,7 @@ ROUTES = (
                 "edit-labels",
                 answers=(),
                 errors=(404,),
+                name=f"{level}-label",
             ),
             Route(
                 "DELETE",
@@ -110,5 +111,14 @@ ROUTES = (
     ),
     Route("GET", "/tools/labels", all_labels, "view"),
     Route("GET", "/patients/{id}/protected", is_protected, "view", answers=_TEXT, errors=(404,)),
-    Route("PUT", "/patients/{id}/protected", protect, "edit-labels", body=_TEXT, answers=(), errors=(404,)),
+    Route(
+        "PUT",
+        "/patients/{id}/protected",
+        protect,
+        "edit-labels",
+        body=_TEXT,
+        answers=(),
+        errors=(404,),
+        name="protected",
+    ),
 )

@@ -123,9 +123,19 @@ def _attributes(replace: dict[str, str]) -> dict[str, Any]:
     return {f"{tag:08X}": {"vr": vr, "Value": list(values)} for tag, (vr, values) in found.items()}
 
 
-_ERRORS: Final = (403, 404, 409)
 _MERGE: Final = struct(_MergeBody, "Resources", Resources=list_of(PUBLIC_ID, MAX_RESOURCES))
 ROUTES = (
-    Route("POST", "/studies/{id}/split", split, "modify", takes=struct(_SplitBody), body=(JSON,), errors=_ERRORS),
-    Route("POST", "/studies/{id}/merge", merge, "modify", takes=_MERGE, body=(JSON,), errors=_ERRORS),
+    *(
+        Route(
+            "POST",
+            f"/studies/{{id}}/{name}",
+            handler,
+            "modify",
+            takes=takes,
+            body=(JSON,),
+            errors=(403, 404, 409),
+            name=f"study-{name}",
+        )
+        for name, handler, takes in (("split", split, struct(_SplitBody)), ("merge", merge, _MERGE))
+    ),
 )

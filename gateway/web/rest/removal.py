@@ -51,6 +51,13 @@ DICOMWEB_ROUTES = tuple(
     Route("DELETE", path, dicomweb, "delete", answers=(), errors=(403, 404, 409)) for path in (STUDY, SERIES, INSTANCE)
 )
 ROUTES = tuple(
-    Route("DELETE", f"/{kind}/{{id}}", functools.partial(orthanc, level=level), "delete", errors=(403, 404, 409))
+    Route(
+        "DELETE",
+        f"/{kind}/{{id}}",
+        functools.partial(orthanc, level=level),
+        "delete",
+        errors=(403, 404, 409),
+        name=f"{level}-resource",
+    )
     for level, kind in COLLECTIONS.items()
 )

@@ -179,6 +179,7 @@ ROUTES = (
                 body=_TEXT,
                 answers=(),
                 errors=(400, 404, 409, 412),
+                name=f"{level}-metadata",
             ),
             Route(
                 "DELETE",

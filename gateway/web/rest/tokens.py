@@ -11,7 +11,8 @@ import datetime
 import logging
 import re
 import time
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -155,35 +156,63 @@ async def make_link(request: web.Request) -> web.Response:
     Members of the body as in Orthanc's authorization plugin: Resources (of the level `study`), ValidityDuration in
     seconds or ExpirationDate, ID; beside them Label, a name for people, and Count, how often it may be used.
     """
-    kind, wanted, who = request.match_info["type"], await read_json(request, _Link), _maker(request)
+    kind, wanted = request.match_info["type"], await read_json(request, _Link)
     if kind not in _TYPES:
         raise BadRequest(f"there are no links of type {kind[:80]!r}, but {', '.join(_TYPES)}")
-    needed = _NEEDED.get(kind, "view")
+    needed, who = _NEEDED.get(kind, "view"), _maker(request)
     if not who.granting((needed,), "study"):
         return error_answer(request, 403, f"user {who.name} has no role with the permission {needed}")
-    permissions, lasting = _TYPES[kind]
-    if wanted.count is not None and not 1 <= wanted.count <= 1_000_000:
+    label = wanted.label or wanted.id_ or wanted.id_of_explorer
+    seconds = wanted.seconds(_TYPES[kind][1])
+    made = await _issue_link(request, kind, wanted.resources, label=label, seconds=seconds, uses=wanted.count)
+    return json_answer({"ID": made.token_id, "Token": made.secret, "Url": made.url or None, **_end(made.ends_at)})
+
+
+class IssuedLink(NamedTuple):
+    """A link that was just made; its secret is known here alone."""
+
+    token_id: str
+    secret: str
+    url: str
+    """The page that it opens; empty if it is of a type that opens none."""
+    ends_at: float
+
+
+async def issue_link(
+    request: web.Request, studies: Sequence[str], *, label: str, seconds: float, uses: int | None
+) -> IssuedLink:
+    """Make a link that opens a page with studies, by their public ids; `uses`: how often it may be used.
+
+    The caller has checked that the user may share them. Raises: BadRequest, UnknownResource.
+    """
+    wanted = [_Study(orthanc_id=each) for each in studies]
+    return await _issue_link(request, "ohif-viewer-publication", wanted, label=label, seconds=seconds, uses=uses)
+
+
+async def _issue_link(
+    request: web.Request, kind: str, wanted: Sequence[_Study], *, label: str, seconds: float, uses: int | None
+) -> IssuedLink:
+    who, permissions = _maker(request), _TYPES[kind][0]
+    if uses is not None and not 1 <= uses <= 1_000_000:
         raise BadRequest("Count must be from 1 to 1000000")
-    if not 1 <= len(wanted.resources) <= MAX_STUDIES:
+    if not 1 <= len(wanted) <= MAX_STUDIES:
         raise BadRequest(f"Resources: name 1 to {MAX_STUDIES} studies")
-    studies = [await _study(request, each) for each in wanted.resources]
-    settings = request.app[CONTEXT].settings()
+    studies = [await _study(request, each) for each in wanted]
     allows = allowance_of(
         who,
-        settings,
+        request.app[CONTEXT].settings(),
         permissions=tuple([each for each in permissions if who.granting((each,), "study")]),
         studies=tuple([uid for uid, _ in studies]),
         resources=tuple([public_id for _, public_id in studies]),
         link=kind,
     )
-    label = _name("Label", wanted.label or wanted.id_ or wanted.id_of_explorer, needed=False)
-    seconds = wanted.seconds(lasting)
+    label = _name("Label", label, needed=False)
     token_id, secret = await request.app[ISSUED_TOKENS].issue(
-        "share", label, who.name, allows, seconds=seconds, uses=wanted.count
+        "share", label, who.name, allows, seconds=seconds, uses=uses
     )
     log.warning("user %s has made the link %s %r to %d studies", who.name, token_id, label, len(studies))
-    url = await _page_url(request, allows.studies, secret) if kind.endswith("-publication") else None
-    return json_answer({"ID": token_id, "Token": secret, "Url": url, **_end(time.time() + seconds)})
+    url = await _page_url(request, allows.studies, secret) if kind.endswith("-publication") else ""
+    return IssuedLink(token_id, secret, url, time.time() + seconds)
 
 
 async def decode_link(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
 // The list of open associations. One that has ended stays for a few seconds, greyed, so that short ones can be seen.
 
-import { bytes, count, span } from "./words.js";
+import { bytes, span, t } from "./words.js";
 
 const LINGER = 6000;
 const MOST = 50;
@@ -19,9 +19,9 @@ export class Associations {
       const row = this.rows.get(each.number) ?? this.make(each.number);
       row.gone = 0;
       row.item.className = "";
-      row.set("who", each.calling || "(no name)");
+      row.set("who", each.calling || t("studies.nameless"));
       row.set("host", each.host);
-      row.set("count", `${count(each.instances)} ${each.instances === 1 ? "instance" : "instances"}`);
+      row.set("count", t("studies.received_so_far", { count: each.instances }));
       row.set("size", bytes(each.bytes));
       row.set("age", span(now / 1000 - each.since));
     }
@@ -29,7 +29,7 @@ export class Associations {
       if (numbers.has(number)) continue;
       row.gone ||= now;
       row.item.className = "gone";
-      row.set("age", "ended");
+      row.set("age", t("studies.ended"));
       if (now - row.gone > LINGER || this.rows.size > MOST) {
         row.item.remove();
         this.rows.delete(number);

@@ -1,0 +1,64 @@
+// The rows of a list of studies: fetched anew from the server's template, for the address that the page has now.
+
+import { ago, t } from "./words.js";
+
+export class Rows {
+  // `shown` is called whenever other rows are there.
+  constructor(results, url, shown) {
+    this.results = results;
+    this.url = url;
+    this.whenShown = shown;
+    this.loading = null;
+    results.addEventListener("click", (event) => this.#open(event));
+    setInterval(() => this.tellTime(), 20000);
+  }
+
+  async refresh({ announce }) {
+    this.loading?.abort();
+    const loading = this.loading = new AbortController();
+    try {
+      const answer = await fetch(`${this.url}${location.search}`, { signal: loading.signal });
+      const text = await answer.text();
+      if (answer.ok && loading === this.loading) this.#show(text, announce);
+    } catch (error) {
+      if (error.name !== "AbortError") console.warn("studies not refreshed:", error);
+    }
+  }
+
+  #show(text, announce) {
+    const known = new Map([...this.results.querySelectorAll("tr[data-study]")].map((row) => [row.dataset.study, row.dataset.count]));
+    const focused = this.results.contains(document.activeElement) ? document.activeElement : null;
+    const [study, kind] = [focused?.closest("tr")?.dataset.study, focused?.localName];
+    const found = new DOMParser().parseFromString(text, "text/html");
+    this.results.replaceChildren(...[...found.body.childNodes].map((node) => document.importNode(node, true)));
+    if (study) this.results.querySelector(`tr[data-study="${CSS.escape(study)}"] ${kind}`)?.focus();
+    let fresh = 0;
+    if (announce) {
+      for (const row of this.results.querySelectorAll("tr[data-study]")) {
+        if (known.get(row.dataset.study) !== row.dataset.count) row.classList.add("fresh");
+        if (!known.has(row.dataset.study)) fresh += 1;
+      }
+      if (fresh) document.getElementById("announce").textContent = t("studies.new_studies", { count: fresh });
+    }
+    this.shown();
+  }
+
+  shown() {
+    this.tellTime();
+    this.whenShown();
+  }
+
+  tellTime() {
+    for (const time of this.results.querySelectorAll("time")) {
+      const at = new Date(time.dateTime);
+      time.title = at.toLocaleString();
+      time.textContent = ago(at);
+    }
+  }
+
+  // A click on a row that hits nothing else opens the study. With the keyboard its name is the link.
+  #open(event) {
+    if (event.target.closest("a, button, input, label, .pick") || !getSelection().isCollapsed) return;
+    event.target.closest("tr[data-study]")?.querySelector("a.name")?.click();
+  }
+}
