@@ -232,7 +232,10 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             acceptor.start()
             does_jobs = gateway.does_jobs
             if does_jobs:
-                await use_cases.audit.write(use_cases.audit.entry("start", GATEWAY, detail={"version": __version__}))
+                await use_cases.audit.write(
+                    use_cases.audit.entry("start", GATEWAY, detail={"version": __version__}),
+                    use_cases.audit.entry("attach", GATEWAY),
+                )
                 for each in (runner, examination, watch):
                     each.start()
             certificates = ready.dicom.watch if ready.dicom is not None else None
@@ -256,7 +259,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             await context.close()
             await web.stop()
             if gateway.does_jobs:
-                use_cases.audit.add(use_cases.audit.entry("stop", GATEWAY))
+                for action in ("detach", "stop"):
+                    use_cases.audit.add(use_cases.audit.entry(action, GATEWAY))
 
 
 def _control(group: Group | None) -> Control:

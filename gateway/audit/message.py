@@ -1,6 +1,7 @@
 """Entries of the audit log as DICOM audit messages (PS3.15 A.5): which event each action is, and its XML.
 
-What the messages of A.5.3 require of SOP classes is left out: the log has studies, and what was done with them.
+The log has studies, and what was done with them. The SOP classes that the messages of A.5.3 name are that of what came,
+where the entry has it, and else those of which the study has instances when the message is sent.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import datetime
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from xml.etree import ElementTree
@@ -29,6 +31,8 @@ _PERSON, _SYSTEM_OBJECT = "1", "2"
 _PATIENT, _REPORT, _SECURITY_RESOURCE, _QUERY = "1", "3", "13", "24"
 """ParticipantObjectTypeCodeRole; a study is a report (A.5.3)."""
 _LOG: Final = "/auth/audit-logs"
+_SOP_CLASS: Final = "sop_class"
+"""Member of the detail of an entry about instances that came."""
 
 
 class Code(NamedTuple):
@@ -53,6 +57,7 @@ _ACCESSED: Final = Code("110103", "DICOM Instances Accessed")
 _TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
 _ORDER_RECORD: Final = Code("110109", "Order Record")
 _SECURITY_ALERT: Final = Code("110113", "Security Alert")
+_NETWORK_ENTRY: Final = Code("110108", "Network Entry")
 _QUERIED: Final = AuditEvent(Code("110112", "Query"), "E")
 _CONFIGURED: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110131", "Software Configuration"))
 _ROLES: Final = AuditEvent(_SECURITY_ALERT, "E", Code("110136", "Security Roles Changed"))
@@ -65,7 +70,10 @@ _SENT: Final = AuditEvent(_TRANSFERRED, "R")
 EVENTS: Final = {
     "start": AuditEvent(_APPLICATION_ACTIVITY, "E", Code("110120", "Application Start")),
     "stop": AuditEvent(_APPLICATION_ACTIVITY, "E", Code("110121", "Application Stop")),
+    "attach": AuditEvent(_NETWORK_ENTRY, "E", Code("110124", "Attach")),
+    "detach": AuditEvent(_NETWORK_ENTRY, "E", Code("110125", "Detach")),
     "jobs": AuditEvent(_APPLICATION_ACTIVITY, "E"),
+    "reindex": AuditEvent(_APPLICATION_ACTIVITY, "E"),
     "audit-logs": AuditEvent(Code("110101", "Audit Log Used"), "R"),
     "sign-in": AuditEvent(Code("110114", "User Authentication"), "E", Code("110122", "Login")),
     "sign-out": AuditEvent(Code("110114", "User Authentication"), "E", Code("110123", "Logout")),
@@ -93,9 +101,10 @@ EVENTS: Final = {
     "admin-permissions": _ROLES,
     "settings": _CONFIGURED,
     "route": _CONFIGURED,
-    "reindex": _CONFIGURED,
 }
 """Events by action; of another action it is a change of the configuration."""
+_OF_INSTANCES: Final = frozenset({_ACCESSED, _TRANSFERRED, _BEGUN.id, _EXPORTED.id, _STUDY_DELETED.id})
+"""Events whose messages name SOP classes (A.5.3.4, A.5.3.6 to A.5.3.8, A.5.3.12)."""
 _WRITES: Final = {"POST": "C", "PUT": "U", "DELETE": "D"}
 
 
@@ -116,8 +125,14 @@ def event_of(one: AuditEntry) -> AuditEvent:
     return event
 
 
-def audit_message(one: AuditEntry, settings: Audit, aet: str) -> str:
-    """An entry as an AuditMessage (PS3.15 A.5.1). `aet` is the AE title of the gateway."""
+def names_classes(one: AuditEntry) -> bool:
+    """Whether the message of an entry names the SOP classes of its study, which the entry does not have."""
+    return bool(one.study_uid) and event_of(one).id in _OF_INSTANCES and _SOP_CLASS not in one.details
+
+
+def audit_message(one: AuditEntry, settings: Audit, aet: str, classes: Mapping[str, int] | None = None) -> str:
+    """An entry as an AuditMessage (PS3.15 A.5.1). `aet` is the AE title of the gateway; `classes` are the numbers of
+    instances that the study has of each SOP class, where they are known."""
     event = event_of(one)
     root = Element("AuditMessage")
     moment = datetime.datetime.fromtimestamp(one.at, datetime.UTC).isoformat(timespec="milliseconds")
@@ -134,7 +149,7 @@ def audit_message(one: AuditEntry, settings: Audit, aet: str) -> str:
     _participants(root, one, event, aet)
     site = {"AuditEnterpriseSiteID": settings.site} if settings.site else {}
     _child(root, "AuditSourceIdentification", **site, AuditSourceID=settings.source or aet)
-    _objects(root, one, event)
+    _objects(root, one, event, classes or {})
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -144,7 +159,11 @@ def _participants(root: Element, one: AuditEntry, event: AuditEvent, aet: str) -
     transfers = event.id in (_TRANSFERRED, _BEGUN.id)
     receives = one.action == "upload"
     us = _child(
-        root, "ActiveParticipant", UserID=aet, AlternativeUserID=f"AETITLES={aet}", UserIsRequestor=_yes(not one.origin)
+        root,
+        "ActiveParticipant",
+        UserID=aet,
+        AlternativeUserID=f"AETITLES={aet}",
+        UserIsRequestor=_yes(not one.origin and event.id != _NETWORK_ENTRY),
     )
     if event.id == _APPLICATION_ACTIVITY:
         _coded(us, "RoleIDCode", Code("110150", "Application"))
@@ -174,12 +193,17 @@ _SOURCE: Final = Code("110153", "Source Role ID")
 _DESTINATION: Final = Code("110152", "Destination Role ID")
 
 
-def _objects(root: Element, one: AuditEntry, event: AuditEvent) -> None:
+def _objects(root: Element, one: AuditEntry, event: AuditEvent, classes: Mapping[str, int]) -> None:
     """The study and the patient, the query, and the place of the entry in the log."""
     if one.study_uid:
-        _object(root, one.study_uid, _SYSTEM_OBJECT, _REPORT, Code("110180", "Study Instance UID"))
+        study = _object(root, one.study_uid, _SYSTEM_OBJECT, _REPORT, Code("110180", "Study Instance UID"))
+        _child(study, "ParticipantObjectName").text = _clean(one.study_uid)
+        if event.id in _OF_INSTANCES:
+            came = one.details.get(_SOP_CLASS)
+            _describe(study, {came: one.number} if isinstance(came, str) else classes)
     if one.patient_id:
-        _object(root, one.patient_id, _PERSON, _PATIENT, Code("2", "Patient Number", _RFC_3881))
+        patient = _object(root, one.patient_id, _PERSON, _PATIENT, Code("2", "Patient Number", _RFC_3881))
+        _child(patient, "ParticipantObjectName").text = _clean(one.patient_id)
     if event.id == _QUERIED.id:
         query = _object(root, one.action, _SYSTEM_OBJECT, _QUERY, Code("10", "Search Criteria", _RFC_3881))
         _child(query, "ParticipantObjectQuery").text = _base64(msgspec.json.encode(one.details.get("keys", {})))
@@ -191,6 +215,14 @@ def _objects(root: Element, one: AuditEntry, event: AuditEvent) -> None:
     for name, value in details.items():
         if value:
             _child(ours, "ParticipantObjectDetail", type=name, value=_base64(value.encode()))
+
+
+def _describe(study: Element, classes: Mapping[str, int]) -> None:
+    if not classes:
+        return
+    description = _child(study, "ParticipantObjectDescription")
+    for uid, count in sorted(classes.items()):
+        _child(description, "SOPClass", UID=uid, NumberOfInstances=str(count))
 
 
 def _object(root: Element, identifier: str, kind: str, role: str, identified_by: Code) -> Element:
@@ -206,8 +238,12 @@ def _object(root: Element, identifier: str, kind: str, role: str, identified_by:
 
 
 def _child(parent: Element, name: str, **attributes: str) -> Element:
-    values = {key.replace("_", "-"): _NO_XML.sub("\ufffd", value) for key, value in attributes.items()}
+    values = {key.replace("_", "-"): _clean(value) for key, value in attributes.items()}
     return ElementTree.SubElement(parent, name, values)
+
+
+def _clean(text: str) -> str:
+    return _NO_XML.sub("\ufffd", text)
 
 
 def _coded(parent: Element, name: str, code: Code) -> None:

@@ -69,6 +69,13 @@ _WHOSE: Final = {
     ),
     "uid": ("t.uid", _STUDY, "studies t"),
 }
+SOP_CLASSES: Final = Query(
+    "audit_sop_classes: how many instances a study has of each",
+    """
+    SELECT i.sop_class_uid, COUNT(*) FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id
+    WHERE t.uid = $1 GROUP BY i.sop_class_uid
+    """,
+)
 IDENTIFIED_AT_ONCE: Final = 64
 STUDIES_OF: Final = {
     (kind, count): Query(

@@ -19,13 +19,13 @@ import struct
 import termios
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from gateway.audit.entry import AuditEntry
-from gateway.audit.message import audit_message
-from gateway.audit.table import entries_after, note_sent, read_sent
+from gateway.audit.message import audit_message, names_classes
+from gateway.audit.table import entries_after, note_sent, read_sent, sop_classes
 from gateway.config import Audit, Settings
 from gateway.database.database import Database
 from gateway.errors import ConfigurationError, DatabaseError
@@ -100,8 +100,11 @@ class AuditSender:
             acknowledged: deque[tuple[float, AuditEntry]] = deque()
             while self._settings().audit == audit:
                 page = await entries_after(self._database, position, _PAGE)
+                studies = {each.study_uid for each in page if names_classes(each)}
+                classes = {uid: await sop_classes(self._database, uid) for uid in studies}
                 for each in page:
-                    writer.write(framed(each, audit, self._settings().dicom.aet.strip()))
+                    known = classes.get(each.study_uid) if names_classes(each) else None
+                    writer.write(framed(each, audit, self._settings().dicom.aet.strip(), known))
                 if page:
                     await self._acknowledged(writer, ended)
                     acknowledged.append((time.monotonic(), page[-1]))
@@ -141,11 +144,11 @@ class AuditSender:
             raise ConnectionResetError("the receiver has closed the connection")
 
 
-def framed(one: AuditEntry, audit: Audit, aet: str) -> bytes:
+def framed(one: AuditEntry, audit: Audit, aet: str, classes: Mapping[str, int] | None = None) -> bytes:
     """An entry as a syslog message, with its length before it (RFC 5425 §4.3)."""
     moment = datetime.datetime.fromtimestamp(one.at, datetime.UTC).isoformat(timespec="milliseconds")
     head = f"<{_PRIORITY}>1 {moment.removesuffix('+00:00')}Z {_host()} dicom-gateway {os.getpid()} DICOM+RFC3881 - "
-    message = head.encode("ascii") + b"\xef\xbb\xbf" + audit_message(one, audit, aet).encode("utf-8")
+    message = head.encode("ascii") + b"\xef\xbb\xbf" + audit_message(one, audit, aet, classes).encode("utf-8")
     return b"%d %b" % (len(message), message)
 
 

@@ -98,6 +98,11 @@ async def verify(database: Database, known: Collection[ChainLink] = ()) -> Chain
     return ChainReport(first, place.seq, place.hash.hex() if place.seq else "", problem)
 
 
+async def sop_classes(database: Database, study_uid: str) -> dict[str, int]:
+    """How many instances there are now of each SOP class in the studies with a Study Instance UID."""
+    return {str(uid): int(count) for uid, count in await database.fetch(queries.SOP_CLASSES, study_uid)}
+
+
 async def read_sent(database: Database) -> int:
     """The number of the last entry that the receiver of audit messages has."""
     return (await _mark(database, "sent")).seq

@@ -18,6 +18,7 @@ from gateway.cli.common import (
     CreateOption,
     DataOption,
     JsonOption,
+    audited,
     complain,
     count,
     load_settings,
@@ -99,7 +100,7 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
             return DicomSource(called, to)
 
         try:
-            _crawl(source, settings, phases, crawling)
+            _crawl(source, str(called), settings, phases, crawling)
         except SourceError as error:
             if not _UNKNOWN_CALLER.search(str(error)):
                 raise
@@ -132,7 +133,7 @@ def commands(phases: Phases) -> tuple[Callable[..., None], Callable[..., None]]:
 
             return DicomwebSource(url, section, settings.dicom.aet)
 
-        _crawl(source, settings, phases, crawling)
+        _crawl(source, section.url, settings, phases, crawling)
 
     return dicom, dicomweb
 
@@ -179,6 +180,7 @@ def _checked(section: DicomwebDestination) -> DicomwebDestination:
 
 def _crawl(
     make: Callable[[], Awaitable[CrawledArchive]],
+    name: str,
     settings: Settings,
     phases: Phases,
     options: Crawling,
@@ -204,7 +206,12 @@ def _crawl(
             await source.close()
 
     with phases(quiet=options.as_json) as show:
-        report = uvloop.run(run(show))
+        if options.dry_run:
+            report = uvloop.run(run(show))
+        else:
+            with audited(settings, "import", source=name) as detail:
+                report = uvloop.run(run(show))
+                detail |= {"studies": report.studies, "brought": report.brought, "lacking": report.lacking}
     show_report(report, dry_run=options.dry_run, as_json=options.as_json)
     if report.lacking:
         raise typer.Exit(1)

@@ -41,14 +41,14 @@ def outcome_of(code: int) -> AuditOutcome:
     return "failure" if status.category(code) is status.Category.FAILURE else "success"
 
 
-def stored(audit: AuditLog, session: Session, study_instance_uid: str) -> None:
-    """Count an instance that was stored; one entry for each association and study tells of many."""
+def stored(audit: AuditLog, session: Session, study_instance_uid: str, sop_class_uid: str) -> None:
+    """Count an instance that was stored; one entry for each association, study and SOP class tells of many."""
     if audit.is_on:
         audit.count(
             "upload",
             actor_of(session),
             AuditSubject("study", "", study_instance_uid),
-            detail=f'{{"association":{session.number}}}',
+            detail=f'{{"association":{session.number},"sop_class":"{sop_class_uid}"}}',
         )
 
 

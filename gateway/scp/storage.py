@@ -88,7 +88,8 @@ class Store(Receiver):
         if error is None:
             taken = task.result()
             self._session.note_stored(taken.record.parents.study_instance_uid)
-            auditing.stored(self._audit, self._session, taken.record.parents.study_instance_uid)
+            record = taken.record
+            auditing.stored(self._audit, self._session, record.parents.study_instance_uid, record.sop_class_uid)
             code = status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING if taken.lacking else status.SUCCESS
             self._respond(code, taken.lacking)
         else:

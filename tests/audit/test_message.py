@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.entry import NO_SUBJECT, AuditEntry, AuditSubject, entry
-from gateway.audit.message import EVENTS, audit_message
+from gateway.audit.message import EVENTS, audit_message, names_classes
 from gateway.config import Audit
 from gateway.database.actor import Actor
 from gateway.scp.auditing import ACTIONS
@@ -26,6 +26,7 @@ PARTICIPANT_OBJECT = (
         ("ParticipantObjectName", 0, 1),
         ("ParticipantObjectQuery", 0, 1),
         ("ParticipantObjectDetail", 0, 99),
+        ("ParticipantObjectDescription", 0, 1),
     ],
 )
 SCHEMA = {
@@ -58,6 +59,8 @@ SCHEMA = {
     "ParticipantObjectName": (set(), set(), []),
     "ParticipantObjectQuery": (set(), set(), []),
     "ParticipantObjectDetail": ({"type", "value"}, set(), []),
+    "ParticipantObjectDescription": (set(), set(), [("SOPClass", 1, 99)]),
+    "SOPClass": ({"NumberOfInstances"}, {"UID"}, []),
 }
 """For each element: attributes that it must have, that it may have, and its children in order with their number."""
 VALUES = {
@@ -77,15 +80,19 @@ def check(element: ElementTree.Element) -> None:
     found = [child.tag for child in element]
     order = [name for name, _least, _most in children]
     assert found == sorted(found, key=order.index), element.tag
+    if element.tag == "ParticipantObjectIdentification":  # One of the two, says the schema.
+        assert found.count("ParticipantObjectName") + found.count("ParticipantObjectQuery") == 1
     for name, least, most in children:
         assert least <= found.count(name) <= most, name
     for child in element:
         check(child)
 
 
-def message(one: AuditEntry, settings: Audit | None = None) -> ElementTree.Element:
+def message(
+    one: AuditEntry, settings: Audit | None = None, classes: dict[str, int] | None = None
+) -> ElementTree.Element:
     """A message, read again and checked."""
-    root = ElementTree.fromstring(audit_message(one, settings or Audit(), "GATEWAY"))
+    root = ElementTree.fromstring(audit_message(one, settings or Audit(), "GATEWAY", classes))
     check(root)
     return root
 
@@ -107,6 +114,10 @@ def test_every_action(action: str, origin: str) -> None:
     ("action", "subject", "detail", "origin", "event", "does"),
     [
         ("start", NO_SUBJECT, {}, "", "110100", "E"),
+        ("attach", NO_SUBJECT, {}, "", "110108", "E"),
+        ("detach", NO_SUBJECT, {}, "", "110108", "E"),
+        ("reindex", NO_SUBJECT, {}, "command line", "110100", "E"),
+        ("restore", NO_SUBJECT, {}, "command line", "110107", "C"),
         ("audit-logs", NO_SUBJECT, {}, "10.0.0.1", "110101", "R"),
         ("send", STUDY, {"method": "POST", "name": "pacs"}, "10.0.0.1", "110102", "E"),
         ("send", STUDY, {"to": "pacs"}, "", "110104", "R"),
@@ -130,6 +141,35 @@ def test_events_of_a_5_3(
     root = message(entry(action, Actor("ann", "", origin), subject, at=1.5, detail=detail))
     assert code(root) == event
     assert root[0].attrib["EventActionCode"] == does
+
+
+def test_network_entry() -> None:
+    """The node itself, which asks for nothing (Table A.5.3.9-1)."""
+    for action, kind in (("attach", "110124"), ("detach", "110125")):
+        root = message(entry(action, Actor(), at=1.5))
+        assert code(root, "EventTypeCode") == kind
+        (us,) = root.findall("ActiveParticipant")
+        assert (us.attrib["UserID"], us.attrib["UserIsRequestor"]) == ("GATEWAY", "false")
+
+
+def classes_of(root: ElementTree.Element) -> dict[str, str]:
+    return {each.attrib["UID"]: each.attrib["NumberOfInstances"] for each in root.iter("SOPClass")}
+
+
+def test_sop_classes() -> None:
+    """Of what came that of the entry, else those of the study; where nothing is said of instances, none."""
+    caller, found = Actor("", "", "CT1@10.0.0.1"), {"1.2": 3, "1.3": 1}
+    came = entry("upload", caller, STUDY, at=1.5, number=7, detail={"association": 1, "sop_class": "1.9"})
+    assert not names_classes(came)
+    assert classes_of(message(came, classes=found)) == {"1.9": "7"}
+    seen = entry("view", caller, STUDY, at=1.5)
+    assert names_classes(seen)
+    assert classes_of(message(seen, classes=found)) == {"1.2": "3", "1.3": "1"}
+    assert classes_of(message(seen)) == {}
+    for action, subject in (("view", NO_SUBJECT), ("search", STUDY), ("settings", STUDY)):
+        other = entry(action, caller, subject, at=1.5)
+        assert not names_classes(other)
+        assert classes_of(message(other, classes=found)) == {}
 
 
 def test_what_is_denied_is_a_security_alert() -> None:

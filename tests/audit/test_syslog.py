@@ -13,13 +13,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gateway.audit.entry import entry
+from gateway.audit.entry import AuditSubject, entry
 from gateway.audit.syslog import AuditSender, framed
 from gateway.audit.table import append, forget, read_sent
 from gateway.config import Audit, Settings
 from gateway.database.actor import Actor
 from gateway.database.sqlite import SQLite
 from tests.support.certificates import Authority, needs_openssl
+from tests.support.datasets import CT, ct_header
+from tests.support.index import record, store
 from tests.support.waiting import until
 
 HEAD = re.compile(
@@ -32,6 +34,8 @@ class Receiver:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.numbers: list[int] = []
+        self.classes: list[dict[str, str]] = []
+        """SOP classes that the messages name."""
         self.connections = 0
         self.closes_after = 0
         """Messages of a connection after which it is closed, and what comes behind is lost; 0 for none."""
@@ -58,6 +62,9 @@ class Receiver:
                 assert found is not None, message
                 root = ElementTree.fromstring(found[3])
                 last = root.findall("ParticipantObjectIdentification")[-1].attrib["ParticipantObjectID"]
+                self.classes.append(
+                    {each.attrib["UID"]: each.attrib["NumberOfInstances"] for each in root.iter("SOPClass")}
+                )
                 self.numbers.append(int(last.rpartition("#")[2]))
                 count += 1
                 if count == self.closes_after:
@@ -112,6 +119,22 @@ def setting(tmp_path: Path) -> Setting:
 
 
 pytestmark = needs_openssl
+
+
+async def test_sop_classes_of_what_is_stored(database: SQLite, setting: Setting) -> None:
+    await store(database, record(ct_header(SOPInstanceUID="1.1")))
+    await store(database, record(ct_header(SOPInstanceUID="1.2")))
+    uid, caller = str(ct_header().StudyInstanceUID), Actor("ann", "", "10.0.0.1")
+    entries = [
+        entry("view", caller, AuditSubject("study", "a", uid), at=1.0),
+        entry("view", caller, AuditSubject("study", "b", "9.9"), at=2.0),
+        entry("search", caller, AuditSubject("study", "a", uid), at=3.0),
+    ]
+    await database.write(lambda: append(entries))
+    await setting.receiver.open()
+    async with sending(database, setting):
+        await until(lambda: len(setting.receiver.numbers) == 3)
+    assert setting.receiver.classes == [{CT: "2"}, {}, {}]
 
 
 async def test_in_order_and_noted(database: SQLite, setting: Setting) -> None:

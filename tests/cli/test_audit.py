@@ -15,6 +15,7 @@ from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
 from gateway.storage.layout import Layout
 from tests.support.datasets import sample
+from tests.support.processes import Gateway
 
 CONFIG = "[audit]\nenabled = true\n"
 
@@ -61,6 +62,24 @@ def test_a_reindex_keeps_it(folder: Folder) -> None:
     assert folder.run("reindex").exit_code == 0
     assert [one["action"] for one in json.loads(folder.run("audit", "list", "--json").stdout)] == ["reindex", "import"]
     assert folder.run("audit", "verify").exit_code == 0
+
+
+def imports(folder: Folder) -> list[tuple[str, str, int | None]]:
+    found = json.loads(folder.run("audit", "list", "--action", "import", "--json").stdout)
+    return [(each["outcome"], each["detail"].get("source", ""), each["detail"].get("studies")) for each in found]
+
+
+@pytest.mark.slow
+def test_what_is_brought_from_another_archive(folder: Folder, tmp_path: Path) -> None:
+    before = imports(folder)
+    with Gateway(tmp_path / "other") as other:
+        node, url = f"{other.aet}@{other.host}:{other.port}", f"{other.url}/dicom-web"
+        assert folder.run("migrate", "dicom", node, "--dry-run").exit_code == 0
+        assert imports(folder) == before
+        assert folder.run("migrate", "dicom", node).exit_code == 0
+        assert folder.run("migrate", "dicomweb", url).exit_code == 0
+    assert folder.run("migrate", "dicomweb", url).exit_code != 0
+    assert imports(folder) == [("failure", url, None), ("success", url, 0), ("success", node, 0), *before]
 
 
 def test_verify(folder: Folder) -> None:

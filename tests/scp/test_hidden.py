@@ -6,12 +6,15 @@ Patient ID.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from gateway.access.passwords import hash_password
 from gateway.dimse import commitment, status
@@ -19,6 +22,7 @@ from gateway.dimse.commitment import Reference
 from gateway.net.requestor import Call, associate
 from gateway.scp.query import STUDY_ROOT_FIND
 from gateway.ul.items import RoleSelection, UserIdentity
+from gateway.ul.negotiation import ACCEPTANCE
 from tests.scp.test_query import find
 from tests.scp.test_retrieve import (
     STUDY_GET,
@@ -107,6 +111,43 @@ async def test_whose_roles(tmp_path: Path, roles: list[str], user: str, shown: l
     async with hospital(tmp_path, roles=roles) as gateway:
         assert await patients(gateway, user) == shown
         assert await patients(gateway, user, PatientID="P2") == [each for each in shown if each == "P2"]
+
+
+async def test_groups_of_a_token(tmp_path: Path) -> None:
+    """They give roles over DICOM as over HTTP: to some a service, to some a part of the studies, to others nothing."""
+    key = ECKey.generate_key("P-256")
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.as_pem(private=False))
+    claims = {"iss": "us", "aud": "gateway", "sub": "eva", "exp": int(time.time()) + 60}
+    tokens = {"issuer": "us", "audience": "gateway", "keys": str(file), "roles_claim": "realm.groups"}
+    groups = {"/own": ["p1"], "/others": ["p2"], "/doctors": ["view"], "/senders": ["store"]}
+
+    def holder(*names: str) -> dict[str, Any]:
+        token = jwt.encode({"alg": "ES256"}, {**claims, "realm": {"groups": list(names)}}, key)
+        return {"identity": UserIdentity(5, token.encode(), b"", True)}
+
+    async def shown(*names: str) -> list[str] | None:
+        """The patients that are found; None where C-FIND is not accepted at all."""
+        async with associate(gateway.call((STUDY_ROOT_FIND, [EXPLICIT]), (CT, [EXPLICIT]), **holder(*names))) as ours:
+            accepted = ours.association.accepted
+            assert accepted is not None
+            if accepted.contexts[0].result != ACCEPTANCE:
+                return None
+            return (await find(ours, {"PatientID": "", "StudyInstanceUID": ""})).values("PatientID")
+
+    async with hospital(tmp_path / "data") as gateway:
+        identified = {"user_identity": "required", "user_identity_types": ["token"]}
+        gateway.configure(dicom=identified, tokens={**tokens, "groups": groups})
+        assert await shown("/own") == ["P1"]
+        assert await shown("/others", "/unknown") == ["P2", "P2"]
+        assert await shown("/own", "/others") == ["P1", "P2", "P2"]
+        assert await shown("/doctors") == ["P1", "P2", "P2"]
+        assert await shown("/senders") is None
+        assert await shown() is None
+        assert await shown("admin") is None, "with a table of groups none is a role of its own name"
+        gateway.configure(tokens={**tokens, "groups": {}})
+        assert await shown("p2") == ["P2", "P2"]
+        assert await shown("/own") is None
 
 
 async def test_find_counts(tmp_path: Path) -> None:
