@@ -43,7 +43,7 @@ from gateway.ingest.stability_watch import StabilityWatch
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort
-from gateway.net.associations import OpenAssociations
+from gateway.net.associations import OpenAssociations, read_records
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.tls import Certificates
 from gateway.processes.arena import Arena
@@ -209,6 +209,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                     intake=group.intake if group is not None else telemetry.intake,
                     accepted=_accepted(use_cases.settings),
                     control=_control(group),
+                    records=group.all_records if group is not None else lambda: read_records(open_now.records()),
                 )
             ),
             max_connections=most_web,

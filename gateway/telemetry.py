@@ -54,7 +54,7 @@ def _allocate_metrics() -> None:
     there is none, the new label fails, and every new label after it, for as long as the process lives.
     """
     if folder := os.environ.get(METRICS_FOLDER):
-        for kind in ("counter", "histogram", "gauge_livesum"):
+        for kind in ("counter", "histogram", "gauge_livesum", "gauge_mostrecent"):
             with Path(folder, f"{kind}_{os.getpid()}.db").open("ab") as file:
                 file.truncate(_METRICS_BYTES)
 
@@ -102,6 +102,12 @@ CACHE_BYTES = Gauge(
     "Memory of what is kept to be used again, by cache. A gateway grows until its caches are full.",
     ["cache"],
     multiprocess_mode="livesum",
+)
+CLOCK_SKEW = Gauge(
+    "gateway_clock_skew_seconds",
+    "How far the clock of a system over HTTP is ahead of this machine's, by the Date of its last answer, to a second.",
+    ["system"],
+    multiprocess_mode="mostrecent",
 )
 HTTP_SECONDS = Histogram("gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS)
 

@@ -19,6 +19,7 @@ from gateway.cli import (
     check_config,
     commit,
     deliveries,
+    doctor,
     echo,
     find,
     get,
@@ -64,6 +65,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(tokens.app, name="token")
 app.command("link")(tokens.link)
 app.command("reindex")(reindex.reindex)
+app.command("doctor")(doctor.doctor)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)
 app.command("find")(find.find)

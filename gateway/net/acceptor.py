@@ -212,7 +212,9 @@ class Acceptor:
             await asyncio.shield(link.closed)
         except OSError as error:
             if port is not None and not connected:
-                log.warning("%s: TLS handshake failed: %s", session, tls.describe(error))
+                reason = tls.describe(error)
+                session.note_failed("handshake", reason)
+                log.warning("%s: TLS handshake failed: %s", session, reason)
             else:
                 log.info("%s: %s", session, error)
         finally:
@@ -235,6 +237,7 @@ class Acceptor:
             return False
         if first and first[0] != tls.HANDSHAKE:
             what = "plain DICOM" if first[0] == ASSOCIATE_RQ else "something else"
+            session.note_failed("plain", f"the peer speaks {what} on the port for TLS")
             plain = f", or have it call port {self.plain_address[1]}" if self.plain_address is not None else ""
             log.warning(
                 "%s: connection closed: the peer speaks %s on the port for TLS; turn on TLS in the peer%s",

@@ -1,4 +1,4 @@
-"""The open associations of one process: peers, states and start times.
+"""The associations of one process: the open ones, and records of the last that ended.
 
 The acceptor enters them; admission, the web and other processes read them. The file is separate from `acceptor.py`
 so that readers can be built before the acceptor.
@@ -6,10 +6,48 @@ so that readers can be built before the acceptor.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Final
 
+import msgspec
+
+from gateway.net.association_record import AssociationRecord, record_of
 from gateway.net.session import AssociationStatus, Session
+
+MAX_RECORDS: Final = 60
+"""Records of ended associations; as many of those with trouble, which a flood of good ones does not push out."""
+_MAX_BYTES: Final = 120 << 10
+"""Bytes of these records as JSON, of each kind: they go into the report to other processes."""
+_MAX_RECORD_BYTES: Final = 24 << 10
+_MAX_OPEN_BYTES: Final = 100 << 10
+
+
+class _Ring:
+    """The last records of one kind, as JSON, within MAX_RECORDS and _MAX_BYTES."""
+
+    def __init__(self) -> None:
+        self.records: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, record: AssociationRecord) -> None:
+        data = encoded(record)
+        self.records.append(data)
+        self._bytes += len(data)
+        while len(self.records) > MAX_RECORDS or self._bytes > _MAX_BYTES:
+            self._bytes -= len(self.records.popleft())
+
+
+def encoded(record: AssociationRecord) -> bytes:
+    """A record as JSON; without its contexts if they are too many to be kept."""
+    data = msgspec.json.encode(record)
+    return data if len(data) <= _MAX_RECORD_BYTES else msgspec.json.encode(msgspec.structs.replace(record, contexts=()))
+
+
+def read_records(raw: Iterable[bytes | msgspec.Raw]) -> list[AssociationRecord]:
+    """Records of one or several processes, newest first."""
+    found = [msgspec.json.decode(each, type=AssociationRecord) for each in raw]
+    return sorted(found, key=lambda each: (each.ended_at or each.since, each.number), reverse=True)
 
 
 class OpenAssociations:
@@ -17,6 +55,7 @@ class OpenAssociations:
 
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
+        self._good, self._troubled = _Ring(), _Ring()
 
     def __iter__(self) -> Iterator[Session]:
         """The sessions open at this moment; a session may end during iteration."""
@@ -26,8 +65,23 @@ class OpenAssociations:
         self._sessions[session.number] = session
 
     def remove(self, session: Session) -> bool:
-        """Remove a session. Whether it was present."""
+        """Remove a session and keep its record, if it asked for an association or could not. Whether it was open."""
+        if session.proposal is not None or session.outcome in ("failed", "aborted"):
+            record = record_of(session)
+            (self._troubled if record.is_trouble else self._good).add(record)
         return self._sessions.pop(session.number, None) is not None
+
+    def records(self) -> list[bytes]:
+        """The records of open and ended associations as JSON, in no order; the open ones as far as there is room."""
+        found, room = [], _MAX_OPEN_BYTES
+        for session in self._sessions.values():
+            if session.proposal is not None:
+                data = encoded(record_of(session))
+                room -= len(data)
+                if room < 0:
+                    break
+                found.append(data)
+        return [*found, *self._good.records, *self._troubled.records]
 
     def statuses(self) -> list[AssociationStatus]:
         """The status of each open association, oldest first."""

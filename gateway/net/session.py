@@ -94,6 +94,18 @@ class Session(Exchange):
         self.bytes = 0
         self.refused = 0
         """Instances that were refused."""
+        self.refusal = ""
+        """Why the last of them was refused."""
+        self.echoes = 0
+        """C-ECHO requests that were answered."""
+        self.answer: AssociateAC | Refusal | None = None
+        """Our answer to it."""
+        self.outcome = ""
+        """How the association ended, as a word of `association_record.py`; empty while it is open."""
+        self.detail = ""
+        """The reason of the end."""
+        self.failure = ""
+        """Why the connection brought no association request: `tls` or `plain`."""
         self.studies: set[str] = set()
         """Study Instance UIDs of stored instances, the first `MAX_STUDIES` of them."""
         self.modality = ""
@@ -133,6 +145,20 @@ class Session(Exchange):
         if len(self.studies) < MAX_STUDIES:
             self.studies.add(study_instance_uid)
 
+    def note_refused(self, reason: str) -> None:
+        """Count an instance that was refused."""
+        self.refused += 1
+        self.refusal = reason
+
+    def note_failed(self, failure: str, detail: str) -> None:
+        """Note why a connection cannot become an association: the peer speaks another protocol than its port does."""
+        self.outcome, self.failure, self.detail = "failed", failure, detail
+
+    @property
+    def proposal(self) -> AssociateRQ | None:
+        """The peer's association request, once it has come."""
+        return self.association.requested
+
     @property
     def tls(self) -> TlsPeer | None:
         """The peer's TLS version, cipher and names; None on a plain connection."""
@@ -161,6 +187,7 @@ class Session(Exchange):
         self.association.abort(self.link.now, 2, reason, detail)
         self.link.flush()
         log.info("%s aborted by us (source 2, reason %d) %s%s", self, reason, detail, self._brought())
+        self._note_end("aborted", detail)
         self._end(AssociationLost(f"we aborted the association{': ' if detail else ''}{detail}"))
 
     @property
@@ -193,14 +220,23 @@ class Session(Exchange):
                 who = "the peer" if event.by_peer else "us"
                 how = f"(source {event.source}, reason {event.reason}) {event.detail}"
                 log.info("%s aborted by %s %s%s", self, who, how, self._brought(), extra=self._counted())
+                self._note_end("aborted", f"by {who} {how}")
                 self._end(AssociationLost(f"{self.peer_name}: {event.detail}"))
             case events.Closed():
                 what = f"the connection closed without a release: {event.detail}{self._brought()}"
                 log.info("%s: %s", self, what, extra=self._counted())
+                self._note_end("closed", event.detail)
                 self._end(AssociationLost(f"{self.peer_name} closed the connection"))
             case events.AssociateRejected():
                 log.info("%s rejected: it speaks another version of the protocol", self)
+                self._note_end("rejected", "it speaks another version of the protocol")
                 self._end(AssociationLost("the association has been rejected"))
+
+    def _note_end(self, outcome: str, detail: str) -> None:
+        if not self.outcome:
+            self.outcome, self.detail = outcome, detail
+            if self.proposal is None and self.association.speaks_tls:
+                self.note_failed("tls", detail)
 
     def _associate(self, request: AssociateRQ) -> None:
         self.calling_aet = request.calling_aet
@@ -221,7 +257,9 @@ class Session(Exchange):
             answer = Refusal(REJECTED_WITHOUT_REASON, "an internal error")
         if self._ended is not None or self.association.state is not State.Sta3:
             return
+        self.answer = answer
         if isinstance(answer, Refusal):
+            self._note_end("rejected", answer.detail)
             log.warning("%s rejected: %s", self, answer.detail)
             self.association.reject(*answer.rejection, self.link.now)
             self._ended = AssociationLost("the association has been rejected")
@@ -264,6 +302,7 @@ class Session(Exchange):
             self.association.respond_release(self.link.now)
             self.link.flush()
             log.info("%s released%s", self, self._brought(), extra=self._counted())
+            self._note_end("released", "")
             self._end(AssociationLost("the association has been released"))
 
 

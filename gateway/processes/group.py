@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway import telemetry
-from gateway.net.associations import OpenAssociations
+from gateway.net.association_record import AssociationRecord
+from gateway.net.associations import OpenAssociations, read_records
 from gateway.net.session import AssociationStatus
 from gateway.processes.board import DICOM, HTTP, MAX_REPORT_BYTES, Scoreboard
 from gateway.processes.sockets import Sockets
@@ -40,6 +41,8 @@ class WorkerReport(msgspec.Struct):
     bytes: float = 0.0
     instances: float = 0.0
     associations: list[AssociationStatus] = []
+    records: list[msgspec.Raw] = []
+    """Records of open and ended associations (`net/associations.py`)."""
 
 
 class Turn:
@@ -122,6 +125,11 @@ class Group:
         ]
         return sorted(associations, key=lambda each: each.since)
 
+    def all_records(self) -> list[AssociationRecord]:
+        """The records of all workers, newest first; those of other workers as of their last report."""
+        raw = [*self.open_associations.records(), *(each for report in self._reports() for each in report.records)]
+        return read_records(raw)
+
     def intake(self) -> tuple[float, float]:
         """Bytes and instances received by all living workers."""
         own, instances = telemetry.intake()
@@ -138,7 +146,9 @@ class Group:
     async def report_forever(self) -> None:
         """WorkerReport to the other workers, soon after associations begin or end, for ever."""
         while True:
-            report = WorkerReport(*telemetry.intake(), self.open_associations.statuses()[:_MAX_REPORTED])
+            open_now = self.open_associations
+            records = list(map(msgspec.Raw, open_now.records()))
+            report = WorkerReport(*telemetry.intake(), open_now.statuses()[:_MAX_REPORTED], records)
             data = msgspec.json.encode(report)
             if len(data) > MAX_REPORT_BYTES:
                 data = msgspec.json.encode(msgspec.structs.replace(report, associations=[]))

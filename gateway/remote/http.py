@@ -7,7 +7,9 @@ would send patient data and credentials to a host that nobody configured.
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from gateway.errors import ConfigurationError, GatewayError
 from gateway.net.tls import PemFiles, client_context, describe
 from gateway.remote.credentials import credentials_of
 from gateway.remote.destination import DestinationUnavailable
+from gateway.telemetry import CLOCK_SKEW
 
 if TYPE_CHECKING:
     import aiohttp
@@ -236,7 +239,16 @@ class HttpClient:
         async with session.request(
             method, url, data=body, headers=headers, ssl=context, allow_redirects=False
         ) as response:
+            self._note_clock(response.headers.get("Date", ""))
             return await receive.reply(response)
+
+    def _note_clock(self, date: str) -> None:
+        """Note the clock of the system, by the Date header of an answer that has just come (RFC 9110 §6.6.1)."""
+        try:
+            at = email.utils.parsedate_to_datetime(date).timestamp()
+        except (ValueError, OverflowError):
+            return
+        CLOCK_SKEW.labels(self.name).set(round(at + 0.5 - time.time(), 1))  # the header has whole seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Store(Receiver):
     def _respond(self, code: int, comment: str) -> None:
         # An instance stored with a warning has been counted as stored.
         if status.category(code) is status.Category.FAILURE:
-            self._session.refused += 1
+            self._session.note_refused(comment)
             detail = detail_text({"status": f"{code:04X}"})
             auditing.answered(self._audit, self._session, "upload", code, (), detail)
         response = messages.c_store_response(self._command, code, comment or None)

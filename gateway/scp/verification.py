@@ -27,6 +27,7 @@ class Echo(Receiver):
         """Ignore the data set: C-ECHO has none, but a peer that sends one is answered all the same."""
 
     def end(self) -> None:
+        self._session.echoes += 1
         response = messages.c_echo_response(self._command, status.SUCCESS)
         self._session.respond(self._context.id, response.encode())
 

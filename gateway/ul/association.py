@@ -55,6 +55,8 @@ class Association(Machine):
         self._body_left = 0
         self._body_kind = 0
         self._skip = 0  # bytes of a PDU that is ignored
+        self.speaks_tls = False
+        """Whether the peer began with TLS, on a port for plain DICOM."""
         self._respond_at_once = False  # our half of a release collision, once the other half has come
 
     @classmethod
@@ -275,6 +277,7 @@ class Association(Machine):
             return
         event = _RECEIVED.get(kind)
         if event is None and kind == _TLS_HANDSHAKE and self.state is State.Sta2:
+            self.speaks_tls = True
             self._fire(Evt.Evt18, now, Closed("the peer speaks TLS on the port for plain DICOM"))
         elif event is None:
             self._violation(pdu.describe_unknown(header), UNRECOGNIZED_PDU, now)

@@ -25,6 +25,7 @@ from gateway.web.method_override import handle_method, take_method
 from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
+from gateway.web.pages.now import FIGURES, FiguresReader
 from gateway.web.pages.sign_in import OPENID
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
 from gateway.web.rest.answer_cache import ANSWERS, AnswerCache
@@ -132,6 +133,7 @@ def create_app(context: Context) -> web.Application:
     app[WADO_JOBS] = use_cases.wado_jobs
     app[STEPS] = use_cases.steps
     app[WORKLISTS] = use_cases.worklists
+    app[FIGURES] = FiguresReader(context)
     app[OPENID] = OpenIdSignIn(use_cases.tokens)
     app[MEASURES] = Measures(context, app[DELIVERIES])
     app[VIEWER] = Viewer()

@@ -16,6 +16,7 @@ from gateway import telemetry
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.database.database import Database
+    from gateway.net.association_record import AssociationRecord
     from gateway.net.session import AssociationStatus
     from gateway.use_cases import UseCases
 
@@ -66,6 +67,8 @@ class Context:
     """Data set bytes and instances received so far."""
     accepted: Accepted = Accepted()
     control: Control = Control()
+    records: Callable[[], Sequence[AssociationRecord]] = list
+    """Records of open and of the last ended associations, newest first."""
 
     @property
     def settings(self) -> Callable[[], Settings]:

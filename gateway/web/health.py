@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from gateway.processes.host_clock import host_clock
 from gateway.telemetry import metrics_page
 from gateway.web.context import CONTEXT
 from gateway.web.measures import MEASURES
@@ -16,10 +17,15 @@ async def livez(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Ready: 200 when the gateway can do its work, else 503 with one reason per line."""
+    """Ready: 200 when the gateway can do its work, else 503 with one reason per line.
+
+    A clock that nothing keeps is noted in a second line, and makes nothing unready: images are worth more than times.
+    """
     ready, reasons = request.app[CONTEXT].readiness()
+    clock = host_clock()
     if ready:
-        return web.Response(text="ready\n")
+        note = "" if clock is None or clock.is_kept else "note: no time service keeps the clock of this machine\n"
+        return web.Response(text=f"ready\n{note}")
     return web.Response(status=503, text="not ready\n" + "".join(f"{reason}\n" for reason in reasons))
 
 

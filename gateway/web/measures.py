@@ -21,6 +21,7 @@ from gateway.forwarding.control import Deliveries
 from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import Statistics, statistics
 from gateway.jobs import table as jobs
+from gateway.processes.host_clock import host_clock
 from gateway.web.context import Context
 
 _COUNTED_EVERY: Final = 30.0
@@ -42,7 +43,13 @@ class Measures:
 
     async def page(self) -> bytes:
         """All gauges in the Prometheus text format. Raises DatabaseError."""
-        gauges = [*self._of_disk(), *await self._of_archive(), *await self._of_jobs(), *await self._of_destinations()]
+        gauges = [
+            *self._of_disk(),
+            *_of_clock(),
+            *await self._of_archive(),
+            *await self._of_jobs(),
+            *await self._of_destinations(),
+        ]
         return _text(gauges)
 
     async def orthanc_page(self) -> bytes:
@@ -149,6 +156,19 @@ class Measures:
             held.add_metric([each.name], float(each.held))
             oldest.add_metric([each.name], max(0.0, now - since.get(each.name, now)))
         return [backlog, paused, held, oldest]
+
+
+def _of_clock() -> list[Metric]:
+    """The clock of the machine; nothing where its kernel does not say."""
+    clock = host_clock()
+    if clock is None:
+        return []
+    return [
+        _gauge(
+            "gateway_clock_kept", "1 while a time service (NTP, PTP) keeps the machine's clock.", float(clock.is_kept)
+        ),
+        _gauge("gateway_clock_error_seconds", "The largest error of it that the kernel reckons with.", clock.error_s),
+    ]
 
 
 MEASURES: web.AppKey[Measures] = web.AppKey("measures", Measures)

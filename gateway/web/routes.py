@@ -17,12 +17,14 @@ from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido,
 from gateway.web.pages import (
     account,
     assets,
+    association,
     audit,
     columns,
     instance,
     instance_pictures,
     language,
     live,
+    now,
     page,
     query,
     reports,
@@ -36,6 +38,7 @@ from gateway.web.pages import (
     study_share,
 )
 from gateway.web.pages import jobs as jobs_page
+from gateway.web.pages import modalities as modalities_page
 from gateway.web.pages import users as users_page
 from gateway.web.rest import (
     anonymize,
@@ -130,10 +133,13 @@ _PAGES: Final = (
     study_share.ROUTES,
     live.ROUTES,
     reports.ROUTES,
+    now.ROUTES,
     routing.ROUTES,
     query.ROUTES,
     send.ROUTES,
     jobs_page.ROUTES,
+    modalities_page.ROUTES,
+    association.ROUTES,
     audit.ROUTES,
     series.ROUTES,
     instance.ROUTES,

@@ -38,6 +38,7 @@ from gateway.index.store import Stored
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.jobs.runner import Runner
+from gateway.net.association_record import AssociationRecord
 from gateway.net.session import AssociationStatus
 from gateway.storage.memory import MemoryStore
 from gateway.storage.store import Store
@@ -79,6 +80,7 @@ class House:
         self.break_glass = BreakGlass()
         self.roles: dict[str, Role] = {}
         self.associations: list[AssociationStatus] = []
+        self.records: list[AssociationRecord] = []
         self.reasons: list[str] = []
         self.client: TestClient[web.Request, web.Application]
 
@@ -87,6 +89,7 @@ class House:
             use_cases=self.use_cases,
             feed=self.feed,
             associations=lambda: self.associations,
+            records=lambda: self.records,
             readiness=lambda: (not self.reasons, self.reasons),
             ports=(4242, 8042),
             control=Control(lambda: self.controls.append("stop"), lambda: self.controls.append("reload")),

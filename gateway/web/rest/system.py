@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway import __version__
 from gateway.dicom.levels import LEVELS
 from gateway.index.summary import statistics as read_statistics
+from gateway.net.association_record import as_json
 from gateway.web.context import CONTEXT
 from gateway.web.rest.answers import json_answer
 from gateway.web.rest.names import shown_tags, tag_text
@@ -128,8 +129,18 @@ async def associations(request: web.Request) -> web.Response:
     )
 
 
+async def association_records(request: web.Request) -> web.Response:
+    """The negotiation and the end of open and of the last ended associations, newest first.
+
+    `Outcome` is `open`, `released`, `aborted`, `closed`, `rejected`, or `failed` for a connection that asked for none.
+    `Result` of a context is that of PS3.8 Table 9-18, -1 where there was no answer.
+    """
+    return json_answer([as_json(each) for each in request.app[CONTEXT].records()])
+
+
 ROUTES = (
     Route("GET", "/system", system, SIGNED_IN, name="system"),
     Route("GET", "/statistics", statistics, "view"),
     Route("GET", "/associations", associations, "settings"),
+    Route("GET", "/associations/records", association_records, "settings"),
 )
