@@ -20,8 +20,8 @@ MAX_STUDIES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """What one sender brought in one interval that begins at `at`, seconds since 1970."""
+class Traffic:
+    """The instances that one sender brought in one interval, which begins at `at`, seconds since 1970."""
 
     at: float
     sender: str
@@ -30,25 +30,25 @@ class Received:
     bytes: int
 
 
-async def received_lately(database: Database, since: float, interval_s: int) -> list[Received]:
-    """What was received since, by instance; only from the MAX_INSTANCES newest. Raises DatabaseError."""
+async def received_lately(database: Database, since: float, interval_s: int) -> list[Traffic]:
+    """Count by instance what was received since; only from the MAX_INSTANCES newest. Raises DatabaseError."""
     rows = await database.fetch(queries.NEWEST_INSTANCES, since, interval_s, MAX_INSTANCES)
     return _received(rows, interval_s)
 
 
 async def lately_begins(database: Database) -> float:
-    """The time from which on `received_lately` has everything. Raises DatabaseError."""
-    ((begins,),) = await database.fetch(queries.OLDEST_OF_NEWEST, MAX_INSTANCES)
-    return float(begins)
+    """The time from which on `received_lately` has everything; 0 if nothing is left out. Raises DatabaseError."""
+    ((count, begins),) = await database.fetch(queries.OLDEST_OF_NEWEST, MAX_INSTANCES)
+    return float(begins) if count >= MAX_INSTANCES else 0.0
 
 
-async def received_by_study(database: Database, since: float, interval_s: int) -> list[Received]:
-    """What was received since, by study; only the MAX_STUDIES newest. Raises DatabaseError."""
+async def received_by_study(database: Database, since: float, interval_s: int) -> list[Traffic]:
+    """Count by study what was received since; only the MAX_STUDIES newest. Raises DatabaseError."""
     return _received(await database.fetch(queries.NEWEST_STUDIES, since, interval_s, MAX_STUDIES), interval_s)
 
 
-def _received(rows: Iterable[tuple[Any, ...]], interval_s: int) -> list[Received]:
+def _received(rows: Iterable[tuple[Any, ...]], interval_s: int) -> list[Traffic]:
     return [
-        Received(float(number * interval_s), calling or f"<{via}>", int(instances), int(size))
+        Traffic(float(number * interval_s), calling or f"<{via}>", int(instances), int(size))
         for number, calling, via, instances, size in rows
     ]

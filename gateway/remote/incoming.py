@@ -25,7 +25,7 @@ def incoming(
     """
     found: list[Finding] = []
     for record in records:
-        if not is_from(record, aet, addresses):
+        if not _is_from(record, aet, addresses):
             continue
         finding = finding_of(record, ours)
         # Whatever was wrong before the last time that all was well is over.
@@ -36,7 +36,7 @@ def incoming(
     return found or [Finding("incoming", "warning", "in-none", {"aet": aet, **ours})]
 
 
-def is_from(record: AssociationRecord, aet: str, addresses: Collection[str]) -> bool:
+def _is_from(record: AssociationRecord, aet: str, addresses: Collection[str]) -> bool:
     """Whether an association is that of a node: by its calling AE title, or without one by its address."""
     if record.calling_aet:
         return record.calling_aet == aet or (
@@ -60,6 +60,8 @@ def finding_of(record: AssociationRecord, ours: dict[str, Value]) -> Finding:
     }
     if record.outcome == "failed":
         return Finding("incoming", "bad", _FAILURES.get(record.code, "in-handshake"), values)
+    if not record.calling_aet:
+        return Finding("incoming", "warning", "in-foreign", values)
     if record.outcome == "rejected":
         return Finding("incoming", "bad", _REJECTIONS.get(record.code, "in-other"), values)
     if record.contexts and not any(each.result == 0 for each in record.contexts):

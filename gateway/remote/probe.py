@@ -73,7 +73,7 @@ async def open_ports(address: str, other_than: int) -> list[int]:
 
 
 async def spoken_at(address: str, port: int, calling_aet: str, called_aet: str, timeout_s: float) -> Spoken:
-    """What a port speaks, by what it answers to the openings of DICOM, TLS and HTTP."""
+    """Find out what a port speaks, by its answers to the openings of DICOM, TLS and HTTP."""
     quiet: Spoken = "closed"
     for opening in (_association_request(calling_aet, called_aet), _tls_hello(), _HEAD):
         try:

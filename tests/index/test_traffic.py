@@ -10,7 +10,7 @@ import pytest
 from gateway.database.sqlite import SQLite
 from gateway.index import traffic
 from gateway.index.clock import ahead_s
-from gateway.index.traffic import Received, lately_begins, received_by_study, received_lately
+from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately
 from tests.support.index import data_set, origin, placement, store
 
 
@@ -23,15 +23,15 @@ async def test_by_instance(database: SQLite) -> None:
     for at, sender in ((100.0, "CT1"), (119.4, "CT1"), (121.0, ""), (40.0, "OLD")):
         await received(database, at, f"1.{int(at)}", sender)
     found = await received_lately(database, 60.0, 60)
-    assert sorted(found, key=lambda each: each.at) == [Received(60.0, "CT1", 2, 20), Received(120.0, "<stow>", 1, 10)]
-    assert await lately_begins(database) == 40.0
+    assert sorted(found, key=lambda each: each.at) == [Traffic(60.0, "CT1", 2, 20), Traffic(120.0, "<stow>", 1, 10)]
+    assert await lately_begins(database) == 0.0
 
 
 async def test_only_the_newest_are_read(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traffic, "MAX_INSTANCES", 2)
     for at in (10.0, 20.0, 30.0):
         await received(database, at, f"1.{int(at)}")
-    assert await received_lately(database, 0.0, 60) == [Received(0.0, "CT1", 2, 20)]
+    assert await received_lately(database, 0.0, 60) == [Traffic(0.0, "CT1", 2, 20)]
     assert await lately_begins(database) == 20.0
 
 
@@ -41,7 +41,7 @@ async def test_by_study(database: SQLite) -> None:
     await received(database, 3700.0, "1.2", "MR1")
     await received(database, 1.0, "1.3", "OLD")
     found = await received_by_study(database, 50.0, 3600)
-    assert sorted(found, key=lambda each: each.at) == [Received(3600.0, "MR1", 1, 10), Received(7200.0, "CT1", 2, 20)]
+    assert sorted(found, key=lambda each: each.at) == [Traffic(3600.0, "MR1", 1, 10), Traffic(7200.0, "CT1", 2, 20)]
 
 
 async def test_nothing(database: SQLite) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.index.traffic import Received
+from gateway.index.traffic import Traffic
 from gateway.net.session import AssociationStatus
 from gateway.web.pages.forecast import forecast
 from gateway.web.pages.plots import HEIGHT, MAX_SOURCES, Amount, plot
@@ -81,13 +81,13 @@ class TestForecast:
         ("hours", "days_left"),
         [
             ([], -1),
-            ([Received(100 * DAY - 3600, "a", 1, 10)], -1),
-            ([Received(90 * DAY, "a", 1, 50), Received(99 * DAY, "a", 1, 50)], 9),
-            ([Received(1 * DAY, "a", 1, 10**9), Received(90 * DAY, "a", 1, 100)], 9),
-            ([Received(90 * DAY, "a", 0, 0)], -1),
+            ([Traffic(100 * DAY - 3600, "a", 1, 10)], -1),
+            ([Traffic(90 * DAY, "a", 1, 50), Traffic(99 * DAY, "a", 1, 50)], 9),
+            ([Traffic(1 * DAY, "a", 1, 10**9), Traffic(90 * DAY, "a", 1, 100)], 9),
+            ([Traffic(90 * DAY, "a", 0, 0)], -1),
         ],
     )
-    def test_at_this_pace(self, hours: list[Received], days_left: int):
+    def test_at_this_pace(self, hours: list[Traffic], days_left: int):
         found = forecast(hours, now=100 * DAY, used=100, free=190, floor=100)
         assert found.days_left == days_left
         assert 0 < found.share < 1

@@ -14,8 +14,11 @@ NEWEST_INSTANCES = Query(
     """,
 )
 OLDEST_OF_NEWEST = Query(
-    "oldest_of_newest: when the oldest of the $1 newest instances was received",
-    "SELECT COALESCE(MIN(received_at), 0) FROM (SELECT received_at FROM instances ORDER BY id DESC LIMIT $1) i",
+    "oldest_of_newest: how many of the $1 newest instances there are, and when the oldest of them was received",
+    """
+    SELECT COUNT(*), COALESCE(MIN(received_at), 0)
+    FROM (SELECT received_at FROM instances ORDER BY id DESC LIMIT $1) i
+    """,
 )
 NEWEST_STUDIES = Query(
     "newest_studies: those that received something since $1, at most $3, by interval of $2 seconds and first sender",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.index.traffic import Received
+from gateway.index.traffic import Traffic
 
 _DAY_S: Final = 86400.0
 _WEEKS_S: Final = 28 * _DAY_S
@@ -38,7 +38,7 @@ class Forecast:
         return self.used / whole if whole else 1.0
 
 
-def forecast(hourly: Sequence[Received], *, now: float, used: int, free: int, floor: int) -> Forecast:
+def forecast(hourly: Sequence[Traffic], *, now: float, used: int, free: int, floor: int) -> Forecast:
     """Foretell from what came in the last four weeks; `hourly` are amounts by study."""
     recent = [each for each in hourly if each.at >= now - _WEEKS_S]
     span = now - min((each.at for each in recent), default=now)

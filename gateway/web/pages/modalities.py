@@ -18,7 +18,7 @@ from gateway.errors import BadRequest, ConfigurationError, Configured
 from gateway.net.association_record import AssociationRecord
 from gateway.remote import probe
 from gateway.remote.diagnosis import Diagnosis, Value
-from gateway.remote.incoming import incoming, is_from
+from gateway.remote.incoming import incoming
 from gateway.scu.node import find_node
 from gateway.systems.directory import KnownSystem
 from gateway.systems.doctor import consult
@@ -185,7 +185,7 @@ def _entered(name: str, known: KnownSystem | None, modality: Modality | None) ->
 
 
 def _last(modality: Modality, records: Sequence[AssociationRecord]) -> AssociationRecord | None:
-    return next((each for each in records if is_from(each, modality.aet, (modality.host,))), None)
+    return next((each for each in records if each.calling_aet == modality.aet), None)
 
 
 _NAME: Final = (Parameter("name", "A modality to show", example="ct1"),)

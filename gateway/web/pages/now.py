@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.forwarding.control import DestinationStatus
 from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import statistics
-from gateway.index.traffic import Received, lately_begins, received_by_study, received_lately
+from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately
 from gateway.jobs import table as jobs
 from gateway.net.association_record import AssociationRecord
 from gateway.processes.host_clock import host_clock
@@ -55,7 +55,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What reads many rows, as of `read_at`."""
+    """The figures that take many rows to read, as of `read_at`."""
 
     read_at: float
     hour: Plot
@@ -102,7 +102,7 @@ class FiguresReader:
             plot(received, ends=now, interval_s=_DAY_S, bars=_DAYS),
             plot(sent, ends=now, interval_s=_HOUR_S, bars=24),
             plot(sent, ends=now, interval_s=_DAY_S, bars=_DAYS),
-            begins if lately and begins > now - _HOUR_S else 0.0,
+            begins if begins > now - _HOUR_S else 0.0,
             forecast(
                 hourly,
                 now=now,
@@ -116,7 +116,7 @@ class FiguresReader:
 FIGURES: web.AppKey[FiguresReader] = web.AppKey("figures", FiguresReader)
 
 
-def _amount(received: Received) -> Amount:
+def _amount(received: Traffic) -> Amount:
     return Amount(received.at, received.sender, received.instances, received.bytes)
 
 

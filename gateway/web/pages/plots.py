@@ -35,7 +35,7 @@ class PlotSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class BarPart:
     """A part of a bar, from the top of the plot."""
 
     y: float
@@ -49,7 +49,7 @@ class Bar:
 
     at: float
     count: int
-    blocks: Sequence[Segment]
+    blocks: Sequence[BarPart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +103,5 @@ def _bar(at: float, stack: Counter[int], most: int) -> Bar:
     for colour, count in sorted(stack.items()):
         height = HEIGHT * count / most
         y -= height
-        blocks.append(Segment(round(y, 2), round(height, 2), colour))
+        blocks.append(BarPart(round(y, 2), round(height, 2), colour))
     return Bar(at, sum(stack.values()), blocks)

@@ -1,0 +1,96 @@
+"""The pages for whoever runs the gateway, in Chromium: every button does what it says, nothing complains."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import peers
+from tests.support.datasets import sample
+from tests.support.processes import Gateway, free_port
+
+pytestmark = [pytest.mark.browser, pytest.mark.interop]
+
+WIDTHS = (390, 900, 1600)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    (folder / "gateway.toml").write_text(
+        f"""
+        [modalities.sender]
+        aet = "STORESCU"
+        host = "127.0.0.1"
+        port = {free_port()}
+        """
+    )
+    with Gateway(folder / "data", "--config", str(folder / "gateway.toml")) as started:
+        address = ["-aec", started.aet, started.host, str(started.port)]
+        subprocess.run([peers.need("storescu"), *address, str(sample("CT_small.dcm"))], check=True, timeout=30)
+        yield started
+
+
+class Tab:
+    """A page in a browser; what it complains of is kept."""
+
+    def __init__(self, browser: Any, gateway: Gateway, path: str, width: int = 1280) -> None:
+        self.gateway = gateway
+        self.complaints: list[str] = []
+        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.page.set_default_timeout(15_000)
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(gateway.url + path)
+
+    def close(self) -> None:
+        assert self.complaints == []
+        self.page.close()
+
+
+def test_a_modality_is_added_tried_and_removed(browser: Any, gateway: Gateway) -> None:
+    tab = Tab(browser, gateway, "/ui/modalities")
+    page = tab.page
+    page.get_by_label("Name", exact=True).fill("mr1")
+    page.get_by_label("AE title", exact=True).fill("MR1")
+    page.get_by_label("Host or IP address").fill("127.0.0.1")
+    page.get_by_label("Port", exact=True).fill(str(gateway.port))
+    page.get_by_role("button", name="Keep and test").click()
+    page.get_by_text("Something is wrong.").wait_for()
+    page.get_by_text("it does not know GATEWAY").wait_for()  # The gateway itself, which knows no GATEWAY.
+
+    echo = [peers.need("echoscu"), "-aet", "MR1", "-aec", gateway.aet, gateway.host, str(gateway.port)]
+    subprocess.run(echo, check=True, timeout=30)
+    page.get_by_text("MR1 at 127.0.0.1 has sent a C-ECHO").wait_for()
+
+    page.get_by_role("button", name="Test the connection").click()
+    page.get_by_text("it does not know GATEWAY").wait_for()
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url("**/ui/modalities")
+    assert page.get_by_role("link", name="mr1").count() == 0
+    tab.close()
+
+
+def test_now_is_live_and_leads_to_the_negotiation(browser: Any, gateway: Gateway) -> None:
+    tab = Tab(browser, gateway, "/ui/now")
+    echo = [peers.need("echoscu"), "-aet", "NOBODY", "-aec", gateway.aet, gateway.host, str(gateway.port)]
+    subprocess.run(echo, check=False, capture_output=True, timeout=30)
+    trouble = tab.page.get_by_text("We have rejected NOBODY at 127.0.0.1")
+    trouble.first.wait_for()
+    tab.page.get_by_role("link", name="Show the negotiation").first.click()
+    tab.page.get_by_text("Verification SOP Class").wait_for()
+    tab.page.get_by_text("the association was rejected").wait_for()
+    tab.page.get_by_role("link", name="All associations").click()
+    tab.page.wait_for_url("**/ui/now")
+    tab.close()
+
+
+@pytest.mark.parametrize("path", ["/ui/now", "/ui/modalities", "/ui/modalities?name=sender", "/ui/associations/1"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_scrolls_sideways(browser: Any, gateway: Gateway, path: str, width: int) -> None:
+    tab = Tab(browser, gateway, path, width)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    tab.close()
