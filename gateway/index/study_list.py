@@ -137,7 +137,7 @@ async def list_studies(
     found: list[ListedStudy] = []
     for source, keys in parts[first::-1] if backwards else parts[first:]:
         parameters = Parameters()
-        conditions = _conditions(wanted, parameters)
+        conditions = study_conditions(wanted, parameters)
         if place is not None:
             values = [parameters.add(value) for value in place[-len(keys) :]]
             conditions.append(queries.beyond(keys, values, descending=falling))
@@ -169,7 +169,8 @@ async def recent_sources(database: Database) -> list[str]:
 _BY_NAME: Final = ((queries.NAMED, queries.KEYS["name"]), (queries.UNNAMED, queries.UNNAMED_KEYS))
 
 
-def _conditions(wanted: StudyConditions, parameters: Parameters) -> list[str]:
+def study_conditions(wanted: StudyConditions, parameters: Parameters) -> list[str]:
+    """The conditions on a study `t`."""
     conditions = []
     if patient := wanted.patient.strip():
         words = comparable_name(patient).replace(",", " ").replace("^", " ").split()

@@ -30,7 +30,7 @@ from gateway.index import attributes as tags
 from gateway.index import matching, narrowing, search
 from gateway.index.locate import locate
 from gateway.index.ordering import Ordering, order_by
-from gateway.index.queries import annotations, resources, selection, store, study_list
+from gateway.index.queries import annotations, patient_list, resources, selection, store, study_list
 from gateway.index.search import Search
 from gateway.workflow import queries as workflow
 from tests.database.test_plans import fixed, searches, study_pages
@@ -136,6 +136,10 @@ def built_searches() -> Iterator[Query]:
             order = order_by(level, [ordering], parameters)
             yield search.rows_found(Search(level), order, parameters)[0]
     yield from (query for _order, _continued, query in study_pages())
+    of_studies = patient_list.OF_STUDIES.format(conditions=study_list.HAS_NAME_LIKE.format(tag=1, pattern="$1"))
+    beyond = patient_list.BEYOND.format(sign="<", row="$2")
+    for condition in (of_studies, f"{of_studies} AND {beyond}", patient_list.HAS_LABEL.format(label="$1")):
+        yield patient_list.page(condition, descending=True, limit="51")
     unnamed = study_list.UNNAMED.format(tag=tags.PATIENT_NAME, conditions=study_list.EVERY)
     yield study_list.page(unnamed, study_list.UNNAMED_KEYS, descending=False, limit="51")
     for condition in (

@@ -144,10 +144,11 @@ class StudyPage:
     """The change up to which the page is current."""
 
 
-async def read_page(database: Database, query: StudyQuery) -> StudyPage:
-    """Read one page. The sequence number is read first, so that the page is at least as current as it says."""
+async def read_page(database: Database, query: StudyQuery, *, of_patient: str = "") -> StudyPage:
+    """Read one page, of all studies or of those of one patient, by the public id. The sequence number is read first, so
+    that the page is at least as current as it says."""
     seq = await read_sequence(database)
-    wanted = query.conditions(datetime.date.today())
+    wanted = replace(query.conditions(datetime.date.today()), of_patient=of_patient)
 
     async def read(asked: StudyQuery) -> list[ListedStudy]:
         return await list_studies(

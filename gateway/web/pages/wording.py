@@ -11,7 +11,7 @@ import datetime
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,15 +63,27 @@ class Words:
     def __init__(self, language: str) -> None:
         self.language = language
         self._locale = babel.Locale.parse(language)
+        self._made: dict[str, Markup] = {}
 
     def __call__(self, name: str, /, count: int | None = None, **values: object) -> Markup:
         """A string as HTML: with `count` in the form for that number; whole numbers are grouped, text is escaped."""
+        if count is None and not values:
+            return self._plain(name)
         template = CATALOGUE[name][self.language]
         if isinstance(template, list):
             template = template[0 if self._is_one(count) else -1]
         if count is not None:
             values["count"] = count
         return Markup(escape(template)).format_map({key: self._shown(value) for key, value in values.items()})
+
+    def _plain(self, name: str) -> Markup:
+        """A string without placeholders, made once: tables say theirs in every row."""
+        made = self._made.get(name)
+        if made is None:
+            template = CATALOGUE[name][self.language]
+            text = template[-1] if isinstance(template, list) else template
+            made = self._made[name] = Markup(escape(text)).format_map({})
+        return made
 
     def choices(self, name: str) -> dict[str, Markup]:
         """The strings of a group by their keys, in the order of the file."""
@@ -88,7 +100,7 @@ class Words:
 
     def number(self, value: float) -> str:
         """A number with groups of digits, and at most three decimals."""
-        return babel.numbers.format_decimal(value, locale=self._locale)
+        return _decimal(value, self.language)
 
     def size(self, size: float) -> str:
         """Bytes in decimal units, as disks are sold."""
@@ -117,6 +129,11 @@ class Words:
 
     def _shown(self, value: object) -> object:
         return self.number(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@lru_cache(4096)
+def _decimal(value: float, language: str) -> str:
+    return babel.numbers.format_decimal(value, locale=language)
 
 
 @cache

@@ -1,11 +1,11 @@
-// The page of a study: labels, notes, files, protection, deletion. `changes.js` has the forms that make other studies.
+// The page of a study or patient: labels, notes, files, protection, deletion. `changes.js` has the forms that make others.
 
 import { makeChanges } from "./changes.js";
 import { ask } from "./dialogs.js";
 import { call, filled, send } from "./rest.js";
 import { ago, t } from "./words.js";
 
-const head = document.getElementById("study");
+const head = document.getElementById("resource");
 const id = head.dataset.id;
 const problem = document.getElementById("problem");
 const address = (name, parts = {}) => filled(head.dataset[name], { id, ...parts });
@@ -79,7 +79,7 @@ document.getElementById("attachments")?.addEventListener("click", async (event) 
 document.getElementById("delete")?.addEventListener("click", async ({ target }) => {
   const { name, what, series, instances, size } = target.dataset;
   const gone = await ask({
-    title: t("study.delete_question"),
+    title: head.dataset.level === "patient" ? t("study.delete_patient_question") : t("study.delete_question"),
     items: [what ? `${name}: ${what}` : name, t("study.delete_what", { series: Number(series), count: Number(instances), size })],
     acts: { [t("study.delete")]: () => call("DELETE", address("remove")) },
     danger: true,
