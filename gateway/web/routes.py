@@ -40,6 +40,7 @@ from gateway.web.pages import (
 )
 from gateway.web.pages import jobs as jobs_page
 from gateway.web.pages import modalities as modalities_page
+from gateway.web.pages import upload as upload_page
 from gateway.web.pages import users as users_page
 from gateway.web.rest import (
     anonymize,
@@ -139,6 +140,7 @@ _PAGES: Final = (
     routing.ROUTES,
     query.ROUTES,
     send.ROUTES,
+    upload_page.ROUTES,
     jobs_page.ROUTES,
     modalities_page.ROUTES,
     association.ROUTES,

@@ -28,10 +28,11 @@ from gateway.web.context import CONTEXT
 from gateway.web.errors import BAD_FILE, TooLarge, error_answer
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer, place
-from gateway.web.rest.instances import receipt, refusal, rest_origin
+from gateway.web.rest.instances import receipt, refusal
 from gateway.web.rest.tags import ToBeWritten, from_tags
 from gateway.web.route import TRUTH, Route
 from gateway.web.schemas import PUBLIC_ID, TAGS, any_of, list_of, members
+from gateway.web.uploads import rest_origin
 
 CREATION: web.AppKey[Creation] = web.AppKey("creation", Creation)
 MAX_BODY_BYTES: Final = 256 << 20
