@@ -59,12 +59,12 @@ async function copy(button) {
   const value = button.closest("tr").querySelector("[data-value]");
   try {
     await navigator.clipboard.writeText(value.textContent);
-    button.textContent = t("instance.copied");
+    button.lastChild.textContent = t("instance.copied");
   } catch {
     getSelection().selectAllChildren(value);
-    button.textContent = t("instance.selected");
+    button.lastChild.textContent = t("instance.selected");
   }
-  setTimeout(() => { button.textContent = t("instance.copy"); }, 1500);
+  setTimeout(() => { button.lastChild.textContent = t("instance.copy"); }, 1500);
 }
 
 // Hide or show the rows below a sequence or item, up to the next that is no deeper.
