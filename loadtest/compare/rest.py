@@ -61,6 +61,23 @@ def tags(*, operations: int, at_once: int = 4) -> Measure:
     return measure
 
 
+def previews(*, at_once: int) -> Measure:
+    """What a page asks for while one scrolls through a CT of `count` slices, each once: of the gateway the pixels that
+    the browser windows by itself, of Orthanc its `preview`. Answers a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        study = stand.study(peer, "512KB", count)[0].study
+        (found,) = _ask(f"{peer.url}/tools/lookup", study.encode())
+        path = "/instances/{}/preview"
+        if peer.name in (peers.GATEWAY, peers.GATEWAY_BEFORE):
+            path = "/ui/instances/{}/frames/0/pixels"
+        instances = _ask(f"{peer.url}/studies/{found['ID']}/instances?expand=false")
+        paths = tuple(path.format(each["ID"] if isinstance(each, dict) else each) for each in instances)
+        return _answers(paths, peer, len(paths), at_once)
+
+    return measure
+
+
 def archive(size: str) -> Measure:
     """The zip of a study of `count` instances. Megabytes a second."""
 

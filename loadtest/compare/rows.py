@@ -272,6 +272,15 @@ _ROWS = (
         (Goal(5, "orthanc-tuned"),),
     ),
     Row(
+        "page-preview",
+        "pages, a scroll through a CT of 140 slices of 512 x 512, 4 at once",
+        "answers/s",
+        rest.previews(at_once=4),
+        140,
+        _WEB,
+        (Goal(5, "orthanc-tuned"),),
+    ),
+    Row(
         "slow-readers",
         "1000 clients that hardly read what they asked for: peak memory",
         "MB",
@@ -311,11 +320,12 @@ _ROWS = (
     ),
 )
 ROWS = {row.name: row for row in _ROWS}
+_REST = ("rest-", "page-")
 GROUPS = {
     "table": tuple(
-        name for name in ROWS if name not in ("growth", "slow-readers", "big-study") and not name.startswith("rest-")
+        name for name in ROWS if name not in ("growth", "slow-readers", "big-study") and not name.startswith(_REST)
     ),
-    "rest": tuple(name for name in ROWS if name.startswith("rest-")),
+    "rest": tuple(name for name in ROWS if name.startswith(_REST)),
     "quick": ("store-1", "store-8", "small-8", "stow", "qido", "frame", "find"),
     "memory": ("swarm", "giants", "slow-readers", "big-study"),
     "all": tuple(ROWS),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from gateway.web.pages import tag_rows
@@ -123,6 +124,7 @@ def test_a_report_is_shown_in_place(browser: Any, gateway: Gateway) -> None:
 def test_a_video_is_asked_for_as_it_is(browser: Any, gateway: Gateway) -> None:
     made = pictures.ct(2)[0]
     made.PixelData = encapsulate([b"\0\0\0\x18ftypmp42" + bytes(64)])
+    made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
     found = upload(gateway, pictures.file(made))
     page = browser.new_page()
