@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__, telemetry
+from gateway.admin.retention import Retention
 from gateway.audit.log import AuditLog
 from gateway.audit.syslog import AuditSender
 from gateway.config import Settings, changes
@@ -172,7 +173,11 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         feed = Feed(folder.database)
         opened.push_async_callback(feed.close)
         ingest = await opened.enter_async_context(
-            open_ingest(folder, lambda: current().storage, feed.notify, rule_engine, memory)
+            open_ingest(
+                *(folder, lambda: current().storage, feed.notify, rule_engine, memory),
+                tenants=lambda: current().tenants,
+                workers=group.count if group is not None else 1,
+            )
         )
         use_cases = await opened.enter_async_context(
             open_use_cases(
@@ -243,11 +248,13 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             expiry = use_cases.archive_jobs.expire_forever if does_jobs else None
             sending = AuditSender(folder.database, current).send_forever if does_jobs else None
             forgetting = use_cases.audit.forget_forever if does_jobs else None
+            retention = Retention(folder.database, use_cases.removal, current, use_cases.audit)
             async with (
                 beside("watching the certificates", certificates),
                 beside("deleting archives that are too old", expiry),
                 beside("sending audit messages", sending),
                 beside("removing old entries of the audit log", forgetting),
+                beside("deleting old studies of tenants", retention.run_forever if does_jobs else None),
             ):
                 yield gateway
         finally:

@@ -102,6 +102,16 @@ class TestErrors:
             ("[dicom]\nport = 65536", ["dicom.port", "65536", "0 to 65535"]),
             ("[dicom]\nport = true", ["dicom.port"]),
             ("[elsewhere]", ["elsewhere"]),
+            ('[tenants."a b"]', ["tenants.a b", "letters"]),
+            ('[tenants.a]\naets = ["X"]\n[tenants.b]\naets = ["X"]', ["tenants.b.aets", "'X'", "tenants.a"]),
+            ('[tenants.a]\naets = ["GATEWAY"]', ["tenants.a.aets", "dicom.aet"]),
+            ("[tenants.a]\nkeep_days = -1", ["tenants.a.keep_days", "less than 0"]),
+            ('[modalities.x]\naet = "X"\ntenant = "a"', ["modalities.x.tenant", "no tenant"]),
+            (
+                '[tenants.a]\n[destinations.d]\nkind = "folder"\npath = "/x"\n'
+                '[rules.r]\ntenant = "a"\ndestinations = ["d"]',
+                ["rules.r.destinations", "'d'", "tenant 'a'"],
+            ),
             ("dicom = 1", ["dicom"]),
             ('[dicom]\naet = ""', ["dicom.aet", "1 to 16"]),
             ('[dicom]\naet = "ABCDEFGHIJKLMNOPQ"', ["dicom.aet", "1 to 16"]),
@@ -247,7 +257,7 @@ def test_the_documents_show_right_configurations(tmp_path: Path):
     text = "".join((settings.ROOT / "deploy" / name).read_text() for name in ("ACCESS.md", "ROUTING.md"))
     examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     ports = [load(written(tmp_path, example), {}).dicom.tls_port for example in examples]
-    assert ports == [None, 2762, *[None] * 6]
+    assert ports == [None, 2762, *[None] * 7]
 
 
 @pytest.mark.case("sizes may be written with their units")

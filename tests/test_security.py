@@ -13,19 +13,24 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from aiohttp import ClientResponse
 
-from gateway.config import SERVICES, Dicom, Dicomweb, Http, Rest
-from gateway.config.roles import BUILT_IN, OF_STUDIES, Role
+from gateway.config import SERVICES, Dicom, Dicomweb, Http, Rest, Tenant
+from gateway.config.roles import BUILT_IN, OF_STUDIES, OF_TENANTS, Role
 from gateway.dicom import uids
 from gateway.errors import AssociationRefused
 from gateway.net.requestor import associate
 from gateway.scp.services import REGISTRY, Offer
-from gateway.ul.negotiation import ACCEPTANCE, CALLING_AE_TITLE_NOT_RECOGNIZED, USER_REJECTION
+from gateway.ul.negotiation import (
+    ACCEPTANCE,
+    CALLED_AE_TITLE_NOT_RECOGNIZED,
+    CALLING_AE_TITLE_NOT_RECOGNIZED,
+    USER_REJECTION,
+)
 from gateway.web.route import Route as Declared
 from gateway.web.security import EVERY_ANSWER
 from tests.support.intake import Intake, intake
@@ -36,6 +41,10 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "deploy" / "SECURITY.md").read_text()
 LET_IN = {"Authorization": basic("geheim")}
 IN_PATHS = {"patient": "-".join(["0123abcd"] * 5), "frames": "1", "path": "00420011"}
+
+TENANTS = {"1": Tenant(), "2": Tenant()}
+CONDITIONAL: dict[str, frozenset[str]] = {"limited": OF_STUDIES, "own tenant": OF_TENANTS, "other tenant": OF_TENANTS}
+"""Roles with all permissions, with studies of a label or of a tenant alone: none of those that are about more."""
 
 
 class Route(NamedTuple):
@@ -91,8 +100,10 @@ def routes() -> list[Route]:
     found = []
     for paths, methods, who, needs, *others in rows("routes"):
         for path, method in itertools.product(re.findall(r"`(.+?)`", paths), methods.split()):
-            # What stands in brackets may be left out, and HEAD is where GET is.
-            for each in {re.sub(r"\[.*?\]", "", path), path.replace("[", "").replace("]", "")}:
+            # What stands in brackets may be left out, any of several, and HEAD is where GET is.
+            *parts, last = re.split(r"\[(.*?)\]", path)
+            choices = [(part, "") if number % 2 else (part,) for number, part in enumerate(parts)]
+            for each in {"".join(chosen) + last for chosen in itertools.product(*choices)}:
                 found += [
                     Route(one, each, who, permissions(needs), *others)
                     for one in (("GET", "HEAD") if method == "GET" else (method,))
@@ -103,6 +114,7 @@ def routes() -> list[Route]:
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[House]:
     async with house(tmp_path, Http(users=(ANNA,))) as made:
+        made.tenants = TENANTS
         made.reasons = ["the disk is full"]
         yield made
 
@@ -269,13 +281,18 @@ class TestRoles:
         with pytest.raises(TypeError, match="permission"):
             Declared("GET", "/new", None)  # type: ignore[call-arg, arg-type]
 
-    @pytest.mark.parametrize("role", ["none", *BUILT_IN, "limited"])
+    @pytest.mark.parametrize("role", ["none", *BUILT_IN, *CONDITIONAL])
     async def test_routes(self, tmp_path: Path, role: str) -> None:
-        """`limited` has all permissions, with studies of a label alone: none of those that are about more."""
-        may = {**roles(), "none": frozenset[str](), "limited": OF_STUDIES}[role]
+        """What is below the root of another tenant is not there; that of one's own is as all else."""
+        may = {**roles(), "none": frozenset[str](), **CONDITIONAL}[role]
         user = msgspec.structs.replace(ANNA, roles=(role,))
         async with asyncio.timeout(55), house(tmp_path, Http(users=(user,))) as app:
-            app.roles = {"limited": Role(permissions=("all",), labels=("a",))}
+            app.tenants = TENANTS
+            app.roles = {
+                "limited": Role(permissions=("all",), labels=("a",)),
+                "own tenant": Role(permissions=("all",), tenant="1"),
+                "other tenant": Role(permissions=("all",), tenant="2"),
+            }
             for route in routes():
                 if route.is_open or route.signs_in or (route.method != "GET" and role == "admin"):
                     continue
@@ -285,18 +302,34 @@ class TestRoles:
                     refused = answer.status == 403
                 else:
                     refused = answer.status == 403 and b"has no role with the permission" in await answer.read()
+                if "{tenant}" in route.path and role in ("none", "other tenant"):
+                    assert answer.status == 404, route
+                    continue
                 refused = answer.status == 403 if route.method == "HEAD" else refused
                 needs_all = role == "limited" and route.method in ("PUT", "DELETE")
                 of_patient = needs_all and route.path.startswith("/patients/{id}/")
                 allowed = not route.needs or "all" in may or bool(route.needs & may)
                 assert refused is (not allowed or of_patient), (route, answer.status)
 
-    @pytest.mark.parametrize("role", ["none", *BUILT_IN, "limited"])
+    @pytest.mark.parametrize("role", ["none", *BUILT_IN, *CONDITIONAL])
     async def test_services(self, tmp_path: Path, role: str) -> None:
-        may = {**roles(), "none": frozenset[str](), "limited": OF_STUDIES}[role]
-        modality = {"aet": "TEST", "roles": [role]}
-        limited = {"limited": {"permissions": ["all"], "labels": ["a"]}}
-        async with asyncio.timeout(55), intake(tmp_path, modalities={"ct": modality}, roles=limited) as gateway:
+        may = {**roles(), "none": frozenset[str](), **CONDITIONAL}[role]
+        conditional = {
+            "limited": {"permissions": ["all"], "labels": ["a"]},
+            "own tenant": {"permissions": ["all"], "tenant": "1"},
+            "other tenant": {"permissions": ["all"], "tenant": "2"},
+        }
+        settings: dict[str, Any] = {
+            "modalities": {"ct": {"aet": "TEST", "roles": [role]}},
+            "roles": conditional,
+            "tenants": {"1": {"aets": ["ONE"]}, "2": {}},
+        }
+        async with asyncio.timeout(55), intake(tmp_path, **settings) as gateway:
+            if role in ("none", "other tenant"):
+                with pytest.raises(AssociationRefused) as caught:
+                    async with associate(gateway.call(called_aet="ONE")):
+                        pass
+                assert caught.value.reason == CALLED_AE_TITLE_NOT_RECOGNIZED[2]
             expected = {each.name for each in services() if not each.needs or "all" in may or each.needs & may}
             assert await granted(gateway) == expected
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from gateway.config import Service, Settings, Tokens, User
-from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, PERMISSIONS, Role
+from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, PERMISSIONS, Role
 
 SERVICE_PERMISSIONS: Final[Mapping[Service, tuple[str, ...]]] = {
     "echo": (),
@@ -46,9 +46,14 @@ class Principal:
         """Choose those of the roles that grant a permission, as the function `granting` does."""
         return granting(self.roles, permissions, level)
 
+    def within(self, tenant: str) -> Principal:
+        """Make the principal that it is at a door of a tenant, as the function `within` has it."""
+        return replace(self, roles=within(self.roles, tenant))
+
     def without_conditions(self) -> Principal:
-        """Make a principal of the same name, with those of the roles alone that show every study."""
-        return replace(self, roles=tuple([role for role in self.roles if not role.has_conditions]))
+        """Make a principal of the same name, with those of the roles alone that show every study, or every one of their
+        tenant."""
+        return replace(self, roles=tuple([role for role in self.roles if not role.has_conditions_in_tenant]))
 
 
 def granting(roles: tuple[Role, ...], permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
@@ -65,11 +70,23 @@ ANYBODY: Final = Principal("", (BUILT_IN["admin"],))
 """Somebody whose name need not be known, who may do everything."""
 
 
+def within(roles: Iterable[Role], tenant: str) -> tuple[Role, ...]:
+    """What holders of roles may do at a door of a tenant: what its own roles give, and those above all tenants, which
+    count there for that tenant alone."""
+    return tuple(
+        [
+            role if role.tenant else msgspec.structs.replace(role, tenant=tenant)
+            for role in roles
+            if role.tenant in ("", tenant)
+        ]
+    )
+
+
 @functools.lru_cache(1024)
 def _grants(role: Role, permissions: frozenset[str], level: str) -> bool:
     depth = LEVELS_OF_PERMISSION.index(level)
-    if role.has_conditions:
-        permissions &= OF_STUDIES
+    if role.grantable is not None:
+        permissions &= role.grantable
     for granted in role.permissions:
         permission, _, highest = granted.partition(":")
         if (permission in permissions or (permission == "all" and permissions)) and (
@@ -134,11 +151,14 @@ def role_problems(settings: Settings) -> Iterator[str]:
             elif colon and level not in LEVELS_OF_PERMISSION:
                 listed = ", ".join(LEVELS_OF_PERMISSION)
                 yield f"roles.{name}.permissions: {level!r} is no level; there are {listed}"
-            elif role.has_conditions and permission not in ("all", *OF_STUDIES):
+            elif role.grantable is not None and permission not in ("all", *role.grantable):
                 yield (
                     f"roles.{name}.permissions: {permission!r} is about more than single studies, so that a role with "
                     "conditions on studies cannot give it; give it in a role of its own, without conditions"
                 )
+        if role.tenant and role.tenant not in settings.tenants:
+            there = ", ".join(settings.tenants) or "none"
+            yield f"roles.{name}.tenant: {role.tenant!r} is no tenant; there are {there}"
         if role.days is not None and not role.days > 0:
             yield f"roles.{name}.days: {role.days:g} is not a positive number of days"
     known = {**BUILT_IN, **settings.roles}

@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import Final
 
 from gateway.database.database import Database, Script
@@ -60,11 +61,13 @@ class Anonymizing:
         """Store the changed instance; if it is the same one, and `overwrites`, in the place of the original.
 
         Its UIDs are the caller's own where it `repeats`: what is stored under them is of an attempt before, and is
-        replaced. Where it `is_stored`, an attempt before has stored it, and what is under its UIDs stays.
+        replaced. Where it `is_stored`, an attempt before has stored it, and what is under its UIDs stays. It belongs to
+        whom the original does, whoever asks for it.
 
         Raises: EditError, DataSetError; InstanceRefused where it is stored already and stays as it is; errors of
         `Ingest.begin` and `InstanceWriter.commit`.
         """
+        origin = replace(origin, tenant=located.tenant)
         changed = await self._retrieval.edit(located, changes, Received(origin.calling_aet, origin.received_at))
         with closing(changed):
             replaced = ITSELF if repeats else changed.located.key if overwrites else ""

@@ -10,6 +10,7 @@ import msgspec
 from gateway.config.deidentify import Deidentify
 from gateway.config.edits import Changes
 from gateway.database.database import Database
+from gateway.database.view import tenant_of_task
 from gateway.dicom.dictionary import keyword_of
 from gateway.dicom.levels import Level
 from gateway.dicom.uids import TRANSFER_SYNTAXES
@@ -30,7 +31,7 @@ from gateway.imaging.encode import ENCODERS
 from gateway.imaging.transcode import TARGETS
 from gateway.index import resources as index
 from gateway.index.attributes import PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, PATIENT_SEX
-from gateway.index.identity import public_id
+from gateway.index.identity import owned, public_id
 from gateway.index.locate import counted_resources
 
 DEFAULT_QUALITY: Final = 90
@@ -114,7 +115,7 @@ async def check_new_patient(database: Database, values: Mapping[int, str], publi
     if PATIENT_ID not in values:
         return
     found = await counted_resources(database, public_ids)
-    there = await index.resource(database, "patient", public_id(values[PATIENT_ID].strip()))
+    there = await index.resource(database, "patient", public_id(owned(values[PATIENT_ID].strip(), tenant_of_task())))
     if there is not None and (there.public_id in found or found.keys() >= set(there.children)):
         there = None
     expected = _person(there.attributes) if there is not None else None

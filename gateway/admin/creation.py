@@ -11,7 +11,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.admin import new_instance
@@ -99,7 +99,10 @@ class Creation:
         sense; InstanceRefused; StorageError; Overloaded.
         """
         parent = order.parent[0] if order.parent is not None else None
-        base = new_instance.begun(parent, await self._inherited(order), self._clock())
+        inherited, tenant = await self._inherited(order)
+        if parent is not None:
+            origin = replace(origin, tenant=tenant)
+        base = new_instance.begun(parent, inherited, self._clock())
         replaceable = new_instance.REPLACEABLE | ({UNIQUE_KEYS["patient"]} if parent is None else set())
         add = functools.partial(new_instance.added, replaceable=replaceable, force=order.force)
         base = add(base, order.attributes)
@@ -127,11 +130,11 @@ class Creation:
             raise
         return results
 
-    async def _inherited(self, order: CreationOrder) -> DataSet:
-        """The attributes that the order's parent has in its modules, and those above it; sequences are left out, as
-        Orthanc leaves them."""
+    async def _inherited(self, order: CreationOrder) -> tuple[DataSet, str]:
+        """The attributes that the order's parent has in its modules, and those above it, and whom it belongs to;
+        sequences are left out, as Orthanc leaves them."""
         if order.parent is None:
-            return {}
+            return {}, ""
         level, public_id = order.parent
         wanted = frozenset[int]().union(*(MODULES[each] for each in LEVELS[: LEVELS.index(level) + 1]))
 
@@ -142,7 +145,8 @@ class Creation:
 
         async for page in identified(self._database, level, public_id, 1):
             (found,) = await self._retrieval.map([page[0][1]], work)
-            return {tag: each for tag, each in found.items() if each.vr != "SQ" and tag in wanted}
+            kept = {tag: each for tag, each in found.items() if each.vr != "SQ" and tag in wanted}
+            return kept, page[0][1].tenant
         raise NotFound(f"there is no {level} {public_id}")
 
     async def _store(self, made: Encoded, origin: Origin, results: list[StoreResult]) -> None:

@@ -150,6 +150,7 @@ class _Rebuild:
         database = self._database
         known = await rebuild.origin_of(database, placement.key)
         origin, version = known or (guess, 1)
+        origin.tenant = guess.tenant
         replaces: str | None = None
         while True:
             answer = await database.write(
@@ -209,7 +210,7 @@ class _Rebuild:
             stored.close()
         sender, receiver = (_text(meta, tag) for tag in (0x00020016, 0x00020018))
         via: index.Via = "dimse" if sender else "import"
-        return record, placement, Origin(sender, receiver, "", self._folder.store.written_at(key), via)
+        return record, placement, Origin(sender, receiver, "", self._folder.store.written_at(key), via, meta.tenant)
 
 
 def _text(meta: part10.FileMeta, tag: int) -> str:

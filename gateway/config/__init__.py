@@ -29,6 +29,7 @@ from gateway.config.sections import (
 )
 from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
 from gateway.config.sources import as_builtins, changes
+from gateway.config.tenants import Tenant
 
 __all__ = [
     "SERVICES",
@@ -53,6 +54,7 @@ __all__ = [
     "Service",
     "Settings",
     "Storage",
+    "Tenant",
     "Tokens",
     "User",
     "Worklist",

@@ -12,7 +12,7 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 Size = Annotated[int, msgspec.Meta(extra={"unit": "bytes"})]
 """A number of bytes; may be written with a unit, see `parse_size`."""
-_SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kKMGTPE]i?)?B?")
+_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kKMGTPE]i?)?B?")
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 

@@ -16,6 +16,7 @@ from gateway.config.audit import Audit
 from gateway.config.base import KiB, MiB
 from gateway.config.route_checks import route_problems
 from gateway.config.sections import Dicom, Http, Modality, Settings
+from gateway.config.tenants import tenant_problems
 from gateway.config.viewers import viewer_problems
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -47,6 +48,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         ("mpps.forward", settings.mpps.forward),
     ):
         yield from _destinations(place, names, settings)
+    yield from tenant_problems(settings)
     for place, what in route_problems(settings, known):
         yield f"{place}: {what}"
     if dicom.max_pdu != 0 and not 4 * KiB <= dicom.max_pdu <= 4 * MiB:

@@ -13,6 +13,8 @@ from gateway.config.base import MiB, Section, Size
 class BaseDestination(Section, frozen=True, tag_field="kind"):
     """The settings common to all kinds of destinations."""
 
+    tenant: str = ""
+    """The tenant that may send to it, and whose people see it; `*`: every one. Empty: none, only those above them."""
     connections: int = 2
     """Associations or requests at once, at most."""
     bandwidth: Size = 0

@@ -32,6 +32,8 @@ OF_STUDIES: Final[frozenset[str]] = frozenset(
 )
 """Permissions to do something with studies, which a role may limit to some of them. The others are about what belongs
 to no study, or to all: only a role without conditions gives them."""
+OF_TENANTS: Final[frozenset[str]] = OF_STUDIES | {"q-r-remote-modalities"}
+"""Permissions that a role of a tenant may give: those with studies, and to ask the tenant's own modalities."""
 LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 """A permission with one of them, `delete:series`, holds for resources of that level and below."""
 
@@ -41,6 +43,9 @@ class Role(Section, frozen=True):
 
     permissions: tuple[str, ...]
     """Permissions, or `all`; with a level, `delete:series`, for resources of that level and below alone."""
+    tenant: str = ""
+    """Only studies of this tenant, by its name in `[tenants]`; what a holder of the role brings in belongs to it.
+    Empty: the role is above all tenants, and what a holder brings in belongs to none."""
     labels: tuple[str, ...] = ()
     """Only studies that have one of these labels, or whose patient has."""
     without_labels: tuple[str, ...] = ()
@@ -57,8 +62,20 @@ class Role(Section, frozen=True):
     @property
     def has_conditions(self) -> bool:
         """Whether it shows some studies only."""
+        return bool(self.tenant) or self.has_conditions_in_tenant
+
+    @property
+    def has_conditions_in_tenant(self) -> bool:
+        """Whether it shows some of the studies of its tenant only, or without one, of all."""
         conditions = (self.labels, self.without_labels, self.sources, self.patients, self.studies)
         return any(conditions) or self.days is not None
+
+    @property
+    def grantable(self) -> frozenset[str] | None:
+        """The permissions that it may give; None for all."""
+        if not self.has_conditions:
+            return None
+        return OF_STUDIES if self.has_conditions_in_tenant else OF_TENANTS
 
 
 BUILT_IN: Final[dict[str, Role]] = {

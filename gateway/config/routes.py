@@ -38,6 +38,8 @@ class Rule(Section, frozen=True):
 
     destinations: tuple[str, ...] = ()
     """Destinations by name. None: the rule only ends the list, with `last`."""
+    tenant: str = ""
+    """The tenant whose instances it is for; `*`: all instances. Empty: those that belong to no tenant."""
     changes: str = ""
     """The change set for these deliveries, by name in `[changes]`. Empty: sent as received."""
     newest_first: bool = False

@@ -15,6 +15,7 @@ from gateway.config.edits import Changes
 from gateway.config.roles import Role
 from gateway.config.routes import Rule
 from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
+from gateway.config.tenants import Tenant
 from gateway.config.viewers import Viewer
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
@@ -34,6 +35,8 @@ class Modality(Section, frozen=True):
     """The services that it may request."""
     roles: tuple[str, ...] = ()
     """Roles, by which it may request fewer services, and finds only studies that they show; none: all studies."""
+    tenant: str = ""
+    """The tenant that may use it, and whose people see it; `*`: every one. Empty: none, only those above them."""
     our_aet: str = ""
     """Our AE title when we call it; empty: `dicom.aet`."""
     tls: bool = False
@@ -350,6 +353,8 @@ class Settings(Section, frozen=True):
     break_glass: BreakGlass = BreakGlass()
     roles: dict[str, Role] = {}
     """What users and modalities may do, and which studies they see, by the name of the role."""
+    tenants: dict[str, Tenant] = {}
+    """Those who share the archive without seeing each other, by name; roles say who belongs to them."""
     dicomweb: Dicomweb = Dicomweb()
     rest: Rest = Rest()
     storage: Storage = Storage()

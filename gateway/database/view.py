@@ -28,16 +28,20 @@ _READS: Final = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:SELECT|(WITH(?: RECURSIVE)?
 class View:
     """A part of the rows of some tables. Two views of the same texts and parameters are equal."""
 
-    __slots__ = ("origin", "parameters", "tables")
+    __slots__ = ("origin", "parameters", "tables", "tenant")
 
-    def __init__(self, tables: Mapping[str, str], parameters: Sequence[Any] = (), *, origin: str = "") -> None:
+    def __init__(
+        self, tables: Mapping[str, str], parameters: Sequence[Any] = (), *, origin: str = "", tenant: str = ""
+    ) -> None:
         """`tables` has a SELECT of the visible rows for each table, in an order in which each names only those before
         it; `{schema}.` before the name of a table means all of its rows. `$1` to `$n` are the `parameters` of all.
-        `origin` is a text of which whoever made the view can make it again.
+        `origin` is a text of which whoever made the view can make it again. `tenant` is whose rows it shows; empty if
+        it is above all tenants.
         """
         self.tables = tuple(tables.items())
         self.parameters = tuple(parameters)
         self.origin = origin
+        self.tenant = tenant
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, View) and (self.tables, self.parameters) == (other.tables, other.parameters)
@@ -53,6 +57,12 @@ class View:
 
 VIEW: Final[ContextVar[View | None]] = ContextVar("view", default=None)
 """The view of the present task; None sees everything."""
+
+
+def tenant_of_task() -> str:
+    """The tenant for which the present task works; empty if it is above all tenants."""
+    view = VIEW.get()
+    return view.tenant if view is not None else ""
 
 
 @contextmanager

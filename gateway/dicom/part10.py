@@ -40,7 +40,10 @@ _VERSION: Final = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"
 _IMPLEMENTATION: Final = _element(0x00020012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0") + _element(
     0x00020013, b"SH", IMPLEMENTATION_VERSION_NAME, b" "
 )
+_PRIVATE_CREATOR: Final = _element(0x00020100, b"UI", IMPLEMENTATION_CLASS_UID, b"\0")
+"""Private Information Creator UID: what (0002,0102) is, is for us to say (PS3.10 Table 7.1-1)."""
 _GROUP_LENGTH: Final = Struct("<HH2sHI").pack
+"""An element with a length of 32 bits, the reserved bytes or none before it: UL with length 4, or OB."""
 
 
 def file_header(
@@ -51,11 +54,12 @@ def file_header(
     source_aet: str = "",
     sending_aet: str = "",
     receiving_aet: str = "",
+    tenant: str = "",
 ) -> bytes:
     """The bytes before the data set in a file: zeros, `DICM`, group 0002 with our name (PS3.10 Table 7.1-1).
 
-    (0002,0016) to (0002,0018), the origin, are left out if empty. Arguments are not checked: the
-    caller has parsed them.
+    (0002,0016) to (0002,0018), the origin, are left out if empty, and so is (0002,0102) for the `tenant`. Arguments are
+    not checked: the caller has parsed them.
     """
     parts = [
         _VERSION,
@@ -70,6 +74,10 @@ def file_header(
         parts.append(_element(0x00020017, b"AE", sending_aet, b" "))
     if receiving_aet:
         parts.append(_element(0x00020018, b"AE", receiving_aet, b" "))
+    if tenant:
+        name = tenant.encode("ascii")
+        parts += [_PRIVATE_CREATOR, _GROUP_LENGTH(0x0002, 0x0102, b"OB", 0, len(name) + len(name) % 2), name]
+        parts.append(bytes(len(name) % 2))
     group = b"".join(parts)
     return PREAMBLE + _GROUP_LENGTH(0x0002, 0x0000, b"UL", 4, len(group)) + group
 
@@ -85,6 +93,14 @@ class FileMeta:
     """Offset of the first byte of the data set in the file."""
     elements: dict[int, Element]
     """All elements of group 0002, with offsets from its beginning."""
+
+    @property
+    def tenant(self) -> str:
+        """Whom the object belongs to, where the file is one of ours; empty for no tenant."""
+        creator, name = self.elements.get(0x00020100), self.elements.get(0x00020102)
+        if creator is None or name is None or creator.value.rstrip(b"\0") != IMPLEMENTATION_CLASS_UID.encode():
+            return ""
+        return name.value.rstrip(b"\0").decode("ascii", "replace")
 
 
 def read_header(read: Callable[[int, int], bytes]) -> FileMeta:

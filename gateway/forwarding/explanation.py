@@ -73,7 +73,8 @@ def explain_file(path: Path, compiled: CompiledRules, origin: Origin) -> Explana
             raise DataSetError("not a DICOM file (PS3.10 §7.1), or a DICOMDIR")
         syntax, start = meta.transfer_syntax_uid, meta.data_set_offset
         record, attributes = read_attributes(head, syntax, start, compiled.router.wanted)
-        facts = Facts(origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at, attributes)
+        origin_facts = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
+        facts = Facts(*origin_facts, attributes, origin.tenant)
         explanation = explain(compiled, record, facts)
 
         def read(offset: int, length: int) -> bytes:
@@ -151,7 +152,7 @@ async def stored(
         except DataSetError:
             continue
         origin = item.calling_aet, item.called_aet, item.peer, item.via, item.received_at
-        yield item, record, Facts(*origin, attributes)
+        yield item, record, Facts(*origin, attributes, item.located.tenant)
 
 
 async def _named(folder: DataFolder, name: str) -> AsyncIterator[Deliverable]:

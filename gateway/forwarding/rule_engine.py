@@ -104,7 +104,8 @@ class RuleEngine:
         compiled = self.compiled
         if not compiled.router:
             return OutboxEntry(record, placement, origin, (), {}, self._clock)
-        facts = Facts(origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at, attributes)
+        origin_facts = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
+        facts = Facts(*origin_facts, attributes, origin.tenant)
         targets: dict[tuple[str, str], DeliveryTarget] = {}
         stability_rules: dict[str, Rule] = {}
         for name, rule in compiled.router.route(facts):

@@ -28,6 +28,12 @@ def public_id(*identifiers: str) -> str:
     return of_digest(digest.digest())
 
 
+def owned(patient_id: str, tenant: str) -> str:
+    """The first identifier of a patient: the Patient ID, in its canonical form, behind the name of the tenant whose
+    patient it is, if any. No Patient ID has a NUL there, so that it is no other patient's."""
+    return f"{tenant}\0{patient_id}" if tenant else patient_id
+
+
 def of_digest(digest: bytes | bytearray) -> str:
     """The public id that a digest of 20 bytes is written as."""
     return digest.hex("-", 4)

@@ -40,6 +40,8 @@ class Located:
     """Place of the instance in the order; the next page begins after it."""
     clashing_patient: str = ""
     """Public id of its patient if another patient has a study with the same UID; '' otherwise."""
+    tenant: str = ""
+    """Whom it belongs to; '' for no tenant."""
 
 
 class Identity(NamedTuple):
@@ -65,7 +67,7 @@ class Counted(NamedTuple):
 def located(row: Row) -> Located:
     """The instance of a row whose first columns are `COLUMNS`."""
     identifier, study, series, sop, sop_class, syntax, key, size, offset, version, *rest = row[:COLUMN_COUNT]
-    series_number, series_id, number, patient = rest
+    series_number, series_id, number, patient, tenant = rest
     position = series_number, series_id, number, identifier
     return Located(
         identifier,
@@ -80,6 +82,7 @@ def located(row: Row) -> Located:
         version,
         position,
         clashing_patient=patient,
+        tenant=tenant,
     )
 
 

@@ -7,7 +7,7 @@ themselves. Storing the rows is in `store.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ from gateway.dicom.json import encode_element
 from gateway.errors import DataSetError
 from gateway.index import attributes as tags
 from gateway.index.attributes import INDEX_STOP, INDEX_TAGS
-from gateway.index.identity import canonical_patient_id, public_id
+from gateway.index.identity import canonical_patient_id, owned, public_id
 from gateway.index.main_tags import NONE, FurtherTags, absent, current
 from gateway.index.values import (
     MAX_TEXT,
@@ -30,7 +30,7 @@ from gateway.index.values import (
     sounding,
 )
 
-__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "RecordTemplate"]
+__all__ = ["INDEX_STOP", "INDEX_TAGS", "InstanceRecord", "Parents", "RecordTemplate", "of_tenant"]
 
 Elements = dict[int, Element]
 
@@ -163,6 +163,24 @@ class RecordTemplate:
             if tag in layout.place:
                 parts[layout.place[tag]] = _part(tag, element, character_set)
         return _record(record.transfer_syntax_uid, parents, sop_class_uid, sop_instance_uid, number, parts)
+
+
+def of_tenant(record: InstanceRecord, tenant: str) -> InstanceRecord:
+    """The record of the same instance as one that belongs to a tenant, whose patients are no other's."""
+    if not tenant:
+        return record
+    parents = record.parents
+    identifiers = (owned(parents.patient_id, tenant), parents.study_instance_uid, parents.series_instance_uid)
+    patient, study, series = (public_id(*identifiers[:depth]) for depth in (1, 2, 3))
+    parents = parents._replace(
+        patient_public_id=patient,
+        study_public_id=study,
+        series_public_id=series,
+        patient=(patient, *parents.patient[1:]),
+        study=(study, *parents.study[1:]),
+        series=(series, *parents.series[1:]),
+    )
+    return replace(record, parents=parents, public_id=public_id(*identifiers, record.sop_instance_uid))
 
 
 def _record(

@@ -33,11 +33,13 @@ class Origin:
     peer: str
     received_at: float
     via: Via
+    tenant: str = ""
+    """Whom the instance belongs to; empty for no tenant."""
 
     @classmethod
-    def by_rest(cls, our_aet: str, peer: str) -> Origin:
+    def by_rest(cls, our_aet: str, peer: str, tenant: str) -> Origin:
         """The origin of what comes now by the management API, or is made for a request of `peer`."""
-        return cls("", our_aet, peer, time.time(), "rest")
+        return cls("", our_aet, peer, time.time(), "rest", tenant)
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ def _add_parents(record: InstanceRecord, origin: Origin) -> Script[bool]:
     new_patient = bool(rows)
     if not rows:
         rows = yield queries.FIND_PATIENT, (parents.patient_public_id,)
-    rows = yield queries.ADD_STUDY, (rows[0][0], *parents.study, origin.received_at, origin.calling_aet)
+    rows = yield queries.ADD_STUDY, (rows[0][0], *parents.study, origin.received_at, origin.calling_aet, origin.tenant)
     new_study = bool(rows)
     if not rows:
         rows = yield queries.FIND_STUDY, (parents.study_public_id,)

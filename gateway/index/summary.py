@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.database.database import Database
+from gateway.database.view import VIEW
 from gateway.index.queries import summary as queries
 
 
@@ -21,7 +22,8 @@ class Statistics:
 
 
 async def statistics(database: Database) -> Statistics:
-    ((patients, studies, series, instances, size),) = await database.fetch(queries.STATISTICS)
+    query = queries.STATISTICS if VIEW.get() is None else queries.STATISTICS_SEEN
+    ((patients, studies, series, instances, size),) = await database.fetch(query)
     ((attached,),) = await database.fetch(queries.ATTACHED_BYTES)
     return Statistics(patients, studies, series, instances, size, attached)
 

@@ -65,7 +65,8 @@ def _visible(made_of: _Origin, step: int) -> View:
             for table, seen in queries.BELOW.items()
         },
     }
-    return View(rows, parameters, origin=msgspec.json.encode(made_of).decode())
+    tenant = next((role.tenant for roles in made_of.holders for role in roles if role.tenant), "")
+    return View(rows, parameters, origin=msgspec.json.encode(made_of).decode(), tenant=tenant)
 
 
 def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
@@ -80,6 +81,7 @@ def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
     conditions = [
         condition(template, *values)
         for template, values in (
+            (queries.OF_TENANT, (role.tenant,) if role.tenant else ()),
             (queries.LABELLED, role.labels),
             (queries.NOT_LABELLED, role.without_labels),
             (queries.FROM_SOURCES, role.sources),

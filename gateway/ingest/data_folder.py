@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +27,7 @@ from gateway.ingest.health import Health
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outbox import Outbox
 from gateway.ingest.recovery import Recovery, retain_placed
+from gateway.ingest.tenant_limits import TenantLimits
 from gateway.processes.arena import Arena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
@@ -109,13 +110,17 @@ async def open_ingest(
     committed: Callable[[int], None] = lambda change: None,
     outbox: Outbox | None = None,
     memory: Arena | None = None,
+    *,
+    tenants: Callable[[], Mapping[str, config.Tenant]] = dict,
+    workers: int = 1,
 ) -> AsyncIterator[Ingest]:
     """Open an ingest into the folder; closing it still commits complete instances.
 
     With `memory`, the arena of the receive blocks, `storage.keepers` processes commit.
 
     `settings` returns the current settings, if they can change; `committed` is called with the number of each change.
-    Without `outbox` there are no deliveries.
+    Without `outbox` there are no deliveries. `tenants` returns the tenants with their limits; `workers` processes share
+    their rates.
     """
     incoming = await asyncio.to_thread(IncomingFolder, folder.layout, folder.store, worker_name())
     rejected = await asyncio.to_thread(RejectedFolder, folder.layout, folder.settings.rejected_quota)
@@ -133,6 +138,7 @@ async def open_ingest(
         health=folder.health,
         threads=threads,
         committer=pool or await _thread_committer(folder, threads),
+        limits=TenantLimits(folder.database, tenants, workers=workers),
         outbox=outbox,
         committed=committed,
     )

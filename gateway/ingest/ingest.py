@@ -56,6 +56,7 @@ from gateway.ingest.outcome import (
     log_fields,
 )
 from gateway.ingest.placed_files import PlacedFiles
+from gateway.ingest.tenant_limits import TenantLimits
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.rejected import RejectedFolder
@@ -90,6 +91,7 @@ class Ingest:
         health: Health,
         threads: ThreadPoolExecutor,
         committer: Committer,
+        limits: TenantLimits,
         outbox: Outbox | None = None,
         committed: Callable[[int], None] = lambda change: None,
     ) -> None:
@@ -104,6 +106,7 @@ class Ingest:
         self.rejected = rejected
         self.database = database
         self.health = health
+        self.limits = limits
         self.outbox = outbox
         self.committed = committed
         self.loop = asyncio.get_running_loop()
@@ -236,7 +239,10 @@ class Ingest:
     async def _finish(self, writer: InstanceWriter) -> StoreResult:
         try:
             await writer.finish_writing()
-            result = await self._commit(writer, writer.checked_record())
+            record, tenant = writer.checked_record(), writer.origin.tenant
+            if tenant:
+                await self.limits.admit(tenant, writer.placement.size)
+            result = await self._commit(writer, record)
         except BaseException as error:
             await self._clean_up(writer, error)
             raise
@@ -252,6 +258,8 @@ class Ingest:
         telemetry.INSTANCES.labels(result.outcome.value).inc()
         if result.lacking:
             telemetry.INCOMPLETE.labels("intake").inc()
+        if tenant:
+            await self.limits.pace(tenant, writer.placement.size)
         return result
 
     async def _commit(self, writer: InstanceWriter, record: InstanceRecord) -> StoreResult:
@@ -344,6 +352,7 @@ class Ingest:
 
     async def close(self) -> None:
         """Wait for every complete instance, make all durable, and stop the threads."""
+        self.limits.close()
         self.placed.no_more()
         while self._tasks:
             await asyncio.wait(self._tasks)

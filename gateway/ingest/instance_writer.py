@@ -16,7 +16,7 @@ from gateway.database.database import Script
 from gateway.dicom import part10
 from gateway.dicom.encode import DataSet
 from gateway.errors import DataSetError, GatewayError, InstanceRefused, OutOfSpace, StorageError
-from gateway.index.record import InstanceRecord
+from gateway.index.record import InstanceRecord, of_tenant
 from gateway.index.store import FileLocation, Origin
 from gateway.ingest.committer import Committer
 from gateway.ingest.header_scan import HeaderScanner, WantedTags
@@ -81,6 +81,7 @@ class InstanceWriter:
             source_aet=origin.calling_aet,
             sending_aet=origin.calling_aet,
             receiving_aet=origin.called_aet,
+            tenant=origin.tenant,
         )
         self.data_set_offset = len(header)
         self._header: bytes | None = header
@@ -230,7 +231,7 @@ class InstanceWriter:
     def checked_record(self) -> InstanceRecord:
         """The record of the data set. Raises: InstanceRefused if it differs from the announcement."""
         try:
-            record = self._scanner.record()
+            record = of_tenant(self._scanner.record(), self.origin.tenant)
         except DataSetError as error:
             raise InstanceRefused(f"the data set cannot be read: {error}", STATUS_CANNOT_UNDERSTAND) from None
         try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gateway.dicom import part10
 from gateway.errors import DataSetError
-from gateway.index.record import InstanceRecord
+from gateway.index.record import InstanceRecord, of_tenant
 from gateway.index.store import FileLocation
 from gateway.ingest.header_scan import HeaderScanner
 from gateway.storage.store import StoredObject
@@ -49,7 +49,7 @@ def read_stored_header(stored: StoredObject, key: str, max_header: int) -> Store
             length = min(4 * length, max_header)
         if not data:
             break
-    record, broken = scanner.record(), None
+    record, broken = of_tenant(scanner.record(), meta.tenant), None
     try:
         lacking = scanner.lacking()
     except DataSetError as error:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from email.message import Message
 from typing import Final
 
+from gateway.database.view import tenant_of_task
 from gateway.errors import DataSetError, InstanceRefused, PermanentFailure
 from gateway.http.multipart import Head, Parser, Tail
 from gateway.index.store import Origin
@@ -63,7 +64,7 @@ class WadoTransfer:
         try:
             match event:
                 case Head():
-                    origin = Origin.by_rest(self._our_aet, self._host)
+                    origin = Origin.by_rest(self._our_aet, self._host, tenant_of_task())
                     self._receiver = Part10Receiver(self._ingest, origin)
                 case Tail():
                     if self._receiver is not None:

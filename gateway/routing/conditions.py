@@ -15,6 +15,7 @@ import re2
 
 from gateway.config import as_network
 from gateway.config.routes import AttributeTest, Day
+from gateway.config.tenants import EVERYBODYS
 from gateway.dicom.encode import BINARY, NUMBERS, Attribute, DataSet
 from gateway.dicom.path import AttributePath
 from gateway.errors import BadRequest, ConfigurationError
@@ -42,6 +43,8 @@ class Facts:
     received_at: float
     """Seconds since 1970."""
     data_set: DataSet
+    tenant: str = ""
+    """Whom the instance belongs to; empty for no tenant."""
 
 
 class Condition(Protocol):
@@ -65,6 +68,20 @@ class OneOf:
 
     def why_not(self, facts: Facts) -> str:
         return f"{self._what} is {_shown(self._fact(facts))}, not {' or '.join(self._texts)}"
+
+
+class OfTenant:
+    """Holds for the instances of one tenant, or of none; with `*` for all."""
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+
+    def holds(self, facts: Facts) -> bool:
+        return self._tenant in (facts.tenant, EVERYBODYS)
+
+    def why_not(self, facts: Facts) -> str:
+        whose = f"it belongs to tenant {facts.tenant}" if facts.tenant else "it belongs to no tenant"
+        return f"{whose}, and the rule is for {f'tenant {self._tenant}' if self._tenant else 'what belongs to none'}"
 
 
 class FromNetwork:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.config.routes import Rule
-from gateway.routing.conditions import Condition, DuringHours, Facts, FromNetwork, OfAttribute, OnDays, OneOf
+from gateway.routing.conditions import Condition, DuringHours, Facts, FromNetwork, OfAttribute, OfTenant, OnDays, OneOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class _CompiledRule:
     def __init__(self, name: str, rule: Rule) -> None:
         self.name, self.rule = name, rule
         place = f"rules.{name}"
-        conditions: list[Condition] = []
+        conditions: list[Condition] = [OfTenant(rule.tenant)]
         texts: list[tuple[str, Callable[[Facts], str], tuple[str, ...]]] = [
             ("the calling AE title", lambda facts: facts.calling_aet, rule.calling_aets),
             ("the called AE title", lambda facts: facts.called_aet, rule.called_aets),

@@ -15,12 +15,14 @@ from dataclasses import replace
 from gateway.access.callers import Caller, CallerFacts, NotRecognized, how_to_allow, recognize
 from gateway.access.identity import NotIdentified, UserProof, identify
 from gateway.access.principals import (
+    ANYBODY,
     SERVICE_PERMISSIONS,
     granting,
     permitted_services,
     principal,
     user_of,
     user_principal,
+    within,
 )
 from gateway.access.tokens import TokenVerifier
 from gateway.access.users import Authenticator
@@ -67,7 +69,8 @@ async def admit(
         caller = await recognize(settings, CallerFacts(request.calling_aet, session.host, names))
     except NotRecognized as error:
         return Refusal(negotiation.CALLING_AE_TITLE_NOT_RECOGNIZED, str(error))
-    if dicom.check_called_aet and request.called_aet not in (ours := (dicom.aet, *dicom.aets)):
+    tenant = next((name for name, each in settings.tenants.items() if request.called_aet in each.aets), "")
+    if not tenant and dicom.check_called_aet and request.called_aet not in (ours := (dicom.aet, *dicom.aets)):
         return Refusal(
             negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED,
             f"it calls {request.called_aet!r}, we are {', '.join(ours)}; to answer to that name, add it to dicom.aets",
@@ -76,6 +79,14 @@ async def admit(
         user = await _user(settings, caller, session, request, authenticator, tokens)
     except NotIdentified as error:
         return Refusal(negotiation.REJECTED_WITHOUT_REASON, str(error))
+    holders = _roles(settings, caller, user)
+    if tenant:
+        holders = tuple([within(roles, tenant) for roles in holders or (ANYBODY.roles,)])
+        if not all(holders):
+            return Refusal(
+                negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED,
+                f"it calls {request.called_aet!r}, which is tenant {tenant}'s, and has roles of others alone",
+            )
     with seats() as open_now:
         if open_now.total() >= dicom.max_associations:
             return Refusal(negotiation.LOCAL_LIMIT_EXCEEDED, f"{dicom.max_associations} associations are open")
@@ -85,7 +96,7 @@ async def admit(
             )
         open_now[request.calling_aet] += 1
     modality = caller.modality
-    session.user, session.modality, session.roles = user.name, caller.name, _roles(settings, caller, user)
+    session.user, session.modality, session.roles = user.name, caller.name, holders
     session.allowed = frozenset.intersection(
         caller.may, *[permitted_services(roles, caller.may) for roles in session.roles]
     )

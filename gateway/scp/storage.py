@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 from gateway.audit.searches import detail_text
+from gateway.database.view import tenant_of_task
 from gateway.dicom import uids
 from gateway.dimse import messages, status
 from gateway.dimse.command import C_STORE_RQ, Command
@@ -51,6 +52,7 @@ class Store(Receiver):
                 peer=session.host,
                 received_at=time.time(),
                 via="dimse",
+                tenant=tenant_of_task(),
             )
             try:
                 self._writer = self._ingest.begin(

@@ -18,7 +18,9 @@ import msgspec
 from gateway.config import Modality, Settings
 from gateway.config.added import extended
 from gateway.config.destinations import DicomwebDestination, PeerDestination
+from gateway.config.tenants import settings_of
 from gateway.database.database import Database, Script
+from gateway.database.view import tenant_of_task
 from gateway.errors import BadRequest, Configured, NotFound
 from gateway.remote import queries
 from gateway.remote.http_fields import Section, fields_of_section, read_http, section_of
@@ -82,13 +84,22 @@ class Directory:
         self._added = _Added()
         self._rows: list[tuple[Any, ...]] = []
         self._made: tuple[Settings, _Added, Settings] | None = None
+        self._of_tenants: dict[str, Settings] = {}
 
     def settings(self) -> Settings:
-        """The current settings, with the modalities that were added. Called several times for each request."""
+        """The current settings, with the modalities that were added; where the task works for a tenant, with what is
+        there for the tenant alone. Called several times for each request."""
         settings, made = self._with_access(self._configured()), self._made
-        if made is not None and made[0] is settings and made[1] is self._added:
-            return made[2]
-        return self._extended(settings)
+        if made is None or made[0] is not settings or made[1] is not self._added:
+            self._extended(settings)
+        assert self._made is not None
+        whole, tenant = self._made[2], tenant_of_task()
+        if not tenant:
+            return whole
+        found = self._of_tenants.get(tenant)
+        if found is None:
+            found = self._of_tenants[tenant] = settings_of(whole, tenant)
+        return found
 
     def extend(self, settings: Settings) -> Settings:
         """A snapshot of the configuration with what was added; the same object while nothing changes."""
@@ -98,6 +109,7 @@ class Directory:
         made = self._made
         if made is None or made[0] is not settings or made[1] is not self._added:
             made = self._made = settings, self._added, extended(settings, self._added.modalities)
+            self._of_tenants = {}
         return made[2]
 
     async def refresh(self) -> None:
@@ -114,7 +126,8 @@ class Directory:
         """All of a kind, by name, in its order."""
         await self.refresh()
         known = {name: KnownSystem(each, False) for name, each in self._named(kind).items()}
-        known |= {name: KnownSystem(each, True) for name, each in self._added.of(kind).items()}
+        if not tenant_of_task():  # What is added is for those above the tenants.
+            known |= {name: KnownSystem(each, True) for name, each in self._added.of(kind).items()}
         return dict(sorted(known.items()))
 
     async def system(self, kind: Kind, name: str) -> KnownSystem:
@@ -158,7 +171,9 @@ class Directory:
 
     def _named(self, kind: Kind) -> dict[str, Fields]:
         """Those that the configuration names."""
-        settings = self._configured()
+        tenant, settings = tenant_of_task(), self._configured()
+        if tenant:
+            settings = settings_of(settings, tenant)
         if kind == "modality":
             return {name: fields_of(each) for name, each in settings.modalities.items()}
         wanted = PeerDestination if kind == "peer" else DicomwebDestination

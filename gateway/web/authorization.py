@@ -15,6 +15,7 @@ from gateway.access.principals import ANYBODY, Principal
 from gateway.database.view import View, reading
 from gateway.index.visibility import visible
 from gateway.web.auditing import actor_of, audited, denied
+from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
 from gateway.web.route import BY_RESOURCE, Route
 
@@ -31,6 +32,11 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     if route is None:
         return await handler(request)
     who = request.get(PRINCIPAL, ANYBODY)
+    tenant = request.match_info.get("tenant")
+    if tenant is not None:
+        who = who.within(tenant)
+        if not who.roles or tenant not in request.app[CONTEXT].settings().tenants:
+            return error_answer(request, 404, f"there is no tenant {tenant} here")
     if route.is_of_whole_patient:
         who = who.without_conditions()
     if not who.granting(route.permissions, route.level):

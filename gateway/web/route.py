@@ -37,6 +37,7 @@ ANSWER: Final = QUERY + "/answers/{number}"
 ORTHANC_SERIES: Final = "/series/{id}"
 ORTHANC_INSTANCE: Final = "/instances/{id}"
 ORTHANC_FRAME: Final = ORTHANC_INSTANCE + "/frames/{frame}"
+TENANT_ROOT: Final = "/tenants/{tenant:[0-9A-Za-z_-]{1,64}}"
 PATIENT_ROOT: Final = "/patients/{patient:[0-9a-f]{8}(?:-[0-9a-f]{8}){4}}"
 
 TEXT: Final[Schema] = {"type": "string"}
@@ -99,6 +100,7 @@ PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
         Parameter("release", "Release of the viewer"),
         Parameter("series", "Series Instance UID", UID),
         Parameter("study", "Study Instance UID", UID),
+        Parameter("tenant", "Name of a tenant", {"type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$"}, "radiology"),
         Parameter("type", "Type of a link, as in Orthanc's authorization plugin", TEXT, "viewer-instant-link"),
         Parameter("uid", "SOP Instance UID", UID),
     )

@@ -77,14 +77,15 @@ from gateway.web.rest import (
     resource_metadata,
     resources,
     system,
+    tenants,
     tokens,
     tools,
     users,
     worklists,
 )
-from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, Area, Route, default_action
+from gateway.web.route import BY_RESOURCE, PATIENT_ROOT, SERVED, SIGNED_IN, TENANT_ROOT, Area, Route, default_action
 from gateway.web.slashes import ExtraSlashes
-from gateway.web.urls import PATIENT
+from gateway.web.urls import PATIENT, TENANT
 from gateway.web.viewer import viewer
 
 OPEN = frozenset({"/livez", "/readyz"})
@@ -121,6 +122,7 @@ _MANAGEMENT: Final = (
         instance_content.ROUTES,
         users.ROUTES,
         tokens.ROUTES,
+        tenants.ROUTES,
     ),
 )
 _PAGES: Final = (
@@ -168,8 +170,13 @@ def _declared() -> Iterator[Route]:
         (route for table in _DICOMWEB for route in table),
         key=lambda route: _FIRST.index(route.name) if route.name in _FIRST else len(_FIRST),
     )
-    # All of it again for one patient alone, for UIDs that several patients share.
-    for root, name in (("", ""), (PATIENT_ROOT, PATIENT)):
+    # All of it again for one patient alone, for UIDs that several patients share, and for one tenant alone.
+    for root, name in (
+        ("", ""),
+        (PATIENT_ROOT, PATIENT),
+        (TENANT_ROOT, TENANT),
+        (TENANT_ROOT + PATIENT_ROOT, TENANT + PATIENT),
+    ):
         yield from _under("/dicom-web" + root, "DICOMweb", dicomweb, name)
         yield from _under("/dicom-web" + root if root else "", "DICOMweb", uri.ROUTES, name)
     for table in _MANAGEMENT:

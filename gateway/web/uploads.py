@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from gateway.database.view import tenant_of_task
 from gateway.errors import DataSetError, InstanceRefused, NotAnInstance
 from gateway.http.form import form_parts
 from gateway.index.store import Origin
@@ -20,7 +21,7 @@ from gateway.web.context import CONTEXT
 
 def rest_origin(request: web.Request) -> Origin:
     """The origin of instances that come by a request of the management API."""
-    return Origin.by_rest(request.app[CONTEXT].settings().dicom.aet, request.remote or "")
+    return Origin.by_rest(request.app[CONTEXT].settings().dicom.aet, request.remote or "", tenant_of_task())
 
 
 class Upload:

@@ -13,6 +13,8 @@ from aiohttp import web
 
 PATIENT: Final = "patient."
 """Prefix of the names of resources that repeat others for one patient alone."""
+TENANT: Final = "tenant."
+"""Prefix of the names of resources that repeat others for one tenant alone."""
 PREFIX = web.RequestKey("prefix", str)
 """The path under which a proxy serves the gateway, of a request."""
 _MAX_ADDRESS_LENGTH: Final = 2000
@@ -20,11 +22,15 @@ _MAX_ADDRESS_LENGTH: Final = 2000
 
 
 def url_template(request: web.Request, name: str) -> str:
-    """The absolute URL of a named resource as a format string with its path parameters: `…/studies/{study}`.
+    """The absolute URL of a named resource as a format string with its path parameters: `…/studies/{study}`. A request
+    in the root of a tenant gets URLs in that root.
 
     The Host was checked, and cannot contain braces.
     """
-    return f"{root_url(request)}{request.app.router[name].canonical}"
+    tenant, resources = request.match_info.get("tenant"), request.app.router.named_resources()
+    if tenant is not None and (of_tenant := resources.get(TENANT + name)) is not None:
+        return f"{root_url(request)}{of_tenant.canonical.replace('{tenant}', tenant)}"
+    return f"{root_url(request)}{resources[name].canonical}"
 
 
 class ObjectUrl(NamedTuple):

@@ -17,9 +17,10 @@ from gateway.access.principals import (
     principal,
     role_problems,
     user_principal,
+    within,
 )
-from gateway.config import SERVICES, Http, Modality, Settings, User
-from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, PERMISSIONS, Role
+from gateway.config import SERVICES, Http, Modality, Settings, Tenant, User
+from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, OF_TENANTS, PERMISSIONS, Role
 
 
 def role(*permissions: str, **conditions: Any) -> Role:
@@ -67,6 +68,7 @@ class TestConditions:
             {"patients": ("*",)},
             {"studies": ("1.2",)},
             {"days": 1},
+            {"tenant": "a"},
         ],
     )
     def test_each(self, conditions: dict[str, Any]) -> None:
@@ -77,8 +79,29 @@ class TestConditions:
 
     def test_no_field_is_forgotten(self) -> None:
         assert set(msgspec.structs.asdict(role())) - {"permissions"} == {
-            *("labels", "without_labels", "sources", "patients", "studies", "days"),
+            *("labels", "without_labels", "sources", "patients", "studies", "days", "tenant"),
         }
+
+
+class TestTenants:
+    OWN, OTHER, ABOVE = role("view", tenant="a"), role("view", tenant="b"), role("view", labels=("x",))
+
+    def test_within(self) -> None:
+        above = msgspec.structs.replace(self.ABOVE, tenant="a")
+        assert within((self.OWN, self.OTHER, self.ABOVE), "a") == (self.OWN, above)
+        assert within((self.OTHER,), "a") == ()
+
+    def test_what_they_may(self) -> None:
+        """What is about studies, and the tenant's own modalities; of a part of its studies not these."""
+        everything = role("all", tenant="a")
+        assert {each for each in PERMISSIONS if granting((everything,), (each,))} == OF_TENANTS
+        in_part = role("all", tenant="a", labels=("x",))
+        assert {each for each in PERMISSIONS if granting((in_part,), (each,))} == OF_STUDIES
+
+    def test_whole_patients(self) -> None:
+        """Who sees all studies of a tenant may change what is its patients' own."""
+        held = Principal("anna", (self.OWN, self.ABOVE, role("view", tenant="a", days=1)))
+        assert held.without_conditions().roles == (self.OWN,)
 
 
 class TestPrincipals:
@@ -113,6 +136,11 @@ class TestProblems:
             (Settings(roles={"x": role("view:paper")}), "roles.x.permissions: 'paper' is no level"),
             (Settings(roles={"x": role("view", days=0)}), "roles.x.days: 0 is not a positive number"),
             (Settings(roles={"x": role("settings", labels=("a",))}), "roles.x.permissions: 'settings' is about more"),
+            (
+                Settings(roles={"x": role("worklists", tenant="a")}, tenants={"a": Tenant()}),
+                "roles.x.permissions: 'worklists' is about more",
+            ),
+            (Settings(roles={"x": role("view", tenant="a")}), "roles.x.tenant: 'a' is no tenant; there are none"),
             (
                 Settings(http=Http(users=(User(name="a", password="", roles=("x",)),))),
                 "http.users: a: roles: 'x' is no",

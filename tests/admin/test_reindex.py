@@ -19,12 +19,14 @@ from gateway.errors import ConfigurationError
 from gateway.forwarding.control import hold_incomplete
 from gateway.index import rebuild
 from gateway.index.attachments import attachments_of
+from gateway.index.identity import owned, public_id
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import open_folder
 from gateway.ingest.file_import import import_paths
 from gateway.ingest.pixel_examination import Examination
 from gateway.net.requestor import associate
 from gateway.storage.layout import Layout
+from tests.scp.test_retrieve import store
 from tests.support.attached import attach, read
 from tests.support.datasets import JPEG_BASELINE, encode, instance, sample
 from tests.support.intake import CT, intake
@@ -93,6 +95,24 @@ async def test_without_the_database(tmp_path: Path):
     for old, new in zip(origins, rows(tmp_path / "data", "instances", ORIGINS), strict=True):
         assert (old[0], old[1], old[3], old[4], old[5]) == (new[0], new[1], new[3], new[4], new[5])
         assert old[2] == pytest.approx(new[2], abs=2)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_whom_it_belongs_to(tmp_path: Path, lost: bool) -> None:
+    """The files name the tenant, and public ids are made of it."""
+    roles, tenants = {"a": {"permissions": ["upload"], "tenant": "a"}}, {"a": {}}
+    modalities = {"ct": {"aet": "TEST", "roles": ["a"]}}
+    data = tmp_path / "data"
+    async with intake(data, roles=roles, tenants=tenants, modalities=modalities) as running:
+        await store(running, [instance(PatientID="P1")])
+    before, owners = derived(data), rows(data, "studies", "public_id, tenant")
+    assert [tenant for _public_id, tenant in owners] == ["a"]
+    assert patient(data) == public_id(owned("P1", "a"))
+    if lost:
+        lose_database(data)
+    assert (await reindex(storage(data))).instances == 1
+    assert derived(data) == before
+    assert rows(data, "studies", "public_id, tenant") == owners
 
 
 async def test_without_the_database_after_a_crash(tmp_path: Path):

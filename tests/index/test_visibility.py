@@ -28,7 +28,7 @@ from gateway.events.changes import last_change, read_changes
 from gateway.forwarding import queries as forwarding
 from gateway.index import queries as index
 from gateway.index.annotations import add_label
-from gateway.index.identity import public_id
+from gateway.index.identity import owned, public_id
 from gateway.index.locate import counted_resources
 from gateway.index.queries import visibility
 from gateway.index.queries.columns import CLASHING_PATIENT
@@ -70,6 +70,7 @@ class Study:
     age_days: float
     labels: tuple[str, ...]
     patient_labels: tuple[str, ...] = ()
+    tenant: str = ""
 
     @property
     def uid(self) -> str:
@@ -77,10 +78,16 @@ class Study:
 
     @property
     def public_id(self) -> str:
-        return public_id(self.patient, self.uid)
+        return public_id(self.owner, self.uid)
+
+    @property
+    def owner(self) -> str:
+        return owned(self.patient, self.tenant)
 
 
 LABELS, SOURCES, PATIENTS = ("red", "blue"), ("CT1", "MR1"), ("P1", "P2", "Q_1")
+TENANTS = ("", "a", "b")
+OWNERS = [owned(patient, tenant) for patient in PATIENTS for tenant in TENANTS]
 ROLES = st.builds(
     Role,
     permissions=st.just(("view",)),
@@ -90,6 +97,7 @@ ROLES = st.builds(
     patients=st.lists(st.sampled_from((*PATIENTS, "P*", "*1", "Q%1", "p1")), max_size=2, unique=True).map(tuple),
     studies=st.lists(st.integers(1, 6).map("1.2.{}".format), max_size=2, unique=True).map(tuple),
     days=st.sampled_from((None, None, 1.0, 30.0)),
+    tenant=st.sampled_from(TENANTS),
 )
 STUDIES = st.lists(
     st.builds(
@@ -99,9 +107,10 @@ STUDIES = st.lists(
         source=st.sampled_from(SOURCES),
         age_days=st.sampled_from((0.1, 5.0, 100.0)),
         labels=st.lists(st.sampled_from(LABELS), max_size=2, unique=True).map(tuple),
+        tenant=st.sampled_from(TENANTS),
     ),
     max_size=6,
-    unique_by=lambda study: (study.patient, study.number),
+    unique_by=lambda study: (study.owner, study.number),
 )
 
 
@@ -114,13 +123,15 @@ def shows(role: Role, study: Study) -> bool:
         and (not role.patients or any(fnmatchcase(study.patient, each) for each in role.patients))
         and (not role.studies or study.uid in role.studies)
         and (role.days is None or study.age_days <= role.days)
+        and role.tenant in ("", study.tenant)
     )
 
 
 async def fill(database: SQLite, studies: list[Study]) -> list[Study]:
     """Store one instance of each; the studies with the labels that their patients then have."""
     for study in studies:
-        came = dataclasses.replace(origin(NOW - study.age_days * DAY_S), calling_aet=study.source)
+        came = origin(NOW - study.age_days * DAY_S, study.tenant)
+        came = dataclasses.replace(came, calling_aet=study.source)
         await store(
             database, data_set(study.uid, f"{study.uid}.5", f"{study.uid}.5.7", PatientID=study.patient), None, came
         )
@@ -129,11 +140,11 @@ async def fill(database: SQLite, studies: list[Study]) -> list[Study]:
         for study in studies:
             for label in study.labels:
                 yield from add_label("study", study.public_id, label)
-        if any(study.patient == "P2" for study in studies):
+        if any(study.owner == "P2" for study in studies):
             yield from add_label("patient", public_id("P2"), "red")
 
     await database.write(script)
-    return [dataclasses.replace(each, patient_labels=("red",) if each.patient == "P2" else ()) for each in studies]
+    return [dataclasses.replace(each, patient_labels=("red",) if each.owner == "P2" else ()) for each in studies]
 
 
 @settings(max_examples=60)
@@ -153,11 +164,11 @@ async def check_filter(studies: list[Study], holders: list[list[Role]]) -> None:
                 assert all(any(not role.has_conditions for role in roles) for roles in holders)
             with seeing(view):
                 found = await statistics(database)
-                patients = {each.patient for each in seen}
+                patients = {each.owner for each in seen}
                 assert (found.patients, found.studies, found.instances) == (len(patients), len(seen), len(seen))
                 assert found.size == 1000 * len(seen)
-                by_patient = await counted_resources(database, [public_id(each) for each in PATIENTS])
-                counts = {each: sum(one.patient == each for one in seen) for each in patients}
+                by_patient = await counted_resources(database, [public_id(each) for each in OWNERS])
+                counts = {each: sum(one.owner == each for one in seen) for each in patients}
                 assert {key: each.instances for key, each in by_patient.items()} == {
                     public_id(each): count for each, count in counts.items()
                 }

@@ -64,11 +64,11 @@ def instances(count: int, study: str = "1.1", **values: Any) -> list[Dataset]:
     ]
 
 
-async def store(gateway: Intake, data_sets: Sequence[Dataset], syntax: str = EXPLICIT) -> dict[str, bytes]:
-    """The data sets, by SOP Instance UID, as they went over the wire."""
+async def store(gateway: Intake, data_sets: Sequence[Dataset], syntax: str = EXPLICIT, **call: Any) -> dict[str, bytes]:
+    """The data sets, by SOP Instance UID, as they went over the wire in a call with these changes."""
     classes = dict.fromkeys(str(data_set.SOPClassUID) for data_set in data_sets)
     sent = {}
-    async with associate(gateway.call(*((uid, [syntax]) for uid in classes))) as association:
+    async with associate(gateway.call(*((uid, [syntax]) for uid in classes), **call)) as association:
         for data_set in data_sets:
             data = sent[str(data_set.SOPInstanceUID)] = encode(data_set, syntax)
             context = association.context_for(data_set.SOPClassUID)

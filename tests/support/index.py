@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from gateway.database import migrations
 from gateway.database.database import Database
 from gateway.dicom.elements import pick
-from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, RecordTemplate
+from gateway.index.record import INDEX_STOP, INDEX_TAGS, InstanceRecord, RecordTemplate, of_tenant
 from gateway.index.store import Duplicate, FileLocation, Origin, Stored, store_instance
 from tests.support.datasets import CT, EXPLICIT, encode
 
@@ -44,8 +44,8 @@ def placement(key: str = "", size: int = 1000, transfer_syntax: str = EXPLICIT) 
     return FileLocation(key or f"KEY{next(_numbers):023}", size, 340, transfer_syntax)
 
 
-def origin(received_at: float = 1000.0) -> Origin:
-    return Origin("SENDER", "GATEWAY", "10.0.0.1", received_at, "dimse")
+def origin(received_at: float = 1000.0, tenant: str = "") -> Origin:
+    return Origin("SENDER", "GATEWAY", "10.0.0.1", received_at, "dimse", tenant)
 
 
 def migrate_again(connection: sqlite3.Connection, name: str) -> None:
@@ -66,6 +66,7 @@ async def store(
 ) -> Stored | Duplicate:
     entry = source if isinstance(source, InstanceRecord) else record(source)
     where, came = where or placement(), came or origin()
+    entry = of_tenant(entry, came.tenant)
     return await database.write(lambda: store_instance(entry, where, came, replaces=replaces))
 
 

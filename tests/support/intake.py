@@ -85,7 +85,7 @@ async def intake(
     async with AsyncExitStack() as opened:
         memory = opened.enter_context(closing(Arena(blocks * BLOCK_SIZE))) if keepers else None
         folder = await opened.enter_async_context(open_folder(settings.storage))
-        ingest = await opened.enter_async_context(open_ingest(folder, memory=memory))
+        ingest = await opened.enter_async_context(open_ingest(folder, memory=memory, tenants=lambda: current().tenants))
         made: list[Intake] = []
 
         def seats() -> AbstractContextManager[Counter[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = (
     "sections.py",
+    "tenants.py",
     "routes.py",
     "destinations.py",
     "edits.py",

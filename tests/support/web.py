@@ -27,6 +27,7 @@ from gateway.config import (
     Rest,
     Settings,
     Storage,
+    Tenant,
     Tokens,
 )
 from gateway.config.destinations import Destination
@@ -53,7 +54,7 @@ class House:
     """What the application stands on.
 
     Change `http`, `dicom`, `modalities`, `destinations`, `query`, `dicomweb`, `rest`, `reasons`, `tokens`, `oidc`,
-    `break_glass`, `roles`.
+    `break_glass`, `roles`, `tenants`.
     """
 
     ingest: Ingest
@@ -79,6 +80,7 @@ class House:
         self.oidc = Oidc()
         self.break_glass = BreakGlass()
         self.roles: dict[str, Role] = {}
+        self.tenants: dict[str, Tenant] = {}
         self.associations: list[AssociationStatus] = []
         self.records: list[AssociationRecord] = []
         self.reasons: list[str] = []
@@ -123,6 +125,7 @@ class House:
             oidc=self.oidc,
             break_glass=self.break_glass,
             roles=self.roles,
+            tenants=self.tenants,
         )
 
     async def add(
@@ -181,7 +184,8 @@ async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
     async with open_folder(settings) as data:
         made = House(data.database, MemoryStore(), Http())
         made.store, made.storage = data.store, settings
-        async with open_ingest(data, committed=made.feed.notify) as made.ingest, made.served():
+        intake = open_ingest(data, committed=made.feed.notify, tenants=lambda: made.tenants)
+        async with intake as made.ingest, made.served():
             yield made
 
 

@@ -26,7 +26,7 @@ from gateway.config import Dicomweb, Http, Modality, User
 from gateway.config.roles import Role
 from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.dicom.part10 import file_header
-from gateway.index.identity import public_id
+from gateway.index.identity import owned, public_id
 from gateway.jobs.table import ended_job
 from gateway.web.route import SERVED, Route
 from tests.support.datasets import EXPLICIT, encode, instance
@@ -34,9 +34,14 @@ from tests.support.web import House, archive, working
 
 PASSWORD = "geheim"
 HASH = hash_password(PASSWORD)
-SEES_ALL, SEES_ONE = {}, {}
-for _headers, _name in ((SEES_ALL, "anna"), (SEES_ONE, "ben")):
-    _headers["Authorization"] = "Basic " + base64.b64encode(f"{_name}:{PASSWORD}".encode()).decode()
+
+
+def by_password(name: str) -> dict[str, str]:
+    """The headers of a user's requests."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{PASSWORD}".encode()).decode()}
+
+
+SEES_ALL, SEES_ONE = by_password("anna"), by_password("ben")
 ENDLESS = "/ui/events"
 
 
@@ -49,11 +54,12 @@ class Ids:
     series: str
     instance: str
     job: str = "8"
+    tenant: str = ""
 
     def public(self, level: Level) -> str:
         named = {"patient": (), "study": (self.study,), "series": (self.study, self.series)}
         uids = named.get(level, (self.study, self.series, self.instance))
-        return public_id(self.patient, *uids)
+        return public_id(owned(self.patient, self.tenant), *uids)
 
     def uids(self) -> dict[str, str]:
         return {"study": self.study, "series": self.series, "instance": self.instance, "uid": self.instance}
@@ -135,6 +141,7 @@ def path_of(route: Route, of: Ids) -> str:
         "page": "viewer",
         "path": "00100020" if "content" not in route.path else "0010-0020",
         "release": "1",
+        "tenant": of.tenant or "nobody",
         "type": "viewer-instant-link",
         "patient": of.public("patient"),
         **of.uids(),
@@ -180,6 +187,8 @@ def bodies(route: Route, of: Ids) -> list[Any]:
 
 def questions(of: Ids) -> Iterator[str]:
     """Paths with queries that name a resource."""
+    for kind in ("studies", "series", "instances") if of.tenant else ():
+        yield f"/dicom-web/tenants/{of.tenant}/{kind}?PatientID={of.patient}"
     for level in LEVELS:
         yield f"/tools/create-archive?resources={of.public(level)}"
     for kind in ("studies", "series", "instances"):
@@ -272,11 +281,11 @@ async def test_answers_as_for_what_never_was(gateway: House, reads: bool) -> Non
     assert await state(gateway) == before
 
 
-async def state(gateway: House) -> list[Any]:
-    """All that there is, as whoever sees all sees it."""
+async def state(gateway: House, who: dict[str, str] = SEES_ALL) -> list[Any]:
+    """All that there is, as somebody sees it."""
     found = []
     for path in ("/studies?expand", "/patients?expand", "/statistics", "/jobs?expand", "/changes?limit=1000"):
-        answer = await ask(gateway, "GET", path, who=SEES_ALL)
+        answer = await ask(gateway, "GET", path, who=who)
         found.append(re.sub(rb'"Timestamp": "[^"]*"', b"", answer.body))
     return found
 

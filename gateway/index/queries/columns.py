@@ -15,9 +15,9 @@ CLASHING_PATIENT: Final = f"CASE t.shared WHEN 0 THEN '' ELSE {PATIENT_OF_STUDY}
 """Public id of a study's patient if another patient has a study with the same UID; '' for all others, at no cost."""
 COLUMNS: Final = (
     "i.id, t.uid, s.uid, i.uid, i.sop_class_uid, i.transfer_syntax_uid, i.key, i.size, i.data_set_offset, i.version, "
-    f"s.number, s.id, i.number, {CLASHING_PATIENT}"
+    f"s.number, s.id, i.number, {CLASHING_PATIENT}, t.tenant"
 )
 """The location of an instance, for `locate.located` to read. A statement may have more columns after these."""
-COLUMN_COUNT: Final = 14
+COLUMN_COUNT: Final = 15
 """The number of columns in COLUMNS."""
 TABLES: Final = "studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id"

@@ -67,11 +67,11 @@ ADD_STUDY = Query(
     """
     INSERT INTO studies (patient, public_id, uid, patient_id, patient_birth_date, patient_sex, date, time,
         accession_number, study_id, description, institution_name, attributes, extras,
-        first_received, last_received, modalities, series_count, instance_count, size, flags, shared, source)
+        first_received, last_received, modalities, series_count, instance_count, size, flags, shared, source, tenant)
     SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
         CAST($15 AS DOUBLE PRECISION), CAST($15 AS DOUBLE PRECISION), '\\', 0, 0, 0,
         CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 4 ELSE 0 END,
-        CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 1 ELSE 0 END, $16
+        CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 1 ELSE 0 END, $16, $17
     WHERE true
     ON CONFLICT (public_id) DO NOTHING RETURNING id, shared
     """,

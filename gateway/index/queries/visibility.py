@@ -14,7 +14,7 @@ STUDIES: Final = """SELECT v.id, v.patient, v.public_id, v.uid, v.flags, v.patie
     v.patient_sex, v.date, v.time, v.accession_number, v.study_id, v.description, v.institution_name, v.modalities,
     v.series_count, v.instance_count, v.size, v.first_received, v.last_received, v.attributes, v.extras,
     CASE v.shared WHEN 0 THEN 0 ELSE EXISTS (SELECT 1 FROM shown_studies o WHERE o.uid = v.uid AND o.id <> v.id) END
-    AS shared, v.source FROM shown_studies v"""
+    AS shared, v.source, v.tenant FROM shown_studies v"""
 """Every column of a study: only another one that is seen makes its UID one of several patients."""
 ROWS: Final = "SELECT v.* FROM {{schema}}.{table} v WHERE {seen}"
 NOTHING: Final = "FALSE"
@@ -25,6 +25,8 @@ LABELLED: Final = """(EXISTS (SELECT 1 FROM {{schema}}.resource_labels l
         WHERE o.id = v.patient AND l.level = 'patient' AND l.public_id = o.public_id AND l.label IN ({values})))"""
 """Each a look into an index, whatever the label: those of one study are few."""
 NOT_LABELLED: Final = f"NOT {LABELLED}"
+OF_TENANT: Final = "(v.tenant = {values} AND v.tenant <> '')"
+"""The second half lets the database use its index of the studies that belong to a tenant."""
 FROM_SOURCES: Final = "v.source IN ({values})"
 OF_UIDS: Final = "v.uid IN ({values})"
 OF_PATIENTS: Final = "v.patient_id IN ({values})"

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 from aiohttp import web
 
+from gateway.database.view import tenant_of_task
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
 from gateway.http.multipart import Event, Head, Malformed, Parser, Tail
@@ -53,6 +54,7 @@ async def store(request: web.Request) -> web.Response:
         peer=request.remote or "",
         received_at=time.time(),
         via="stow",
+        tenant=tenant_of_task(),
     )
     study, patient = request.match_info.get("study", ""), request.match_info.get("patient", "")
     async with receiving(request) as body:

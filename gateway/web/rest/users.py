@@ -43,6 +43,7 @@ class _RoleFields(msgspec.Struct, rename="kebab", omit_defaults=True):
     patients: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
     days: float | None = None
+    tenant: str = ""
 
     @classmethod
     def of(cls, role: Role) -> _RoleFields:

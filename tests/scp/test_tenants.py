@@ -1,0 +1,130 @@
+"""Tenants over DICOM: whose a caller is, whose is what it stores, and what it finds and moves of others: nothing.
+
+Both tenants have a study with the same Patient ID and UIDs, and other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.dicom.part10 import read_header
+from gateway.dimse import status
+from gateway.errors import AssociationRefused
+from gateway.index.identity import owned, public_id
+from gateway.index.queries.annotations import EXISTS
+from gateway.index.queries.store import LIST_FILES
+from gateway.net.requestor import associate
+from gateway.scp.query import STUDY_ROOT_FIND
+from gateway.ul.items import RoleSelection
+from gateway.ul.negotiation import CALLED_AE_TITLE_NOT_RECOGNIZED
+from tests.scp.test_query import find
+from tests.scp.test_retrieve import (
+    STUDY_GET,
+    STUDY_MOVE,
+    gateway_and,
+    identifier,
+    instances,
+    numbers,
+    responses_to,
+    store,
+)
+from tests.support.datasets import CT, EXPLICIT
+from tests.support.destination import Destination, Taking
+from tests.support.intake import Intake
+
+pytestmark = pytest.mark.case("tenants: what is another tenant's is not there")
+
+ROLES = {name: {"permissions": ["all"], "tenant": name} for name in ("a", "b")}
+TENANTS: dict[str, Any] = {"a": {"aets": ["CLINICA"]}, "b": {"aets": ["CLINICB"]}}
+SECTIONS: dict[str, Any] = {"tenants": TENANTS, "roles": ROLES}
+
+
+@asynccontextmanager
+async def clinics(path: Path, target: Destination | None = None) -> AsyncIterator[Intake]:
+    """A gateway with the studies of both, each stored by a modality of its tenant."""
+    async with gateway_and(path, target, **SECTIONS) as gateway:
+        port = gateway.settings.modalities["dest"].port
+        dest = {"aet": "DEST", "host": "127.0.0.1", "port": port, "response_timeout": 5.0}
+        modalities: dict[str, Any] = {
+            "dest": {**dest, "tenant": "a"},
+            "cta": {"aet": "CTA", "roles": ["a"]},
+            "ctb": {"aet": "CTB", "roles": ["b"]},
+            "test": {"aet": "TEST"},
+        }
+        gateway.configure(modalities=modalities)
+        for caller, name in (("CTA", "Own"), ("CTB", "Other")):
+            await store(gateway, instances(2, PatientID="P1", PatientName=name), calling_aet=caller)
+        yield gateway
+
+
+async def names(gateway: Intake, calling: str, called: str = "GATEWAY") -> list[str]:
+    """The patients of all studies that are found."""
+    call = gateway.call((STUDY_ROOT_FIND, [EXPLICIT]), calling_aet=calling, called_aet=called)
+    async with associate(call) as association:
+        found = await find(association, {"PatientName": "", "StudyInstanceUID": "", "PatientID": "P1"})
+    assert found.status == status.SUCCESS
+    return sorted(found.values("PatientName"))
+
+
+async def test_find(tmp_path: Path) -> None:
+    async with clinics(tmp_path) as gateway:
+        assert await names(gateway, "CTA") == ["Own"]
+        assert await names(gateway, "CTB") == ["Other"]
+        assert await names(gateway, "TEST") == ["Other", "Own"]
+
+
+async def test_the_title_that_is_called(tmp_path: Path) -> None:
+    """A caller above all tenants meets the one whose title it calls; that of another is refused."""
+    async with clinics(tmp_path) as gateway:
+        assert await names(gateway, "CTA", "CLINICA") == ["Own"]
+        assert await names(gateway, "TEST", "CLINICA") == ["Own"]
+        assert await names(gateway, "TEST", "CLINICB") == ["Other"]
+        with pytest.raises(AssociationRefused) as caught:
+            await names(gateway, "CTA", "CLINICB")
+        refusal = caught.value
+        assert (refusal.result, refusal.source, refusal.reason) == CALLED_AE_TITLE_NOT_RECOGNIZED
+        await store(gateway, instances(1, "1.7", PatientID="P1", PatientName="Third"), called_aet="CLINICB")
+        assert await names(gateway, "CTB") == ["Other", "Third"]
+        assert await names(gateway, "CTA") == ["Own"]
+
+
+async def test_get_and_move(tmp_path: Path) -> None:
+    """Each gets its own, and moves it to a destination of its own alone."""
+    target = Destination()
+    async with clinics(tmp_path, target) as gateway:
+        for calling, text in (("CTA", b"Own"), ("CTB", b"Other")):
+            taking, selection = Taking(), [RoleSelection(CT, scu=False, scp=True)]
+            got = gateway.call((STUDY_GET, [EXPLICIT]), (CT, [EXPLICIT]), calling_aet=calling, roles=selection)
+            async with associate(got, handler=taking.handler) as association:
+                *_, last = await responses_to(association, STUDY_GET, identifier(level="STUDY", study="1.1"))
+            assert numbers(last) == (status.SUCCESS, None, 2, 0, 0)
+            assert all(text in data for data in taking.received.values())
+        async with associate(gateway.call((STUDY_MOVE, [EXPLICIT]), calling_aet="CTA")) as association:
+            *_, moved = await responses_to(association, STUDY_MOVE, identifier(level="STUDY", study="1.1"))
+        assert numbers(moved) == (status.SUCCESS, None, 2, 0, 0)
+        assert all(b"Own" in data for data in target.received.values())
+        target.messages.clear()
+        async with associate(gateway.call((STUDY_MOVE, [EXPLICIT]), calling_aet="CTB")) as association:
+            *_, moved = await responses_to(association, STUDY_MOVE, identifier(level="STUDY", study="1.1"))
+        assert moved.status == 0xA801
+        assert target.messages == []
+
+
+async def test_identity_and_files(tmp_path: Path) -> None:
+    """The same identifiers are two patients with public ids of their own; the file names the tenant."""
+    async with clinics(tmp_path) as gateway:
+        for tenant in ("a", "b"):
+            database = gateway.folder.database
+            assert await database.fetch(EXISTS["patient"], public_id(owned("P1", tenant)))
+        rows = await gateway.folder.database.fetch(LIST_FILES, "", 10)
+        tenants = []
+        for key, _size in rows:
+            stored = gateway.folder.store.open(key)
+            tenants.append(read_header(stored.read).tenant)
+            stored.close()
+        assert sorted(tenants) == ["a", "a", "b", "b"]
