@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from yarl import URL
 
-from gateway.config import Http
+from gateway.config import Http, Tenant
 from gateway.config.destinations import FolderDestination
 from gateway.dicom.part10 import file_header
 from gateway.index.identity import public_id
@@ -27,6 +27,7 @@ from tests.web.test_middlewares import ANNA, basic
 from tests.web.test_rendered import image
 
 IN_PATHS = {
+    "tenant": "radiology",
     "study": "1.1",
     "series": "1.1.1",
     "instance": "1.1.1.1",
@@ -211,7 +212,10 @@ async def stocked(tmp_path: Path) -> AsyncIterator[House]:
     """With an image and a destination; jobs are done."""
     async with archive(tmp_path) as gateway:
         gateway.destinations = {"pacs": FolderDestination(path="/")}
-        assert (await gateway.client.post("/dicom-web/studies", data=a_file(), headers=AS_DICOM)).status == 200
+        gateway.tenants = {"radiology": Tenant()}
+        for root in ("/dicom-web", "/dicom-web/tenants/radiology"):
+            answer = await gateway.client.post(f"{root}/studies", data=a_file(), headers=AS_DICOM)
+            assert answer.status == 200
         runner = Runner(gateway.database, gateway.use_cases.kinds, poll=0.02)
         runner.start()
         try:
