@@ -18,7 +18,7 @@ from yarl import URL
 from gateway.config import Http, Tenant
 from gateway.config.destinations import FolderDestination
 from gateway.dicom.part10 import file_header
-from gateway.index.identity import public_id
+from gateway.index.identity import owned, public_id
 from gateway.jobs.runner import Runner
 from gateway.web.route import PATH_PARAMETERS, SERVED, Route
 from tests.support.datasets import EXPLICIT, encode
@@ -36,6 +36,12 @@ IN_PATHS = {
     "frames": "1",
     "path": "7FE00010",
     "name": "pacs",
+}
+OF_TENANT = {
+    "study": "2.1",
+    "series": "2.1.1",
+    "instance": "2.1.1.1",
+    "patient": public_id(owned("P1", "radiology")),
 }
 RESOURCES = {
     "patients": public_id("P1"),
@@ -67,7 +73,8 @@ def routes(gateway: House) -> tuple[Route, ...]:
 def filled(path: str) -> str:
     """With what there is here in place of the parameters, or else something that there is not."""
     path = re.sub(r"^/(\w+)/{id}", lambda found: f"/{found[1]}/{RESOURCES.get(found[1], '{id}')}", path)
-    return re.sub(r"{(\w+)}", lambda found: IN_PATHS.get(found[1], "00000000-" * 4 + "00000000"), path)
+    values = {**IN_PATHS, **OF_TENANT} if "{tenant}" in path else IN_PATHS
+    return re.sub(r"{(\w+)}", lambda found: values.get(found[1], "00000000-" * 4 + "00000000"), path)
 
 
 class TestDocument:
@@ -213,8 +220,8 @@ async def stocked(tmp_path: Path) -> AsyncIterator[House]:
     async with archive(tmp_path) as gateway:
         gateway.destinations = {"pacs": FolderDestination(path="/")}
         gateway.tenants = {"radiology": Tenant()}
-        for root in ("/dicom-web", "/dicom-web/tenants/radiology"):
-            answer = await gateway.client.post(f"{root}/studies", data=a_file(), headers=AS_DICOM)
+        for root, study in (("/dicom-web", "1.1"), ("/dicom-web/tenants/radiology", "2.1")):
+            answer = await gateway.client.post(f"{root}/studies", data=a_file(study), headers=AS_DICOM)
             assert answer.status == 200
         runner = Runner(gateway.database, gateway.use_cases.kinds, poll=0.02)
         runner.start()
@@ -227,8 +234,8 @@ async def stocked(tmp_path: Path) -> AsyncIterator[House]:
 AS_DICOM = {"Content-Type": "application/dicom"}
 
 
-def a_file() -> bytes:
-    made = image("1.1", "1.1.1", "1.1.1.1")
+def a_file(study: str = "1.1") -> bytes:
+    made = image(study, f"{study}.1", f"{study}.1.1")
     uids = {"sop_class_uid": made.SOPClassUID, "sop_instance_uid": made.SOPInstanceUID}
     return file_header(transfer_syntax_uid=EXPLICIT, **uids) + encode(made, EXPLICIT)
 
