@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _SHOWN: Final = 200
 """Sessions, tokens and links of each kind on the page."""
 _LISTS: Final = ("labels", "without_labels", "sources", "patients", "studies")
-"""The conditions of a role that are lists; beside them there is `days`."""
+"""The conditions of a role that are lists; beside them there are `tenant` and `days`."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _AUDITED: Final = ("what", "id", "name", "user")
@@ -185,7 +185,7 @@ def _role_rows(settings: Settings, configured: Settings, added: Mapping[str, Rol
 def _texts(role: Role) -> dict[str, str]:
     """The conditions of a role as texts, as they stand in the form."""
     texts = {name: ", ".join(getattr(role, name)) for name in _LISTS}
-    return {**texts, "days": f"{role.days:g}" if role.days is not None else ""}
+    return {**texts, "days": f"{role.days:g}" if role.days is not None else "", "tenant": role.tenant}
 
 
 def _form_of(roles: Sequence[RoleRow], name: str) -> RoleForm:
@@ -198,7 +198,7 @@ def _form_of(roles: Sequence[RoleRow], name: str) -> RoleForm:
 
 def _filled_in(form: Mapping[str, str]) -> RoleForm:
     """The form as somebody has filled it in."""
-    conditions = {name: form.get(name, "") for name in (*_LISTS, "days")}
+    conditions = {name: form.get(name, "") for name in (*_LISTS, "days", "tenant")}
     return RoleForm(form.get("name", ""), _chosen(form), conditions)
 
 
@@ -235,11 +235,15 @@ async def _save_role(request: web.Request, form: Mapping[str, str]) -> str:
         raise _Wrong("days") from None
     if days is not None and not 0 < days < 1e6:
         raise _Wrong("days")
-    lists = {each: _listed(form.get(each, "")) for each in _LISTS}
-    role = Role(permissions=permissions, days=days, **lists)
-    others = [each for each in permissions if each.partition(":")[0] not in ("all", *OF_STUDIES)]
-    if role.has_conditions and others:
-        raise _Wrong("conditions", others[0])
+    tenant = form.get("tenant", "").strip()
+    if tenant and tenant not in request.app[CONTEXT].settings().tenants:
+        raise _Wrong("tenant", tenant)
+    lists: dict[str, Any] = {each: _listed(form.get(each, "")) for each in _LISTS}
+    role = Role(permissions=permissions, tenant=tenant, days=days, **lists)
+    if role.grantable is not None:
+        for permission in permissions:
+            if permission.partition(":")[0] not in ("all", *role.grantable):
+                raise _Wrong("conditions", permission)
     await _put(request, lambda roles: {**roles, name: role})
     return "role"
 
