@@ -136,7 +136,8 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
         if user is not None:
             owned = named_roles(user.roles, settings)
             permissions = tuple([each for each in permissions if granting(owned, (each,), "study")])
-        role = Role(permissions=permissions, studies=allows.studies)
+        # By public ids: another patient, or tenant, may have a study of the same UID.
+        role = Role(permissions=permissions, studies=allows.resources or allows.studies)
         name = f"link {token.parent or token.id}" + (f" {token.name}" if token.name else "")
         return Principal(name, (role,), described(token), is_person=False, is_link=True)
     if token.kind == "session":

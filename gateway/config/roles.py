@@ -55,7 +55,7 @@ class Role(Section, frozen=True):
     patients: tuple[str, ...] = ()
     """Only studies of these Patient IDs, in which * stands for any characters."""
     studies: tuple[str, ...] = ()
-    """Only studies with these Study Instance UIDs."""
+    """Only studies with these Study Instance UIDs, or Orthanc's identifiers."""
     days: float | None = None
     """Only studies of which something came in the last so many days."""
 

@@ -85,7 +85,7 @@ def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
             (queries.LABELLED, role.labels),
             (queries.NOT_LABELLED, role.without_labels),
             (queries.FROM_SOURCES, role.sources),
-            (queries.OF_UIDS, role.studies),
+            (queries.OF_STUDIES, role.studies),
         )
         if values
     ]

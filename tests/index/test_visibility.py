@@ -95,7 +95,11 @@ ROLES = st.builds(
     without_labels=st.lists(st.sampled_from(LABELS), max_size=1).map(tuple),
     sources=st.lists(st.sampled_from(SOURCES), max_size=1).map(tuple),
     patients=st.lists(st.sampled_from((*PATIENTS, "P*", "*1", "Q%1", "p1")), max_size=2, unique=True).map(tuple),
-    studies=st.lists(st.integers(1, 6).map("1.2.{}".format), max_size=2, unique=True).map(tuple),
+    studies=st.lists(
+        st.integers(1, 6).map("1.2.{}".format) | st.integers(1, 6).map(lambda number: public_id("P1", f"1.2.{number}")),
+        max_size=2,
+        unique=True,
+    ).map(tuple),
     days=st.sampled_from((None, None, 1.0, 30.0)),
     tenant=st.sampled_from(TENANTS),
 )
@@ -121,7 +125,7 @@ def shows(role: Role, study: Study) -> bool:
         and not labels & set(role.without_labels)
         and (not role.sources or study.source in role.sources)
         and (not role.patients or any(fnmatchcase(study.patient, each) for each in role.patients))
-        and (not role.studies or study.uid in role.studies)
+        and (not role.studies or not {study.uid, study.public_id}.isdisjoint(role.studies))
         and (role.days is None or study.age_days <= role.days)
         and role.tenant in ("", study.tenant)
     )

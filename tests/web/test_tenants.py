@@ -215,6 +215,19 @@ async def test_systems_of_a_tenant(gateway: House, tmp_path: Path) -> None:
     assert await answered(gateway, "GET", "/modalities") == ["our-ct", "pacs"]
 
 
+async def test_a_link_leads_to_the_study_of_its_maker(gateway: House) -> None:
+    """And not to that of another tenant, or patient, with the same UID."""
+    body = {"Resources": [{"DicomUid": OURS.study, "Level": "study"}]}
+    made = await answered(gateway, "PUT", "/auth/tokens/ohif-viewer-publication", body)
+    link = {"Authorization": f"Bearer {made['Token']}"}
+    found = await ask(gateway, "GET", "/dicom-web/studies", who=link)
+    (study,) = msgspec.json.decode(found.body)
+    assert study["00100010"]["Value"][0]["Alphabetic"] == "Own"
+    check_nothing_of_theirs("a link", found)
+    assert (await ask(gateway, "GET", f"/studies/{THE_SAME.public('study')}", who=link)).status == 404
+    assert (await ask(gateway, "GET", f"/studies/{OURS.public('study')}", who=link)).status == 200
+
+
 async def test_limits(gateway: House) -> None:
     gateway.tenants = {"clinic-a": Tenant(max_instances=2), "clinic-b": Tenant(max_size=100)}
     first = replace(OURS, instance=f"{OURS.series}.8")
