@@ -1,6 +1,7 @@
 """The distance between pixels, and what it is a distance of: in the patient, at the detector, on a scanned film.
 
-A length that is measured in a projection is true only where the picture was calibrated (PS3.3 §10.7.1.3).
+A length that is measured in a projection is true only where the picture was calibrated (PS3.3 §10.7.1.3). An ultrasound
+picture has regions, each with a scale of its own (PS3.3 C.8.5.5).
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ _MODALITY: Final = 0x00080060
 _IMAGER_PIXEL_SPACING: Final = 0x00181164
 _NOMINAL_SCANNED_PIXEL_SPACING: Final = 0x00182010
 _CALIBRATION_TYPE: Final = 0x00280A02
+_ULTRASOUND_REGIONS: Final = 0x00186011
+_REGION_EDGES: Final = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
+_PHYSICAL_UNITS: Final = (0x00186024, 0x00186026)
+_PHYSICAL_DELTAS: Final = (0x0018602C, 0x0018602E)
+_CENTIMETRES: Final = 3
 _PROJECTIONS: Final = frozenset(("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG", "DR"))
 """Modalities whose pictures are shadows, larger than what threw them."""
 
@@ -39,6 +45,31 @@ def calibration(header: Header, frame: int) -> Calibration | None:
         return Calibration(*imager, "detector")
     scanned = _pair(header, _NOMINAL_SCANNED_PIXEL_SPACING)
     return None if scanned is None else Calibration(*scanned, "scanned")
+
+
+class UltrasoundRegion(NamedTuple):
+    """A part of an ultrasound picture from its first column and row to its last, and its millimetres between rows, and
+    between columns."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    row: float
+    column: float
+
+
+def regions(header: Header) -> list[UltrasoundRegion]:
+    """The regions of an ultrasound picture that show the patient; others show a time, a speed, or a curve."""
+    found = []
+    for item in header.items(_ULTRASOUND_REGIONS):
+        edges = [item.number(tag) for tag in _REGION_EDGES]
+        column, row = (item.number(tag) for tag in _PHYSICAL_DELTAS)
+        if any(item.number(tag) != _CENTIMETRES for tag in _PHYSICAL_UNITS) or None in edges or not column or not row:
+            continue
+        left, top, right, bottom = (int(each or 0) for each in edges)
+        found.append(UltrasoundRegion(left, top, right, bottom, abs(row) * 10, abs(column) * 10))
+    return found
 
 
 def _kind(header: Header, spacing: tuple[float, float], imager: tuple[float, float] | None) -> Kind:

@@ -19,7 +19,7 @@ import msgspec
 from gateway.dicom.source import Read
 from gateway.errors import DataSetError
 from gateway.render import colour, grey, picture
-from gateway.render.calibration import calibration
+from gateway.render.calibration import calibration, regions
 from gateway.render.grey import SampleLayout, Window
 from gateway.render.header import Header
 from gateway.render.labels import is_label_map
@@ -88,6 +88,7 @@ def _described(subject: Subject, frame: int) -> dict[str, Any]:
         "modality": header.text(_MODALITY),
         "number": header.text(_INSTANCE_NUMBER),
         "orientation": header.group(_PLANE_ORIENTATION_SEQUENCE, frame).numbers(_ORIENTATION),
+        "regions": [region._asdict() for region in regions(header)],
         "rows": image.rows,
         "spacing": None if measured is None else measured._asdict(),
         "thickness": header.number(_SLICE_THICKNESS),

@@ -45,6 +45,7 @@ _SEQUENCES: Final = frozenset(
         0x00289132,  # Frame VOI LUT
         0x00289110,  # Pixel Measures
         0x00209116,  # Plane Orientation
+        0x00186011,  # Ultrasound Regions
         0x00480105,  # Optical Path, for its ICC profile
         0x00620002,  # Segment, for its colour
     )
@@ -56,6 +57,7 @@ _LEAVES: Final = frozenset(
         *(0x00100010, 0x00100020, 0x00100030, 0x00100040),
         *(0x00180040, 0x00180050, 0x00180060, 0x00180081, 0x00181063, 0x00181065, 0x00181151, 0x00181164, 0x00182010),
         *(0x00200011, 0x00200013, 0x00200037, 0x00620001, 0x00620004, 0x0062000D, 0x0062000E, 0x20500020, 0x00541001),
+        *(0x00186018, 0x0018601A, 0x0018601C, 0x0018601E, 0x00186024, 0x00186026, 0x0018602C, 0x0018602E),
     )
 )
 

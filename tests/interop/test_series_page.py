@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from tests.support import pictures
 from tests.support.datasets import sample
@@ -228,6 +230,47 @@ def test_frames_of_a_cine_have_their_own_rate(browser: Any, gateway: Gateway) ->
     assert window.page.locator('[data-tool="window"]').is_hidden()
     assert window.page.locator(".stage canvas").evaluate("canvas => canvas.width") > 300
     window.close()
+
+
+def test_ultrasound_is_measured_in_the_scale_of_its_region(browser: Any, gateway: Gateway) -> None:
+    made = pictures.ultrasound()
+    region = Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 0, 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 63, 63
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.05
+    made.SequenceOfUltrasoundRegions = [region]
+    made.SOPInstanceUID = generate_uid()
+    found = upload(gateway, pictures.file(made))
+    window = Window(browser, gateway, f"/ui/instances/{found['ID']}")
+    window.press("measure")
+    for key in ("Enter", *["Shift+ArrowLeft"] * 2, "Enter"):
+        window.key(key)
+    window.expect("status", "px")
+    window.key("Escape")
+    window.key("e")
+    for key in (
+        "Enter",
+        *["Shift+ArrowLeft"] * 9,
+        *["Shift+ArrowUp"] * 9,
+        "Enter",
+        "Enter",
+        *["ArrowRight"] * 20,
+        "Enter",
+    ):
+        window.key(key)
+    window.expect("status", "10 mm")
+    window.close()
+
+
+def test_what_is_no_picture_leads_to_its_page(browser: Any, gateway: Gateway) -> None:
+    found = upload(gateway, sample("test-SR.dcm").read_bytes())
+    window = Window(browser, gateway, f"/ui/series/{found['ParentSeries']}", has_view=False)
+    window.page.get_by_text("There is no picture of this").wait_for()
+    window.page.get_by_role("link", name="Attributes and more").click()
+    window.page.wait_for_url(f"**/ui/instances/{found['ID']}")
+    window.page.close()
+    assert [each for each in window.complaints if "415" not in each] == []
 
 
 def test_overlays_can_be_turned_off(browser: Any, gateway: Gateway) -> None:

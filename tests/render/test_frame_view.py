@@ -11,7 +11,7 @@ from pydicom.pixels import pixel_array
 
 from gateway.errors import DataSetError
 from gateway.render import frame_view as module
-from gateway.render.calibration import Calibration, calibration
+from gateway.render.calibration import Calibration, UltrasoundRegion, calibration, regions
 from gateway.render.frame_view import frame_view
 from gateway.render.rendering import open_subject
 from tests.render.test_pipeline import header, item
@@ -182,6 +182,18 @@ class TestCalibration:
     )
     def test_what_a_distance_is_one_of(self, values: dict[str, Any], expected: Calibration | None):
         assert calibration(header(**values), 0) == expected
+
+    def test_regions_of_ultrasound(self):
+        edges = dict(zip(("MinX0", "MinY0", "MaxX1", "MaxY1"), (10, 20, 300, 200), strict=True))
+        scale = {"PhysicalDeltaX": 0.05, "PhysicalDeltaY": -0.04}
+        units = {"PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
+        places = {f"RegionLocation{name}": at for name, at in edges.items()}
+        image, curve = (
+            item(**places, **scale, **units),
+            item(**places, **scale, **{**units, "PhysicalUnitsXDirection": 4}),
+        )
+        found = regions(header(SequenceOfUltrasoundRegions=[curve, image, item()]))
+        assert found == [UltrasoundRegion(10, 20, 300, 200, pytest.approx(0.4), pytest.approx(0.5))]
 
     def test_of_each_frame(self):
         groups = [item(PixelMeasuresSequence=[item(PixelSpacing=[size, size])]) for size in (1, 2)]

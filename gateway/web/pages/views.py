@@ -55,6 +55,7 @@ def view_values(
         "slices": slices,
         "view": {
             "corners": corners,
+            "instance": path_template(request, "instance-page") if line[-1].level == "series" else "",
             "pixels": path_template(request, "frame-pixels"),
             "slices": slices,
             "start": {"instance": first, **start._asdict()},

@@ -87,11 +87,19 @@ export class Measurements {
   }
 }
 
+// The smallest region of an ultrasound picture that has all of some places; it has a scale of its own.
+function region(places, frame) {
+  const size = ({ left, top, right, bottom }) => (right - left) * (bottom - top);
+  return frame.about.regions
+    .filter(({ left, top, right, bottom }) => places.every(([x, y]) => x >= left && x <= right + 1 && y >= top && y <= bottom + 1))
+    .sort((one, other) => size(one) - size(other))[0];
+}
+
 // How long a line is, in words.
 export function length({ from, to }, frame) {
-  const { spacing } = frame.about, [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+  const spacing = frame.about.spacing ?? region([from, to], frame), [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   if (!spacing) return t("view.pixels", { length: figure(Math.hypot(dx, dy)) });
   const size = figure(Math.hypot(dx * spacing.column, dy * spacing.row));
-  return spacing.kind === "patient" ? t("view.millimetres", { length: size })
+  return !spacing.kind || spacing.kind === "patient" ? t("view.millimetres", { length: size })
     : t("view.millimetres_of", { length: size, kind: t(`view.spacing.${spacing.kind}`) });
 }

@@ -18,6 +18,7 @@ export class View {
   constructor(root, about) {
     this.root = root;
     this.store = new FrameStore(about.pixels);
+    this.instance = about.instance;
     this.places = about.slices.flatMap(({ id, frames, number }) =>
       Array.from({ length: frames }, (_, frame) => ({ id, frame, frames, number })));
     this.stage = new Stage(root.querySelector("canvas"));
@@ -268,6 +269,7 @@ export class View {
     if (number !== null) lines.push(t("view.instance", { number: String(number) }));
     if (frames > 1) lines.push(t("view.frame", { at: frame + 1, total: frames }));
     this.part("corner-place").replaceChildren(...lines.map(paragraph));
+    if (this.instance) this.part("open").href = this.instance.replace("{id}", this.place.id);
     clearTimeout(this.telling);
     this.telling = setTimeout(() => { if (!this.playing) this.part("status").textContent = lines.join(", "); }, SETTLED_MS);
   }
