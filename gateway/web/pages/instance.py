@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 from aiohttp import web
 
-from gateway.access.principals import ANYBODY
 from gateway.dicom.uids import name_of
 from gateway.errors import DataSetError, UnknownResource
 from gateway.imaging.pixels import VIDEO
@@ -21,13 +20,13 @@ from gateway.render.ecg import WAVEFORMS
 from gateway.render.report import Report, read_report
 from gateway.retrieve.tag_tree import TagTree, read_header_tags, read_tags
 from gateway.storage.store import StoredObject
-from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.dicomweb.documents import DOCUMENTS, REPORTS
 from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.inputs import whole_number
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.lineage import lineage
+from gateway.web.pages.resource_forms import form_values
 from gateway.web.pages.tag_rows import TagPage, tag_page
 from gateway.web.pages.views import START, ViewStart, view_values
 from gateway.web.rest.instance_files import located
@@ -48,32 +47,25 @@ async def instance(request: web.Request) -> web.Response:
     line = await lineage(request, "instance", public_id)
     resource, found = line[-1].resource, await _located(request)
     form, problem, frames = await _form(request, found)
-    who, database = request.get(PRINCIPAL, ANYBODY), request.app[CONTEXT].database
+    database = request.app[CONTEXT].database
     rendered = ObjectUrl(*(path_template(request, f"{root}rendered") for root in ("", PATIENT)))
     uids = {"study": found.study_uid, "series": found.series_uid, "instance": found.sop_uid}
     (metadata,) = await own_and_added(database, [resource])
-    can_download = bool(who.granting(("download",), "instance"))
     values: dict[str, Any] = {
         **view_values(
             request, line, [(public_id, frames, resource.number)] if form == "image" else [], start, public_id
         ),
+        **form_values(request, "instance", resource),
         **await _tag_values(request, found, wanted),
         "attachments": await attachments_of(database, "instance", public_id),
         "attachment_url": path_template(request, "instance-attachment"),
-        "can_delete": bool(who.granting(("delete",), "instance")) and request.app[CONTEXT].settings().dicomweb.delete,
-        "can_download": can_download,
-        "can_label": bool(who.granting(("edit-labels",), "instance")),
-        "delete_url": path_template(request, "delete-instance").format(id=public_id),
         "file_url": path_to(request, "instance-file", id=public_id),
         "form": form,
         "found": found,
         "frames": frames,
-        "labels": sorted(resource.labels),
-        "labels_url": path_template(request, "label-instance").format(id=public_id),
         "line": line,
         "media_type": DOCUMENTS.get(found.sop_class_uid, ""),
         "metadata": metadata,
-        "page_url": line[-1].url,
         "problem": problem,
         "rendered_url": rendered.of(found.clashing_patient, **uids),
         "report": await _report(request, found) if form == "report" else None,

@@ -12,7 +12,7 @@ from gateway.errors import UnknownResource
 from gateway.index.resources import Resource, resource, resource_above
 from gateway.web.context import CONTEXT
 from gateway.web.pages.filters import clock, date, person
-from gateway.web.urls import path_to
+from gateway.web.pages.reader import page_of
 
 
 class Ancestor(NamedTuple):
@@ -42,15 +42,11 @@ async def lineage(request: web.Request, level: Level, public_id: str) -> list[An
     return [_ancestor(request, each) for each in known]
 
 
-def page_url(request: web.Request, level: Level, public_id: str) -> str:
-    """The path of the page of a resource; empty if resources of its level have none."""
-    name = f"{level}-page"
-    return path_to(request, name, id=public_id) if name in request.app.router.named_resources() else ""
-
-
 def _ancestor(request: web.Request, found: Resource) -> Ancestor:
     title, details = _TEXTS[found.level](found.attributes)
-    return Ancestor(found, title, [each for each in details if each], page_url(request, found.level, found.public_id))
+    return Ancestor(
+        found, title, [each for each in details if each], page_of(request, f"{found.level}-page", found.public_id)
+    )
 
 
 _Texts = tuple[str, tuple[str, ...]]

@@ -1,26 +1,42 @@
-"""The forms on the pages of series and instances: labels, and deletion. They need no scripts."""
+"""The forms on the pages of series and instances: labels, deletion, and the way to sending. They need no scripts."""
 
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import BadRequest
 from gateway.index.annotations import add_label, remove_label
+from gateway.index.resources import Resource
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form
-from gateway.web.pages.lineage import page_url
+from gateway.web.pages.reader import may, page_of, page_path
 from gateway.web.rest.labels import LABEL_TEXT
 from gateway.web.rest.removal import REMOVAL, forbidden
 from gateway.web.route import Route
 from gateway.web.sessions import check_form
-from gateway.web.urls import path_template
+from gateway.web.urls import path_template, path_to
 
 _LEVELS: Final[tuple[Level, ...]] = ("series", "instance")
 _FORM: Final = ("application/x-www-form-urlencoded",)
+
+
+def form_values(request: web.Request, level: Level, found: Resource) -> dict[str, Any]:
+    """The values of the forms for a resource, of those that the reader may use."""
+    send = page_path(request, "send-page") if may(request, "send", level=level) else ""
+    return {
+        "can_delete": may(request, "delete", level=level) and request.app[CONTEXT].settings().dicomweb.delete,
+        "can_download": may(request, "download", level=level),
+        "can_label": may(request, "edit-labels", level=level),
+        "delete_url": path_to(request, f"delete-{level}", id=found.public_id),
+        "labels": sorted(found.labels),
+        "labels_url": path_to(request, f"label-{level}", id=found.public_id),
+        "page_url": path_to(request, f"{level}-page", id=found.public_id),
+        "send_url": send and f"{send}?id={found.public_id}",
+    }
 
 
 async def change_label(request: web.Request, level: Level) -> web.StreamResponse:
@@ -36,7 +52,7 @@ async def change_label(request: web.Request, level: Level) -> web.StreamResponse
     if not added:
         change = functools.partial(remove_label, level, public_id, removed)
     await request.app[CONTEXT].database.write(change)
-    raise web.HTTPSeeOther(page_url(request, level, public_id))
+    raise web.HTTPSeeOther(path_to(request, f"{level}-page", id=public_id))
 
 
 async def delete(request: web.Request, level: Level) -> web.StreamResponse:
@@ -45,7 +61,8 @@ async def delete(request: web.Request, level: Level) -> web.StreamResponse:
         return forbidden(request)
     check_form(request, await read_form(request))
     removed = await request.app[REMOVAL].by_public_id(level, request.match_info["id"])
-    url = "" if removed.ancestor is None else page_url(request, *removed.ancestor)
+    above, left = removed.ancestor or ("", "")
+    url = page_of(request, f"{above}-page", left)
     raise web.HTTPSeeOther(url or path_template(request, "home"))
 
 

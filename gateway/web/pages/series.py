@@ -10,17 +10,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.access.principals import ANYBODY
 from gateway.index.slices import ordered_slices
-from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import whole_number
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.instance_pictures import THUMBNAIL
 from gateway.web.pages.lineage import lineage
+from gateway.web.pages.resource_forms import form_values
 from gateway.web.pages.views import START, ViewStart, view_values
 from gateway.web.route import COUNT, TEXT, Parameter, Route
-from gateway.web.urls import path_template
+from gateway.web.urls import path_template, path_to
 
 FILM: Final = 1000
 """Instances in one filmstrip."""
@@ -37,22 +36,17 @@ async def series(request: web.Request) -> web.Response:
     places = {each.public_id: at for at, each in enumerate(order.slices)}
     first = max(0, min(places.get(wanted, place), len(places) - 1)) // FILM * FILM
     film = order.slices[first : first + FILM]
-    who = request.get(PRINCIPAL, ANYBODY)
     values: dict[str, Any] = {
         **view_values(
             request, line, [(each.public_id, each.frames, numbers.get(each.public_id)) for each in film], start, wanted
         ),
-        "can_delete": bool(who.granting(("delete",), "series")) and request.app[CONTEXT].settings().dicomweb.delete,
-        "can_label": bool(who.granting(("edit-labels",), "series")),
-        "delete_url": path_template(request, "delete-series").format(id=public_id),
+        **form_values(request, "series", found),
+        "archive_url": path_to(request, "series-archive", id=public_id),
         "first": first,
         "film_size": FILM,
         "instances": len(order.slices),
         "is_volume": order.is_volume,
-        "labels": sorted(found.labels),
-        "labels_url": path_template(request, "label-series").format(id=public_id),
         "line": line,
-        "page_url": line[-1].url,
         "thumbnail_size": THUMBNAIL,
         "thumbnail_url": path_template(request, "instance-thumbnail"),
     }

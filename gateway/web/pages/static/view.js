@@ -2,6 +2,7 @@
 // `templates/view.html` has its parts; pixels come from `pages/instance_pictures.py`. Nothing of an object is put in as markup.
 
 import { FrameStore } from "./view-frame.js";
+import { listen } from "./view-keys.js";
 import { Pointer } from "./view-pointer.js";
 import { Measurements } from "./view-measure.js";
 import { presets } from "./view-presets.js";
@@ -34,7 +35,7 @@ export class View {
     this.fillCorners(about.corners);
     this.bindTools();
     this.pointer = new Pointer(this);
-    this.keys();
+    listen(this);
     root.hidden = false;
     new ResizeObserver(() => this.stage.resize()).observe(this.stage.canvas);
     this.go(this.at);
@@ -224,34 +225,6 @@ export class View {
   loop() {
     const { id, frame, frames } = this.place;
     return frames > 1 && id ? [this.at - frame, this.at - frame + frames - 1] : [0, this.places.length - 1];
-  }
-
-  // --- keyboard ---------------------------------------------------------------------------------------------------
-
-  keys() {
-    const keys = {
-      ArrowUp: () => this.step(-1), ArrowLeft: () => this.step(-1),
-      ArrowDown: () => this.step(1), ArrowRight: () => this.step(1),
-      PageUp: () => this.step(-10), PageDown: () => this.step(10),
-      Home: () => this.go(0), End: () => this.go(this.places.length - 1),
-      "+": () => this.stage.zoom(1.25), "=": () => this.stage.zoom(1.25), "-": () => this.stage.zoom(0.8),
-      0: () => this.act("fit"), 1: () => this.act("actual"),
-      "[": () => this.changeWindow(-0.1, 0), "]": () => this.changeWindow(0.1, 0),
-      ",": () => this.changeWindow(0, -0.05), ".": () => this.changeWindow(0, 0.05),
-      " ": () => this.places.length > 1 && this.act("play"),
-      w: () => this.choose("window"), p: () => this.choose("pan"), z: () => this.choose("zoom"),
-      m: () => this.choose("measure"), i: () => this.act("invert"), o: () => this.act("overlay"),
-      t: () => this.act("texts"), e: () => this.act("erase"), r: () => this.act("reset"), f: () => this.act("full"), "?": () => this.act("help"),
-    };
-    const pans = { ArrowUp: [0, 30], ArrowDown: [0, -30], ArrowLeft: [30, 0], ArrowRight: [-30, 0] };
-    this.part("stage").addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (this.tool === "measure" && this.measurements.key(event)) { event.preventDefault(); return; }
-      const pan = event.shiftKey && pans[event.key], act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-      if (!pan && !act) return;
-      event.preventDefault();
-      if (pan) this.stage.pan(...pan); else act();
-    });
   }
 
   // --- words in the corners -----------------------------------------------------------------------------------------
