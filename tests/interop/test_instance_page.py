@@ -104,6 +104,16 @@ def test_no_window_scrolls_sideways(browser: Any, gateway: Gateway, ct: str, wid
         window.close()
 
 
+def test_a_frame_that_is_too_large_for_the_view_is_a_picture(browser: Any, gateway: Gateway, ct: str) -> None:
+    page = browser.new_page()
+    page.route("**/pixels", lambda route: route.fulfill(status=415, body="{}"))
+    page.goto(f"{gateway.url}/ui/instances/{ct}")
+    image = page.get_by_role("img", name="The image")
+    wait_until(lambda: image.evaluate("image => image.naturalWidth") == 128, 10)
+    assert page.locator("#view").is_hidden()
+    page.close()
+
+
 def test_an_ecg_is_drawn(browser: Any, gateway: Gateway) -> None:
     found = upload(gateway, sample("waveform_ecg.dcm").read_bytes())
     window = Window(browser, gateway, f"/ui/instances/{found['ID']}", has_view=False)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.config import Dicomweb, Http
 from gateway.config.roles import Role
 from gateway.index.identity import public_id
-from gateway.web.pages import series
+from gateway.web.pages import series, views
 from tests.support.web import House
 from tests.web.test_middlewares import ANNA, basic
 from tests.web.test_rendered import image
@@ -91,6 +91,11 @@ class TestFilm:
         assert shown["corners"]["series"][0] == "<venous>"
         assert "<venous>" not in text.replace("\\u003cvenous\\u003e", "")
         assert "3 frames" in text
+
+    async def test_a_billion_frames_that_are_not_there(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(views, "MAX_PLACES", 10)
+        await stored(gateway, 3, NumberOfFrames="999999999")
+        assert [each["frames"] for each in about(await page(gateway))["slices"]] == [8, 1, 1]
 
     async def test_in_the_language_of_the_reader(self, gateway: House):
         await stored(gateway)

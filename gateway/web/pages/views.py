@@ -18,6 +18,8 @@ Shown = tuple[str, int, int | None]
 """Public id of an instance, its frames, and its Instance Number."""
 
 
+MAX_PLACES: Final = 20_000
+"""Frames that one page scrolls through. A data set may say that it has a billion."""
 _WINDOW: Final = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,6})?),([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 
 
@@ -45,11 +47,14 @@ def view_values(
 ) -> dict[str, Any]:
     """The values for instances that are shown one after the other, `line` being what they belong to, and `first` the
     one that is shown first."""
+    left = MAX_PLACES - len(shown)
+    slices = []
+    for public_id, frames, number in shown:
+        counted = 1 + min(max(frames - 1, 0), left)
+        left -= counted - 1
+        known = None if number in (None, NO_NUMBER) else number
+        slices.append({"id": public_id, "frames": counted, "number": known})
     corners = {each.level: [each.title, *each.details] for each in line}
-    slices = [
-        {"id": public_id, "frames": max(1, frames), "number": None if number in (None, NO_NUMBER) else number}
-        for public_id, frames, number in shown
-    ]
     return {
         "instance_template": path_template(request, "instance-page"),
         "slices": slices,

@@ -8,8 +8,17 @@ document.documentElement.classList.add("has-scripts");
 const root = document.getElementById("view");
 if (root) {
   const about = JSON.parse(document.getElementById("view-about").textContent);
-  document.getElementById("still")?.remove();
-  remember(new View(root, about), false);
+  const view = new View(root, about), still = document.getElementById("still");
+  let isShown = false;
+  view.onPlace = () => { isShown = true; };
+  // Where the browser is not given the pixels, since a frame is too large, the gateway may still render a picture.
+  view.failed = ({ status }) => {
+    if (status !== 415 || isShown) return;
+    const found = new DOMParser().parseFromString(still.textContent, "text/html").querySelector("img");
+    still.replaceWith(document.importNode(found, true));
+    root.hidden = true;
+  };
+  remember(view, false);
 }
 
 const search = document.getElementById("tag-search");

@@ -31,6 +31,7 @@ export class View {
     this.invert = false;
     this.playing = 0;
     this.changed = () => {};
+    this.failed = () => {};
     this.at = Math.max(0, this.places.findIndex((each) => each.id === instance && each.frame === frame));
     this.fillCorners(about.corners);
     this.bindTools();
@@ -69,6 +70,7 @@ export class View {
       if (place !== this.place) return;
       this.stage.clear();
       this.root.dataset.state = "failed";
+      this.failed(error);
       this.part("message").textContent = error.status === 415 ? t("view.no_picture") : t("view.not_loaded");
     }
   }
