@@ -20,7 +20,6 @@ from gateway.access.issued_tokens import Allowance, IssuedToken, IssuedTokens, i
 from gateway.access.principals import (
     Principal,
     covers,
-    granting,
     named_roles,
     principal,
     roles_of_groups,
@@ -132,14 +131,14 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
         if user is not None and own and allows.password != password_mark(user.password):
             raise TokenRefused(f"its {described(token)} began before the password was changed", expired=True)
     if allows.studies:
-        permissions = allows.permissions
-        if user is not None:
-            owned = named_roles(user.roles, settings)
-            permissions = tuple([each for each in permissions if granting(owned, (each,), "study")])
-        # By public ids: another patient, or tenant, may have a study of the same UID.
+        permissions, maker = allows.permissions, None
+        if user is not None or allows.roles:
+            maker = user_principal(token.user, settings, allows.roles)
+            permissions = tuple([each for each in permissions if maker.granting((each,), "study")])
+        # By what is one patient's alone: another study of the same UID may be of somebody whom the maker does not see.
         role = Role(permissions=permissions, studies=allows.resources or allows.studies)
         name = f"link {token.parent or token.id}" + (f" {token.name}" if token.name else "")
-        return Principal(name, (role,), described(token), is_person=False, is_link=True)
+        return Principal(name, (role,), described(token), is_person=False, is_link=True, maker=maker)
     if token.kind == "session":
         return user_principal(token.user, settings, allows.roles, "session")
     who = replace(principal(token.user, allows.roles, settings, described(token)), is_person=False)

@@ -36,7 +36,7 @@ class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Record of what the holder of an issued token may do."""
 
     roles: tuple[str, ...] = ()
-    """Names of roles; of a session beside those that the user has by the configuration."""
+    """Names of roles; of a session, and of the maker of a link, beside those that the user has by the configuration."""
     permissions: tuple[str, ...] = ()
     """Permissions of a link."""
     studies: tuple[str, ...] = ()

@@ -41,6 +41,8 @@ class Principal:
     """Whether a person or system has signed in, and not merely shown a token that somebody has made."""
     is_link: bool = False
     """Whether it is whoever has a link to studies."""
+    maker: Principal | None = None
+    """Whoever has made the link, with the roles that they have now: it shows no more than they see."""
 
     def granting(self, permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
         """Choose those of the roles that grant a permission, as the function `granting` does."""

@@ -52,11 +52,12 @@ def _view(who: Principal, route: Route) -> View | None:
     """What a request shows to its user: what the roles do that give its permission.
 
     Where any of several would do, or none is needed, the answer may be about whatever each of them is for: it shows
-    what all of those that the user has do, and the user may view.
+    what all of those that the user has do, and the user may view. A link shows what its maker sees, too.
     """
-    held = [roles for each in route.permissions if (roles := who.granting((each,), route.level))]
+    wanted = [each for each in route.permissions if who.granting((each,), route.level)]
     if len(route.permissions) != 1:
-        held.append(who.granting(("view",), route.level))
+        wanted.append("view")
+    held = [each.granting((one,), route.level) for each in (who, who.maker) if each is not None for one in wanted]
     return visible(*held, reader=who.name)
 
 

@@ -88,6 +88,7 @@ class Study:
 LABELS, SOURCES, PATIENTS = ("red", "blue"), ("CT1", "MR1"), ("P1", "P2", "Q_1")
 TENANTS = ("", "a", "b")
 OWNERS = [owned(patient, tenant) for patient in PATIENTS for tenant in TENANTS]
+UIDS = st.integers(1, 6).map("1.2.{}".format)
 ROLES = st.builds(
     Role,
     permissions=st.just(("view",)),
@@ -95,11 +96,7 @@ ROLES = st.builds(
     without_labels=st.lists(st.sampled_from(LABELS), max_size=1).map(tuple),
     sources=st.lists(st.sampled_from(SOURCES), max_size=1).map(tuple),
     patients=st.lists(st.sampled_from((*PATIENTS, "P*", "*1", "Q%1", "p1")), max_size=2, unique=True).map(tuple),
-    studies=st.lists(
-        st.integers(1, 6).map("1.2.{}".format) | st.integers(1, 6).map(lambda number: public_id("P1", f"1.2.{number}")),
-        max_size=2,
-        unique=True,
-    ).map(tuple),
+    studies=st.lists(st.one_of(UIDS, st.builds(public_id, st.sampled_from(OWNERS), UIDS)), max_size=2).map(tuple),
     days=st.sampled_from((None, None, 1.0, 30.0)),
     tenant=st.sampled_from(TENANTS),
 )

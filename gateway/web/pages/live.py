@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -19,10 +21,11 @@ from aiohttp import web
 
 from gateway.database.view import VIEW
 from gateway.errors import GatewayError
-from gateway.web.context import CONTEXT, Context
+from gateway.web.context import CONTEXT, USER, Context
 from gateway.web.errors import error_answer
 from gateway.web.pages.totals import read_sequence, read_totals
 from gateway.web.route import Route
+from gateway.web.sessions import ISSUED_TOKENS, SESSION, cookie_of
 from gateway.web.streaming import stream
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ _HISTORY = 120
 """Samples that a page gets when it opens: the last two minutes."""
 MAX_PAGES = 200
 """Live pages at once."""
+_TRUSTED_S = 600.0
+"""Seconds after which who has signed in without a session is asked for it again."""
 _SHARE = 0.02
 """Of the time, at most, that is spent on counting for a page whose reader sees a part."""
 
@@ -157,25 +162,45 @@ async def events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     live.pages += 1
     try:
-        messages = _messages(live) if VIEW.get() is None else _messages_of_part(live)
+        is_over = await _end_of(request)
+        messages = _messages(live, is_over) if VIEW.get() is None else _messages_of_part(live, is_over)
         return await stream(request, response, messages)
     finally:
         live.pages -= 1
 
 
-async def _messages(live: Live) -> AsyncGenerator[bytes, None]:
+async def _end_of(request: web.Request) -> Callable[[], bool]:
+    """Whether the stream of a request is over: once anybody's rights have changed, or its session has ended. The page
+    then asks again, and is answered if its reader still may. Meanwhile the stream is no use of the session."""
+    issued, settings = request.app[ISSUED_TOKENS], request.app[CONTEXT].settings
+    began_with, revocations = settings(), issued.revocations.value
+    session = await issued.find(cookie_of(request, SESSION)) if cookie_of(request, SESSION) else None
+    until = time.time() + _TRUSTED_S if request.get(USER) else math.inf
+    if session is not None:
+        idle = began_with.http.session_idle_minutes * 60 or math.inf
+        until = min(session.ends_at, max(session.used_at, session.created_at) + idle)
+
+    def is_over() -> bool:
+        now = settings()
+        changed = now is not began_with and now != began_with
+        return changed or issued.revocations.value != revocations or time.time() >= until
+
+    return is_over
+
+
+async def _messages(live: Live, is_over: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
     samples = 0
-    while not live.closing:
+    while not live.closing and not is_over():
         state, samples = live.state(samples)
         yield b"data: " + state + b"\n\n"
         await live.wait()
 
 
-async def _messages_of_part(live: Live) -> AsyncGenerator[bytes, None]:
+async def _messages_of_part(live: Live, is_over: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
     """The same for a reader who sees a part of the archive."""
     clock = asyncio.get_running_loop().time
     read_at, due, state = -2, 0.0, b""
-    while not live.closing:
+    while not live.closing and not is_over():
         if read_at != live.seq and (began := clock()) >= due:
             try:
                 read_at, state = live.seq, await live.state_of_part()

@@ -20,11 +20,13 @@ from aiohttp import web
 
 from gateway.access.bearer import allowance_of
 from gateway.access.issued_tokens import MAX_NAME_LENGTH, MAX_STUDIES, IssuedToken
-from gateway.access.principals import ANYBODY, Principal, covers
+from gateway.access.principals import ANYBODY, Principal, covers, user_of
+from gateway.config import Settings
 from gateway.config.roles import BUILT_IN
 from gateway.dicom.levels import UNIQUE_KEYS
 from gateway.errors import BadRequest, UnknownResource
 from gateway.index.resources import look_up, resource
+from gateway.web.authentication import EMERGENCY
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.errors import error_answer
@@ -121,11 +123,11 @@ async def issue_api_token(
     """Issue an API token of the user, with roles of these names or (None) all that the user has; its fields, and its
     secret.
 
-    Raises: BadRequest; Forbidden for a role that may more than the user.
+    Raises: BadRequest; Forbidden for a role that may more than the user, and during emergency access.
     """
     who, settings = _maker(request), request.app[CONTEXT].settings()
     known = {**BUILT_IN, **settings.roles}
-    names = tuple([each for each, role in known.items() if role in who.roles]) if roles is None else roles
+    names = _role_names(who, settings) if roles is None else roles
     unknown = [each for each in names if each not in known]
     if unknown or not names:
         raise BadRequest(f"Roles: there is no role {unknown[0][:80]!r}" if unknown else "Roles: name one at least")
@@ -197,10 +199,11 @@ async def _issue_link(
         raise BadRequest("Count must be from 1 to 1000000")
     if not 1 <= len(wanted) <= MAX_STUDIES:
         raise BadRequest(f"Resources: name 1 to {MAX_STUDIES} studies")
-    studies = [await _study(request, each) for each in wanted]
+    studies, settings = [await _study(request, each) for each in wanted], request.app[CONTEXT].settings()
     allows = allowance_of(
         who,
-        request.app[CONTEXT].settings(),
+        settings,
+        roles=_role_names(who, settings) if user_of(who.name, settings) is None else (),
         permissions=tuple([each for each in permissions if who.granting((each,), "study")]),
         studies=tuple([uid for uid, _ in studies]),
         resources=tuple([public_id for _, public_id in studies]),
@@ -264,7 +267,14 @@ def _maker(request: web.Request) -> Principal:
         raise BadRequest("everybody may do everything here; name users first: http.users, or tokens.issuer")
     if not who.is_person:
         raise BadRequest("tokens are made by users who have signed in themselves, not by another token")
+    if EMERGENCY in request:
+        raise Forbidden("during emergency access nothing is given away that would outlast it; end it first")
     return who
+
+
+def _role_names(who: Principal, settings: Settings) -> tuple[str, ...]:
+    """The names of the roles that somebody has."""
+    return tuple([each for each, role in {**BUILT_IN, **settings.roles}.items() if role in who.roles])
 
 
 def _whose(request: web.Request) -> str:
