@@ -19,7 +19,7 @@ from gateway.access.hosts import is_our_origin
 from gateway.access.issued_tokens import Allowance, IssuedTokens
 from gateway.errors import GatewayError, NotFound
 from gateway.web.context import CONTEXT
-from gateway.web.urls import PREFIX
+from gateway.web.urls import PREFIX, local_page
 
 ISSUED_TOKENS: web.AppKey[IssuedTokens] = web.AppKey("issued_tokens", IssuedTokens)
 SESSION: Final = "dicom-gateway"
@@ -72,7 +72,8 @@ async def begin_by_link(request: web.Request, secret: str) -> web.Response:
         seconds = min(http.session_hours * HOUR_S, link.ends_at - time.time())
         _, session = await issued.issue("session", link.name, link.user, link.allows, seconds=seconds, parent=link.id)
         set_cookie(request, answer, SESSION, session, seconds)
-    answer.headers["Location"] = request.get(PREFIX, "") + str(request.rel_url.without_query_params("token"))
+    page = request.get(PREFIX, "") + str(request.rel_url.without_query_params("token"))
+    answer.headers["Location"] = local_page(request, page)
     return answer
 
 

@@ -398,9 +398,16 @@ class TestRoles:
         ],
     )
     async def test_nonsense(self, house: House, role: Any, status: int) -> None:
+        """What it may do is no permission, what it sees is nothing, or it is no role."""
         basic = by_password("ann")
         answer = await house.client.put("/auth/settings/roles", json={"roles": {"x": role}}, headers=basic)
         assert answer.status == status
+
+    @pytest.mark.parametrize("name", ["", "a\nb", "x" * 65])
+    async def test_names_that_are_none(self, house: House, name: str) -> None:
+        body = {"roles": {name: {"permissions": ["view"], "authorized-labels": ["*"]}}}
+        answer = await house.client.put("/auth/settings/roles", json=body, headers=by_password("ann"))
+        assert (answer.status, "is no name of a role" in await answer.text()) == (400, True)
 
     async def test_the_configuration_stays(self, house: House) -> None:
         house.roles = {"ours": Role(permissions=("view",))}

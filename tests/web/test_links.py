@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from gateway.config import Http, User
 from gateway.config.roles import Role
@@ -81,6 +82,15 @@ async def test_a_maker_from_the_issuer(house: House, tmp_path: Path) -> None:
     assert await shown(house, secret) == []
     del house.roles["ward"]
     assert (await house.client.get(f"/dicom-web/studies?token={secret}")).status == 403
+
+
+@pytest.mark.parametrize(("path", "leads_to"), [("/ui/?x=1", "/ui/?x=1"), ("//ui/", "/ui/"), ("///ui/", "/ui/")])
+async def test_leads_to_no_other_host(house: House, path: str, leads_to: str) -> None:
+    _, secret = await made(house, by_password("eva"))
+    mark = "&" if "?" in path else "?"
+    url = URL(f"{house.client.make_url('/')}".rstrip("/") + f"{path}{mark}token={secret}", encoded=True)
+    answer = await house.client.session.get(url, allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (303, leads_to)
 
 
 async def test_nothing_outlasts_emergency_access(house: House) -> None:

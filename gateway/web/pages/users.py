@@ -223,7 +223,7 @@ def _study_url(request: web.Request) -> Callable[[str], str]:
 
 async def _save_role(request: web.Request, form: Mapping[str, str]) -> str:
     name, permissions = form.get("name", "").strip(), _chosen(form)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) and name not in request.app[ACCESS_CHANGES].roles:
         raise _Wrong("name")
     if name == "admin" or name in request.app[CONTEXT].use_cases.configured().roles:
         raise _Wrong("fixed")

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 ACCESS_CHANGES: web.AppKey[AccessChanges] = web.AppKey("access_changes", AccessChanges)
 _EVERY: Final = "*"
+_MAX_NAME_LENGTH: Final = 64
+"""Characters of the name of a role."""
 
 
 class _RoleFields(msgspec.Struct, rename="kebab", omit_defaults=True):
@@ -94,6 +96,10 @@ async def put_roles(request: web.Request) -> web.Response:
     """Replace the roles that were added, and the labels that may be given. Roles of the configuration stay."""
     wanted = await read_json(request, _Roles)
     roles = {name: fields.role() for name, fields in wanted.roles.items()}
+    if wrong := [name for name in roles if not (0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable())]:
+        raise BadRequest(
+            f"{wrong[0][:80]!r} is no name of a role: at most {_MAX_NAME_LENGTH} characters that can be shown"
+        )
     if roles.get("admin", BUILT_IN["admin"]) != BUILT_IN["admin"]:
         raise BadRequest("the role admin stays as it is, or nobody could change roles back; change it in [roles.admin]")
     for problem in role_problems(Settings(roles=roles)):
