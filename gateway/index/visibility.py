@@ -1,8 +1,8 @@
 """The view of the index that roles give: whole studies with all that belongs to them, or nothing of a study.
 
 A study is seen if one of the roles shows it; a patient is, with a study that is seen. So every count in a row that is
-seen is right, and nothing shows that there is more. Of jobs each reader sees their own. That all tables with data of
-patients are in the view is held by a test.
+seen is right, and nothing shows that there is more. Of jobs and remote queries each reader sees their own. That all
+tables with data of patients are in the view is held by a test.
 """
 
 from __future__ import annotations

@@ -11,6 +11,10 @@ import pytest
 
 from gateway.config import Http, User
 from gateway.config.roles import Role
+from gateway.database.actor import Actor
+from gateway.database.view import reading
+from gateway.errors import NotFound
+from gateway.index.visibility import visible
 from gateway.scu.find import STUDY_ROOT
 from gateway.systems import kept_queries
 from gateway.web.rest import finding
@@ -185,6 +189,21 @@ class TestOfOthers:
         assert (await self.ask(pair, "GET", series["Path"], "max"))[0] == 404
         assert await self.ask(pair, "DELETE", path, "eva") == (200, {})
         assert (await self.ask(pair, "GET", path, "ann"))[0] == 404
+
+
+async def test_in_the_view_of_a_tenant(pair: Remote) -> None:
+    """Somebody of a tenant sees their own queries, and none of others."""
+    kept, keys = pair.here.use_cases.kept_queries, {"PatientID": "*"}
+    role = Role(permissions=("q-r-remote-modalities", "view"), tenant="a")
+    made = {}
+    for name in ("eva", "max"):
+        with reading(Actor(name), None):
+            made[name] = await kept.ask("there", "study", from_tags(keys), added={})
+    with reading(Actor("eva"), visible([role], reader="eva")):
+        assert await kept.listed("") == [made["eva"]]
+        assert (await kept.get(made["eva"], "eva")).modality == "there"
+        with pytest.raises(NotFound):
+            await kept.get(made["max"], "")
 
 
 class TestFind:
