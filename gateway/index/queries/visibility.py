@@ -78,5 +78,5 @@ BELOW: Final = {
     "job_progress": "EXISTS (SELECT 1 FROM jobs x WHERE x.id = v.job)",
     "audit_log": "EXISTS (SELECT 1 FROM studies x WHERE x.uid = v.study_uid)",
 }
-"""For each table beside `studies` the condition on a row that is seen; each names only tables before it. Jobs and remote
-queries belong to whoever asked for them: to the `{reader}`. What no role with conditions gives is not seen at all."""
+"""For each table beside `studies` the condition on a row that is seen; each names only tables before it. Jobs and
+remote queries belong to whoever asked for them: to the `{reader}`. What no role with conditions gives is not seen."""
