@@ -49,6 +49,17 @@ def calls(path: str, *, operations: int, body: Any = None, at_once: int = 4) -> 
     return measure
 
 
+def page(ours: str, theirs: str, *, operations: int, at_once: int = 1) -> Measure:
+    """A page of ours as a browser gets it, beside the call of their REST that gives a page of theirs its content, of a
+    server with `count` instances. Answers a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        fill(stand, peer, count)
+        return _answers((ours if peer.name.startswith(peers.GATEWAY) else theirs,), peer, operations, at_once)
+
+    return measure
+
+
 def tags(*, operations: int, at_once: int = 4) -> Measure:
     """All attributes of one instance after the other, of a server with `count` instances; each is asked for once in a
     round, so that no server has it at hand. Answers a second."""

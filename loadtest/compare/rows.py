@@ -281,6 +281,15 @@ _ROWS = (
         (Goal(5, "orthanc-tuned"),),
     ),
     Row(
+        "page-studies",
+        "first page of studies: our page whole, Orthanc's 50 of /studies?expand, 200 000 instances, 1 client",
+        "answers/s",
+        rest.page("/ui/", "/studies?expand&since=0&limit=50", operations=50),
+        200_000,
+        _WEB,
+        (Goal(1, "orthanc-tuned"),),
+    ),
+    Row(
         "slow-readers",
         "1000 clients that hardly read what they asked for: peak memory",
         "MB",

@@ -264,6 +264,7 @@ async def test_every_route_says_what_it_does(app: House) -> None:
         "/tools/dicom-echo",
         "/auth/tokens/decode",
         "/ui/sign-in",
+        "/ui/columns",
         "/ui/language",
     }
     for path, action in (
