@@ -15,12 +15,14 @@ from gateway.index.annotations import all_labels
 from gateway.index.study_list import recent_sources
 from gateway.web.context import CONTEXT
 from gateway.web.pages.columns import COLUMNS, chosen_columns
+from gateway.web.pages.environment import ENVIRONMENT
 from gateway.web.pages.first import suggest
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.reader import may, page_path
-from gateway.web.pages.reports import MODALITIES as REPORT_MODALITIES
 from gateway.web.pages.study_query import DAYS, PARAMETERS, StudyQuery, as_date_field, read_page
+from gateway.web.pages.study_rows import RowLook, study_row
 from gateway.web.pages.totals import read_totals
+from gateway.web.pages.wording import reader_words
 from gateway.web.route import SIGNED_IN, Route
 from gateway.web.urls import path_template
 from gateway.web.viewer.viewer import study_url
@@ -69,26 +71,32 @@ async def rows(request: web.Request) -> web.Response:
 async def _render(request: web.Request, template: str, query: StudyQuery, values: Mapping[str, Any]) -> web.Response:
     page = await read_page(request.app[CONTEXT].database, query)
     shown: dict[str, Any] = {
-        **list_values(request, query, _home(request)),
+        **await list_values(request, query, _home(request)),
         "first": await suggest(request) if not page.studies else None,
         "page": page,
-        "viewer_url": await study_url(request),
         **values,
     }
     return page_answer(request, template, shown)
 
 
-def list_values(request: web.Request, query: StudyQuery, here: str) -> dict[str, Any]:
+async def list_values(request: web.Request, query: StudyQuery, here: str) -> dict[str, Any]:
     """The values of the template of a list of studies, but for the studies; `here` is the path of the page."""
+    actions, columns = _actions(request), chosen_columns(request)
+    look = RowLook(
+        reader_words(request).language,
+        columns,
+        bool(actions),
+        path_template(request, "study-page"),
+        path_template(request, "reports"),
+        await study_url(request),
+    )
     return {
-        "actions": _actions(request),
-        "columns": chosen_columns(request),
+        "actions": actions,
+        "columns": columns,
         "here_path": here,
         "orders": COLUMNS,
         "query": query,
-        "report_modalities": frozenset(REPORT_MODALITIES),
-        "reports_url": path_template(request, "reports"),
-        "study_page": page_path(request, "study-page"),
+        "row_of": lambda study: study_row(request.app[ENVIRONMENT], study, look),
     }
 
 

@@ -21,7 +21,6 @@ from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.study_query import PARAMETERS, StudyQuery, read_page
 from gateway.web.route import Parameter, Route
 from gateway.web.urls import path_template
-from gateway.web.viewer.viewer import study_url
 
 PAGE: Final = 50
 """Patients on one page."""
@@ -88,7 +87,7 @@ async def patient(request: web.Request) -> web.Response:
     can_delete = may(request, "delete", level="patient") and context.settings().dicomweb.delete
     whole = bool(request.get(PRINCIPAL, ANYBODY).without_conditions().roles)
     values: dict[str, Any] = {
-        **list_values(request, query, here),
+        **await list_values(request, query, here),
         "all_labels": labels,
         "archive_url": path_template(request, "patients-archive").format(id=public_id),
         "attributes": {name: one.attributes.get(tag, "") for name, tag in _CHANGEABLE.items()},
@@ -110,7 +109,6 @@ async def patient(request: web.Request) -> web.Response:
         "query_page": page_path(request, "query-page"),
         "rest": {name: path_template(request, route) for name, route in _REST.items()},
         "send_page": page_path(request, "send-page"),
-        "viewer_url": await study_url(request),
     }
     return page_answer(request, "patient.html", values)
 
