@@ -206,6 +206,7 @@ def test_the_list_of_studies(connection: sqlite3.Connection) -> None:
         tables, sorts = scanned(connection, query), sum(step == "USE TEMP B-TREE FOR ORDER BY" for step in steps)
         assert sorts == (2 if order in sorted_anew else 1), (order, steps)
         assert tables <= ({"studies"} if order in sorted_anew or not continued else set()), (order, continued, steps)
+        assert not [step for step in steps if step.startswith("SEARCH o USING") and "(study=?)" not in step]
 
 
 @pytest.mark.parametrize(

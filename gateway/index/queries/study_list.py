@@ -33,8 +33,9 @@ NUMBERS: Final = frozenset(("t.last_received", "t.id", "n.study", "t.series_coun
 """Those of the columns that hold numbers; the others hold texts."""
 STUDIES: Final = "FROM studies t WHERE {conditions}"
 NAMED: Final = """FROM person_names n CROSS JOIN studies t WHERE n.tag = {tag} AND t.id = n.study
-    AND n.name = (SELECT MIN(o.name) FROM person_names o WHERE o.study = n.study AND o.tag = n.tag) AND {conditions}"""
-"""Each study once, in the order of the index on names."""
+    AND n.name = (SELECT MIN(o.name) FROM person_names o WHERE o.study = n.study AND +o.tag = n.tag) AND {conditions}"""
+"""Each study once, in the order of the index on names. With the sign before its tag, the first name of a study is
+looked for among those of the study, not among all of the tag."""
 UNNAMED: Final = """FROM studies t
     WHERE NOT EXISTS (SELECT 1 FROM person_names o WHERE o.study = t.id AND o.tag = {tag}) AND {conditions}"""
 EVERY: Final = "true"

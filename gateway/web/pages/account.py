@@ -21,6 +21,7 @@ from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form, whole_number
 from gateway.web.pages.frame import page_answer
+from gateway.web.pages.wording import reader_words
 from gateway.web.rest.tokens import DAY_S, MAX_DAYS, issue_api_token
 from gateway.web.rest.users import ACCESS_CHANGES
 from gateway.web.route import SIGNED_IN, Route
@@ -81,21 +82,21 @@ async def _page(request: web.Request, *, status: int = 200, **shown: Any) -> web
 
 async def _change_password(request: web.Request, form: Mapping[str, str]) -> web.StreamResponse:
     """Change the user's own password, and end the user's other sessions."""
-    settings, user = request.app[CONTEXT].settings(), _user(request)
+    settings, user, t = request.app[CONTEXT].settings(), _user(request), reader_words(request)
     new = form.get("new", "")
     if new != form.get("again", ""):
-        raise BadRequest("The new password and its repetition differ.")
+        raise BadRequest(t("account.differ"))
     if not MIN_PASSWORD_LENGTH <= len(new) <= _MAX_PASSWORD_LENGTH:
-        raise BadRequest(f"A password has {MIN_PASSWORD_LENGTH} to {_MAX_PASSWORD_LENGTH} characters.")
+        raise BadRequest(t("account.length", least=MIN_PASSWORD_LENGTH, most=_MAX_PASSWORD_LENGTH))
     old = BasicCredentials(user.name, form.get("old", ""))
     if await request.app[AUTHENTICATOR].verify(old, settings.http.users, request.remote or "") is None:
-        raise BadRequest("The present password is wrong.")
+        raise BadRequest(t("account.wrong"))
     configured = user_of(user.name, request.app[CONTEXT].use_cases.configured())
     made = await asyncio.to_thread(hash_password, new)
     await request.app[ACCESS_CHANGES].change_password(user, configured or user, made)
     await request.app[ISSUED_TOKENS].end_sessions(user.name)
     log.warning("user %s has changed the password", user.name)
-    answer = await _page(request, done="The password is changed. Other sessions have ended.")
+    answer = await _page(request, done=t("account.changed"))
     if cookie_of(request, SESSION):
         await begin_session(request, answer, user.name, Allowance(password=password_mark(made)))
     return answer

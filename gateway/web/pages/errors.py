@@ -15,21 +15,14 @@ from aiohttp import web
 from gateway.web.errors import DETAILS
 from gateway.web.pages.sign_in import sign_in_page
 from gateway.web.pages.standalone import standalone_page
+from gateway.web.pages.wording import reader_words
 from gateway.web.urls import page_address
 
 _KEPT: Final = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 _STRANGER: Final = frozenset((421, 429))
 """Statuses for callers that are not authenticated: their page has no links."""
-_TEXTS: Final = {
-    400: ("Invalid request", "The gateway cannot process the request."),
-    403: ("That is not allowed", "The gateway has refused the request."),
-    404: ("There is nothing here", "The address may be mistyped, or its data have been deleted."),
-    406: ("This cannot be shown", "The gateway has it, but in no form that a browser shows."),
-    421: ("Not under this name", "The gateway is not known by the name in the address."),
-    429: ("Too many wrong passwords", "Wait a few seconds, then try again."),
-    500: ("Something went wrong here", "The log of the gateway has the cause."),
-    503: ("Not now", "The gateway cannot answer at the moment. Try again in a while."),
-}
+_WORDED: Final = frozenset((400, 403, 404, 406, 421, 429, 500, 503))
+"""Statuses that have words of their own; others have the name of the status."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,7 +33,10 @@ async def errors_as_pages(request: web.Request, handler: Handler) -> web.StreamR
     answer = await handler(request)
     if DETAILS not in answer or not _is_shown(request):
         return answer
-    title, text = _TEXTS.get(answer.status, (http.HTTPStatus(answer.status).phrase, ""))
+    t, status = reader_words(request), str(answer.status)
+    title, text = http.HTTPStatus(answer.status).phrase, ""
+    if answer.status in _WORDED:
+        title, text = t("standalone.error_title." + status), t("standalone.error_text." + status)
     kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
     if answer.status == 401:
         return sign_in_page(request, page_address(request), answer[DETAILS], status=401, headers=kept)

@@ -23,7 +23,7 @@ from gateway.database.view import VIEW
 from gateway.errors import GatewayError
 from gateway.web.context import CONTEXT, USER, Context
 from gateway.web.errors import error_answer
-from gateway.web.pages.totals import read_sequence, read_totals
+from gateway.web.pages.totals import RecentTotals, read_sequence, read_totals
 from gateway.web.route import Route
 from gateway.web.sessions import ISSUED_TOKENS, SESSION, cookie_of
 from gateway.web.streaming import stream
@@ -54,6 +54,7 @@ class Live:
         self._rates: deque[tuple[int, float]] = deque(maxlen=_HISTORY)
         self._samples = 0
         self._last: tuple[float, float, float] | None = None
+        self.recent_totals = RecentTotals(context.database)
         self.pages = 0
         self.closing = False
 

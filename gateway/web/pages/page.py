@@ -18,10 +18,10 @@ from gateway.web.pages.columns import COLUMNS, chosen_columns
 from gateway.web.pages.environment import ENVIRONMENT
 from gateway.web.pages.first import suggest
 from gateway.web.pages.frame import page_answer
+from gateway.web.pages.live import LIVE
 from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.study_query import DAYS, PARAMETERS, StudyQuery, as_date_field, read_page
 from gateway.web.pages.study_rows import RowLook, study_row
-from gateway.web.pages.totals import read_totals
 from gateway.web.pages.wording import reader_words
 from gateway.web.route import SIGNED_IN, Route
 from gateway.web.urls import path_template
@@ -58,7 +58,7 @@ async def studies(request: web.Request) -> web.Response:
         "events_url": path_template(request, "events"),
         "prepared": _prepared(query, sources),
         "rows_url": path_template(request, "rows"),
-        "totals": await read_totals(database),
+        "totals": await request.app[LIVE].recent_totals.read(),
     }
     return await _render(request, "studies.html", query, values)
 

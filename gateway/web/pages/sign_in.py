@@ -23,6 +23,7 @@ from gateway.web.authentication import AUTHENTICATOR
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form
 from gateway.web.pages.standalone import standalone_page
+from gateway.web.pages.wording import reader_words
 from gateway.web.route import SIGNED_IN, Parameter, Route
 from gateway.web.sessions import (
     ISSUED_TOKENS,
@@ -78,17 +79,17 @@ async def show(request: web.Request) -> web.Response:
 async def sign_in(request: web.Request) -> web.Response:
     """Begin a session with the name and password of a form."""
     check_origin(request)
-    form, settings = await read_form(request), request.app[CONTEXT].settings()
+    form, settings, t = await read_form(request), request.app[CONTEXT].settings(), reader_words(request)
     page = _next(request, form)
     given = BasicCredentials(form.get("name", ""), form.get("password", ""))
     try:
         name = await request.app[AUTHENTICATOR].verify(given, settings.http.users, request.remote or "")
     except TooManyFailures:
-        return sign_in_page(request, page, "Too many wrong passwords. Wait a few seconds, then try again.", status=429)
+        return sign_in_page(request, page, t("standalone.too_many"), status=429)
     user = user_of(name, settings) if name is not None else None
     if user is None:
         sign_in_failed(request, given.name)
-        return sign_in_page(request, page, "The name or the password is wrong.", status=401)
+        return sign_in_page(request, page, t("standalone.wrong"), status=401)
     answer = web.Response(status=303, headers={"Location": page})
     await begin_session(request, answer, user.name, Allowance(password=password_mark(user.password)))
     log.info("user %s has signed in from %s", user.name, request.remote)
@@ -117,16 +118,18 @@ async def begin(request: web.Request) -> web.StreamResponse:
 
 async def finish(request: web.Request) -> web.StreamResponse:
     """Begin the session of a user whom the issuer sends back."""
-    settings, attempt = request.app[CONTEXT].settings(), _attempt(request)
+    settings, attempt, t = request.app[CONTEXT].settings(), _attempt(request), reader_words(request)
     if attempt is None or not settings.oidc.client_id:
-        problem = "This browser has not begun to sign in, or too long ago. Try again."
+        problem = t("standalone.not_begun")
         return sign_in_page(request, path_template(request, "home"), problem, status=403)
     back = url_template(request, "login-back")
     try:
         identity = await request.app[OPENID].finish(settings, attempt, back, dict(request.query))
     except TokenRefused as error:
         log.warning("a sign-in at the issuer from %s has failed: %s", request.remote, error)
-        answer: web.Response = sign_in_page(request, attempt.page, f"That did not work: {error}.", status=403)
+        answer: web.Response = sign_in_page(
+            request, attempt.page, t("standalone.did_not_work", reason=error), status=403
+        )
     else:
         answer = web.Response(status=303, headers={"Location": local_page(request, attempt.page)})
         roles = roles_of_groups(identity.groups, settings.tokens)

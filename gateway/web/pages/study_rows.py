@@ -1,7 +1,7 @@
 """The rows of lists of studies as HTML, which are cached.
 
-Pages are read again and again, by each reader and at each change, with mostly the same studies in them; making the row of
-a study takes longer than all else that a page does for it.
+Pages are read again and again, by each reader and at each change, with mostly the same studies in them; making the row
+of a study takes longer than all else that a page does for it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 from gateway.database.database import Database
 from gateway.database.view import VIEW
 from gateway.events.changes import last_change
 from gateway.index.summary import last_received, statistics
+
+_SHARE: Final = 0.1
+"""Of the time, at most, that is spent on adding up."""
 
 
 async def read_totals(database: Database) -> dict[str, int]:
@@ -18,6 +24,27 @@ async def read_totals(database: Database) -> dict[str, int]:
         "instances": found.instances,
         "bytes": found.size,
     }
+
+
+class RecentTotals:
+    """Totals of the whole archive, added up anew when something has changed, in a small share of the time: the sum goes
+    through all studies. A page gets newer ones as soon as it is open."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._version = -1
+        self._due = 0.0
+        self._totals: dict[str, int] = {}
+
+    async def read(self) -> dict[str, int]:
+        """The totals; of a part of the archive, for a reader who sees that, as they are now."""
+        if VIEW.get() is not None:
+            return await read_totals(self._database)
+        began, version = time.monotonic(), self._database.data_version()
+        if version != self._version and began >= self._due:
+            self._totals, self._version = await read_totals(self._database), version
+            self._due = (ended := time.monotonic()) + (ended - began) / _SHARE
+        return self._totals
 
 
 async def read_sequence(database: Database) -> int:
