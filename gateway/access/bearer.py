@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.access.issued_tokens import Allowance, IssuedToken, IssuedTokens, is_issued, password_mark
+from gateway.access.issued_tokens import UPLOAD_LINK, Allowance, IssuedToken, IssuedTokens, is_issued, password_mark
 from gateway.access.principals import (
+    DEPOSIT,
     Principal,
     covers,
     named_roles,
@@ -130,6 +131,11 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
         own = token.kind == "session" and not token.parent
         if user is not None and own and allows.password != password_mark(user.password):
             raise TokenRefused(f"its {described(token)} began before the password was changed", expired=True)
+    if allows.link == UPLOAD_LINK:
+        known = user is not None or bool(allows.roles)
+        may = not known or user_principal(token.user, settings, allows.roles).granting(("upload",))
+        roles = (Role(permissions=(DEPOSIT,)),) if may else ()
+        return Principal(_link_name(token), roles, described(token), is_person=False, is_link=True)
     if allows.studies:
         permissions, maker = allows.permissions, None
         if user is not None or allows.roles:
@@ -137,7 +143,7 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
             permissions = tuple([each for each in permissions if maker.granting((each,), "study")])
         # By what is one patient's alone: another study of the same UID may be of somebody whom the maker does not see.
         role = Role(permissions=permissions, studies=allows.resources or allows.studies)
-        name = f"link {token.parent or token.id}" + (f" {token.name}" if token.name else "")
+        name = _link_name(token)
         return Principal(name, (role,), described(token), is_person=False, is_link=True, maker=maker)
     if token.kind == "session":
         return user_principal(token.user, settings, allows.roles, "session")
@@ -146,6 +152,10 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
         owned = named_roles((*user.roles, *(allows.roles if allows.by_issuer else ())), settings)
         who = replace(who, roles=tuple([role for role in who.roles if covers(owned, role)]))
     return who
+
+
+def _link_name(token: IssuedToken) -> str:
+    return f"link {token.parent or token.id}" + (f" {token.name}" if token.name else "")
 
 
 def allowance_of(who: Principal, settings: Settings, **more: tuple[str, ...] | str) -> Allowance:

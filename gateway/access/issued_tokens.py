@@ -28,6 +28,8 @@ MAX_SESSIONS_EACH: Final = 100
 """Sessions of one user; for a new one the oldest ends."""
 MAX_NAME_LENGTH: Final = 128
 """Characters of the name of a token."""
+UPLOAD_LINK: Final = "upload"
+"""Type of a link by which an outsider uploads to the inbox, and sees nothing."""
 MAX_STUDIES: Final = 100
 """Studies of one link."""
 

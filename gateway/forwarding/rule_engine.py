@@ -102,7 +102,7 @@ class RuleEngine:
     ) -> OutboxEntry:
         """The outbox entry of an instance that is about to be committed."""
         compiled = self.compiled
-        if not compiled.router:
+        if not compiled.router or origin.via == "inbox":  # A person sends it, once it is accepted.
             return OutboxEntry(record, placement, origin, (), {}, self._clock)
         origin_facts = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
         facts = Facts(*origin_facts, attributes, origin.tenant)

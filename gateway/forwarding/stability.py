@@ -50,5 +50,7 @@ class Stability:
     def _add(self, compiled: CompiledRules, name: str, rule: Rule, items: Sequence[Deliverable]) -> Script[None]:
         now = self._clock()
         for item in items:
+            if item.via == "inbox":  # A person sends it, once it is accepted.
+                continue
             for target in compiled.targets(name, rule, item.calling_aet):
                 yield from add_delivery(target, item, now)

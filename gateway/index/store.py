@@ -21,7 +21,7 @@ from gateway.index.values import like
 SOP_ELSEWHERE, SERIES_ELSEWHERE, STUDY_ELSEWHERE = 1, 2, 4
 """Flags: the UID was known under another parent when the instance was stored."""
 
-Via = Literal["dimse", "stow", "rest", "import"]
+Via = Literal["dimse", "stow", "rest", "import", "inbox"]
 
 
 @dataclass(slots=True)
@@ -40,6 +40,11 @@ class Origin:
     def by_rest(cls, our_aet: str, peer: str, tenant: str) -> Origin:
         """The origin of what comes now by the management API, or is made for a request of `peer`."""
         return cls("", our_aet, peer, time.time(), "rest", tenant)
+
+    @classmethod
+    def by_inbox(cls, our_aet: str, peer: str) -> Origin:
+        """The origin of what an outsider uploads now, with a link."""
+        return cls("", our_aet, peer, time.time(), "inbox")
 
 
 @dataclass(slots=True)

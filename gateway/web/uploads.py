@@ -27,13 +27,14 @@ def rest_origin(request: web.Request) -> Origin:
 class Upload:
     """Stores what one request uploads."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, origin: Origin | None = None) -> None:
+        """`origin` is that of a request of the management API, unless it is given."""
         context = request.app[CONTEXT]
         settings = context.settings()
         self._ingest: Ingest = context.use_cases.ingest
         self._limit = settings.dicomweb.max_upload
         self.overwrites = settings.storage.duplicates == "overwrite"
-        self._origin = rest_origin(request)
+        self._origin = origin or rest_origin(request)
 
     async def file(self, beginning: bytes, chunks: AsyncGenerator[bytes, None]) -> StoreResult:
         """Store a DICOM file. Raises: InstanceRefused, DataSetError."""

@@ -16,7 +16,7 @@ from gateway.forwarding.control import Deliveries, Selection
 from gateway.forwarding.rule_engine import RuleEngine
 from gateway.forwarding.stability import Stability
 from gateway.forwarding.table import Delivery
-from gateway.index.store import Origin
+from gateway.index.store import Origin, Via
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import StoreResult
@@ -55,11 +55,13 @@ class Archive:
         storage = {"path": str(self._path), "min_free": 0, "duplicates": "overwrite"}
         self.settings = msgspec.convert({**BASE, "storage": storage, "rules": rules}, Settings)
 
-    async def store(self, instance: str = "1.2.3.4", *, calling_aet: str = "CT1", **attributes: Any) -> StoreResult:
+    async def store(
+        self, instance: str = "1.2.3.4", *, calling_aet: str = "CT1", via: Via = "dimse", **attributes: Any
+    ) -> StoreResult:
         study = attributes.setdefault("StudyInstanceUID", "1.2")
         attributes.setdefault("SeriesInstanceUID", f"{study}.3")
         data_set = encode(ct_header(SOPInstanceUID=instance, **attributes))
-        arrival = Part10Receiver(self.ingest, Origin(calling_aet, "GATEWAY", "10.0.0.7", self.now, "dimse"))
+        arrival = Part10Receiver(self.ingest, Origin(calling_aet, "GATEWAY", "10.0.0.7", self.now, via))
         head = file_header(sop_class_uid=CT, sop_instance_uid=instance, transfer_syntax_uid=EXPLICIT)
         await arrival.write(head + data_set)
         return await arrival.end()

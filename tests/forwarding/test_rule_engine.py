@@ -60,6 +60,20 @@ async def test_nothing_is_sent_back_to_where_it_came_from(archive: Archive) -> N
     assert await archive.places() == [("1.2.3.4", "other", "waiting")]
 
 
+async def test_what_waits_in_the_inbox_goes_nowhere(archive: Archive) -> None:
+    """Neither by itself, nor with its study when more of that comes another way."""
+    archive.configure(one={"destinations": ["pacs"]}, whole={"destinations": ["other"], "each": "study"})
+    await archive.store(via="inbox")
+    assert (await archive.places(), await archive.settle()) == ([], 0)
+    await archive.store("1.2.3.5")
+    archive.now += 10_000
+    assert await archive.settle() == 1
+    assert {(instance, name) for instance, name, _ in await archive.places()} == {
+        ("1.2.3.5", "pacs"),
+        ("1.2.3.5", "other"),
+    }
+
+
 async def test_the_same_again_goes_nowhere(archive: Archive) -> None:
     archive.configure(all={"destinations": ["pacs"]})
     await archive.store()

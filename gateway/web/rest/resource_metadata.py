@@ -48,7 +48,13 @@ CODES: Final = {
 }
 """The numbers that Orthanc has for metadata of its own."""
 _NAMES: Final = {str(code): name for name, code in CODES.items()}
-_ORIGINS: Final = {"dimse": "DicomProtocol", "stow": "RestApi", "rest": "RestApi", "import": "Unknown"}
+_ORIGINS: Final = {
+    "dimse": "DicomProtocol",
+    "stow": "RestApi",
+    "rest": "RestApi",
+    "import": "Unknown",
+    "inbox": "RestApi",
+}
 
 
 async def own_and_added(database: Database, found: Sequence[Resource]) -> list[dict[str, str]]:

@@ -125,7 +125,7 @@ async def issue_api_token(
 
     Raises: BadRequest; Forbidden for a role that may more than the user, and during emergency access.
     """
-    who, settings = _maker(request), request.app[CONTEXT].settings()
+    who, settings = token_maker(request), request.app[CONTEXT].settings()
     known = {**BUILT_IN, **settings.roles}
     names = _role_names(who, settings) if roles is None else roles
     unknown = [each for each in names if each not in known]
@@ -134,7 +134,7 @@ async def issue_api_token(
     for each in names:
         if not covers(who.roles, known[each]):
             raise Forbidden(f"user {who.name} may not do everything that the role {each!r} may")
-    issued, name = request.app[ISSUED_TOKENS], _name("Name", name)
+    issued, name = request.app[ISSUED_TOKENS], token_name("Name", name)
     allows = allowance_of(who, settings, roles=names)
     token_id, secret = await issued.issue("api", name, who.name, allows, seconds=seconds)
     log.warning("user %s has made the token %s %r with the roles %s", who.name, token_id, name, ", ".join(names))
@@ -161,7 +161,7 @@ async def make_link(request: web.Request) -> web.Response:
     kind, wanted = request.match_info["type"], await read_json(request, _Link)
     if kind not in _TYPES:
         raise BadRequest(f"there are no links of type {kind[:80]!r}, but {', '.join(_TYPES)}")
-    needed, who = _NEEDED.get(kind, "view"), _maker(request)
+    needed, who = _NEEDED.get(kind, "view"), token_maker(request)
     if not who.granting((needed,), "study"):
         return error_answer(request, 403, f"user {who.name} has no role with the permission {needed}")
     label = wanted.label or wanted.id_ or wanted.id_of_explorer
@@ -194,7 +194,7 @@ async def issue_link(
 async def _issue_link(
     request: web.Request, kind: str, wanted: Sequence[_Study], *, label: str, seconds: float, uses: int | None
 ) -> IssuedLink:
-    who, permissions = _maker(request), _TYPES[kind][0]
+    who, permissions = token_maker(request), _TYPES[kind][0]
     if uses is not None and not 1 <= uses <= 1_000_000:
         raise BadRequest("Count must be from 1 to 1000000")
     if not 1 <= len(wanted) <= MAX_STUDIES:
@@ -209,7 +209,7 @@ async def _issue_link(
         resources=tuple([public_id for _, public_id in studies]),
         link=kind,
     )
-    label = _name("Label", label, needed=False)
+    label = token_name("Label", label, needed=False)
     token_id, secret = await request.app[ISSUED_TOKENS].issue(
         "share", label, who.name, allows, seconds=seconds, uses=uses
     )
@@ -260,7 +260,7 @@ async def revoke_link(request: web.Request) -> web.Response:
     return await _revoke(request, "share")
 
 
-def _maker(request: web.Request) -> Principal:
+def token_maker(request: web.Request) -> Principal:
     """The user who makes a token. Raises: BadRequest if that is nobody, or itself a token."""
     who: Principal = request.get(PRINCIPAL, ANYBODY)
     if not who.name:
@@ -316,7 +316,7 @@ async def _page_url(request: web.Request, studies: tuple[str, ...], secret: str)
     return f"{root_url(request)}{request.app.router['ohif'].canonical}viewer?{query}"
 
 
-def _name(field: str, text: str, *, needed: bool = True) -> str:
+def token_name(field: str, text: str, *, needed: bool = True) -> str:
     if (needed and not text.strip()) or len(text) > MAX_NAME_LENGTH or not re.fullmatch(r"[^\x00-\x1f\x7f]*", text):
         raise BadRequest(f"{field}: name it, in at most {MAX_NAME_LENGTH} characters")
     if text and not text.isprintable():

@@ -1,0 +1,122 @@
+"""The page of an outsider, who has a link to upload to the inbox and sees nothing of the archive.
+
+Whether a file was here already is not said. What comes gets a label, and no rule sends it on, until a person has
+accepted it (`inbox.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.access.principals import ANYBODY, DEPOSIT
+from gateway.errors import BadRequest, NotFound
+from gateway.http.form import FORM
+from gateway.index.inbox import put_in_inbox
+from gateway.index.store import Origin
+from gateway.ingest.outcome import Outcome
+from gateway.ingest.zip_upload import Member
+from gateway.web.accept import content_type
+from gateway.web.authorization import PRINCIPAL
+from gateway.web.context import CONTEXT
+from gateway.web.pages.frame import page_answer
+from gateway.web.pages.upload import MAX_LISTED, STATUSES, UploadSummary, note_uploaded
+from gateway.web.receiving import receiving
+from gateway.web.rest.answers import json_answer
+from gateway.web.route import Route
+from gateway.web.sessions import Forbidden
+from gateway.web.uploads import Upload
+from gateway.web.urls import path_template
+
+
+async def show(request: web.Request) -> web.Response:
+    """The page for uploading to the inbox."""
+    return _page(request, None)
+
+
+async def deposit_form(request: web.Request) -> web.Response:
+    """Store the files of a form in the inbox, and show the outcome."""
+    made = _upload(request)
+    async with receiving(request) as chunks:
+        media_type, parameters = content_type(request.headers.get("Content-Type", ""))
+        if media_type != FORM:
+            raise BadRequest(f"the form cannot be read: its type is {media_type[:80]}, not {FORM}")
+        members = await made.form(chunks, parameters.get("boundary", ""))
+    await _let_wait(request, members)
+    counts = Counter(map(_status, members))
+    refused = [(each.name, _status(each), each.reason) for each in members if each.result is None]
+    outcome = UploadSummary({status: counts[status] for status in STATUSES}, refused[:MAX_LISTED], [], 0)
+    return _page(request, outcome)
+
+
+async def deposit_file(request: web.Request) -> web.Response:
+    """Store a DICOM file, or the files of a zip, in the inbox: the status of each."""
+    made = _upload(request)
+    async with receiving(request) as chunks:
+        members = await made.members("", chunks)
+    await _let_wait(request, members)
+    files = [{"File": each.name, "Reason": each.reason, "Status": _status(each), "Study": ""} for each in members]
+    return json_answer({"Files": files})
+
+
+def check_kept(request: web.Request) -> None:
+    """Check that no outsider can replace what is here. Raises: Forbidden."""
+    if request.app[CONTEXT].settings().storage.duplicates == "overwrite":
+        raise Forbidden("there is no inbox while storage.duplicates is overwrite: outsiders could replace what is here")
+
+
+def _upload(request: web.Request) -> Upload:
+    check_kept(request)
+    return Upload(request, Origin.by_inbox(request.app[CONTEXT].settings().dicom.aet, request.remote or ""))
+
+
+def _status(member: Member) -> Any:
+    if member.result is not None:
+        return "stored"
+    return "refused" if member.is_dicom else "not_dicom"
+
+
+async def _let_wait(request: web.Request, members: Sequence[Member]) -> None:
+    note_uploaded(request, members)
+    by_study: dict[str, list[str]] = {}
+    for each in members:
+        if each.result is not None and each.result.outcome is Outcome.STORED:
+            record = each.result.record
+            by_study.setdefault(record.parents.study_public_id, []).append(record.public_id)
+    sender, database = request.get(PRINCIPAL, ANYBODY).name, request.app[CONTEXT].database
+    for study, instances in by_study.items():
+        try:
+            await database.write(lambda study=study, instances=instances: put_in_inbox(study, instances, sender))  # type: ignore[misc]
+        except NotFound:
+            continue  # A person has deleted it meanwhile.
+
+
+def _page(request: web.Request, outcome: UploadSummary | None) -> web.Response:
+    values = {
+        "file_url": path_template(request, "deposit-file"),
+        "listed": MAX_LISTED,
+        "outcome": outcome,
+        "page": path_template(request, "deposit-page"),
+        "pages": [],
+        "summary_url": "",
+        "user": "",
+    }
+    return page_answer(request, "deposit.html", values)
+
+
+_HTML: Final = ("text/html",)
+_STORING: Final = (403, 413, 503, 507)
+ROUTES: Final = (
+    Route("GET", "/ui/deposit", show, DEPOSIT, answers=_HTML, name="deposit-page"),
+    Route("POST", "/ui/deposit", deposit_form, DEPOSIT, body=(FORM,), answers=_HTML, errors=_STORING, action="upload"),
+    Route(
+        *("POST", "/ui/deposit/file", deposit_file, DEPOSIT),
+        body=("application/octet-stream",),
+        errors=_STORING,
+        name="deposit-file",
+        action="upload",
+    ),
+)
