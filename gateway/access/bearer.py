@@ -18,7 +18,6 @@ import msgspec
 
 from gateway.access.issued_tokens import UPLOAD_LINK, Allowance, IssuedToken, IssuedTokens, is_issued, password_mark
 from gateway.access.principals import (
-    DEPOSIT,
     Principal,
     covers,
     named_roles,
@@ -29,7 +28,7 @@ from gateway.access.principals import (
 )
 from gateway.access.tokens import TokenIdentity, TokenRefused, TokenVerifier
 from gateway.config import Settings
-from gateway.config.roles import Role
+from gateway.config.roles import DEPOSIT, Role
 
 MAX_CACHED: Final = 4096
 """Secrets whose principal is cached; the one used least recently is dropped."""
@@ -134,7 +133,7 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
     if allows.link == UPLOAD_LINK:
         known = user is not None or bool(allows.roles)
         may = not known or user_principal(token.user, settings, allows.roles).granting(("upload",))
-        roles = (Role(permissions=(DEPOSIT,)),) if may else ()
+        roles = (Role(permissions=(DEPOSIT,), tenant=allows.tenant),) if may else ()
         return Principal(_link_name(token), roles, described(token), is_person=False, is_link=True)
     if allows.studies:
         permissions, maker = allows.permissions, None

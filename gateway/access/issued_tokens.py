@@ -47,6 +47,8 @@ class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Orthanc's identifiers of these studies."""
     link: str = ""
     """The type of a link, in the words of Orthanc's authorization plugin."""
+    tenant: str = ""
+    """The tenant to which belongs what is uploaded with a link; empty for none."""
     password: str = ""
     """Mark of the user's password, with which a token of a user of the configuration ends; '' for other users."""
     by_issuer: bool = False

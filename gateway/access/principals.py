@@ -66,9 +66,6 @@ def granting(roles: tuple[Role, ...], permissions: Collection[str], level: str =
     return tuple([role for role in roles if _grants(role, frozenset(permissions), level)])
 
 
-DEPOSIT: Final = "deposit"
-"""The permission to upload to the inbox and nothing else: that of a link for it. No role of the configuration has it by
-name."""
 _NOTHING: Final = Role(permissions=())
 """What somebody without any role has, who may still use what needs no permission."""
 ANYBODY: Final = Principal("", (BUILT_IN["admin"],))

@@ -32,7 +32,10 @@ OF_STUDIES: Final[frozenset[str]] = frozenset(
 )
 """Permissions to do something with studies, which a role may limit to some of them. The others are about what belongs
 to no study, or to all: only a role without conditions gives them."""
-OF_TENANTS: Final[frozenset[str]] = OF_STUDIES | {"q-r-remote-modalities"}
+DEPOSIT: Final = "deposit"
+"""The permission to upload to the inbox and nothing else: that of a link for it. Roles of the configuration do not name
+it."""
+OF_TENANTS: Final[frozenset[str]] = OF_STUDIES | {"q-r-remote-modalities", DEPOSIT}
 """Permissions that a role of a tenant may give: those with studies, and to ask the tenant's own modalities."""
 LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 """A permission with one of them, `delete:series`, holds for resources of that level and below."""

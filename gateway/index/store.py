@@ -42,9 +42,9 @@ class Origin:
         return cls("", our_aet, peer, time.time(), "rest", tenant)
 
     @classmethod
-    def by_inbox(cls, our_aet: str, peer: str) -> Origin:
+    def by_inbox(cls, our_aet: str, peer: str, tenant: str) -> Origin:
         """The origin of what an outsider uploads now, with a link."""
-        return cls("", our_aet, peer, time.time(), "inbox")
+        return cls("", our_aet, peer, time.time(), "inbox", tenant)
 
 
 @dataclass(slots=True)

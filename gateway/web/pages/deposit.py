@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.access.principals import ANYBODY, DEPOSIT
+from gateway.access.principals import ANYBODY
+from gateway.config.roles import DEPOSIT
+from gateway.database.view import tenant_of_task
 from gateway.errors import BadRequest, NotFound
 from gateway.http.form import FORM
 from gateway.index.inbox import put_in_inbox
@@ -70,7 +72,9 @@ def check_kept(request: web.Request) -> None:
 
 def _upload(request: web.Request) -> Upload:
     check_kept(request)
-    return Upload(request, Origin.by_inbox(request.app[CONTEXT].settings().dicom.aet, request.remote or ""))
+    return Upload(
+        request, Origin.by_inbox(request.app[CONTEXT].settings().dicom.aet, request.remote or "", tenant_of_task())
+    )
 
 
 def _status(member: Member) -> Any:

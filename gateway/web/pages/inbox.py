@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.access.bearer import allowance_of
 from gateway.access.issued_tokens import UPLOAD_LINK
 from gateway.access.principals import ANYBODY
+from gateway.database.view import tenant_of_task
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.errors import BadRequest, NotFound
 from gateway.index.annotations import added_metadata
@@ -85,7 +86,7 @@ async def make_link(request: web.Request) -> web.Response:
     count = whole_number(uses) if uses else None
     if uses and not 1 <= (count or 0) <= _MAX_USES:
         raise BadRequest(f"a link is used 1 to {_MAX_USES} times")
-    allows = allowance_of(who, request.app[CONTEXT].settings(), link=UPLOAD_LINK)
+    allows = allowance_of(who, request.app[CONTEXT].settings(), link=UPLOAD_LINK, tenant=tenant_of_task())
     name = token_name("name", form.get("name", ""))
     token_id, secret = await issued.issue("share", name, who.name, allows, seconds=days * DAY_S, uses=count)
     log.warning("user %s has made the link %s %r to upload", who.name, token_id, name)

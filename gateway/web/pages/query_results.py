@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from gateway.database.view import tenant_of_task
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.dicom.encode import DataSet
 from gateway.dicom.levels import LEVELS, Level
 from gateway.dicom.uids import is_uid
 from gateway.errors import BadRequest
-from gateway.index.identity import canonical_patient_id, public_id
+from gateway.index.identity import canonical_patient_id, owned, public_id
 from gateway.index.locate import Counted, counted_resources
 from gateway.systems.remote_search import RemoteSource
 from gateway.web.context import CONTEXT
@@ -102,10 +103,11 @@ async def result_rows(
     request: web.Request, source: RemoteSource, form: QueryForm, answers: Sequence[DataSet]
 ) -> list[Row]:
     """The rows of the answers of a source to a form."""
-    ids = [_public_id(form, answer) for answer in answers]
+    ids = [""] * len(answers)
     here: dict[str, Counted] = {}
     if may(request, "view"):
         with as_viewer(request):
+            ids = [_public_id(form, answer) for answer in answers]
             here = await counted_resources(request.app[CONTEXT].database, [each for each in ids if each])
     rows = [
         _row(request, source, form, answer, public, here.get(public))
@@ -119,7 +121,11 @@ def _public_id(form: QueryForm, answer: DataSet) -> str:
     patient = canonical_patient_id(_text(answer, "PatientID") or form.patient)
     uids = [_text(answer, "StudyInstanceUID") or form.study, _text(answer, "SeriesInstanceUID")]
     named = [patient, *uids][: LEVELS.index(form.level) + 1]
-    return public_id(*named) if all(named[1:]) and (patient or form.level != "patient") else ""
+    return (
+        public_id(owned(patient, tenant_of_task()), *named[1:])
+        if all(named[1:]) and (patient or form.level != "patient")
+        else ""
+    )
 
 
 def _row(
