@@ -20,7 +20,7 @@ from gateway.access.principals import (
     within,
 )
 from gateway.config import SERVICES, Http, Modality, Settings, Tenant, User
-from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, OF_TENANTS, PERMISSIONS, Role
+from gateway.config.roles import BUILT_IN, DEPOSIT, LEVELS_OF_PERMISSION, OF_STUDIES, OF_TENANTS, PERMISSIONS, Role
 
 
 def role(*permissions: str, **conditions: Any) -> Role:
@@ -94,7 +94,7 @@ class TestTenants:
     def test_what_they_may(self) -> None:
         """What is about studies, and the tenant's own modalities; of a part of its studies not these."""
         everything = role("all", tenant="a")
-        assert {each for each in PERMISSIONS if granting((everything,), (each,))} == OF_TENANTS
+        assert {each for each in (*PERMISSIONS, DEPOSIT) if granting((everything,), (each,))} == OF_TENANTS
         in_part = role("all", tenant="a", labels=("x",))
         assert {each for each in PERMISSIONS if granting((in_part,), (each,))} == OF_STUDIES
 

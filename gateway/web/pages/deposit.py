@@ -72,9 +72,8 @@ def check_kept(request: web.Request) -> None:
 
 def _upload(request: web.Request) -> Upload:
     check_kept(request)
-    return Upload(
-        request, Origin.by_inbox(request.app[CONTEXT].settings().dicom.aet, request.remote or "", tenant_of_task())
-    )
+    aet = request.app[CONTEXT].settings().dicom.aet
+    return Upload(request, Origin.by_inbox(aet, request.remote or "", tenant_of_task()))
 
 
 def _status(member: Member) -> Any:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.access.bearer import allowance_of
 from gateway.access.issued_tokens import UPLOAD_LINK
-from gateway.access.principals import ANYBODY
+from gateway.access.principals import ANYBODY, user_of
 from gateway.database.view import tenant_of_task
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.errors import BadRequest, NotFound
@@ -28,7 +28,7 @@ from gateway.web.pages.frame import page_answer
 from gateway.web.pages.reader import may, page_of
 from gateway.web.rest.asked import public_ids
 from gateway.web.rest.removal import REMOVAL
-from gateway.web.rest.tokens import DAY_S, MAX_DAYS, token_maker, token_name
+from gateway.web.rest.tokens import DAY_S, MAX_DAYS, role_names, token_maker, token_name
 from gateway.web.route import Route
 from gateway.web.sessions import ISSUED_TOKENS, Forbidden, check_form
 from gateway.web.urls import path_template, url_template
@@ -86,7 +86,9 @@ async def make_link(request: web.Request) -> web.Response:
     count = whole_number(uses) if uses else None
     if uses and not 1 <= (count or 0) <= _MAX_USES:
         raise BadRequest(f"a link is used 1 to {_MAX_USES} times")
-    allows = allowance_of(who, request.app[CONTEXT].settings(), link=UPLOAD_LINK, tenant=tenant_of_task())
+    settings = request.app[CONTEXT].settings()
+    roles = role_names(who, settings) if user_of(who.name, settings) is None else ()
+    allows = allowance_of(who, settings, roles=roles, link=UPLOAD_LINK, tenant=tenant_of_task())
     name = token_name("name", form.get("name", ""))
     token_id, secret = await issued.issue("share", name, who.name, allows, seconds=days * DAY_S, uses=count)
     log.warning("user %s has made the link %s %r to upload", who.name, token_id, name)

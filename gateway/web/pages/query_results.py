@@ -121,11 +121,9 @@ def _public_id(form: QueryForm, answer: DataSet) -> str:
     patient = canonical_patient_id(_text(answer, "PatientID") or form.patient)
     uids = [_text(answer, "StudyInstanceUID") or form.study, _text(answer, "SeriesInstanceUID")]
     named = [patient, *uids][: LEVELS.index(form.level) + 1]
-    return (
-        public_id(owned(patient, tenant_of_task()), *named[1:])
-        if all(named[1:]) and (patient or form.level != "patient")
-        else ""
-    )
+    if not all(named[1:]) or (form.level == "patient" and not patient):
+        return ""
+    return public_id(owned(patient, tenant_of_task()), *named[1:])
 
 
 def _row(

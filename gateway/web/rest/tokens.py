@@ -127,7 +127,7 @@ async def issue_api_token(
     """
     who, settings = token_maker(request), request.app[CONTEXT].settings()
     known = {**BUILT_IN, **settings.roles}
-    names = _role_names(who, settings) if roles is None else roles
+    names = role_names(who, settings) if roles is None else roles
     unknown = [each for each in names if each not in known]
     if unknown or not names:
         raise BadRequest(f"Roles: there is no role {unknown[0][:80]!r}" if unknown else "Roles: name one at least")
@@ -203,7 +203,7 @@ async def _issue_link(
     allows = allowance_of(
         who,
         settings,
-        roles=_role_names(who, settings) if user_of(who.name, settings) is None else (),
+        roles=role_names(who, settings) if user_of(who.name, settings) is None else (),
         permissions=tuple([each for each in permissions if who.granting((each,), "study")]),
         studies=tuple([uid for uid, _ in studies]),
         resources=tuple([public_id for _, public_id in studies]),
@@ -272,7 +272,7 @@ def token_maker(request: web.Request) -> Principal:
     return who
 
 
-def _role_names(who: Principal, settings: Settings) -> tuple[str, ...]:
+def role_names(who: Principal, settings: Settings) -> tuple[str, ...]:
     """The names of the roles that somebody has."""
     return tuple([each for each, role in {**BUILT_IN, **settings.roles}.items() if role in who.roles])
 
