@@ -189,6 +189,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
             )
         )
         await use_cases.refresh()
+        rule_engine.read_from(lambda: use_cases.directory.extend(current()))
         sockets = opened.enter_context(closing(bind(settings) if group is None else group.sockets))
         most, most_web = _connections(settings, group)
         context, deliveries = scp.Context(use_cases), _deliveries(use_cases, rule_engine)

@@ -27,6 +27,7 @@ from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.forwarding.control import Deliveries
 from gateway.forwarding.manual import ManualDeliveries
+from gateway.forwarding.page_rules import PageRules
 from gateway.imaging.cache import FrameCache
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.ingest import Ingest
@@ -100,6 +101,7 @@ class UseCases:
     access_changes: AccessChanges
     emergencies: Emergencies
     emergency_alarms: EmergencyAlarms
+    page_rules: PageRules
     job_desk: JobDesk
     store_jobs: StoreJobs
     http_store_jobs: HttpStoreJobs
@@ -116,6 +118,7 @@ class UseCases:
         """Read again what was added or changed over REST, by whichever process."""
         await self.directory.refresh()
         await self.access_changes.refresh()
+        await self.page_rules.refresh()
 
     @property
     def kinds(self) -> dict[str, JobType]:
@@ -155,7 +158,12 @@ async def open_use_cases(
     """
     configured = settings
     access_changes = AccessChanges(database, changed=systems_changed)
-    directory = Directory(database, settings, changed=systems_changed, with_access=access_changes.extend)
+    page_rules = PageRules(database, configured, changed=systems_changed)
+    directory = Directory(
+        *(database, settings),
+        changed=systems_changed,
+        with_changes=lambda settings: page_rules.extend(access_changes.extend(settings)),
+    )
     settings = directory.settings
     now = settings()
     readers = ThreadPoolExecutor(now.retrieve.threads + now.http.read_threads, thread_name_prefix="read")
@@ -207,6 +215,7 @@ async def open_use_cases(
             access_changes=access_changes,
             emergencies=emergencies,
             emergency_alarms=emergency_alarms,
+            page_rules=page_rules,
             job_desk=job_desk,
             store_jobs=StoreJobs(job_desk, directory, retrieval, commitments),
             http_store_jobs=HttpStoreJobs(job_desk, directory, retrieval),

@@ -48,12 +48,14 @@ def serve(
     import uvloop
 
     from gateway import examination, server
+    from gateway.config.provenance import note_sources
     from gateway.telemetry import setup_logging
     from gateway.workers import parent
     from gateway.workers.sizing import number_of_workers
 
     settings = examination.load(config_file, overrides)
     setup_logging(settings.log.level, settings.log.format)
+    note_sources(config_file, overrides)
 
     def say(dicom: tuple[str, int] | None, tls: tuple[str, int] | None, web_url: str) -> None:
         print_listeners(settings.dicom.aet, dicom, tls, web_url)

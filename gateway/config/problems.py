@@ -150,7 +150,7 @@ def read(
     sections = fields_of(Settings)
     for name in tree.keys() - sections:
         reading.leave_out(name, f"there is no such section{did_you_mean(name, sections)}")
-    good = {name: _without_problems(name, tree[name], reading.leave_out) for name in tree if name in sections}
+    good = {name: tables_without_problems(name, tree[name], reading.leave_out) for name in tree if name in sections}
     reading.settings = msgspec.convert({name: value for name, value in good.items() if value is not None}, Settings)
     broken = {(name, key) for name in _NAMED for key in _table(tree, name) if key not in _table(good, name)}
     for text in problems_of(reading.settings, broken):
@@ -167,7 +167,7 @@ Note = Callable[[str, str], None]
 """Reports a place and its problem."""
 
 
-def _without_problems(name: str, value: Any, note: Note) -> Any:
+def tables_without_problems(name: str, value: Any, note: Note) -> Any:
     """The valid part of a section; None if nothing is valid."""
     if name not in _NAMED or not isinstance(value, dict):
         return _part([name], value, note)[0]

@@ -29,17 +29,26 @@ def read_toml(file: Path) -> tuple[dict[str, Any], str]:
     """The content of a configuration file, and its text. Raises ConfigurationError."""
     try:
         text = file.read_text(encoding="utf-8")
-        tree = tomllib.loads(text)
-        _check_depth(tree)
     except FileNotFoundError:
         raise ConfigurationError(f"{file}: there is no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+    try:
+        return parse_toml(text), text
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML that is not nested too deep. Raises ConfigurationError."""
+    try:
+        tree = tomllib.loads(text)
+        _check_depth(tree)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{file}: not valid TOML: {error}") from None
+        raise ConfigurationError(f"not valid TOML: {error}") from None
     except RecursionError:
-        raise ConfigurationError(f"{file}: tables or lists are nested more than {MAX_DEPTH} deep") from None
-    return tree, text
+        raise ConfigurationError(f"tables or lists are nested more than {MAX_DEPTH} deep") from None
+    return tree
 
 
 def _check_depth(tree: Any) -> None:

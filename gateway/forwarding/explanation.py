@@ -5,11 +5,13 @@ Nothing is changed here. Attributes are read exactly as at the intake of an inst
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from gateway.database.database import Database
 from gateway.dicom.encode import DataSet
 from gateway.dicom.source import Read
 from gateway.edit.deid.rules import Change
@@ -20,13 +22,25 @@ from gateway.forwarding.table import Deliverable, deliverable
 from gateway.forwarding.trace import MAX_TRACED
 from gateway.index.record import InstanceRecord
 from gateway.index.store import Origin
-from gateway.ingest.data_folder import DataFolder
 from gateway.ingest.files import MAX_HEAD_BYTES, read_meta
 from gateway.ingest.header_scan import HeaderScanner, wanted_tags
 from gateway.routing.conditions import Facts
 from gateway.routing.router import Verdict
+from gateway.storage.store import Store
 
 _PAGE: Final = 200
+
+
+class Archived(Protocol):
+    """The index and the files of an archive."""
+
+    @property
+    def database(self) -> Database:
+        """The index."""
+
+    @property
+    def store(self) -> Store:
+        """The files."""
 
 
 PlannedDelivery = tuple[str, str, str]
@@ -85,7 +99,7 @@ def explain_file(path: Path, compiled: CompiledRules, origin: Origin) -> Explana
 
 
 async def explain_stored(
-    folder: DataFolder, compiled: CompiledRules, name: str
+    folder: Archived, compiled: CompiledRules, name: str
 ) -> AsyncIterator[tuple[str, Explanation]]:
     """Explain every stored instance of that name, each with its SOP Instance UID. Raises NotFound when there is
     none."""
@@ -130,32 +144,39 @@ def planned_deliveries(compiled: CompiledRules, facts: Facts) -> tuple[tuple[Pla
 
 
 async def stored(
-    folder: DataFolder, tags: frozenset[int], *, name: str = "", since: float = 0.0
+    folder: Archived, tags: frozenset[int], *, name: str = "", since: float = 0.0, newest: int = 0
 ) -> AsyncIterator[tuple[Deliverable, InstanceRecord, Facts]]:
-    """Read what rules see of stored instances: those of the study or instance `name`, or all received after `since`.
+    """Read what rules see of stored instances: those of the study or instance `name`, the `newest` so many, or all
+    received after `since`.
 
     An instance whose file cannot be read is skipped. Raises: NotFound when nothing has the name.
     """
-    async for item in _named(folder, name) if name else _since(folder, since):
+    chosen = _named(folder, name) if name else _newest(folder, newest) if newest else _since(folder, since)
+    async for item in chosen:
         try:
-            opened = folder.store.open(item.located.key)
-        except NoSuchObject:
-            continue
-        try:
-            head = opened.read(0, MAX_HEAD_BYTES)
-        finally:
-            opened.close()
-        try:
-            record, attributes = read_attributes(
-                head, item.located.transfer_syntax_uid, item.located.data_set_offset, tags
-            )
-        except DataSetError:
+            record, attributes = await asyncio.to_thread(_read_stored, folder.store, item, tags)
+        except (NoSuchObject, DataSetError):
             continue
         origin = item.calling_aet, item.called_aet, item.peer, item.via, item.received_at
         yield item, record, Facts(*origin, attributes, item.located.tenant)
 
 
-async def _named(folder: DataFolder, name: str) -> AsyncIterator[Deliverable]:
+def _read_stored(store: Store, item: Deliverable, tags: frozenset[int]) -> Reading:
+    """Read the beginning of a stored instance. Blocks. Raises: NoSuchObject, DataSetError."""
+    opened = store.open(item.located.key)
+    try:
+        head = opened.read(0, MAX_HEAD_BYTES)
+    finally:
+        opened.close()
+    return read_attributes(head, item.located.transfer_syntax_uid, item.located.data_set_offset, tags)
+
+
+async def _newest(folder: Archived, count: int) -> AsyncIterator[Deliverable]:
+    for row in await folder.database.fetch(queries.NEWEST_INSTANCES, count):
+        yield deliverable(row)
+
+
+async def _named(folder: Archived, name: str) -> AsyncIterator[Deliverable]:
     rows = await folder.database.fetch(queries.NAMED_INSTANCES, name, MAX_TRACED)
     studies = [] if rows else await folder.database.fetch(queries.NAMED_STUDIES, name, MAX_TRACED)
     if not rows and not studies:
@@ -170,7 +191,7 @@ async def _named(folder: DataFolder, name: str) -> AsyncIterator[Deliverable]:
                 yield deliverable(row)
 
 
-async def _since(folder: DataFolder, since: float) -> AsyncIterator[Deliverable]:
+async def _since(folder: Archived, since: float) -> AsyncIterator[Deliverable]:
     after = 0
     while page := await folder.database.fetch(queries.INSTANCES_SINCE, since, after, _PAGE):
         after = int(page[-1][0])

@@ -80,6 +80,10 @@ class RuleEngine:
         self._compiled: CompiledRules | None = None
         self.wake = wake
 
+    def read_from(self, settings: Callable[[], Settings]) -> None:
+        """Read the current settings from here on with what was added to the configuration, once that is known."""
+        self._settings = settings
+
     def use(self, compiled: CompiledRules) -> None:
         """Install the rules compiled, in a thread, for the next settings snapshot."""
         self._compiled = compiled

@@ -72,15 +72,15 @@ class Directory:
         *,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
-        with_access: Callable[[Settings], Settings] = lambda settings: settings,
+        with_changes: Callable[[Settings], Settings] = lambda settings: settings,
     ) -> None:
-        """`settings` are those of the configuration. `changed` tells the other processes to `refresh`. `with_access`
-        adds to a snapshot what was changed about users and roles."""
+        """`settings` are those of the configuration. `changed` tells the other processes to `refresh`. `with_changes`
+        adds to a snapshot what was changed about users, roles and rules."""
         self._database = database
         self._configured = settings
         self._changed = changed
         self._clock = clock
-        self._with_access = with_access
+        self._with_changes = with_changes
         self._added = _Added()
         self._rows: list[tuple[Any, ...]] = []
         self._made: tuple[Settings, _Added, Settings] | None = None
@@ -89,7 +89,7 @@ class Directory:
     def settings(self) -> Settings:
         """The current settings, with the modalities that were added; where the task works for a tenant, with what is
         there for the tenant alone. Called several times for each request."""
-        settings, made = self._with_access(self._configured()), self._made
+        settings, made = self._with_changes(self._configured()), self._made
         if made is None or made[0] is not settings or made[1] is not self._added:
             self._extended(settings)
         assert self._made is not None
@@ -103,7 +103,7 @@ class Directory:
 
     def extend(self, settings: Settings) -> Settings:
         """A snapshot of the configuration with what was added; the same object while nothing changes."""
-        return self._extended(self._with_access(settings))
+        return self._extended(self._with_changes(settings))
 
     def _extended(self, settings: Settings) -> Settings:
         made = self._made

@@ -20,6 +20,7 @@ from gateway.web.pages import (
     association,
     audit,
     columns,
+    configuration,
     deposit,
     inbox,
     instance,
@@ -42,6 +43,7 @@ from gateway.web.pages import (
 )
 from gateway.web.pages import jobs as jobs_page
 from gateway.web.pages import modalities as modalities_page
+from gateway.web.pages import rules as rules_page
 from gateway.web.pages import upload as upload_page
 from gateway.web.pages import users as users_page
 from gateway.web.rest import (
@@ -150,6 +152,8 @@ _PAGES: Final = (
     jobs_page.ROUTES,
     modalities_page.ROUTES,
     association.ROUTES,
+    rules_page.ROUTES,
+    configuration.ROUTES,
     audit.ROUTES,
     series.ROUTES,
     instance.ROUTES,
