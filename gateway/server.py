@@ -38,8 +38,8 @@ from gateway.forwarding.rule_engine import RuleEngine
 from gateway.forwarding.table import forget_deliveries
 from gateway.ingest.data_folder import open_folder, open_ingest, serving
 from gateway.ingest.health import Health
-from gateway.ingest.ingest import Ingest
 from gateway.ingest.pixel_examination import Examination
+from gateway.ingest.readiness import Readiness
 from gateway.ingest.stability_watch import StabilityWatch
 from gateway.jobs.runner import Runner
 from gateway.jobs.table import forget_jobs
@@ -72,21 +72,6 @@ _MAX_NAMED = 100
 
 OnListening = Callable[[tuple[str, int] | None, tuple[str, int] | None, str], None]
 """Called with the listening addresses: DICOM, plain and TLS, None for none, and the URL of the web."""
-
-
-class Readiness:
-    """Whether instances are accepted, and the reasons if not."""
-
-    def __init__(self, health: Health, ingest: Ingest) -> None:
-        self._health = health
-        self._ingest = ingest
-        self.is_draining = False
-
-    def __call__(self) -> tuple[bool, list[str]]:
-        reasons = [*self._health.failures, *self._ingest.obstacles()]
-        if self.is_draining:
-            reasons.append("the gateway is stopping")
-        return not reasons, reasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,12 +91,12 @@ class PageRules:
 
     async def refresh(self) -> None:
         """Read again which version is in force."""
-        rows = await self._database.fetch(queries.LIST_VERSIONS, 1)
+        rows = await self._database.fetch(queries.LIST_RULE_VERSIONS, 1)
         self._content = str(rows[0][1]) if rows else ""
 
     async def versions(self, limit: int = 20) -> list[RuleVersion]:
         """The newest versions, newest first. Raises DatabaseError."""
-        return [RuleVersion(*row) for row in await self._database.fetch(queries.LIST_VERSIONS, limit)]
+        return [RuleVersion(*row) for row in await self._database.fetch(queries.LIST_RULE_VERSIONS, limit)]
 
     def check(self, text: str, settings: Settings | None = None) -> CheckedRules:
         """Check a text beside the configuration: its valid rules, and each problem with its line."""
@@ -121,14 +121,14 @@ class PageRules:
 
     async def roll_back(self, version: int, user: str) -> None:
         """Put an earlier version in force again. Raises NotFound, and as `apply`."""
-        rows = await self._database.fetch(queries.GET_VERSION, version)
+        rows = await self._database.fetch(queries.GET_RULE_VERSION, version)
         if not rows:
             raise NotFound(f"there is no version {version} of the rules")
         await self.apply(str(rows[0][0]), user)
 
     def _add(self, text: str, user: str) -> Script[None]:
-        yield queries.ADD_VERSION, (text, user, self._clock())
-        yield queries.FORGET_VERSIONS, (MAX_VERSIONS,)
+        yield queries.ADD_RULE_VERSION, (text, user, self._clock())
+        yield queries.FORGET_RULE_VERSIONS, (MAX_VERSIONS,)
 
 
 def _placed(text: str, content: str) -> Problem:

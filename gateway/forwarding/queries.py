@@ -175,15 +175,15 @@ NEWEST_INSTANCES = Query(
     "newest_received: the $1 newest instances",
     f"{_INSTANCE} WHERE i.id IN (SELECT n.id FROM instances n ORDER BY n.id DESC LIMIT $1) ORDER BY i.id DESC",
 )
-LIST_VERSIONS = Query(
+LIST_RULE_VERSIONS = Query(
     "list_rule_versions: the $1 newest",
     "SELECT id, content, user_name, made_at FROM rule_versions ORDER BY id DESC LIMIT $1",
 )
-GET_VERSION = Query("get_rule_version: one", "SELECT content FROM rule_versions WHERE id = $1")
-ADD_VERSION = Query(
+GET_RULE_VERSION = Query("get_rule_version: one", "SELECT content FROM rule_versions WHERE id = $1")
+ADD_RULE_VERSION = Query(
     "add_rule_version: the newest", "INSERT INTO rule_versions (content, user_name, made_at) VALUES ($1, $2, $3)"
 )
-FORGET_VERSIONS = Query(
+FORGET_RULE_VERSIONS = Query(
     "forget_rule_versions: the oldest ones, so that $1 stay",
     "DELETE FROM rule_versions WHERE id <= (SELECT id FROM rule_versions ORDER BY id DESC LIMIT 1 OFFSET $1)",
 )

@@ -43,6 +43,7 @@ GONE_THROUGH = {
     "size_of_metadata": "adds up an index that holds what http.metadata_cache allows, some ten thousand rows",
     "oldest_metadata": "ends at its limit, in the order of the index",
     "newest_instances": "ends at its limit, in the order of the primary key",
+    "newest_received": "ends at its limit, in the order of the primary key",
     "oldest_of_newest": "ends at its limit, in the order of the primary key",
     "newest_of_sender": "ends at its limit, in the order of the index",
     "keep_origins": "a rebuild of the index takes everything",

@@ -13,9 +13,12 @@ from gateway.config.destinations import FolderDestination
 from gateway.config.routes import AttributeTest, Rule
 from gateway.config.rule_text import read_rules, rules_text
 from gateway.database.sqlite import SQLite
+from gateway.dicom.encode import Attribute
 from gateway.errors import BadRequest, NotFound
 from gateway.forwarding import page_rules
 from gateway.forwarding.page_rules import PageRules
+from gateway.forwarding.rule_engine import RuleEngine
+from gateway.routing.conditions import Facts
 
 BASE = Settings(
     destinations={"nas": FolderDestination(path="/nas"), "old": FolderDestination(path="/old")},
@@ -94,6 +97,17 @@ class TestInForce:
         other = PageRules(database, lambda: BASE)
         await other.refresh()
         assert list(other.extend(BASE).rules) == ["all", "ct"]
+
+    async def test_the_rule_engine_follows(self, database: SQLite):
+        rules = PageRules(database, lambda: BASE)
+        engine = RuleEngine(lambda: BASE)
+        engine.read_from(lambda: rules.extend(BASE))
+        facts = Facts("CT1", "GATEWAY", "10.0.0.1", "dimse", 0.0, {0x00080060: Attribute("CS", ["CT"])})
+        before = engine.compiled
+        assert [name for name, _ in before.router.route(facts)] == ["all"]
+        await rules.apply(CT, "anna")
+        assert [name for name, _ in engine.compiled.router.route(facts)] == ["all", "ct"]
+        assert engine.compiled.generation != before.generation
 
     async def test_back_to_an_earlier_one(self, database: SQLite):
         rules = PageRules(database, lambda: BASE)

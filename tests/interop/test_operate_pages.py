@@ -15,6 +15,10 @@ from tests.support.processes import Gateway, free_port
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
 WIDTHS = (390, 900, 1600)
+PATHS = (
+    *("/ui/now", "/ui/modalities", "/ui/modalities?name=sender", "/ui/associations/1"),
+    *("/ui/rules", "/ui/configuration", "/ui/worklist"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         aet = "STORESCU"
         host = "127.0.0.1"
         port = {free_port()}
+        [destinations.nas]
+        kind = "folder"
+        path = "{folder}"
         """
     )
     with Gateway(folder / "data", "--config", str(folder / "gateway.toml")) as started:
@@ -88,7 +95,38 @@ def test_now_is_live_and_leads_to_the_negotiation(browser: Any, gateway: Gateway
     tab.close()
 
 
-@pytest.mark.parametrize("path", ["/ui/now", "/ui/modalities", "/ui/modalities?name=sender", "/ui/associations/1"])
+def test_rules_are_tried_put_in_force_and_taken_back(browser: Any, gateway: Gateway) -> None:
+    tab = Tab(browser, gateway, "/ui/rules")
+    page = tab.page
+    text = page.get_by_label("Rules as TOML")
+    text.fill('[rules.ct]\ndestinations = ["nowhere"]\n')
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.get_by_text("Line 2:").wait_for()
+    text.fill('[rules.ct]\ndestinations = ["nas"]\nattributes = [{ attribute = "Modality", equals = "CT" }]\n')
+    page.get_by_label("Study or instance to explain").fill("1.3.6.1.4.1.5962.1.2.1.20040119072730.12322")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_text("What the rules do with").wait_for()
+    page.get_by_text("nas", exact=True).wait_for()
+    page.get_by_role("button", name="Try on the last week").click()
+    page.get_by_text("1 instance received since").wait_for()
+    page.get_by_role("button", name="Put in force").click()
+    page.get_by_text("in force", exact=True).wait_for()
+
+    send = [peers.need("storescu"), "-aec", gateway.aet, gateway.host, str(gateway.port)]
+    subprocess.run([*send, str(sample("CT_small.dcm"))], check=True, timeout=30)
+    text.fill("")
+    page.get_by_role("button", name="Put in force").click()
+    page.get_by_role("button", name="Go back to this").first.click()
+    page.wait_for_load_state()
+    assert "rules.ct" in text.input_value()
+    tab.page.goto(f"{gateway.url}/ui/configuration?set")
+    page.get_by_text("page or REST").wait_for()
+    page.get_by_role("link", name="Everything").click()
+    page.get_by_text("max_associations_per_aet").wait_for()
+    tab.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_scrolls_sideways(browser: Any, gateway: Gateway, path: str, width: int) -> None:
     tab = Tab(browser, gateway, path, width)

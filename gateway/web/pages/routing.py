@@ -1,6 +1,6 @@
 """The page of destinations: the state and queue of each, and the trace of a study.
 
-Everything works without scripts; `static/routing.js` only updates the page.
+Everything works without scripts; `static/fresh.js` only updates the page.
 """
 
 from __future__ import annotations
