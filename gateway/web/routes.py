@@ -46,6 +46,7 @@ from gateway.web.pages import modalities as modalities_page
 from gateway.web.pages import rules as rules_page
 from gateway.web.pages import upload as upload_page
 from gateway.web.pages import users as users_page
+from gateway.web.pages import worklist as worklist_page
 from gateway.web.rest import (
     anonymize,
     archives,
@@ -154,6 +155,7 @@ _PAGES: Final = (
     association.ROUTES,
     rules_page.ROUTES,
     configuration.ROUTES,
+    worklist_page.ROUTES,
     audit.ROUTES,
     series.ROUTES,
     instance.ROUTES,

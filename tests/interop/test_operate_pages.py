@@ -126,6 +126,24 @@ def test_rules_are_tried_put_in_force_and_taken_back(browser: Any, gateway: Gate
     tab.close()
 
 
+def test_a_worklist_item_is_made_changed_and_deleted(browser: Any, gateway: Gateway) -> None:
+    tab = Tab(browser, gateway, "/ui/worklist")
+    page = tab.page
+    for label, value in (("Patient", "Doe^Jane"), ("Patient ID", "P1"), ("Modality", "CT"), ("Date", "2026-01-31")):
+        page.get_by_label(label, exact=True).fill(value)
+    page.get_by_label("Time", exact=True).fill("09:30")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("link", name="Doe, Jane").click()
+    page.get_by_label("Requested procedure", exact=True).fill("Knee")
+    page.get_by_label("Status").select_option("ARRIVED")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("cell", name="Knee").wait_for()
+    page.get_by_role("link", name="Doe, Jane").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("Nothing is scheduled.").wait_for()
+    tab.close()
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_scrolls_sideways(browser: Any, gateway: Gateway, path: str, width: int) -> None:

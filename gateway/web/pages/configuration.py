@@ -49,8 +49,8 @@ def _shown(setting: SettingOrigin) -> str:
 def _masked(name: str, value: object) -> object:
     """A value without secrets, and without what says nothing in a table."""
     if isinstance(value, dict):
-        return {key: _masked(key, each) for key, each in value.items() if each not in (None, "", [], {}, False)}
-    if isinstance(value, list):
+        return {key: _masked(key, each) for key, each in value.items() if each or (each == 0 and each is not False)}
+    if isinstance(value, (list, tuple)):
         return [_masked(name, each) for each in value]
     return "(set)" if name in _SECRETS and value else value
 
