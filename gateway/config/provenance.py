@@ -20,7 +20,7 @@ from gateway.errors import ConfigurationError
 
 _VARIABLE: Final = "GATEWAY_STARTED_WITH"
 """The environment variable with the file and the flags, as JSON; without `__`, so no setting."""
-_TABLES: Final = ("modalities", "destinations", "rules", "changes", "roles")
+_TABLES: Final = ("modalities", "destinations", "rules", "changes", "roles", "tenants")
 """Sections of named tables, of which each is one value here."""
 
 Kind = Literal["default", "file", "environment", "flag", "page"]

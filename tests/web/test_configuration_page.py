@@ -77,7 +77,7 @@ class TestPage:
         gateway.modalities = {"ct1": Modality(aet="CT1", host="h", port=1, identity_name="x", identity_password="abc7")}
         text = await (await gateway.get("/ui/configuration")).text()
         for section in Settings.__struct_fields__:
-            assert f'id="{section}"' in text or section in ("destinations", "rules", "changes", "roles")
+            assert f'id="{section}"' in text or section in ("destinations", "rules", "changes", "roles", "tenants")
         assert "max_associations_per_aet" in text
         assert "abc7" not in text
         assert "aet = &#34;CT1&#34;" in text
