@@ -123,6 +123,9 @@ class Dicom(Section, frozen=True):
     """If the first transfer syntax of a context is in this list, the first of this list that the context offers is
     chosen: a sender that converts to Implicit VR loses the VR of private attributes. If another one comes first, such
     as a compressed one, that is chosen. Empty: the sender's order."""
+    trace_failed: bool = False
+    """Record the messages of each association, and show those of the last failed ones on their page: commands, SOP
+    classes, statuses and lengths, no instance and nothing of a data set."""
     lenient_identifiers: bool = True
     """Answer C-FIND, C-MOVE and C-GET without a level, or without the keys of the levels above, if the meaning is
     clear. Off: as in PS3.4, they are answered A900 unless relational queries or retrievals are negotiated."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.net.message_trace import TraceLine
 from gateway.net.session import Refusal, Session
 from gateway.ul.items import ContextResult
 from gateway.ul.pdu import AssociateAC, AssociateRQ
@@ -68,6 +69,8 @@ class AssociationRecord(msgspec.Struct, frozen=True, rename="pascal"):
     """The reason why the last of them was refused."""
     echoes: int
     contexts: tuple[ContextRecord, ...] = ()
+    trace: tuple[TraceLine, ...] = ()
+    """The messages of a failed association, with `dicom.trace_failed`."""
 
     @property
     def is_trouble(self) -> bool:
@@ -80,18 +83,22 @@ class AssociationRecord(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 _CONTEXT_NAMES: Final = ("Id", "AbstractSyntax", "TransferSyntaxes", "Proposed", "Result", "TransferSyntax", "Roles")
+_LINE_NAMES: Final = ("Seconds", "ByPeer", "Text", "Bytes")
 
 
 def as_json(record: AssociationRecord) -> dict[str, Any]:
-    """A record as an object, its contexts too."""
+    """A record as an object, its contexts and messages too."""
     tree: dict[str, Any] = msgspec.to_builtins(record)
-    return tree | {"Contexts": [dict(zip(_CONTEXT_NAMES, each, strict=True)) for each in tree["Contexts"]]}
+    return tree | {
+        "Contexts": [dict(zip(_CONTEXT_NAMES, each, strict=True)) for each in tree["Contexts"]],
+        "Trace": [dict(zip(_LINE_NAMES, each, strict=True)) for each in tree["Trace"]],
+    }
 
 
 def from_json(tree: dict[str, Any]) -> AssociationRecord:
     """The record that `as_json` has made an object. Raises msgspec.ValidationError."""
-    contexts = [list(each.values()) for each in tree.get("Contexts", ())]
-    return msgspec.convert(tree | {"Contexts": contexts}, AssociationRecord)
+    lists = {name: [list(each.values()) for each in tree.get(name, ())] for name in ("Contexts", "Trace")}
+    return msgspec.convert(tree | lists, AssociationRecord)
 
 
 def record_of(session: Session) -> AssociationRecord:
@@ -99,7 +106,7 @@ def record_of(session: Session) -> AssociationRecord:
     request, answer = session.proposal, session.answer
     information = request.user_information if request is not None else None
     rejection = answer.rejection if isinstance(answer, Refusal) else None
-    return AssociationRecord(
+    record = AssociationRecord(
         number=session.number,
         calling_aet=session.calling_aet,
         called_aet=session.called_aet,
@@ -125,6 +132,9 @@ def record_of(session: Session) -> AssociationRecord:
         echoes=session.echoes,
         contexts=_contexts(request, answer),
     )
+    if session.trace is None or not record.is_trouble:
+        return record
+    return msgspec.structs.replace(record, trace=session.trace.lines)
 
 
 def _contexts(request: AssociateRQ | None, answer: AssociateAC | Refusal | None) -> tuple[ContextRecord, ...]:

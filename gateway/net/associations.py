@@ -39,9 +39,13 @@ class _Ring:
 
 
 def encoded(record: AssociationRecord) -> bytes:
-    """A record as JSON; without its contexts if they are too many to be kept."""
+    """A record as JSON; without contexts and messages if they are too many to be kept."""
     data = msgspec.json.encode(record)
-    return data if len(data) <= _MAX_RECORD_BYTES else msgspec.json.encode(msgspec.structs.replace(record, contexts=()))
+    return (
+        data
+        if len(data) <= _MAX_RECORD_BYTES
+        else msgspec.json.encode(msgspec.structs.replace(record, contexts=(), trace=()))
+    )
 
 
 def read_records(raw: Iterable[bytes | msgspec.Raw]) -> list[AssociationRecord]:

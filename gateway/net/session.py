@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from gateway.config.roles import Role
@@ -17,6 +18,7 @@ from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
 from gateway.net.buffers import BlockPool
 from gateway.net.exchange import RESPONSE_TIMEOUT, Exchange
+from gateway.net.message_trace import MessageTrace
 from gateway.net.receiver import Receiver
 from gateway.net.tls import TlsPeer
 from gateway.ul import events
@@ -104,6 +106,8 @@ class Session(Exchange):
         """How the association ended, as a word of `association_record.py`; empty while it is open."""
         self.detail = ""
         """The reason of the end."""
+        self.trace: MessageTrace | None = None
+        """The messages, where the settings want those of failed associations."""
         self.failure = ""
         """Why the connection brought no association request: `tls` or `plain`."""
         self.studies: set[str] = set()
@@ -197,7 +201,14 @@ class Session(Exchange):
     def _give_up(self, why: str) -> None:
         self.abort(detail=why)
 
+    def send(self, context_id: int, command: bytes, data_set: Iterable[bytes] = ()) -> None:
+        if self.trace is not None:
+            self.trace.add_command(Command.decode(command), by_peer=False)
+        super().send(context_id, command, data_set)
+
     def _serve(self, context: PresentationContext, command: Command) -> Receiver:
+        if self.trace is not None:
+            self.trace.add_command(command, by_peer=True)
         return self._services.receive(self, context, command)
 
     def _handle(self, event: events.Event) -> None:
@@ -205,6 +216,8 @@ class Session(Exchange):
             return  # The event came behind the end of the association in the same read.
         match event:
             case events.DataFragment():
+                if self.trace is not None and not event.is_command:
+                    self.trace.add_fragment(len(event.data), is_last=event.is_last)
                 try:
                     self._fragment(event)
                 except ProtocolError as error:
@@ -235,6 +248,8 @@ class Session(Exchange):
     def _note_end(self, outcome: str, detail: str) -> None:
         if not self.outcome:
             self.outcome, self.detail = outcome, detail
+            if self.trace is not None:
+                self.trace.add(outcome, by_peer="the peer" in detail or outcome == "released")
             if self.proposal is None and self.association.speaks_tls:
                 self.note_failed("tls", detail)
 
@@ -268,6 +283,8 @@ class Session(Exchange):
             self.recognized = True
             granted = answer.user_information.operations
             self._begin(granted.performed if granted is not None else 1)
+            if self.trace is not None:
+                self.trace.add("A-ASSOCIATE-AC", by_peer=False)
             log.info("%s accepted, %d contexts%s", self, len(self.association.contexts), self._how())
         self.link.flush()
 

@@ -16,6 +16,7 @@ from gateway.dicom import uids
 from gateway.dimse import status
 from gateway.dimse.command import C_CANCEL_RQ, Command
 from gateway.errors import ConfigurationError, ProtocolError
+from gateway.net.message_trace import MessageTrace
 from gateway.net.receiver import Receiver
 from gateway.net.refused_request import RefusedRequest
 from gateway.net.session import Refusal, Session
@@ -115,6 +116,9 @@ class GatewayServices:
     async def admit(self, session: Session, request: AssociateRQ) -> AssociateAC | Refusal:
         """Answer an A-ASSOCIATE-RQ (PS3.8 §7.1)."""
         settings, offer = self._context.use_cases.directory.extend(self._settings), self._offer
+        if settings.dicom.trace_failed:
+            session.trace = MessageTrace()
+            session.trace.add(f"A-ASSOCIATE-RQ, {len(request.contexts)} contexts", by_peer=True)
         rejection = await admission.admit(
             settings,
             session,

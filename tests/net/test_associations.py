@@ -8,15 +8,17 @@ import contextlib
 import msgspec
 import pytest
 
-from gateway.errors import AssociationRefused
+from gateway.errors import AssociationLost, AssociationRefused
 from gateway.net import associations
 from gateway.net.acceptor import Acceptor
 from gateway.net.association_record import AssociationRecord, as_json, from_json
 from gateway.net.associations import MAX_RECORDS, OpenAssociations, encoded, read_records
-from gateway.net.session import Refusal
+from gateway.net.message_trace import MAX_FIRST, MAX_LAST, MessageTrace
+from gateway.net.session import Refusal, Session
 from gateway.scu.node import associate
 from gateway.ul.negotiation import CALLING_AE_TITLE_NOT_RECOGNIZED
-from tests.support.nodes import CT, EXPLICIT, IMPLICIT, asked_node
+from gateway.ul.pdu import AssociateRQ
+from tests.support.nodes import CT, EXPLICIT, IMPLICIT, AskedNode, asked_node
 from tests.support.waiting import until
 from tests.web.test_modalities_page import record
 
@@ -79,6 +81,37 @@ async def test_what_is_no_association(sent: bytes, outcome: str | None, code: st
     assert [(each.outcome, each.code) for each in found] == ([] if outcome is None else [(outcome, code)])
 
 
+async def test_messages_of_failed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    admit = AskedNode.admit
+
+    async def traced(self: AskedNode, session: Session, request: AssociateRQ) -> object:
+        session.trace = MessageTrace()
+        return await admit(self, session, request)
+
+    monkeypatch.setattr(AskedNode, "admit", traced)
+    async with asked_node({CT: [EXPLICIT]}) as asked:
+        for fails in (False, True):
+            with contextlib.suppress(AssociationLost):
+                async with associate(asked.node, CONTEXTS) as association:
+                    answer = await association.store(association.context_for(CT), "1.2.3.99", [b"secret data"])
+                    assert answer.status == 0
+                    if fails:
+                        await association.abort()
+        found = await until(lambda: [each for each in kept(asked.acceptor) if each.outcome == "aborted"])
+        good = [each for each in kept(asked.acceptor) if each.outcome == "released"]
+    assert [each.trace for each in good] == [()]
+    lines = [(each.by_peer, each.text, each.bytes) for each in found[0].trace]
+    assert lines == [
+        (False, "A-ASSOCIATE-AC", 0),
+        (True, f"C-STORE-RQ #1 {CT}", 0),
+        (True, "data set", 12),
+        (False, f"C-STORE-RSP #1 status 0000 {CT}", 0),
+        (True, "aborted", 0),
+    ]
+    assert from_json(as_json(found[0])) == found[0]
+    assert "1.2.3.99" not in str(found)
+
+
 class TestBounds:
     def test_a_flood_of_good_ones_does_not_push_out_the_bad(self) -> None:
         ring = associations._Ring()
@@ -96,6 +129,13 @@ class TestBounds:
         assert sum(map(len, ring.records)) <= associations._MAX_BYTES
         assert 5 < len(ring.records) < MAX_RECORDS
         assert read_records([encoded(record(contexts=contexts * 4))])[0].contexts == ()
+
+    def test_messages_of_a_long_association(self) -> None:
+        trace = MessageTrace()
+        for number in range(1000):
+            trace.add(str(number), by_peer=True)
+        assert len(trace.lines) == MAX_FIRST + MAX_LAST
+        assert (trace.lines[0].text, trace.lines[-1].text) == ("0", "999")
 
     def test_nothing_is_open(self) -> None:
         assert OpenAssociations().records() == []
