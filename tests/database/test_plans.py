@@ -39,6 +39,7 @@ GROWING = (
 )
 GONE_THROUGH = {
     "statistics": "adds up the rows of studies, of which there are hundreds of times fewer than of instances",
+    "statistics_seen": "the same of those that a reader sees",
     "count_states": "is asked every half a minute at most, and read off an index; jobs go after jobs.keep_days",
     "size_of_metadata": "adds up an index that holds what http.metadata_cache allows, some ten thousand rows",
     "oldest_metadata": "ends at its limit, in the order of the index",
