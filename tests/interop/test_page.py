@@ -181,6 +181,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, gateway: Gateway) -> Non
     page.get_by_text("CompressedSamples, CT1").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.get_by_text("Menu").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.get_by_role("link", name="Destinations").click()
     page.wait_for_url("**/ui/routing")
     assert complaints == []

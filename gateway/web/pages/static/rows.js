@@ -9,11 +9,15 @@ export class Rows {
     this.url = url;
     this.whenShown = shown;
     this.loading = null;
+    this.again = false;
     results.addEventListener("click", (event) => this.#open(event));
     setInterval(() => this.tellTime(), 20000);
   }
 
+  // With `announce` because something has changed: that waits for what is being loaded, so that it ends however often
+  // something changes. A search of the reader does not wait.
   async refresh({ announce }) {
+    if (announce && this.loading) { this.again = true; return; }
     this.loading?.abort();
     const loading = this.loading = new AbortController();
     try {
@@ -23,6 +27,9 @@ export class Rows {
     } catch (error) {
       if (error.name !== "AbortError") console.warn("studies not refreshed:", error);
     }
+    if (loading !== this.loading) return;
+    this.loading = null;
+    if (this.again) { this.again = false; this.refresh({ announce: true }); }
   }
 
   #show(text, announce) {

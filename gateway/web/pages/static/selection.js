@@ -15,6 +15,7 @@ export class Selection {
     this.changed = changed;
     this.chosen = new Map();
     this.last = null;
+    this.said = ""; // What was done last, until something else is chosen.
     results.addEventListener("click", (event) => this.#clicked(event));
     bar.addEventListener("click", (event) => {
       const act = event.target.closest("[data-act]")?.dataset.act;
@@ -64,8 +65,9 @@ export class Selection {
     row.classList.toggle("chosen", box.checked);
   }
 
-  #tell(text = "") {
+  #tell() {
     const count = this.chosen.size;
+    if (count) this.said = "";
     const boxes = this.#boxes();
     const here = boxes.filter((box) => box.checked).length;
     const all = document.getElementById("pick-all");
@@ -73,10 +75,10 @@ export class Selection {
       all.checked = here > 0 && here === boxes.length;
       all.indeterminate = here > 0 && here < boxes.length;
     }
-    this.bar.hidden = count === 0 && !text;
+    this.bar.hidden = count === 0 && !this.said;
     for (const button of this.bar.querySelectorAll("button")) button.hidden = count === 0;
     const full = count >= MOST ? ` ${t("studies.no_more_selected", { count: MOST })}` : "";
-    document.getElementById("selected").textContent = text || t("studies.selected", { count }) + full;
+    document.getElementById("selected").textContent = this.said || t("studies.selected", { count }) + full;
   }
 
   #act(act) {
@@ -121,7 +123,8 @@ export class Selection {
     });
     if (!done) return;
     this.chosen.clear();
-    await this.changed();
-    this.#tell(t("studies.deleted", { count: ids.length }));
+    this.said = t("studies.deleted", { count: ids.length });
+    this.#tell();
+    this.changed();
   }
 }
