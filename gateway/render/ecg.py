@@ -29,6 +29,9 @@ MAX_CHANNELS: Final = 64
 MAX_ATTRIBUTES: Final = 20_000
 MAX_BYTES: Final = 64 << 20
 """Bytes of all values. An ambulatory ECG of a day may have more."""
+_SLOWEST, _FASTEST = 0.1, 1e6
+"""Samples a second."""
+_GREATEST_VALUE: Final = 1e12
 _INFLATE_LIMIT: Final = 256 << 20
 
 _GROUPS: Final = frozenset((0x0008, 0x003A, 0x5400))
@@ -47,6 +50,7 @@ _MARGIN: Final = 20.0
 """Millimetres on the left, for the names and the calibration mark."""
 _LEAST_ROW: Final = 18.0
 _GREATEST_ROW: Final = 60.0
+_MAX_LABEL: Final = 64
 _FINE: Final = 100
 """Steps of a millimetre in a path."""
 _MAX_POINTS_PER_MM: Final = 20
@@ -98,7 +102,7 @@ def _group(item: Header) -> WaveformGroup | None:
     channels, frequency = item.integer(0x003A0005, 0), item.number(0x003A001A) or 0.0
     kind = _SAMPLES.get(item.text(0x54001006).upper())
     data = item.data(_WAVEFORM_DATA)
-    if not 1 <= channels <= MAX_CHANNELS or frequency <= 0 or kind is None or not data:
+    if not 1 <= channels <= MAX_CHANNELS or not _SLOWEST <= frequency <= _FASTEST or kind is None or not data:
         return None
     size = np.dtype(kind).itemsize
     count = min(item.integer(0x003A0010, 1 << 31), len(data) // (size * channels))
@@ -108,18 +112,29 @@ def _group(item: Header) -> WaveformGroup | None:
     samples = np.frombuffer(data[: drawn * channels * size], kind).reshape(drawn, channels)
     definitions = item.items(_CHANNEL_DEFINITIONS)
     found = [_channel(definitions[at] if at < len(definitions) else None, at, samples[:, at]) for at in range(channels)]
-    return WaveformGroup(item.text(0x003A0020), frequency, count / frequency, found)
+    return WaveformGroup(_printable(item.text(0x003A0020)), frequency, count / frequency, found)
 
 
 def _channel(definition: Header | None, at: int, samples: Array) -> WaveformChannel:
     """A channel in its units (PS3.3 C.10.9.1.4.3): a sample times its sensitivity, and the baseline."""
+    import numpy as np
+
     if definition is None:
         return WaveformChannel(str(at + 1), "", samples.astype("f8"))
     source, units = definition.item(0x003A0208), definition.item(0x003A0211)
-    label = definition.text(0x003A0203) or (source.text(_CODE_MEANING) if source is not None else "") or str(at + 1)
+    meaning = source.text(_CODE_MEANING) if source is not None else ""
+    label = _printable(definition.text(0x003A0203) or meaning) or str(at + 1)
     factor = (definition.number(0x003A0210) or 1.0) * (definition.number(0x003A0212) or 1.0)
-    values = samples.astype("f8") * factor + (definition.number(0x003A0213) or 0.0)
-    return WaveformChannel(label.removeprefix("Lead "), units.text(_CODE_VALUE) if units is not None else "", values)
+    with np.errstate(over="ignore", invalid="ignore"):  # sensitivity and baseline of a data set may be anything
+        values = np.nan_to_num(samples.astype("f8") * factor + (definition.number(0x003A0213) or 0.0))
+    values = np.clip(values, -_GREATEST_VALUE, _GREATEST_VALUE)
+    unit = _printable(units.text(_CODE_VALUE)) if units is not None else ""
+    return WaveformChannel(label.removeprefix("Lead "), unit, values)
+
+
+def _printable(text: str) -> str:
+    """A text of a peer without what XML has no characters for, and not too long for a row."""
+    return "".join([letter if letter.isprintable() else " " for letter in text[:_MAX_LABEL]])
 
 
 def as_svg(groups: list[WaveformGroup]) -> str:

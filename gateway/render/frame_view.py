@@ -12,6 +12,7 @@ Blocking, for a thread.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 
 MAX_VIEW_PIXELS: Final = 1 << 25
 """Pixels of a frame: a mammogram has 14 million, and a browser holds several times as many bytes."""
+MAX_CHOICES: Final = 32
+"""Windows, tables and regions that are told of."""
+MAX_LABEL: Final = 64
 _QUALITY: Final = 92
 _ALIGNMENT: Final = 8
 _JPEG: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
 _MODALITY: Final = 0x00080060
 _SLICE_THICKNESS: Final = 0x00180050
-_INSTANCE_NUMBER: Final = 0x00200013
 _ORIENTATION: Final = 0x00200037
 _PLANE_ORIENTATION_SEQUENCE: Final = 0x00209116
 _WINDOW_EXPLANATION: Final = 0x00281055
@@ -85,10 +88,9 @@ def _described(subject: Subject, frame: int) -> dict[str, Any]:
         "columns": image.columns,
         "frames": len(subject),
         "milliseconds": picture.frame_times(header, len(subject))[frame],
-        "modality": header.text(_MODALITY),
-        "number": header.text(_INSTANCE_NUMBER),
-        "orientation": header.group(_PLANE_ORIENTATION_SEQUENCE, frame).numbers(_ORIENTATION),
-        "regions": [region._asdict() for region in regions(header)],
+        "modality": header.text(_MODALITY)[:MAX_LABEL],
+        "orientation": header.group(_PLANE_ORIENTATION_SEQUENCE, frame).numbers(_ORIENTATION)[:6],
+        "regions": [region._asdict() for region in regions(header)[:MAX_CHOICES]],
         "rows": image.rows,
         "spacing": None if measured is None else measured._asdict(),
         "thickness": header.number(_SLICE_THICKNESS),
@@ -115,7 +117,7 @@ def _grey(
         "presentation": None if steps.presentation is None else _table("presentation", steps.presentation, parts),
         "inverse": steps.inverse,
         "padding": padding,
-        "units": header.text(_UNITS) or _rescaled_units(group.text(_RESCALE_TYPE), header.text(_MODALITY)),
+        "units": header.text(_UNITS)[:MAX_LABEL] or _rescaled_units(group.text(_RESCALE_TYPE), header.text(_MODALITY)),
         "photometric": "MONOCHROME1" if inverse else "MONOCHROME2",
     }
 
@@ -123,23 +125,28 @@ def _grey(
 def _rescaled_units(rescale_type: str, modality: str) -> str:
     """The units of the values; of CT without any word of them they are Hounsfield's (PS3.3 C.11.1.1.2)."""
     if rescale_type:
-        return "" if rescale_type == "US" else rescale_type  # unspecified
+        return "" if rescale_type == "US" else rescale_type[:MAX_LABEL]  # unspecified
     return "HU" if modality == "CT" else ""
 
 
 def _presets(header: Header, frame: int, parts: dict[str, bytes]) -> list[dict[str, Any]]:
     """The windows and tables among which the data set lets its reader choose."""
     group = header.group(grey.FRAME_VOI_LUT_SEQUENCE, frame)
-    function, names = grey.function_of(group), group.texts(_WINDOW_EXPLANATION)
+    function, names = grey.function_of(group), [each[:MAX_LABEL] for each in group.texts(_WINDOW_EXPLANATION)]
     pairs = zip(group.numbers(grey.WINDOW_CENTER), group.numbers(grey.WINDOW_WIDTH), strict=False)
     found = [
-        {"label": names[at] if at < len(names) else "", "center": center, "width": width, "function": function}
-        for at, (center, width) in enumerate(pairs)
+        {
+            "label": names[at] if at < len(names) else "",
+            "center": center,
+            "width": width,
+            "function": function,
+        }
+        for at, (center, width) in enumerate(itertools.islice(pairs, MAX_CHOICES))
         if (width >= 1 if function == "LINEAR" else width > 0)
     ]
-    for at, item in enumerate(group.items(grey.VOI_LUT_SEQUENCE)):
+    for at, item in enumerate(group.items(grey.VOI_LUT_SEQUENCE)[:MAX_CHOICES]):
         if (table := lut(item, signed=False)) is not None:
-            found.append({"label": item.text(_LUT_EXPLANATION), **_table(f"voi{at}", table, parts)})
+            found.append({"label": item.text(_LUT_EXPLANATION)[:MAX_LABEL], **_table(f"voi{at}", table, parts)})
     return found
 
 

@@ -7,6 +7,7 @@ import json
 import struct
 from html.parser import HTMLParser
 from unittest.mock import patch
+from xml.etree import ElementTree
 
 from gateway.dicom import charset, uids
 from gateway.dicom.decode import decode_data_set
@@ -22,6 +23,7 @@ from gateway.errors import DataSetError
 from gateway.ingest import header_scan
 from gateway.ingest.header_templates import HeaderTemplateCache
 from gateway.render import report
+from gateway.render.ecg import as_svg, read_waveform
 from gateway.web.rest.tags import to_tags
 from tests.fuzz.targets.target import EXPLICIT, SYNTAXES, Target, source_of
 
@@ -245,7 +247,11 @@ class _Page(HTMLParser):
 
 
 def reports(data: bytes) -> None:
-    """A structured report becomes a page whose elements are all ours, and all closed."""
+    """A structured report becomes a page whose elements are all ours, and all closed; a waveform, a picture in XML."""
+    with contextlib.suppress(DataSetError):
+        assert ElementTree.fromstring(as_svg(read_waveform(source_of(data), 0, len(data), EXPLICIT))).tag.endswith(
+            "svg"
+        )
     try:
         found = report.read_report(source_of(data), 0, len(data), EXPLICIT)
     except DataSetError:
@@ -288,7 +294,26 @@ def _report_seeds() -> list[bytes]:
         {"0040DB73": {"vr": "UL", "Value": [1, 2]}},
     ]
     root = {"00100010": MODEL["00100010"], "0040A043": {"vr": "SQ", "Value": [_code("Report")]}}
-    return [encode_data_set(from_json(root | {"0040A730": {"vr": "SQ", "Value": [each]}}), EXPLICIT) for each in items]
+    made = [root | {"0040A730": {"vr": "SQ", "Value": [each]}} for each in items]
+    return [encode_data_set(from_json(each), EXPLICIT) for each in (*made, _WAVEFORM)]
+
+
+_CHANNEL: dict[str, object] = {
+    "003A0203": {"vr": "SH", "Value": ["I <&"]},
+    "003A0210": {"vr": "DS", "Value": [2.5]},
+    "003A0211": {"vr": "SQ", "Value": [{"00080100": {"vr": "SH", "Value": ["uV"]}}]},
+    "003A0213": {"vr": "DS", "Value": [1]},
+}
+_GROUP: dict[str, object] = {
+    "003A0005": {"vr": "US", "Value": [2]},
+    "003A0010": {"vr": "UL", "Value": [3]},
+    "003A001A": {"vr": "DS", "Value": [500]},
+    "003A0020": {"vr": "SH", "Value": ["RHYTHM"]},
+    "003A0200": {"vr": "SQ", "Value": [_CHANNEL, {}]},
+    "54001006": {"vr": "CS", "Value": ["SS"]},
+    "54001010": {"vr": "OW", "InlineBinary": "AAABAAIAAwAEAAUA"},
+}
+_WAVEFORM: dict[str, object] = {"54000100": {"vr": "SQ", "Value": [_GROUP]}}
 
 
 TARGETS = {

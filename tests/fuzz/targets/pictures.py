@@ -14,11 +14,13 @@ from gateway.imaging import codestream, icc, jpeg2000, jpegxl, picture_file, rle
 from gateway.imaging.image import Image
 from gateway.imaging.pixels import locate_pixels
 from gateway.imaging.residue import residue
+from gateway.render.frame_view import frame_view
 from gateway.render.picture import frame_times
 from gateway.render.pipeline import render
 from gateway.render.rendering import open_subject
 from gateway.render.viewport import Viewport
 from tests.fuzz.targets.target import EXPLICIT, SYNTAXES, Target, source_of
+from tests.support.frame_views import FrameView
 
 _JPEG, _JPEG_LS, _JPEG_2000, _HTJ2K = (f"1.2.840.10008.1.2.4.{end}" for end in ("50", "80", "90", "201"))
 _RLE = "1.2.840.10008.1.2.5"
@@ -170,7 +172,8 @@ _SMALL = Viewport(16, 16)
 
 
 def pictures(data: bytes) -> None:
-    """The first byte is the transfer syntax, none of which needs a codec. Each frame becomes grey or RGB of 8 bits."""
+    """The first byte is the transfer syntax, none of which needs a codec. Each frame becomes grey or RGB of 8 bits, and
+    a description of which every part is there."""
     if not data:
         return
     syntax, data = SYNTAXES[data[0] % len(SYNTAXES)], data[1:]
@@ -185,6 +188,9 @@ def pictures(data: bytes) -> None:
         for frame in range(min(len(found), 3)):
             native = found.pixels.native(read, frame)
             assert len(native) == image.frame_size
+            with contextlib.suppress(DataSetError, BadRequest):
+                seen = FrameView(frame_view(found, read, frame))
+                assert all(len(part) == seen.about["parts"][name][1] for name, part in seen.parts.items())
             with contextlib.suppress(BadRequest):
                 photometric = image.decoded_photometric(found.pixels.syntax)
                 shown = render(found.header, image, photometric, frame, native, viewport=_SMALL)
