@@ -122,11 +122,20 @@ def test_text_of_a_peer_is_no_markup():
     ET.fromstring(text)
 
 
+@pytest.mark.parametrize("values", [{"ChannelSensitivity": "1e300"}, {"ChannelBaseline": "-1e307"}])
+def test_whatever_sensitivity_it_has(values: dict[str, str]):
+    picture = as_svg(read(group([[-30000], [30000]], [channel("I\x01", **values)])))
+    ET.fromstring(picture)
+    assert not re.search("nan|inf", picture)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         {"WaveformSampleInterpretation": "MB"},
         {"SamplingFrequency": "0"},
+        {"SamplingFrequency": "1e308"},
+        {"SamplingFrequency": "1e-300"},
         {"NumberOfWaveformChannels": 0},
         {"NumberOfWaveformChannels": 60_000},
         {"WaveformSequence": None},

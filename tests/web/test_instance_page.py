@@ -146,6 +146,17 @@ class TestForms:
         text = await text_of(gateway, await added(gateway, made))
         assert "/rendered?accept=application/pdf" in text
 
+    async def test_a_clinical_document_in_place(self, gateway: House):
+        section = b"<section><title>&lt;b&gt;</title><text>seen</text></section>"
+        document = b"<ClinicalDocument><component>" + section + b"</component></ClinicalDocument>"
+        document += b" " * (len(document) % 2)
+        made = image("1.1", PatientID="P1", SOPClassUID="1.2.840.10008.5.1.4.1.1.104.2", EncapsulatedDocument=document)
+        text = await text_of(gateway, await added(gateway, made))
+        assert "<h3>&lt;b&gt;</h3>" in text
+        assert "<p>seen</p>" in text
+        made.SOPInstanceUID, made.EncapsulatedDocument = "1.1.1.9", b"<broken>"
+        assert "This is a document (text/xml)." in await text_of(gateway, await added(gateway, made))
+
     async def test_a_video(self, gateway: House):
         made = image("1.1", PatientID="P1", PixelData=encapsulate([b"stream"]))
         await gateway.add(made, "1.2.840.10008.1.2.4.102")

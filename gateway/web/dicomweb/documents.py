@@ -56,7 +56,7 @@ async def video(request: web.Request, located: Located) -> web.StreamResponse:
 
 async def document(request: web.Request, located: Located) -> web.StreamResponse:
     """Send an encapsulated document."""
-    return await _send(request, located, choose(request, (DOCUMENTS[located.sop_class_uid],)), _document_pieces)
+    return await _send(request, located, choose(request, (DOCUMENTS[located.sop_class_uid],)), document_pieces)
 
 
 async def report(request: web.Request, located: Located) -> web.StreamResponse:
@@ -140,7 +140,8 @@ def _video_pieces(stored: StoredObject, located: Located) -> Pieces:
     return pieces
 
 
-def _document_pieces(stored: StoredObject, located: Located) -> Pieces:
+def document_pieces(stored: StoredObject, located: Located) -> Pieces:
+    """Where the document of an instance is. Blocks. Raises DataSetError."""
     syntax = transfer_syntax(located.transfer_syntax_uid)
     if syntax.deflated:
         raise DataSetError("a document in a deflated data set cannot be extracted here")

@@ -23,6 +23,7 @@ from gateway.errors import DataSetError
 from gateway.ingest import header_scan
 from gateway.ingest.header_templates import HeaderTemplateCache
 from gateway.render import report
+from gateway.render.cda import read_cda
 from gateway.render.ecg import as_svg, read_waveform
 from gateway.web.rest.tags import to_tags
 from tests.fuzz.targets.target import EXPLICIT, SYNTAXES, Target, source_of
@@ -247,11 +248,13 @@ class _Page(HTMLParser):
 
 
 def reports(data: bytes) -> None:
-    """A structured report becomes a page whose elements are all ours, and all closed; a waveform, a picture in XML."""
+    """A structured report becomes a page whose elements are all ours, and all closed; a waveform, a picture in XML; a
+    document, lines."""
     with contextlib.suppress(DataSetError):
-        assert ElementTree.fromstring(as_svg(read_waveform(source_of(data), 0, len(data), EXPLICIT))).tag.endswith(
-            "svg"
-        )
+        assert all(line.text.strip() == line.text != "" for line in read_cda(data))
+    with contextlib.suppress(DataSetError):
+        drawn = as_svg(read_waveform(source_of(data), 0, len(data), EXPLICIT))
+        assert ElementTree.fromstring(drawn).tag.endswith("svg")
     try:
         found = report.read_report(source_of(data), 0, len(data), EXPLICIT)
     except DataSetError:
@@ -295,9 +298,10 @@ def _report_seeds() -> list[bytes]:
     ]
     root = {"00100010": MODEL["00100010"], "0040A043": {"vr": "SQ", "Value": [_code("Report")]}}
     made = [root | {"0040A730": {"vr": "SQ", "Value": [each]}} for each in items]
-    return [encode_data_set(from_json(each), EXPLICIT) for each in (*made, _WAVEFORM)]
+    return [encode_data_set(from_json(each), EXPLICIT) for each in (*made, _WAVEFORM)] + [_CDA]
 
 
+_CDA = b"<section><title>A</title><text>b<list><item>c</item></list><td>d</td></text></section>"
 _CHANNEL: dict[str, object] = {
     "003A0203": {"vr": "SH", "Value": ["I <&"]},
     "003A0210": {"vr": "DS", "Value": [2.5]},
