@@ -7,14 +7,16 @@ import datetime
 import html
 import itertools
 import re
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.net.session import AssociationStatus
 from gateway.telemetry import INTAKE_BYTES
-from gateway.web.pages import live, study_query
+from gateway.web.pages import live, study_query, totals
 from gateway.web.pages.filters import clock, date, other_forms, person, size
+from gateway.web.pages.totals import RecentTotals, read_totals
 from tests.support.index import data_set
 from tests.support.web import House
 
@@ -149,6 +151,22 @@ class TestPage:
         assert len(re.findall(NAMES, await page(gateway, f"/ui/{source}"))) == 1
         assert len(re.findall(NAMES, await page(gateway, "/ui/?label=urgent"))) == 1
 
+    async def test_each_reader_has_rows_in_the_own_language_and_columns(self, gateway: House):
+        await gateway.add(data_set("1.1"))
+        for language, words in (("en", "No description"), ("de", "Keine Beschreibung"), ("en", "No description")):
+            answer = await gateway.get("/ui/", accept_language=language)
+            assert words in await answer.text()
+
+    async def test_a_row_changes_with_its_study(self, gateway: House):
+        await gateway.add(data_set("1.1"))
+        (public_id,) = await gateway.json("/studies")
+        await page(gateway)
+        await gateway.client.put(f"/studies/{public_id}/labels/urgent")
+        await gateway.add(data_set("1.1", "1.1.1", "1.1.1.2"))
+        text = await page(gateway)
+        assert '<span class="tag label">urgent</span>' in text
+        assert 'data-count="2"' in text
+
     async def test_the_head_of_a_column_sorts(self, gateway: House):
         for number, name in enumerate("BAC"):
             await gateway.add(data_set(f"1.{number}", PatientName=name))
@@ -159,6 +177,28 @@ class TestPage:
         assert re.findall(NAMES, text) == ["A", "B", "C"]
         (path,) = re.findall(r'class="of-patient" aria-sort="ascending"><a href="([^"]*)"', text)
         assert re.findall(NAMES, await page(gateway, path)) == ["C", "B", "A"]
+
+
+class TestTotals:
+    async def test_they_are_added_up_when_something_has_changed(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
+        recent, counted = RecentTotals(gateway.database), []
+
+        async def count(database: Any) -> dict[str, int]:
+            counted.append(await read_totals(database))
+            return counted[-1]
+
+        monkeypatch.setattr(totals, "read_totals", count)
+        monkeypatch.setattr(totals, "_SHARE", 1e9)
+        assert (await recent.read())["instances"] == 0
+        await recent.read()
+        assert len(counted) == 1
+        await gateway.add(data_set("1.1"))
+        assert (await recent.read())["instances"] == 1
+        monkeypatch.setattr(totals, "_SHARE", 1e-9)
+        await gateway.add(data_set("1.2"))
+        await recent.read()
+        await gateway.add(data_set("1.3"))
+        assert (await recent.read())["instances"] == 2, "it was added up a moment ago, and may not again so soon"
 
 
 class TestEvents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import closing
 from typing import Final
 
@@ -37,9 +38,11 @@ async def preview(request: web.Request) -> web.Response:
                 found = await asyncio.to_thread(lambda: changed.edited.changes)
         except (EditError, DataSetError) as error:
             return error_answer(request, 400, str(error))
-        return json_answer(
-            [{"Path": each.path, "Before": each.before, "After": each.after} for each in found[:_MAX_CHANGES]]
-        )
+        # What is anonymized first and then replaced is changed twice: it is shown once.
+        after = {each.path: each.after for each in found}
+        before = {each.path: each.before for each in reversed(found)}
+        shown = itertools.islice(after, _MAX_CHANGES)
+        return json_answer([{"Path": path, "Before": before[path], "After": after[path]} for path in shown])
     raise UnknownResource(f"there is no study {request.match_info['id'][:64]}")
 
 
