@@ -34,10 +34,8 @@ class ViewStart(NamedTuple):
     @classmethod
     def of(cls, request: web.Request) -> ViewStart:
         """Parse the query; what makes no sense is left out."""
-        frame, window = (
-            whole_number(request.query.get("frame", "1")),
-            _WINDOW.fullmatch(request.query.get("window", "")),
-        )
+        frame = whole_number(request.query.get("frame", "1"))
+        window = _WINDOW.fullmatch(request.query.get("window", ""))
         found = None if window is None else (float(window[1]), float(window[2]))
         return cls(max(frame or 1, 1) - 1, found if found is not None and found[1] >= 1 else None)
 
@@ -47,7 +45,7 @@ def view_values(
 ) -> dict[str, Any]:
     """The values for instances that are shown one after the other, `line` being what they belong to, and `first` the
     one that is shown first."""
-    left = MAX_PLACES - len(shown)
+    left = max(0, MAX_PLACES - len(shown))
     slices = []
     for public_id, frames, number in shown:
         counted = 1 + min(max(frames - 1, 0), left)

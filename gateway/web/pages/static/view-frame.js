@@ -64,8 +64,6 @@ export class Frame {
     this.extent = least <= greatest ? [least, greatest] : [0, 1];
     return this.extent;
   }
-
-  close() { this.bitmap?.close(); }
 }
 
 export class FrameStore {
@@ -93,9 +91,10 @@ export class FrameStore {
     return this.loading.get(key) ?? this.load(key, place);
   }
 
-  // Fetch these ahead, in place of those that were to be.
-  prefetch(places) {
-    this.ahead = places.filter((place) => !this.frames.has(FrameStore.key(place)));
+  // Fetch these ahead, in place of those that were to be; of frames of so many bytes as many as leave room for others.
+  prefetch(places, bytes) {
+    const most = Math.max(1, Math.floor(MOST_BYTES / 2 / bytes));
+    this.ahead = places.slice(0, most).filter((place) => !this.frames.has(FrameStore.key(place)));
     this.next();
   }
 
@@ -129,7 +128,6 @@ export class FrameStore {
       if (this.size <= MOST_BYTES || this.frames.size < 3) break;
       this.frames.delete(old);
       this.size -= other.bytes;
-      other.close();
     }
   }
 }

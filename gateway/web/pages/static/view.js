@@ -79,7 +79,7 @@ export class View {
     const wanted = [];
     for (let by = 1; by <= AHEAD; by += 1) wanted.push(this.at + by * direction);
     for (let by = 1; by <= BEHIND; by += 1) wanted.push(this.at - by * direction);
-    this.store.prefetch(wanted.map((at) => this.places[at]).filter(Boolean));
+    this.store.prefetch(wanted.map((at) => this.places[at]).filter(Boolean), this.frame.bytes);
   }
 
   display(frame) {
