@@ -104,6 +104,7 @@ def _page(request: web.Request, outcome: UploadSummary | None) -> web.Response:
         "outcome": outcome,
         "page": path_template(request, "deposit-page"),
         "pages": [],
+        "statuses": [status for status in STATUSES if status != "already"],
         "summary_url": "",
         "user": "",
     }

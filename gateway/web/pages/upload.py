@@ -146,6 +146,7 @@ def _page(request: web.Request, outcome: UploadSummary | None) -> web.Response:
         "listed": MAX_LISTED,
         "outcome": outcome,
         "page": page,
+        "statuses": STATUSES,
         "summary_url": path_template(request, "upload-studies"),
     }
     return page_answer(request, "upload.html", values)

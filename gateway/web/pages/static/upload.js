@@ -206,7 +206,8 @@ function line(name, size) {
 
 function counts() {
   for (const [status, number] of Object.entries(totals)) {
-    document.querySelector(`[data-status="${status}"]`).textContent = count(number);
+    const place = document.querySelector(`[data-status="${status}"]`);
+    if (place) place.textContent = count(number);
   }
 }
 
