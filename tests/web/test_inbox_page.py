@@ -94,6 +94,7 @@ class TestOutsider:
         await opened(gateway)
         assert await deposit(gateway, data) == [("stored", "")]
         assert "Nothing waits" in await inbox(gateway), "what was here is not taken for the outsider's"
+        assert await (await gateway.client.get("/tools/labels", headers=ANN)).json() == []
 
     async def test_by_a_form(self, gateway: House) -> None:
         await opened(gateway)
