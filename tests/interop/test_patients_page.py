@@ -48,11 +48,19 @@ def test_a_patient(browser: Any, gateway: Gateway) -> None:
     page.locator(".facts", has_text="OTHER").wait_for()
     assert len(asked(gateway, "/patients")) == 3
 
+    part = unfolded(page, "Anonymize")
+    part.get_by_label("New name").fill("Nobody")
+    part.get_by_role("button", name="Make the anonymized patient").click()
+    made = outcome(part)
+    assert len(asked(gateway, "/patients")) == 4
+    page.goto(f"{gateway.url}{made}")
+    page.get_by_role("heading", name="Nobody").wait_for()
+
     page.locator(".actions").get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_text("Delete this patient with all studies for good?").wait_for()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.wait_for_url("**/ui/patients")
-    assert len(asked(gateway, "/patients")) == 2
+    assert len(asked(gateway, "/patients")) == 3
     assert complaints == []
     page.close()
 

@@ -37,7 +37,7 @@ export function makeChanges(head) {
   modify?.addEventListener("input", () => preview(modify));
   const anonymize = document.getElementById("anonymize-form");
   changing(anonymize, "anonymize", anonymized, made);
-  anonymize?.querySelector("[data-preview]").addEventListener("click", async () => {
+  anonymize?.querySelector("[data-preview]")?.addEventListener("click", async () => {
     const place = anonymize.querySelector(".preview");
     try {
       const changes = await call("POST", address("preview"), anonymized(new FormData(anonymize)));
