@@ -15,7 +15,7 @@ import pytest
 from gateway.net.session import AssociationStatus
 from gateway.telemetry import INTAKE_BYTES
 from gateway.web.pages import live, study_query, totals
-from gateway.web.pages.filters import clock, date, other_forms, person, size
+from gateway.web.pages.filters import clock, date, other_forms, person
 from gateway.web.pages.totals import RecentTotals, read_totals
 from tests.support.index import data_set
 from tests.support.web import House
@@ -274,16 +274,8 @@ def test_other_forms_of_a_name():
     assert other_forms("Doe^Jane") == []
 
 
-def test_dates_and_sizes():
+def test_dates():
     assert (date("20261122"), date("2026"), clock("141503.5"), clock("9")) == ("2026-11-22", "2026", "14:15", "9")
-    assert [size(n) for n in (0, 999, 1000, 99_600, 1_500_000, 10**15)] == [
-        "0 B",
-        "999 B",
-        "1.0 KB",
-        "100 KB",
-        "1.5 MB",
-        "1.0 PB",
-    ]
 
 
 class TestReports:

@@ -73,6 +73,10 @@ class TestWords:
     def test_numbers(self, language: str, number: str, size: str):
         assert (words_of(language).number(1234.5), words_of(language).size(1_500_000)) == (number, size)
 
+    def test_sizes(self):
+        sizes = [words_of("en").size(n).replace("\N{NO-BREAK SPACE}", " ") for n in (0, 999, 1000, 99_600, 10**15)]
+        assert sizes == ["0 B", "999 B", "1.0 KB", "100 KB", "1.0 PB"]
+
 
 class TestChoice:
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Template filters: names, dates and sizes for display. `words.js` has the same for live figures."""
+"""Template filters: names, dates and times for display. `wording.py` has numbers and sizes, as languages write them."""
 
 from __future__ import annotations
 
@@ -33,24 +33,6 @@ def clock(value: str) -> str:
     return f"{value[:2]}:{value[2:4]}" if len(value) >= 4 and value[:4].isdigit() else value
 
 
-def grouped(number: int) -> str:
-    return f"{number:,}"
-
-
-def counted(number: int, word: str) -> str:
-    """Format a count: `1 instance`, `2,000 instances`."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def size(number: int) -> str:
-    """Format bytes in decimal units, as disks are sold."""
-    value, units = float(number), ["B", "KB", "MB", "GB", "TB", "PB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 99.5 else f"{value:.1f} {units[0]}"
-
-
 def iso(seconds: float) -> str:
     return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -64,4 +46,4 @@ def _utc(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
-FILTERS = {f.__name__: f for f in (person, other_forms, date, clock, counted, grouped, size, iso, stamp)}
+FILTERS = {f.__name__: f for f in (person, other_forms, date, clock, iso, stamp)}
