@@ -57,6 +57,10 @@ def test_search_and_retrieve(two: Two, window: Window) -> None:
     series.click()
     page.locator(".below-row").wait_for(state="hidden")
 
+    page.locator("#results > table > thead [data-all]").check()
+    assert page.locator('#results input[name="row"]:checked').count() == 4
+    page.locator("#results > table > thead [data-all]").uncheck()
+    assert page.locator('#results input[name="row"]:checked').count() == 0
     row.get_by_role("button", name="Retrieve").click()
     row.locator(".retrieval", has_text="Done").wait_for()
     page.locator("#retrievals").get_by_text("Retrieve (C-MOVE)").wait_for()

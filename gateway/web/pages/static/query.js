@@ -95,6 +95,7 @@ function merge(table) {
   const shown = results.querySelector(":scope > table.results");
   if (!rows.length) return 0;
   if (!shown) {
+    table.querySelector("[data-all]").hidden = false;
     results.append(table);
     return rows.length;
   }
@@ -206,6 +207,11 @@ if (form) {
     if (link) { event.preventDefault(); test(link); }
   });
   stop.addEventListener("click", () => { running?.abort(); tell(0, results.querySelectorAll("tr[data-order]").length); });
+  results.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-all]")) return;
+    const boxes = results.querySelectorAll(':scope > table > tbody > tr:not(.below-row) > .choice input[name="row"]');
+    for (const box of boxes) box.checked = event.target.checked;
+  });
   results.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-below]");
     if (link) { event.preventDefault(); unfold(link); }
