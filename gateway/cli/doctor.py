@@ -48,11 +48,11 @@ def doctor(
 
     from gateway.systems.doctor import consult
 
-    records = _records(url, user)
+    records, port = _of_gateway(url, user)
     ours: dict[str, Any] = {
         "our_aet": target.calling_aet,
         "our_host": "?",
-        "our_port": str((settings.dicom.tls_port if target.tls else settings.dicom.plain_port) or "?"),
+        "our_port": str((settings.dicom.tls_port if target.tls else port or settings.dicom.plain_port) or "?"),
     }
     found = asyncio.run(consult(target, ours=ours, records=records, timeout_s=calling.timeout or 10.0))
     _show(str(target), found, as_json=as_json)
@@ -68,16 +68,18 @@ def _as_node(settings: Settings, text: str, called: str) -> str:
     return f"{called}@{match['host']}:{match['port'] or 104}"
 
 
-def _records(url: str, user: str | None) -> list[AssociationRecord] | None:
-    """The last associations of the running gateway; None if none answers."""
+def _of_gateway(url: str, user: str | None) -> tuple[list[AssociationRecord] | None, int]:
+    """The last associations of the running gateway, and its DICOM port; None and 0 if none answers."""
     import msgspec
 
     from gateway.net.association_record import from_json
 
     try:
-        return [from_json(each) for each in GatewayClient(url, user).json("/associations/records")]
+        client = GatewayClient(url, user)
+        records = [from_json(each) for each in client.json("/associations/records")]
+        return records, int(client.json("/system").get("DicomPort", 0))
     except (GatewayError, msgspec.ValidationError):
-        return None
+        return None, 0
 
 
 def _show(node: str, found: Diagnosis, *, as_json: bool) -> None:

@@ -25,7 +25,9 @@ def incoming(
     """
     found: list[Finding] = []
     for record in records:
-        if not _is_from(record, aet, addresses):
+        # From an address of this machine the doctor itself may have called, under our own AE title.
+        own = record.calling_aet == ours["our_aet"] != aet
+        if own or not _is_from(record, aet, addresses):
             continue
         finding = finding_of(record, ours)
         # Whatever was wrong before the last time that all was well is over.

@@ -64,10 +64,15 @@ class TestJson:
         async def answer(_: web.Request) -> web.Response:
             return web.Response(text=body, content_type="application/json")
 
+        async def system(_: web.Request) -> web.Response:
+            return web.json_response({"DicomPort": 11113})
+
         running.router.add_get("/associations/records", answer)
+        running.router.add_get("/system", system)
         async with TestServer(running) as server, asked_node({VERIFICATION: [IMPLICIT]}) as asked:
             url = str(server.make_url("")).rstrip("/")
             node = f"PEER@127.0.0.1:{asked.node.port}"
             assert await asyncio.to_thread(doctor, node, "--json", "--url", url) == 1
-        codes = [each["code"] for each in json.loads(capsys.readouterr().out)["findings"]]
-        assert "in-calling" in codes
+        (found,) = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["step"] == "incoming"]
+        assert found["code"] == "in-calling"
+        assert found["values"]["our_port"] == "11113"
