@@ -15,7 +15,7 @@ from gateway.index.queries import traffic as queries
 
 MAX_INSTANCES: Final = 20_000
 """The newest instances that are read."""
-MAX_STUDIES: Final = 20_000
+MAX_STUDIES: Final = 60_000
 """The newest studies that are read."""
 
 
@@ -45,6 +45,12 @@ async def lately_begins(database: Database) -> float:
 async def received_by_study(database: Database, since: float, interval_s: int) -> list[Traffic]:
     """Count by study what was received since; only the MAX_STUDIES newest. Raises DatabaseError."""
     return _received(await database.fetch(queries.NEWEST_STUDIES, since, interval_s, MAX_STUDIES), interval_s)
+
+
+async def studies_begin(database: Database) -> float:
+    """The time from which on `received_by_study` has everything; 0 if nothing is left out. Raises DatabaseError."""
+    rows = await database.fetch(queries.STUDY_BEHIND, MAX_STUDIES)
+    return float(rows[0][0]) if rows else 0.0
 
 
 def _received(rows: Iterable[tuple[Any, ...]], interval_s: int) -> list[Traffic]:

@@ -45,6 +45,7 @@ GONE_THROUGH = {
     "oldest_metadata": "ends at its limit, in the order of the index",
     "newest_instances": "ends at its limit, in the order of the primary key",
     "newest_received": "ends at its limit, in the order of the primary key",
+    "study_behind": "ends behind its limit, in the order of the index",
     "oldest_of_newest": "ends at its limit, in the order of the primary key",
     "newest_of_sender": "ends at its limit, in the order of the index",
     "keep_origins": "a rebuild of the index takes everything",

@@ -10,7 +10,7 @@ import pytest
 from gateway.database.sqlite import SQLite
 from gateway.index import traffic
 from gateway.index.clock import ahead_s
-from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately
+from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately, studies_begin
 from tests.support.index import data_set, origin, placement, store
 
 
@@ -42,6 +42,15 @@ async def test_by_study(database: SQLite) -> None:
     await received(database, 1.0, "1.3", "OLD")
     found = await received_by_study(database, 50.0, 3600)
     assert sorted(found, key=lambda each: each.at) == [Traffic(3600.0, "MR1", 1, 10), Traffic(7200.0, "CT1", 2, 20)]
+
+
+async def test_only_the_newest_studies_are_read(database: SQLite, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in (10.0, 20.0, 30.0):
+        await received(database, at, f"1.{int(at)}")
+    assert await studies_begin(database) == 0.0
+    monkeypatch.setattr(traffic, "MAX_STUDIES", 2)
+    assert await received_by_study(database, 0.0, 3600) == [Traffic(0.0, "CT1", 2, 20)]
+    assert await studies_begin(database) == 10.0
 
 
 async def test_nothing(database: SQLite) -> None:

@@ -20,6 +20,10 @@ OLDEST_OF_NEWEST = Query(
     FROM (SELECT received_at FROM instances ORDER BY id DESC LIMIT $1) i
     """,
 )
+STUDY_BEHIND = Query(
+    "study_behind: when the newest study but $1 last received something",
+    "SELECT last_received FROM studies ORDER BY last_received DESC, id DESC LIMIT 1 OFFSET $1",
+)
 NEWEST_STUDIES = Query(
     "newest_studies: those that received something since $1, at most $3, by interval of $2 seconds and first sender",
     """

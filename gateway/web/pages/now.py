@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.forwarding.control import DestinationStatus
 from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import statistics
-from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately
+from gateway.index.traffic import Traffic, lately_begins, received_by_study, received_lately, studies_begin
 from gateway.jobs import table as jobs
 from gateway.net.association_record import AssociationRecord
 from gateway.processes.host_clock import host_clock
@@ -64,7 +64,9 @@ class Figures:
     sent_day: Plot
     sent_month: Plot
     hour_begins: float
-    """The time from which on `hour` has everything."""
+    """The time from which on `hour` has everything; 0 if all of it has."""
+    month_begins: float
+    """The time from which on `day` and `month` have everything; 0 if all of them have."""
     forecast: Forecast
 
 
@@ -103,6 +105,7 @@ class FiguresReader:
             plot(sent, ends=now, interval_s=_HOUR_S, bars=24),
             plot(sent, ends=now, interval_s=_DAY_S, bars=_DAYS),
             begins if begins > now - _HOUR_S else 0.0,
+            behind if (behind := await studies_begin(database)) > now - _DAYS * _DAY_S else 0.0,
             forecast(
                 hourly,
                 now=now,
