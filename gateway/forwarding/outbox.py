@@ -1,4 +1,5 @@
-"""The outbox: rows that are committed in the transaction of an instance, namely its deliveries and stability timers.
+"""The outbox: rows that are committed in the transaction of an instance: its deliveries and stability timers, and the
+label of what waits in the inbox.
 
 An entry is plain data, computed before the transaction, so that another process can run the transaction.
 """
@@ -12,6 +13,7 @@ from gateway.config.routes import Rule
 from gateway.database.database import Script
 from gateway.forwarding import queries
 from gateway.forwarding.table import Deliverable, DeliveryTarget, add_delivery, supersede
+from gateway.index.inbox import put_in_inbox
 from gateway.index.locate import START, Located
 from gateway.index.record import InstanceRecord
 from gateway.index.store import FileLocation, Origin, Stored
@@ -35,6 +37,8 @@ class OutboxEntry(NamedTuple):
 
     def script(self, stored: Stored) -> Script[None]:
         """Write the rows, once the rows of the instance are written."""
+        if self.origin.via == "inbox":
+            yield from put_in_inbox(self.record.parents.study_public_id, [self.record.public_id])
         if stored.version == 1 and not self.targets and not self.stability_rules:
             return
         now = self.clock()

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway.database.database import Database, Script
-from gateway.index.annotations import add_label, remove_label
+from gateway.index.annotations import remove_label
 from gateway.index.queries import inbox as queries
-from gateway.index.queries.annotations import SET_METADATA
+from gateway.index.queries.annotations import ADD_LABEL, SET_METADATA
+from gateway.index.queries.store import COUNT_EDIT
 
 INBOX: Final = "inbox"
 """The label of what waits. Roles with it in `without_labels` do not see such studies."""
@@ -39,12 +40,19 @@ async def waiting_instances(database: Database, study: str) -> list[str]:
     return [public_id for (public_id,) in await database.fetch(queries.WAITING_INSTANCES, INBOX, study)]
 
 
-def put_in_inbox(study: str, instances: Iterable[str], sender: str) -> Script[None]:
-    """Let instances of a study wait, and the study too if all of it came so. Raises: NotFound if one is gone."""
+def put_in_inbox(study: str, instances: Iterable[str]) -> Script[None]:
+    """Let stored instances of a study wait, and the study too if all of it came so. For the transaction that stores
+    them: it never fails for what they are."""
     for each in instances:
-        yield from add_label("instance", each, INBOX)
+        yield ADD_LABEL, ("instance", each, INBOX)
     if (yield queries.STUDY_IS_NEW, (study,)):
-        yield from add_label("study", study, INBOX)
+        yield ADD_LABEL, ("study", study, INBOX)
+    yield COUNT_EDIT, ()
+
+
+def note_sender(study: str, sender: str) -> Script[None]:
+    """Write down who has sent a study, if all of it came by the inbox."""
+    if (yield queries.STUDY_IS_NEW, (study,)):
         yield SET_METADATA, ("study", study, SENDER, sender, 0)
 
 

@@ -35,6 +35,7 @@ from gateway.config.roles import Role
 from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
 from gateway.events.feed import Feed
+from gateway.forwarding.rule_engine import RuleEngine
 from gateway.index.store import Stored
 from gateway.ingest.data_folder import open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
@@ -184,7 +185,8 @@ async def archive(folder: Path, **storage: Any) -> AsyncIterator[House]:
     async with open_folder(settings) as data:
         made = House(data.database, MemoryStore(), Http())
         made.store, made.storage = data.store, settings
-        intake = open_ingest(data, committed=made.feed.notify, tenants=lambda: made.tenants)
+        outbox = RuleEngine(made.settings)
+        intake = open_ingest(data, committed=made.feed.notify, outbox=outbox, tenants=lambda: made.tenants)
         async with intake as made.ingest, made.served():
             yield made
 

@@ -149,6 +149,14 @@ class TestInbox:
         assert "Nothing waits" in await inbox(gateway)
         assert (await decide(gateway, "accept")).status == 404
 
+    async def test_waits_again_if_it_comes_again(self, gateway: House) -> None:
+        await opened(gateway)
+        for _ in range(2):
+            await deposit(gateway, file_of(numbered(1)))
+            assert "1 instance waits" in await inbox(gateway)
+            assert await instances(gateway, "rob") == 0
+            assert (await decide(gateway, "delete")).status == 303
+
     async def test_is_deleted_and_nothing_else(self, gateway: House) -> None:
         await gateway.client.post("/instances", data=file_of(numbered(1)), headers=ANN)
         await opened(gateway)

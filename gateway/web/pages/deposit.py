@@ -15,9 +15,9 @@ from aiohttp import web
 from gateway.access.principals import ANYBODY
 from gateway.config.roles import DEPOSIT
 from gateway.database.view import tenant_of_task
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import BadRequest
 from gateway.http.form import FORM
-from gateway.index.inbox import put_in_inbox
+from gateway.index.inbox import note_sender
 from gateway.index.store import Origin
 from gateway.ingest.outcome import Outcome
 from gateway.ingest.zip_upload import Member
@@ -25,7 +25,7 @@ from gateway.web.accept import content_type
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.pages.frame import page_answer
-from gateway.web.pages.upload import MAX_LISTED, STATUSES, UploadSummary, note_uploaded
+from gateway.web.pages.upload import MAX_LISTED, STATUSES, UploadSummary, note_uploaded, study_ids
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer
 from gateway.web.route import Route
@@ -47,7 +47,7 @@ async def deposit_form(request: web.Request) -> web.Response:
         if media_type != FORM:
             raise BadRequest(f"the form cannot be read: its type is {media_type[:80]}, not {FORM}")
         members = await made.form(chunks, parameters.get("boundary", ""))
-    await _let_wait(request, members)
+    await _note(request, members)
     counts = Counter(map(_status, members))
     refused = [(each.name, _status(each), each.reason) for each in members if each.result is None]
     outcome = UploadSummary({status: counts[status] for status in STATUSES}, refused[:MAX_LISTED], [], 0)
@@ -59,7 +59,7 @@ async def deposit_file(request: web.Request) -> web.Response:
     made = _upload(request)
     async with receiving(request) as chunks:
         members = await made.members("", chunks)
-    await _let_wait(request, members)
+    await _note(request, members)
     files = [{"File": each.name, "Reason": each.reason, "Status": _status(each), "Study": ""} for each in members]
     return json_answer({"Files": files})
 
@@ -82,19 +82,12 @@ def _status(member: Member) -> Any:
     return "refused" if member.is_dicom else "not_dicom"
 
 
-async def _let_wait(request: web.Request, members: Sequence[Member]) -> None:
+async def _note(request: web.Request, members: Sequence[Member]) -> None:
     note_uploaded(request, members)
-    by_study: dict[str, list[str]] = {}
-    for each in members:
-        if each.result is not None and each.result.outcome is Outcome.STORED:
-            record = each.result.record
-            by_study.setdefault(record.parents.study_public_id, []).append(record.public_id)
+    stored = [each for each in members if each.result is not None and each.result.outcome is Outcome.STORED]
     sender, database = request.get(PRINCIPAL, ANYBODY).name, request.app[CONTEXT].database
-    for study, instances in by_study.items():
-        try:
-            await database.write(lambda study=study, instances=instances: put_in_inbox(study, instances, sender))  # type: ignore[misc]
-        except NotFound:
-            continue  # A person has deleted it meanwhile.
+    for study in study_ids(stored):
+        await database.write(lambda study=study: note_sender(study, sender))  # type: ignore[misc]
 
 
 def _page(request: web.Request, outcome: UploadSummary | None) -> web.Response:
