@@ -73,8 +73,8 @@ ANYBODY: Final = Principal("", (BUILT_IN["admin"],))
 
 
 def within(roles: Iterable[Role], tenant: str) -> tuple[Role, ...]:
-    """What holders of roles may do at a door of a tenant: what its own roles give, and those above all tenants, which
-    count there for that tenant alone."""
+    """The roles that count at a door of a tenant: its own ones, and those above all tenants, which count there for that
+    tenant alone."""
     return tuple(
         [
             role if role.tenant else msgspec.structs.replace(role, tenant=tenant)

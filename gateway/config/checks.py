@@ -16,7 +16,7 @@ from gateway.config.audit import Audit
 from gateway.config.base import KiB, MiB
 from gateway.config.route_checks import route_problems
 from gateway.config.sections import Dicom, Http, Modality, Settings
-from gateway.config.tenants import tenant_problems
+from gateway.config.tenant_settings import tenant_problems
 from gateway.config.viewers import viewer_problems
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")

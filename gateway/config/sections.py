@@ -16,7 +16,7 @@ from gateway.config.roles import Role
 from gateway.config.routes import Rule
 from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
 from gateway.config.tenants import Tenant
-from gateway.config.viewers import Viewer
+from gateway.config.viewers import ExternalViewer
 
 Service = Literal["echo", "store", "find", "move", "get", "commit", "worklist", "mpps"]
 SERVICES: tuple[Service, ...] = typing.get_args(Service)
@@ -180,7 +180,7 @@ class Http(Section, frozen=True):
     """Threads that read stored files, together with those of `retrieve.threads`; each holds at most some 2 MiB."""
     ohif: str = ""
     """Folder of the OHIF viewer, filled by `dicom-gateway install-ohif`; empty: `ohif` in the data folder."""
-    viewers: tuple[Viewer, ...] = ()
+    viewers: tuple[ExternalViewer, ...] = ()
     metadata_cache: Size = 512 * MiB
     """Bytes of metadata, compressed, cached in the index; the oldest are deleted first. 0: none."""
 

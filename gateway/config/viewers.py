@@ -16,7 +16,7 @@ _ACTIVE: Final = frozenset(("javascript", "vbscript", "data", "blob", "file", "a
 """Schemes of which an address does something in the page itself, or on the reader's disk."""
 
 
-class Viewer(Section, frozen=True):
+class ExternalViewer(Section, frozen=True):
     """A viewer of others, which the page of a study has a link to."""
 
     name: str
@@ -29,7 +29,7 @@ class Viewer(Section, frozen=True):
     `https://meddream.hospital.example/?study={study_uid}`."""
 
 
-def viewer_problems(viewers: Iterable[Viewer]) -> Iterator[str]:
+def viewer_problems(viewers: Iterable[ExternalViewer]) -> Iterator[str]:
     """Yield what is wrong with the address of a viewer."""
     names: set[str] = set()
     for viewer in viewers:

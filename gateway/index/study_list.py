@@ -32,7 +32,7 @@ Position = tuple[str | int | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class StudyConditions:
-    """What is looked for; empty fields do not filter."""
+    """The conditions of a search; empty fields do not filter."""
 
     patient: str = ""
     """Parts of the name, or the beginning of the Patient ID."""

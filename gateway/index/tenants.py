@@ -9,7 +9,7 @@ from gateway.index.queries import tenants as queries
 
 
 class Holding(NamedTuple):
-    """What a tenant has; `size` is bytes of all its files of instances."""
+    """The share of a tenant in the archive; `size` is bytes of all its files of instances."""
 
     studies: int = 0
     instances: int = 0
@@ -17,7 +17,7 @@ class Holding(NamedTuple):
 
 
 async def holding_of(database: Database, tenant: str) -> Holding:
-    """What one tenant has."""
+    """The share of one tenant in the archive."""
     ((studies, instances, size),) = await database.fetch(queries.HOLDING, tenant)
     return Holding(studies, instances, size)
 

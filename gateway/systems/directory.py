@@ -18,7 +18,7 @@ import msgspec
 from gateway.config import Modality, Settings
 from gateway.config.added import extended
 from gateway.config.destinations import DicomwebDestination, PeerDestination
-from gateway.config.tenants import settings_of
+from gateway.config.tenant_settings import settings_of
 from gateway.database.database import Database, Script
 from gateway.database.view import tenant_of_task
 from gateway.errors import BadRequest, Configured, NotFound

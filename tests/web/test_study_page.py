@@ -8,7 +8,7 @@ import re
 import pytest
 
 from gateway.config import Dicomweb, Http
-from gateway.config.viewers import Viewer
+from gateway.config.viewers import ExternalViewer
 from gateway.web.pages import study
 from tests.support.index import data_set
 from tests.support.sign_in import ADMIN, READER, origin, signed_in
@@ -59,7 +59,7 @@ class TestPage:
         assert (await gateway.get("/ui/studies/nonsense")).status == 404
 
     async def test_other_viewers(self, gateway: House):
-        viewer = Viewer(name="There", url="weasis://?{study_uid}&id={patient_id}&from={dicomweb}")
+        viewer = ExternalViewer(name="There", url="weasis://?{study_uid}&id={patient_id}&from={dicomweb}")
         gateway.http = Http(viewers=(viewer,))
         await gateway.add(data_set("1.1", PatientID="a/b c"))
         (link,) = re.findall(r'href="(weasis://[^"]*)"', await page(gateway))

@@ -27,8 +27,8 @@ _MAX_CHANGES: Final = 500
 
 
 async def preview(request: web.Request) -> web.Response:
-    """What an anonymization of a study would change in its first instance: each attribute, and its value before and
-    after. The body is that of the anonymization."""
+    """The changes that an anonymization of a study would make to its first instance: each attribute, and its value
+    before and after. The body is that of the anonymization."""
     wanted = anonymizing_request(read_change(await read_object(request)))
     async for page in identified(request.app[CONTEXT].database, "study", request.match_info["id"], 1):
         (identity, located), retrieval = page[0], request.app[RETRIEVAL]

@@ -94,7 +94,7 @@ class StudyQuery:
         return f"{'-' * self.descending}{self.order}"
 
     def conditions(self, today: datetime.date) -> StudyConditions:
-        """What is looked for, on a day."""
+        """The conditions of the search, on a day."""
         since, until = self.since, self.until
         if self.days and not (since or until):
             since, until = ((today - datetime.timedelta(days)).strftime("%Y%m%d") for days in DAYS[self.days])

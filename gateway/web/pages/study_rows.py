@@ -23,7 +23,7 @@ _REPORTS: Final = frozenset(MODALITIES)
 
 
 class RowLook(NamedTuple):
-    """What a row depends on besides its study."""
+    """The things that a row depends on besides its study."""
 
     language: str
     columns: tuple[str, ...]

@@ -23,7 +23,7 @@ async def tenants(request: web.Request) -> web.Response:
 
 
 async def tenant(request: web.Request) -> web.Response:
-    """What one tenant has of the archive, and what it may have."""
+    """One tenant: what it has of the archive, and what it may have."""
     name = request.match_info["name"]
     known = request.app[CONTEXT].settings().tenants.get(name)
     if known is None:
