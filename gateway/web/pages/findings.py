@@ -33,6 +33,8 @@ def in_words(t: Words, finding: Finding) -> FindingWords:
         values["at"] = stamp(at)
     if "services" in values:
         values["services"] = ", ".join(t("doctor.service." + name) for name in str(values["services"]).split())
+    if values.get("our_host") == "":  # Nobody knows it before we have reached the other side.
+        values["our_host"] = t("modalities.our_host_unknown")
     remedy = t("doctor.remedy." + finding.code, **values) if finding.grade != "good" else Markup()
     return FindingWords(
         step=t("doctor.step." + finding.step),
