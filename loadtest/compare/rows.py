@@ -287,7 +287,7 @@ _ROWS = (
         rest.page("/ui/", "/studies?expand&since=0&limit=50", operations=50),
         200_000,
         _WEB,
-        (Goal(1, "orthanc-tuned"),),
+        (Goal(10, "orthanc-tuned"),),
     ),
     Row(
         "slow-readers",
