@@ -80,7 +80,7 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
         upload(peer.url)
         command = [sys.executable, "-m", "gateway", "migrate", "dicom", node(peer), "--data", str(tmp_path / "data")]
         for _ in range(3):
-            with subprocess.Popen([*command, "--create", "--rate", "60", "--parallel", "1"], cwd=ROOT) as process:
+            with subprocess.Popen([*command, "--create", "--rate", "20", "--parallel", "1"], cwd=ROOT) as process:
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(1.6)
                 process.kill()

@@ -133,7 +133,7 @@ def path_of(route: Route, of: Ids) -> str:
         "id": public,
         "frame": "0",
         "frames": "1",
-        "filename": "page.js",
+        "filename": "studies.js",
         "key": "archive",
         "label": "shown" if of.study == OWN.study else "hiddenlabel",
         "name": "pacs" if "/modalities/" in route.path else "1024",

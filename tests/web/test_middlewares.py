@@ -51,7 +51,15 @@ class TestHost:
 class TestPassword:
     async def test_in_and_out(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
         gateway.http = Http(users=(ANNA,))
-        for path in ("/system", "/ui/", "/ui/events", "/metrics", "/dicom-web/studies", "/ui/static/page.js", "/nope"):
+        for path in (
+            "/system",
+            "/ui/",
+            "/ui/events",
+            "/metrics",
+            "/dicom-web/studies",
+            "/ui/static/studies.js",
+            "/nope",
+        ):
             answer = await gateway.get(path)
             assert answer.status == 401, path
             assert answer.headers["WWW-Authenticate"] == 'Basic realm="DICOM gateway", charset="UTF-8"'
@@ -127,7 +135,7 @@ class TestEveryAnswer:
     @pytest.mark.parametrize(
         "path",
         [
-            *("/ui/", "/ui/rows", "/ui/routing", "/system", "/nope", "/ui/static/page.js", "/ui/static/icon.svg"),
+            *("/ui/", "/ui/rows", "/ui/routing", "/system", "/nope", "/ui/static/studies.js", "/ui/static/icon.svg"),
             *("/ui/events", "/metrics", "/openapi.json", "/dicom-web/studies", "/livez", "/wado", "/ohif/"),
         ],
     )

@@ -125,7 +125,7 @@ class TestProxies:
     async def test_pages_link_below_the_prefix(self, gateway: House):
         gateway.http = Http(trusted_proxies=("127.0.0.1",), hosts=("pacs.example.org",))
         page = await (await gateway.client.get("/ui/", headers=self.X)).text()
-        assert 'src="/imaging/ui/static/page.js"' in page
+        assert 'src="/imaging/ui/static/studies.js"' in page
         assert 'href="/ui' not in page
         answer = await gateway.client.get("/", headers=self.X, allow_redirects=False)
         assert (answer.status, answer.headers["Location"]) == (302, "/imaging/ui/")
@@ -135,7 +135,7 @@ class TestProxies:
         item = {"Tags": {"PatientName": "A^B", "ScheduledProcedureStepSequence": [{"Modality": "CT"}]}}
         answer = await gateway.client.post("/worklists/create", json=item, headers=self.X)
         assert answer.status == 200, await answer.text()
-        answer = await gateway.client.get("/ui/static/page.js", headers=self.X)
+        answer = await gateway.client.get("/ui/static/studies.js", headers=self.X)
         assert len(await answer.read()) > 1000
         answer = await gateway.client.get("/ui/events", headers=self.X)
         assert (await answer.content.readline()).startswith((b"event", b"id", b"retry", b"data", b":"))
@@ -169,8 +169,8 @@ class TestPrefix:
         assert url == str(below.client.make_url("/gateway/dicom-web/studies/1.1"))
         assert (await below.get("/dicom-web/studies")).status == 404
         page = await (await below.get("/gateway/ui/")).text()
-        assert 'src="/gateway/ui/static/page.js"' in page
-        assert (await below.get("/gateway/ui/static/page.js")).status == 200
+        assert 'src="/gateway/ui/static/studies.js"' in page
+        assert (await below.get("/gateway/ui/static/studies.js")).status == 200
         for path in ("/gateway", "/gateway/", "/gateway/ui"):
             answer = await below.client.get(path, allow_redirects=False)
             assert (answer.status, answer.headers["Location"]) == (302, "/gateway/ui/")
