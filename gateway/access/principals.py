@@ -153,7 +153,7 @@ def role_problems(settings: Settings) -> Iterator[str]:
             elif colon and level not in LEVELS_OF_PERMISSION:
                 listed = ", ".join(LEVELS_OF_PERMISSION)
                 yield f"roles.{name}.permissions: {level!r} is no level; there are {listed}"
-            elif role.grantable is not None and permission not in ("all", *role.grantable):
+            elif granted in role.excessive:
                 yield (
                     f"roles.{name}.permissions: {permission!r} is about more than single studies, so that a role with "
                     "conditions on studies cannot give it; give it in a role of its own, without conditions"

@@ -14,7 +14,7 @@ from gateway.audit.log import AuditLog
 from gateway.audit.table import append
 from gateway.config import Settings
 from gateway.database.actor import GATEWAY
-from gateway.database.companion import COMPANION, Companion
+from gateway.database.companion import Companion, accompanying
 from gateway.database.database import Database
 from gateway.errors import DatabaseError, NotFound, RetainedByCommitment
 from gateway.index.tenants import old_studies
@@ -85,8 +85,5 @@ class Retention:
             detail = {"setting": f"tenants.{tenant}.keep_days"}
             entry = self._audit.entry("delete", GATEWAY, subject, detail=detail)
             companion.pending = [lambda: append([entry])]
-        before = COMPANION.set(companion)
-        try:
+        with accompanying(companion):
             await self._removal.by_public_id("study", study)
-        finally:
-            COMPANION.reset(before)

@@ -74,6 +74,14 @@ class Role(Section, frozen=True):
         return any(conditions) or self.days is not None
 
     @property
+    def excessive(self) -> tuple[str, ...]:
+        """The permissions that it names and may not give, since they are about more than what it shows."""
+        allowed = self.grantable
+        if allowed is None:
+            return ()
+        return tuple([each for each in self.permissions if each.partition(":")[0] not in ("all", *allowed)])
+
+    @property
     def grantable(self) -> frozenset[str] | None:
         """The permissions that it may give; None for all."""
         if not self.has_conditions:

@@ -30,6 +30,16 @@ COMPANION: Final[ContextVar[Companion | None]] = ContextVar("companion", default
 
 
 @contextmanager
+def accompanying(companion: Companion) -> Iterator[None]:
+    """Have what waits with a companion written with the next transaction of the block."""
+    token = COMPANION.set(companion)
+    try:
+        yield
+    finally:
+        COMPANION.reset(token)
+
+
+@contextmanager
 def accompanied(script: Callable[[], Script[T]]) -> Iterator[Callable[[], Script[T]]]:
     """The script with all that waits behind it. What waits does so again if the block, which commits, raises."""
     companion = COMPANION.get()

@@ -17,7 +17,7 @@ from gateway.dicom.source import Read
 from gateway.edit.deid.rules import Change
 from gateway.errors import DataSetError, EditError, NoSuchObject, NotFound, UnsupportedTransferSyntax
 from gateway.forwarding import queries
-from gateway.forwarding.rule_engine import CompiledRules
+from gateway.forwarding.rule_engine import CompiledRules, facts_of
 from gateway.forwarding.table import Deliverable, deliverable
 from gateway.forwarding.trace import MAX_TRACED
 from gateway.index.record import InstanceRecord
@@ -87,9 +87,7 @@ def explain_file(path: Path, compiled: CompiledRules, origin: Origin) -> Explana
             raise DataSetError("not a DICOM file (PS3.10 §7.1), or a DICOMDIR")
         syntax, start = meta.transfer_syntax_uid, meta.data_set_offset
         record, attributes = read_attributes(head, syntax, start, compiled.router.wanted)
-        origin_facts = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
-        facts = Facts(*origin_facts, attributes, origin.tenant)
-        explanation = explain(compiled, record, facts)
+        explanation = explain(compiled, record, facts_of(origin, attributes))
 
         def read(offset: int, length: int) -> bytes:
             file.seek(offset)

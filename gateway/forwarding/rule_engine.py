@@ -64,6 +64,12 @@ class CompiledRules:
         return modality is not None and bool(calling_aet) and modality.aet.strip() == calling_aet.strip()
 
 
+def facts_of(origin: Origin, attributes: DataSet) -> Facts:
+    """The inputs of rules for an instance of that origin."""
+    sender = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
+    return Facts(*sender, attributes, origin.tenant)
+
+
 class RuleEngine:
     """Applies the rules of the current settings to each instance."""
 
@@ -108,8 +114,7 @@ class RuleEngine:
         compiled = self.compiled
         if not compiled.router or origin.via == "inbox":  # A person sends it, once it is accepted.
             return OutboxEntry(record, placement, origin, (), {}, self._clock)
-        origin_facts = origin.calling_aet, origin.called_aet, origin.peer, origin.via, origin.received_at
-        facts = Facts(*origin_facts, attributes, origin.tenant)
+        facts = facts_of(origin, attributes)
         targets: dict[tuple[str, str], DeliveryTarget] = {}
         stability_rules: dict[str, Rule] = {}
         for name, rule in compiled.router.route(facts):

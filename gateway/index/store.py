@@ -37,7 +37,7 @@ class Origin:
     """Whom the instance belongs to; empty for no tenant."""
 
     @classmethod
-    def by_rest(cls, our_aet: str, peer: str, tenant: str) -> Origin:
+    def by_rest(cls, our_aet: str, peer: str, tenant: str = "") -> Origin:
         """The origin of what comes now by the management API, or is made for a request of `peer`."""
         return cls("", our_aet, peer, time.time(), "rest", tenant)
 

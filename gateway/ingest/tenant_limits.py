@@ -15,7 +15,7 @@ from typing import Final
 from gateway.config import Tenant
 from gateway.database.database import Database
 from gateway.errors import OutOfSpace
-from gateway.index.tenants import Holding, holding_of
+from gateway.index.tenants import holding_of
 
 _READ_EVERY_S: Final = 5.0
 _MAX_WAIT_S: Final = 30.0
@@ -61,7 +61,7 @@ class TenantLimits:
         known = self._known.setdefault(tenant, _Known())
         if known.read_at is None or self._clock() - known.read_at >= _READ_EVERY_S:
             known.read_at = self._clock()
-            _studies, known.instances, known.size = await self._read(tenant)
+            _studies, known.instances, known.size = await holding_of(self._database, tenant)
         if limits.max_instances and known.instances >= limits.max_instances:
             raise OutOfSpace(f"tenant {tenant} has {known.instances} instances and may have {limits.max_instances}")
         if limits.max_size and known.size + size > limits.max_size:
@@ -91,6 +91,3 @@ class TenantLimits:
 
     def _of(self, tenant: str) -> Tenant:
         return self._tenants().get(tenant, _NO_LIMITS) if tenant else _NO_LIMITS
-
-    async def _read(self, tenant: str) -> Holding:
-        return await holding_of(self._database, tenant)

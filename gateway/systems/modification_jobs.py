@@ -19,7 +19,6 @@ from gateway.admin.change_requests import ChangeRequest, check_patient, compile_
 from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
-from gateway.database.view import tenant_of_task
 from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 from gateway.edit.change_set import ChangeSet
 from gateway.edit.modification import Members, keeps_instances
@@ -181,7 +180,7 @@ class ModificationJobs:
         self, order: ModificationOrder, located: Located, changes: ChangeSet, *, is_stored: bool
     ) -> StoreResult:
         """Store one instance as it is changed. Raises as `Anonymizing.store`."""
-        origin = Origin.by_rest(self._settings().dicom.aet, order.peer, tenant_of_task())
+        origin = Origin.by_rest(self._settings().dicom.aet, order.peer)
         in_place = self._replaces_source(order.request)
         return await self._anonymizing.store(located, changes, origin, overwrites=in_place, is_stored=is_stored)
 

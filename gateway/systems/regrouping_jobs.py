@@ -22,7 +22,7 @@ from gateway.admin.change_requests import check_new_patient
 from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal
 from gateway.config import Settings
-from gateway.database.view import seeing, tenant_of_task
+from gateway.database.view import seeing
 from gateway.dicom.json_reader import from_json
 from gateway.dicom.levels import LEVELS, UNIQUE_KEYS, Level
 from gateway.dicom.modules import MODULES
@@ -267,7 +267,7 @@ class RegroupingJobs:
         """Store everything in the target. Raises PermanentFailure for an instance that is not."""
         sources = await self._sources(order)
         sets = await self._change_sets(order, sources)
-        origin = Origin.by_rest(self._settings().dicom.aet, order.peer, tenant_of_task())
+        origin = Origin.by_rest(self._settings().dicom.aet, order.peer)
         content, done = reporter.content, 0
         # The target of a merge is not made of what comes to it.
         made = LEVELS[2:] if order.merges else LEVELS[1:]

@@ -23,7 +23,7 @@ from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text, search_detail
 from gateway.audit.table import append
 from gateway.database.actor import Actor
-from gateway.database.companion import COMPANION, Companion
+from gateway.database.companion import Companion, accompanying
 from gateway.errors import DatabaseError, GatewayError
 from gateway.web.route import Route
 
@@ -149,10 +149,10 @@ async def _written(
     noted = request[_NOTED] = _Noted(audit, action, actor, {"method": request.method, **_names(request)})
     noted.companion = companion = Companion()
     await noted.about((_subject(request, route),))
-    token = COMPANION.set(companion)
     outcome: AuditOutcome = "failure"
     try:
-        response = await handler(request)
+        with accompanying(companion):
+            response = await handler(request)
         if response.status < 400:
             outcome = "success"
         elif response.status == 403:
@@ -162,7 +162,6 @@ async def _written(
         outcome = "success"
         raise
     finally:
-        COMPANION.reset(token)
         if outcome != "success" or companion.pending:
             entries = [
                 audit.entry(action, actor, each, outcome=outcome, detail=noted.detail) for each in noted.subjects

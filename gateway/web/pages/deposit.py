@@ -15,17 +15,15 @@ from aiohttp import web
 from gateway.access.principals import ANYBODY
 from gateway.config.roles import DEPOSIT
 from gateway.database.view import tenant_of_task
-from gateway.errors import BadRequest
 from gateway.http.form import FORM
 from gateway.index.inbox import note_sender
 from gateway.index.store import Origin
 from gateway.ingest.outcome import Outcome
 from gateway.ingest.zip_upload import Member
-from gateway.web.accept import content_type
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.pages.frame import page_answer
-from gateway.web.pages.upload import MAX_LISTED, STATUSES, UploadSummary, note_uploaded, study_ids
+from gateway.web.pages.upload import MAX_LISTED, STATUSES, UploadSummary, form_members, note_uploaded, study_ids
 from gateway.web.receiving import receiving
 from gateway.web.rest.answers import json_answer
 from gateway.web.route import Route
@@ -41,12 +39,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def deposit_form(request: web.Request) -> web.Response:
     """Store the files of a form in the inbox, and show the outcome."""
-    made = _upload(request)
-    async with receiving(request) as chunks:
-        media_type, parameters = content_type(request.headers.get("Content-Type", ""))
-        if media_type != FORM:
-            raise BadRequest(f"the form cannot be read: its type is {media_type[:80]}, not {FORM}")
-        members = await made.form(chunks, parameters.get("boundary", ""))
+    members = await form_members(request, _upload(request))
     await _note(request, members)
     counts = Counter(map(_status, members))
     refused = [(each.name, _status(each), each.reason) for each in members if each.result is None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from aiohttp import web
 
@@ -77,11 +77,7 @@ async def show(request: web.Request) -> web.Response:
 async def upload_form(request: web.Request) -> web.Response:
     """Store the files of a form, and show the outcome. Its origin is checked as for every change by a session."""
     made = Upload(request)
-    async with receiving(request) as chunks:
-        media_type, parameters = content_type(request.headers.get("Content-Type", ""))
-        if media_type != FORM:
-            raise BadRequest(f"the form cannot be read: its type is {media_type[:80]}, not {FORM}")
-        members = await made.form(chunks, parameters.get("boundary", ""))
+    members = await form_members(request, made)
     note_uploaded(request, members)
     statuses = [file_status(each, made.overwrites) for each in members]
     refused = [
@@ -101,7 +97,20 @@ async def upload_form(request: web.Request) -> web.Response:
 async def upload_file(request: web.Request) -> web.Response:
     """Store a DICOM file, or the files of a zip, in the body: the status of each, and its study. A file that is
     refused is no error, so that a page can send many."""
-    return json_answer({"Files": await stored_files(request, note_uploaded)})
+    made = Upload(request)
+    async with receiving(request) as chunks:
+        members = await made.members("", chunks)
+    note_uploaded(request, members)
+    files = [
+        {
+            "File": each.name,
+            "Reason": each.reason or (each.result.lacking if each.result is not None else ""),
+            "Status": file_status(each, made.overwrites),
+            "Study": each.result.record.parents.study_public_id if each.result is not None else "",
+        }
+        for each in members
+    ]
+    return json_answer({"Files": files})
 
 
 async def summary(request: web.Request) -> web.Response:
@@ -111,21 +120,13 @@ async def summary(request: web.Request) -> web.Response:
     return page_answer(request, "upload_studies.html", values)
 
 
-async def stored_files(request: web.Request, after: Any) -> list[dict[str, Any]]:
-    """Store what is in a body, and tell `after` of it; the status, the study and the reason of each file."""
-    made = Upload(request)
+async def form_members(request: web.Request, made: Upload) -> list[Member]:
+    """Store the files of a form, whose body is not read yet. Raises: BadRequest if it is of another type."""
     async with receiving(request) as chunks:
-        members = await made.members("", chunks)
-    after(request, members)
-    return [
-        {
-            "File": each.name,
-            "Reason": each.reason or (each.result.lacking if each.result is not None else ""),
-            "Status": file_status(each, made.overwrites),
-            "Study": each.result.record.parents.study_public_id if each.result is not None else "",
-        }
-        for each in members
-    ]
+        media_type, parameters = content_type(request.headers.get("Content-Type", ""))
+        if media_type != FORM:
+            raise BadRequest(f"the form cannot be read: its type is {media_type[:80]}, not {FORM}")
+        return await made.form(chunks, parameters.get("boundary", ""))
 
 
 def note_uploaded(request: web.Request, members: Iterable[Member]) -> None:

@@ -240,10 +240,8 @@ async def _save_role(request: web.Request, form: Mapping[str, str]) -> str:
         raise _Wrong("tenant", tenant)
     lists: dict[str, Any] = {each: _listed(form.get(each, "")) for each in _LISTS}
     role = Role(permissions=permissions, tenant=tenant, days=days, **lists)
-    if role.grantable is not None:
-        for permission in permissions:
-            if permission.partition(":")[0] not in ("all", *role.grantable):
-                raise _Wrong("conditions", permission)
+    if role.excessive:
+        raise _Wrong("conditions", role.excessive[0])
     await _put(request, lambda roles: {**roles, name: role})
     return "role"
 
