@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Collection, Coroutine
+import tempfile
+from collections.abc import Collection, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -73,6 +75,15 @@ def listed(text: str, known: Collection[str], option: str) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(known)}", param_hint=option)
     return names
+
+
+@contextlib.contextmanager
+def room(folder: Path | None) -> Iterator[Path]:
+    """A new folder for servers, in `folder` or where temporary files go, which is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="loadtest-", dir=folder) as place:
+        path = Path(place)
+        path.chmod(0o711)  # PostgreSQL refuses to run as root, and as another user has to get to its own folder.
+        yield path
 
 
 def on_loop(work: Coroutine[object, object, T]) -> T:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loadtest.cli import common
 
-_PEERS = "gateway,orthanc,orthanc-tuned,storescp,storescp-tuned,dcmqrscp-tuned,pynetdicom,sink"
+if TYPE_CHECKING:
+    from loadtest.peers import Start
+
+_PEERS = "gateway,orthanc,orthanc-tuned,orthanc-postgresql-tuned,storescp,storescp-tuned,dcmqrscp-tuned,pynetdicom,sink"
 
 
 def command(
@@ -23,6 +25,20 @@ def command(
     peers: Annotated[
         str, typer.Option(help="Servers to start, separated by commas; the sink shows what the sender itself can do.")
     ] = _PEERS,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKOUT", help="Compare with the gateway of this checkout too, as other-build.", file_okay=False
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=HOST:PORT,AET[,URL]",
+            help="Compare with a server that runs already, by its address and the URL of its DICOMweb service if it "
+            "has one; may be given several times. The instances stay there.",
+        ),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(help="Folder for the servers' data, on the disk to measure.", file_okay=False),
@@ -45,7 +61,7 @@ def command(
     from loadtest.compare import rounds as turns
     from loadtest.compare.rows import GROUPS, ROWS
     from loadtest.live import bar
-    from loadtest.peers import PEERS
+    from loadtest.peers import OTHER_BUILD, PEERS, other_build
     from loadtest.report import html as pages
     from loadtest.report import summary, text
 
@@ -58,9 +74,12 @@ def command(
     chosen: dict[str, None] = {}
     for name in common.listed(rows, [*ROWS, *GROUPS], "--rows"):
         chosen |= dict.fromkeys(GROUPS.get(name, (name,)))
-    names = common.listed(peers, PEERS, "--peers")
-    with tempfile.TemporaryDirectory(prefix="loadtest-", dir=folder) as place, bar("runs") as progress:
-        comparison = turns.compare([ROWS[name] for name in chosen], names, rounds, scale, Path(place), progress)
+    servers = {name: PEERS[name] for name in common.listed(peers, PEERS, "--peers")}
+    if against is not None:
+        servers[OTHER_BUILD] = other_build(against)
+    servers |= _by_address(peer or [])
+    with common.room(folder) as place, bar("runs") as progress:
+        comparison = turns.compare([ROWS[name] for name in chosen], servers, rounds, scale, place, progress)
     if html is not None:
         html.write_text(pages.comparison_page(comparison), "utf-8")
     if markdown is not None:
@@ -75,3 +94,19 @@ def command(
             print(f"report: {html}")
     if not comparison.complete:
         raise typer.Exit(1)
+
+
+def _by_address(texts: list[str]) -> dict[str, Start]:
+    """The servers of `--peer`, by name."""
+    from loadtest.peers import OTHER_BUILD, PEERS, by_address
+
+    found: dict[str, Start] = {}
+    for text in texts:
+        try:
+            name, start = by_address(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--peer") from None
+        if name in (*PEERS, OTHER_BUILD, *found):
+            raise typer.BadParameter(f"{name} is the name of another server", param_hint="--peer")
+        found[name] = start
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,9 @@ def command(
     steps: Annotated[
         str, typer.Option(help="Numbers of instances at which to measure, separated by commas, rising.")
     ] = "0,200000,1000000",
-    server: Annotated[str, typer.Option(help="Server to start: gateway, orthanc, orthanc-tuned.")] = "gateway",
+    server: Annotated[
+        str, typer.Option(help="Server to start: gateway, orthanc, orthanc-tuned, orthanc-postgresql-tuned, …")
+    ] = "gateway",
     count: Annotated[int, typer.Option(min=8, help="Instances stored for one measurement.")] = 4000,
     folder: Annotated[
         Path | None, typer.Option(help="Folder for the server's data, on the disk to measure.", file_okay=False)
@@ -39,9 +40,9 @@ def command(
     wanted = _steps(steps)
     open_files_to_the_limit()
     with (
-        tempfile.TemporaryDirectory(prefix="loadtest-", dir=folder) as place,
+        common.room(folder) as place,
         bar("instances") as progress,
-        peers.PEERS[name](Path(place) / name, {}) as peer,
+        peers.PEERS[name](place / name, peers.ALONE) as peer,
     ):
         found = grow(peer, wanted, count, progress)
     if html is not None:

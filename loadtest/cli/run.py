@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -106,9 +104,9 @@ def _started(name: str, stack: contextlib.ExitStack, options: Options, calling: 
     from loadtest import peers
     from loadtest.target import Target, Web
 
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-")))
+    folder = stack.enter_context(common.room(None)) / name
     port = peers.free_port()
-    peer = stack.enter_context(peers.PEERS[name](folder, {calling: port}))
+    peer = stack.enter_context(peers.PEERS[name](folder, peers.Wiring({calling: port})))
     options.listen = ("127.0.0.1", port)
     options.pid = options.pid or peer.pid
     web = Web.parse(peer.dicomweb) if peer.dicomweb else None

@@ -63,11 +63,13 @@ class Disk:
     def __init__(self) -> None:
         self._seen: set[Path] = set()
 
-    def rest(self, folder: Path) -> None:
+    def rest(self, folder: Path | None) -> None:
         """Sync everything, and drop the cached pages of the files that are new since the last call: instances. The
-        pages of an index, which exists from the beginning, stay.
+        pages of an index, which exists from the beginning, stay. Without a folder, of a server elsewhere, only sync.
         """
         os.sync()
+        if folder is None:
+            return
         new = set(_files(folder)) - self._seen
         self._seen |= new
         forget(new)
@@ -80,10 +82,10 @@ def forget(paths: Iterable[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def forget_all(folder: Path) -> None:
+def forget_all(folder: Path | None) -> None:
     """Sync everything, and drop the cached pages of all files below a folder."""
     os.sync()
-    forget(_files(folder))
+    forget(_files(folder) if folder is not None else ())
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from loadtest import engine, peers
 from loadtest.compare import dcmtk
@@ -24,27 +25,35 @@ from loadtest.target import Target, Web
 _SINKS_OWN = Place("2.25.1", "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2")
 
 
+class Starter(Protocol):
+    """A function that starts a server of the comparison once more."""
+
+    def __call__(
+        self, name: str, place: str, wiring: peers.Wiring | None = None
+    ) -> contextlib.AbstractContextManager[peers.Peer]: ...
+
+
 @dataclasses.dataclass
 class Stand:
     """State shared by the measures of a comparison."""
 
     folder: Path
     """Folder for files that clients send and receive, on the measured disk."""
-    start: Callable[[str, str], contextlib.AbstractContextManager[peers.Peer]]
+    start: Starter
     """Starts a server by its name, in a folder of that name on the same disk."""
     destination: str = "SINK"
     """Destination of a C-MOVE."""
     disk: Disk = dataclasses.field(default_factory=Disk)
     stocks: dict[int, int] = dataclasses.field(default_factory=dict)
     """Small instances that servers have got, by process id."""
-    _studies: dict[tuple[int, str, int], list[Place]] = dataclasses.field(default_factory=dict)
+    _studies: dict[tuple[str, str, int], list[Place]] = dataclasses.field(default_factory=dict)
 
     def study(self, peer: peers.Peer, size: str, count: int, *, new: bool = False) -> list[Place]:
         """A study of `count` instances on the server, stored now unless it exists and `new` is false. Raises
         Unprepared."""
         if peer.name == SINK:
             return [_SINKS_OWN]
-        key = (peer.pid, size, count)
+        key = (f"{peer.name}.{peer.pid}", size, count)
         if new or key not in self._studies:
             self._studies[key] = store_study(peer, size, count)
         return self._studies[key]

@@ -55,7 +55,7 @@ def page(ours: str, theirs: str, *, operations: int, at_once: int = 1) -> Measur
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         fill(stand, peer, count)
-        return _answers((ours if peer.name.startswith(peers.GATEWAY) else theirs,), peer, operations, at_once)
+        return _answers((ours if peer.is_gateway else theirs,), peer, operations, at_once)
 
     return measure
 
@@ -80,7 +80,7 @@ def previews(*, at_once: int) -> Measure:
         study = stand.study(peer, "512KB", count)[0].study
         (found,) = _ask(f"{peer.url}/tools/lookup", study.encode())
         path = "/instances/{}/preview"
-        if peer.name in (peers.GATEWAY, peers.GATEWAY_BEFORE):
+        if peer.is_gateway:
             path = "/ui/instances/{}/frames/0/pixels"
         instances = _ask(f"{peer.url}/studies/{found['ID']}/instances?expand=false")
         paths = tuple(path.format(each["ID"] if isinstance(each, dict) else each) for each in instances)

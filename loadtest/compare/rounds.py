@@ -10,15 +10,15 @@ import contextlib
 import datetime
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.errors import GatewayError
 from loadtest.compare import disk
 from loadtest.compare.measures import Stand
-from loadtest.compare.rows import Row
+from loadtest.compare.row import Row
 from loadtest.compare.table import SINK, Comparison, Measured, RowResult, entries, outcomes
-from loadtest.peers import PEERS, NotInstalled, Peer
+from loadtest.peers import ALONE, OTHER_BUILD, PEERS, NotInstalled, Peer, Start, Wiring
 from loadtest.run import open_files_to_the_limit
 
 _WARM_UP = 8
@@ -29,13 +29,13 @@ Progress = Callable[[int, int, str], None]
 
 def compare(
     rows: Sequence[Row],
-    names: Sequence[str],
+    servers: Mapping[str, Start],
     rounds: int,
     scale: float,
     folder: Path,
     progress: Progress = lambda done, total, what: None,
 ) -> Comparison:
-    """Start the named servers, in folders below `folder`, and measure. Missing software is skipped with a remark.
+    """Start the servers, in folders below `folder`, and measure. Missing software is skipped with a remark.
 
     Raises NotStarted when an installed server does not start.
     """
@@ -43,36 +43,36 @@ def compare(
     disk.spread(folder)
     disk.touch_memory()
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    remarks = [] if disk.is_durable(folder) else [f"{folder} is in memory: syncing costs nothing there"]
+    remarks = [] if disk.is_durable(folder) else ["the servers' folder is in memory: syncing costs nothing there"]
     if scale != 1:
         remarks.append(f"the amount of work is {scale:g} times that of the titles")
     destinations: dict[str, int] = {}
 
-    def start(name: str, place: str) -> contextlib.AbstractContextManager[Peer]:
-        return PEERS[name](folder / place, destinations)
+    def start(name: str, place: str, wiring: Wiring | None = None) -> contextlib.AbstractContextManager[Peer]:
+        return servers[name](folder / place, wiring or Wiring(destinations))
 
     with contextlib.ExitStack() as stack:
         progress(0, 1, "starting the servers")
         # The sink comes first: it is the destination of the other servers' C-MOVE.
-        sink = stack.enter_context(start(SINK, SINK))
+        sink = stack.enter_context(PEERS[SINK](folder / SINK, ALONE))
         destinations[sink.aet] = sink.port
         peers: dict[str, Peer] = {}
-        for name in names:
+        for name in servers:
             try:
                 if name == SINK:
                     peers[name] = sink
-                elif any(row.is_for(name) for row in rows):
+                elif name not in (*PEERS, OTHER_BUILD) or any(row.is_for(name) for row in rows):
                     peers[name] = stack.enter_context(start(name, name))
             except NotInstalled as error:
                 remarks.append(f"left out: {error}")
         stand = Stand(folder, start, sink.aet)
-        total = sum((1 if row.once else rounds) * len(_servers(row, peers)) for row in rows)
+        total = sum((1 if row.once else rounds) * len(_doing(row, peers)) for row in rows)
         done = 0
         results = []
         for row in rows:
-            turns, servers = 1 if row.once else rounds, _servers(row, peers)
+            turns, doing = 1 if row.once else rounds, _doing(row, peers)
             try:
-                runs = _rounds(row, servers, turns, scale, stand, _behind(progress, done, total))
+                runs = _rounds(row, doing, turns, scale, stand, _behind(progress, done, total))
             except NotInstalled as error:
                 remarks.append(f"left out: {row.title}: {error}")
                 continue
@@ -96,8 +96,8 @@ def _behind(progress: Progress, done: int, total: int) -> Callable[[int, str], N
     return lambda more, what: progress(done + more, total, what)
 
 
-def _servers(row: Row, peers: dict[str, Peer]) -> list[Peer]:
-    return [peer for name, peer in peers.items() if row.is_for(name)]
+def _doing(row: Row, peers: dict[str, Peer]) -> list[Peer]:
+    return [peer for peer in peers.values() if row.is_for_peer(peer)]
 
 
 def _rounds(

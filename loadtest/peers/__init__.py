@@ -1,35 +1,32 @@
 """Servers to compare with, started on loopback in folders of their own; `process.py` runs the programs."""
 
+from loadtest.peers.address import by_address
+from loadtest.peers.gateway import gateway, other_build
+from loadtest.peers.orthanc import orthanc, orthanc_postgresql
+from loadtest.peers.peer import ALONE, GATEWAY, OTHER_BUILD, Peer, Start, Wiring
 from loadtest.peers.process import NotInstalled, NotStarted, environment, find, free_port, is_listening
-from loadtest.peers.servers import (
-    GATEWAY,
-    GATEWAY_BEFORE,
-    PEERS,
-    Peer,
-    dcmqrscp,
-    find_orthanc_dicomweb,
-    gateway,
-    orthanc,
-    pynetdicom,
-    sink,
-    storescp,
-)
+from loadtest.peers.servers import PEERS, dcmqrscp, pynetdicom, sink, storescp
 
 __all__ = [
+    "ALONE",
     "GATEWAY",
-    "GATEWAY_BEFORE",
+    "OTHER_BUILD",
     "PEERS",
     "NotInstalled",
     "NotStarted",
     "Peer",
+    "Start",
+    "Wiring",
+    "by_address",
     "dcmqrscp",
     "environment",
     "find",
-    "find_orthanc_dicomweb",
     "free_port",
     "gateway",
     "is_listening",
     "orthanc",
+    "orthanc_postgresql",
+    "other_build",
     "pynetdicom",
     "sink",
     "storescp",

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -42,12 +42,12 @@ def find(*names: str, package: str) -> str:
     raise NotInstalled(f"{names[0]} is not installed: apt-get install {package}")
 
 
-def environment(tuned: bool) -> dict[str, str]:
+def environment(tuned: bool, changes: Mapping[str, str] = {}) -> dict[str, str]:
     """The environment of a program built on DCMTK, or of the gateway; no settings of the calling shell leak into it."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
     kept.pop("TCP_NODELAY", None)
-    kept["PYTHONSAFEPATH"] = "1"  # Another release's Python imports its own gateway, not that of the working directory.
-    return {**kept, "TCP_NODELAY": "1"} if tuned else kept
+    kept["PYTHONSAFEPATH"] = "1"  # Another build imports its own gateway, not that of the working directory.
+    return {**kept, **({"TCP_NODELAY": "1"} if tuned else {}), **changes}
 
 
 def free_port() -> int:
@@ -66,7 +66,7 @@ def is_listening(port: int) -> bool:
 @contextlib.contextmanager
 def listens(command: Sequence[str], ports: Sequence[int], log: Path, *, tuned: bool) -> Iterator[int]:
     """Run a program that listens on ports chosen for it, and yield its process id. Raises NotStarted."""
-    with _run(command, log, tuned=tuned, stdout=None) as process:
+    with _run(command, log, environment(tuned), stdout=None) as process:
         deadline = time.monotonic() + _PATIENCE
         while process.poll() is None and not all(map(is_listening, ports)) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -77,10 +77,13 @@ def listens(command: Sequence[str], ports: Sequence[int], log: Path, *, tuned: b
 
 @contextlib.contextmanager
 def announces(
-    command: Sequence[str], patterns: Sequence[re.Pattern[str]], log: Path
+    command: Sequence[str], patterns: Sequence[re.Pattern[str]], log: Path, changes: Mapping[str, str] = {}
 ) -> Iterator[tuple[int, list[re.Match[str]]]]:
-    """Run a program that prints where it listens: one line for each pattern, in order. Raises NotStarted."""
-    with _run(command, log, tuned=False, stdout=subprocess.PIPE) as process:
+    """Run a program that prints where it listens: one line for each pattern, in order. Raises NotStarted.
+
+    `changes` is added to its environment.
+    """
+    with _run(command, log, environment(tuned=False, changes=changes), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         matches: list[re.Match[str]] = []
         for line in read_lines(process.stdout, time.monotonic() + _PATIENCE):
@@ -105,13 +108,15 @@ def read_lines(pipe: IO[bytes] | IO[str], deadline: float) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _run(command: Sequence[str], log: Path, *, tuned: bool, stdout: int | None) -> Iterator[subprocess.Popen[bytes]]:
+def _run(
+    command: Sequence[str], log: Path, variables: Mapping[str, str], *, stdout: int | None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program, and kill it at the end: nothing that it stored is needed any more."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
-            env=environment(tuned),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output if stdout is None else stdout,
             stderr=output,

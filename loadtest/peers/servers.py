@@ -1,134 +1,29 @@
-"""The servers: the gateway, Orthanc, storescp and dcmqrscp of DCMTK, storescp of pynetdicom, and our sink.
+"""The servers that can be started: gateway, Orthanc, storescp and dcmqrscp of DCMTK, storescp of pynetdicom, our sink.
 
-Each is a context manager that starts a server on free ports, waits until it listens, and kills it at the end.
-`destinations` are AE titles with ports on this machine, to which a C-MOVE may send. Tests use these peers too.
+Each is a context manager that starts a server on free ports, waits until it listens, and kills it at the end. Tests use
+these peers too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.util
-import json
-import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from loadtest.peers.gateway import DICOM_LINE, WEB_LINE, gateway
+from loadtest.peers.orthanc import orthanc, orthanc_postgresql
+from loadtest.peers.peer import GATEWAY, Peer, Start
 from loadtest.peers.process import NotInstalled, announces, find, free_port, listens
-
-_ORTHANC_PLUGINS = tuple(Path(top) / "orthanc/plugins" for top in ("/usr/share", "/usr/lib", "/usr/local/share"))
-_DICOM_LINE = re.compile(r"^DICOM\s+(?P<aet>\S+)@(?P<host>\S+):(?P<port>\d+)\b")
-GATEWAY, GATEWAY_BEFORE = "gateway", "gateway-before"
-BEFORE = "LOADTEST_BEFORE"
-"""The environment variable with the path of the Python in which another release is installed."""
-_WEB_LINE = re.compile(r"^Web\s+(?P<base>https?://[^/\s]+)")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Peer:
-    """A running server, and where it listens."""
-
-    name: str
-    aet: str
-    port: int
-    pid: int
-    folder: Path
-    """The folder in which the server stores what it receives."""
-    url: str = ""
-    """Base URL of the HTTP service; empty without one."""
-    tuned: bool = False
-    host: str = "127.0.0.1"
-
-    @property
-    def dicomweb(self) -> str:
-        """Base URL of the DICOMweb service; empty without one."""
-        return f"{self.url}/dicom-web" if self.url else ""
-
-
-Start = Callable[[Path, Mapping[str, int]], contextlib.AbstractContextManager[Peer]]
-"""A function that starts a server in a folder, with destinations."""
-
-
-@contextlib.contextmanager
-def gateway(
-    folder: Path,
-    *arguments: str,
-    destinations: Mapping[str, int] | None = None,
-    name: str = GATEWAY,
-    python: str = sys.executable,
-) -> Iterator[Peer]:
-    """Run the gateway, of this environment or another `python`, with default settings except its folder and ports."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [python, "-m", "gateway", "serve", "--data", str(folder / "data"), "--dicom-port", "0"]
-    if destinations:
-        file = folder / "gateway.toml"
-        lines = ["[dicom]", "allow_any_caller = true", 'any_caller_may = ["echo", "store", "find", "move", "get"]']
-        for aet, port in destinations.items():
-            lines += [f"[modalities.{aet.lower()}]", f'aet = "{aet}"', 'host = "127.0.0.1"', f"port = {port}"]
-        file.write_text("\n".join(lines) + "\n")
-        command += ["--config", str(file)]
-    command += ["--http-port", "0", *arguments]
-    with announces(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
-        yield Peer(name, dicom["aet"], int(dicom["port"]), pid, folder / "data", web["base"])
-
-
-def gateway_before(folder: Path, destinations: Mapping[str, int]) -> contextlib.AbstractContextManager[Peer]:
-    """Run another release of the gateway: the one installed for the Python that LOADTEST_BEFORE names."""
-    python = os.environ.get(BEFORE, "")
-    if not python:
-        raise NotInstalled(f"there is no release to compare with: set {BEFORE} to the path of the Python that has one")
-    return gateway(folder, destinations=destinations, name=GATEWAY_BEFORE, python=python)
 
 
 @contextlib.contextmanager
 def sink(folder: Path) -> Iterator[Peer]:
     """Run the sink, which answers at once and stores nothing (`sink.py`)."""
     command = [sys.executable, "-m", "loadtest", "sink", "127.0.0.1", "0", "--web-port", "0"]
-    with announces(command, (_DICOM_LINE, _WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
+    with announces(command, (DICOM_LINE, WEB_LINE), folder / "log.txt") as (pid, (dicom, web)):
         yield Peer("sink", dicom["aet"], int(dicom["port"]), pid, folder, web["base"])
-
-
-@contextlib.contextmanager
-def orthanc(
-    folder: Path,
-    *,
-    tuned: bool = False,
-    dicomweb: bool = True,
-    destinations: Mapping[str, int] | None = None,
-    **settings: object,
-) -> Iterator[Peer]:
-    """Run Orthanc with SQLite and synchronous storage, otherwise with its defaults; `settings` override them.
-
-    Every caller may query and retrieve; otherwise only storing could be measured.
-    """
-    program = find("Orthanc", "orthanc", package="orthanc")
-    plugins = [find_orthanc_dicomweb()] if dicomweb else []
-    dicom, http = free_port(), free_port()
-    configuration = {
-        "Name": "loadtest",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "SyncStorageArea": True,
-        "Plugins": plugins,
-        "DicomAet": "ORTHANC",
-        "DicomPort": dicom,
-        "DicomAlwaysAllowFind": True,
-        "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True,
-        "DicomModalities": {aet.lower(): [aet, "127.0.0.1", port] for aet, port in (destinations or {}).items()},
-        "HttpPort": http,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        **settings,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "orthanc.json"
-    file.write_text(json.dumps(configuration, indent=1))
-    with listens([program, str(file)], [dicom, http], folder / "orthanc.log", tuned=tuned) as pid:
-        url = f"http://127.0.0.1:{http}"
-        yield Peer("orthanc-tuned" if tuned else "orthanc", "ORTHANC", dicom, pid, folder / "storage", url, tuned)
 
 
 @contextlib.contextmanager
@@ -187,22 +82,15 @@ def pynetdicom(folder: Path) -> Iterator[Peer]:
 
 
 PEERS: dict[str, Start] = {
-    GATEWAY: lambda folder, to: gateway(folder, destinations=to),
-    GATEWAY_BEFORE: gateway_before,
-    "orthanc": lambda folder, to: orthanc(folder, destinations=to),
-    "orthanc-tuned": lambda folder, to: orthanc(folder, tuned=True, destinations=to),
-    "storescp": lambda folder, to: storescp(folder),
-    "storescp-tuned": lambda folder, to: storescp(folder, tuned=True),
-    "dcmqrscp": lambda folder, to: dcmqrscp(folder, destinations=to),
-    "dcmqrscp-tuned": lambda folder, to: dcmqrscp(folder, tuned=True, destinations=to),
-    "pynetdicom": lambda folder, to: pynetdicom(folder),
-    "sink": lambda folder, to: sink(folder),
+    GATEWAY: lambda folder, wiring: gateway(folder, wiring=wiring),
+    "orthanc": lambda folder, wiring: orthanc(folder, wiring=wiring),
+    "orthanc-tuned": lambda folder, wiring: orthanc(folder, tuned=True, wiring=wiring),
+    "orthanc-postgresql": lambda folder, wiring: orthanc_postgresql(folder, wiring=wiring),
+    "orthanc-postgresql-tuned": lambda folder, wiring: orthanc_postgresql(folder, tuned=True, wiring=wiring),
+    "storescp": lambda folder, wiring: storescp(folder),
+    "storescp-tuned": lambda folder, wiring: storescp(folder, tuned=True),
+    "dcmqrscp": lambda folder, wiring: dcmqrscp(folder, destinations=wiring.destinations),
+    "dcmqrscp-tuned": lambda folder, wiring: dcmqrscp(folder, tuned=True, destinations=wiring.destinations),
+    "pynetdicom": lambda folder, wiring: pynetdicom(folder),
+    "sink": lambda folder, wiring: sink(folder),
 }
-
-
-def find_orthanc_dicomweb() -> str:
-    """Find the path of Orthanc's DICOMweb plugin. Raises NotInstalled."""
-    for folder in _ORTHANC_PLUGINS:
-        for path in folder.glob("libOrthancDicomWeb.so*"):
-            return str(path)
-    raise NotInstalled("Orthanc's DICOMweb plugin is not installed: apt-get install orthanc-dicomweb")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.peers import Wiring
 from tests.interop.test_orthanc_web import ask
 from tests.support.datasets import sample
 from tests.support.processes import Gateway, Peer, dcmqrscp, orthanc, storescp
@@ -59,7 +60,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with (
         storescp(folder / "scp") as scp,
         dcmqrscp(folder / "qr", {"GATEWAY": 1, "ORTHANC": 1, scp.aet: scp.port}) as qr,
-        orthanc(folder / "orthanc", destinations={scp.aet: scp.port}, DicomCheckModalityHost=False) as reference,
+        orthanc(folder / "orthanc", wiring=Wiring({scp.aet: scp.port}), DicomCheckModalityHost=False) as reference,
         Gateway(folder / "data", environment=environment).start(60) as gateway,
     ):
         made = Both(gateway.url, reference.url, scp, qr)

@@ -10,7 +10,8 @@ import pytest
 
 from loadtest import peers
 from loadtest.compare import rounds
-from loadtest.compare.rows import GROUPS, ROWS, Row
+from loadtest.compare.row import Row
+from loadtest.compare.rows import GROUPS, ROWS
 from loadtest.compare.table import Comparison, Entry, Goal, Measured, RowResult, Spread, entries, outcomes
 from loadtest.peers import PEERS, process
 from loadtest.report import summary, text
@@ -19,6 +20,10 @@ from tests.support.peers import need
 
 def run(*values: float) -> list[Measured]:
     return [Measured(value) for value in values]
+
+
+def named(*names: str) -> dict[str, peers.Start]:
+    return {name: PEERS[name] for name in names}
 
 
 def failed(*values: float) -> list[Measured]:
@@ -36,9 +41,29 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert table["gateway"].gateway_is is None
 
 
-def test_another_release_of_the_gateway_does_what_the_gateway_does() -> None:
-    assert ROWS["qido"].is_for("gateway-before")
+def test_another_build_of_the_gateway_does_what_the_gateway_does() -> None:
+    assert ROWS["qido"].is_for("other-build")
     assert not ROWS["qido"].is_for("storescp")
+
+
+def test_a_server_by_address_does_what_it_has_services_for() -> None:
+    name, start = peers.by_address("theirs=[::1]:4242,THEIRS,http://10.0.0.1/dicom-web")
+    assert name == "theirs"
+    with start(Path(), peers.ALONE) as peer:
+        assert (peer.aet, peer.host, peer.port) == ("THEIRS", "::1", 4242)
+        assert peer.dicomweb == "http://10.0.0.1/dicom-web"
+        assert [row for row in ("store-1", "qido", "swarm", "move") if ROWS[row].is_for_peer(peer)] == [
+            "store-1",
+            "qido",
+        ]
+    with peers.by_address("theirs=127.0.0.1:104,THEIRS")[1](Path(), peers.ALONE) as peer:
+        assert [row for row in ("store-1", "qido", "find") if ROWS[row].is_for_peer(peer)] == ["store-1", "find"]
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "a=b:1", "a=b:x,C", "Upper=b:1,C", "=b:1,C", "a=b:1,C,ftp://d"])
+def test_a_wrong_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        peers.by_address(text)
 
 
 def test_of_times_less_is_better() -> None:
@@ -84,7 +109,7 @@ def test_goals_are_held_or_missed_by_the_median(goal: Goal, verdict: str) -> Non
 def test_rows_name_servers_that_there_are_and_goals_that_can_be_met() -> None:
     for row in ROWS.values():
         assert set(row.servers) <= set(PEERS), row.name
-        assert {goal.peer for goal in row.goals} - {""} <= set(row.servers), row.name
+        assert all(row.is_for(goal.peer) for goal in row.goals if goal.peer), row.name
         assert "gateway" in row.servers
     assert all(set(names) <= set(ROWS) for names in GROUPS.values())
     assert set(GROUPS["all"]) == set(ROWS)
@@ -117,7 +142,12 @@ def test_with_what_always_is_there(tmp_path: Path) -> None:
     rows = [ROWS["store-1"], ROWS["small-8"], ROWS["qido"]]
     steps: list[str] = []
     result = rounds.compare(
-        rows, ["gateway", "sink"], 2, 0.005, tmp_path, lambda done, total, what: steps.append(f"{done}/{total} {what}")
+        rows,
+        named("gateway", "sink"),
+        2,
+        0.005,
+        tmp_path,
+        lambda done, total, what: steps.append(f"{done}/{total} {what}"),
     )
     assert [row.name for row in result.rows] == ["store-1", "small-8", "qido"]
     for row in result.rows:
@@ -134,7 +164,7 @@ def test_with_what_always_is_there(tmp_path: Path) -> None:
 
 def test_what_is_not_installed_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "PATH", str(tmp_path))
-    result = rounds.compare([ROWS["storescu"], ROWS["store-1"]], ["storescp", "sink"], 1, 0.01, tmp_path)
+    result = rounds.compare([ROWS["storescu"], ROWS["store-1"]], named("storescp", "sink"), 1, 0.01, tmp_path)
     assert "left out: storescp is not installed: apt-get install dcmtk" in result.remarks
     assert any("storescu is not installed" in remark for remark in result.remarks)
     assert [row.name for row in result.rows] == ["store-1"]
@@ -150,7 +180,7 @@ def test_every_row_of_the_table_against_the_peers(tmp_path: Path) -> None:
     heavy = ("giants", "swarm", "study", "metadata-cold", "metadata-warm", "qido")
     rows = [ROWS[name] for name in GROUPS["table"] if name not in heavy]
     rows += [dataclasses.replace(ROWS[name], count=2000) for name in GROUPS["rest"]]
-    result = rounds.compare(rows, ["orthanc-tuned", "storescp-tuned", "dcmqrscp-tuned"], 1, 0.02, tmp_path)
+    result = rounds.compare(rows, named("orthanc-tuned", "storescp-tuned", "dcmqrscp-tuned"), 1, 0.02, tmp_path)
     for row in result.rows:
         assert row.entries, row.name
         for entry in row.entries:

@@ -13,12 +13,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from loadtest.peers import NotInstalled, find_orthanc_dicomweb
+from loadtest.peers import NotInstalled
+from loadtest.peers.orthanc import find_orthanc_dicomweb, find_orthanc_postgresql
+from loadtest.peers.postgres import find_postgresql
 from loadtest.peers.process import PATH as SBIN
 
 missing: dict[str, set[str]] = {}
@@ -41,19 +42,16 @@ def _module(name: str) -> Callable[[], str | None]:
     return lambda: name if importlib.util.find_spec(name) else None
 
 
-def _orthanc_dicomweb() -> str | None:
-    try:
-        return find_orthanc_dicomweb()
-    except NotInstalled:
-        return None
+def _installed(find: Callable[[], str]) -> Callable[[], str | None]:
+    """What the load generator finds, or None."""
 
+    def look() -> str | None:
+        try:
+            return find()
+        except NotInstalled:
+            return None
 
-def _postgresql() -> str | None:
-    """The folder with the programs of the newest server, which Debian puts on nobody's path."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
-    path = newest if newest is not None else shutil.which("initdb", path=SBIN)
-    return str(Path(path).resolve().parent) if path else None
+    return look
 
 
 def _loop_devices() -> str | None:
@@ -93,11 +91,12 @@ PEERS: dict[str, Peer] = {
     "dciodvfy": Peer(_program("dciodvfy"), "apt-get install dicom3tools"),
     "gdcmscu": Peer(_program("gdcmscu"), "apt-get install libgdcm-tools"),
     "orthanc": Peer(_program("Orthanc", "orthanc"), "apt-get install orthanc"),
-    "orthanc-dicomweb": Peer(_orthanc_dicomweb, "apt-get install orthanc-dicomweb"),
+    "orthanc-dicomweb": Peer(_installed(find_orthanc_dicomweb), "apt-get install orthanc-dicomweb"),
+    "orthanc-postgresql": Peer(_installed(find_orthanc_postgresql), "apt-get install orthanc-postgresql"),
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
     "sqlalchemy": Peer(_module("sqlalchemy"), "pip install sqlalchemy (part of the dev extra)"),
-    "postgresql": Peer(_postgresql, "apt-get install postgresql"),
+    "postgresql": Peer(_installed(find_postgresql), "apt-get install postgresql"),
     "atheris": Peer(_module("atheris"), "pip install -e '.[fuzz]' (Python 3.11 to 3.13)"),
     "npm": Peer(_program("npm"), "apt-get install npm"),
     "npm-registry": Peer(lambda: None, "let npm reach its registry: `npm ping` tells"),  # seen when it is asked
