@@ -1,6 +1,7 @@
 """`dicom-gateway routes`: checks rules, explains where an instance would go and why, and compares other rules.
 
-The results are computed from the configuration, files and the data folder; nothing is sent or changed.
+The results are computed from the configuration, files and the data folder, whose database has the rules of the page;
+nothing is sent or changed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import enum
 import re
 import time
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +33,10 @@ from gateway.cli.editing import words_of_change
 from gateway.errors import ConfigurationError, DataSetError
 
 if TYPE_CHECKING:
+    from gateway.config import Settings, Storage
     from gateway.forwarding.explanation import Explanation
     from gateway.forwarding.rule_engine import CompiledRules
+    from gateway.ingest.data_folder import DataFolder
     from gateway.routing.conditions import Facts
 
 app = typer.Typer(no_args_is_help=True, help="Rules: check them, and see their effect beforehand.")
@@ -44,7 +49,13 @@ class Way(enum.StrEnum):
     IMPORT = "import"
 
 
-NewOption = Annotated[Path, typer.Option("--new", metavar="FILE", help="The other configuration.", show_default=False)]
+NewOption = Annotated[
+    Path | None, typer.Option("--new", metavar="FILE", help="The other configuration.", show_default=False)
+]
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", metavar="N", help="A version of the rules of the page, by its number.", min=1),
+]
 
 
 @app.command()
@@ -78,37 +89,38 @@ def explain(
     called_aet: Annotated[str, typer.Option(help="AE title that the sender calls.")] = "",
     peer: Annotated[str, typer.Option(help="Address of the sender.")] = "127.0.0.1",
     via: Annotated[Way, typer.Option(help="The way in.")] = Way.DIMSE,
+    version: VersionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain which rules match and why the others do not, for files or stored instances, in this configuration."""
+    """Explain which rules match and why the others do not, for files or stored instances: those of this configuration,
+    and behind them those of the page in force, or of its version `--version`."""
     from gateway.forwarding import explanation
     from gateway.forwarding.rule_engine import CompiledRules
     from gateway.index.store import Origin
 
     settings = load_settings(config, data)
-    rules = CompiledRules(settings)
-    explained: list[tuple[str, Explanation]] = []
+    names = [each for each in what if not Path(each).is_file()]
 
-    async def run(names: list[str]) -> None:
-        from gateway.ingest.data_folder import open_folder
+    async def run() -> tuple[CompiledRules, list[tuple[str, Explanation]]]:
+        found: list[tuple[str, Explanation]] = []
+        async with _folder(settings.storage, needed=bool(names or version)) as folder:
+            rules = CompiledRules(await _with_page_rules(settings, folder, version))
+            origin = Origin(calling_aet, called_aet or settings.dicom.aet, peer, time.time(), via.value)
+            for text in [each for each in what if each not in names]:
+                try:
+                    found.append((text, explanation.explain_file(Path(text), rules, origin)))
+                except DataSetError as error:
+                    complain(f"{text}: {error}")
+                    raise typer.Exit(1) from None
+            for name in names if folder is not None else ():
+                found.extend([each async for each in explanation.explain_stored(folder, rules, name)])
+        return rules, found
 
-        async with open_folder(settings.storage, create=False) as folder:
-            for name in names:
-                explained.extend([each async for each in explanation.explain_stored(folder, rules, name)])
-
-    origin = Origin(calling_aet, called_aet or settings.dicom.aet, peer, time.time(), via.value)
-    for text in [each for each in what if Path(each).is_file()]:
-        try:
-            explained.append((text, explanation.explain_file(Path(text), rules, origin)))
-        except DataSetError as error:
-            complain(f"{text}: {error}")
-            raise typer.Exit(1) from None
-    if names := [each for each in what if not Path(each).is_file()]:
-        asyncio.run(run(names))
+    rules, explained = asyncio.run(run())
     if as_json:
         print_json([_as_json(name, each) for name, each in explained])
         return
-    if not settings.rules:
+    if not rules.settings.rules:
         print_line("There are no rules: nothing goes anywhere.")
     # Equal explanations are printed once.
     alike: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
@@ -118,6 +130,42 @@ def explain(
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         print_line(f"{names[0]}{more}")
         _show(rules, next(each for name, each in explained if name == names[0]))
+
+
+@asynccontextmanager
+async def _folder(storage: Storage, *, needed: bool) -> AsyncIterator[DataFolder | None]:
+    """Open the data folder; without a need for it None, where it is not there or cannot be used, which is then said."""
+    from gateway.ingest.data_folder import open_folder
+    from gateway.storage.layout import Layout
+
+    async with AsyncExitStack() as stack:
+        folder = None
+        try:
+            if needed or Layout(Path(storage.path)).database.exists():
+                folder = await stack.enter_async_context(open_folder(storage, create=False))
+        except (ConfigurationError, OSError) as error:
+            if needed:
+                raise
+            complain(f"the rules of the page are not known: {error}")
+        yield folder
+
+
+async def _with_page_rules(settings: Settings, folder: DataFolder | None, version: int | None) -> Settings:
+    """The settings with the rules of the page behind those of the file: of the version in force, or of another. A rule
+    that does not fit the configuration is left out, and said. Raises NotFound if there is no such version."""
+    from msgspec.structs import replace
+
+    from gateway.forwarding.page_rules import PageRules
+
+    if folder is None:
+        return settings
+    page_rules = PageRules(folder.database, lambda: settings)
+    await page_rules.refresh()
+    text = page_rules.content if version is None else await page_rules.text_of(version)
+    checked = page_rules.check(text)
+    for problem in checked.problems:
+        complain(f"a rule of the page is left out: {problem}")
+    return replace(settings, rules={**settings.rules, **checked.rules})
 
 
 def _show(rules: CompiledRules, explanation: Explanation) -> None:
@@ -165,28 +213,36 @@ def _as_json(name: str, explanation: Explanation) -> dict[str, Any]:
 
 @app.command()
 def replay(
-    new: NewOption,
+    new: NewOption = None,
+    version: VersionOption = None,
     since: Annotated[str, typer.Option(help="How far back: 7d, 12h or 30m.")] = "7d",
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a new configuration with this one, for all instances received lately: shows where deliveries differ."""
+    """Compare other rules with those in force, for all instances received lately: shows where deliveries differ.
+
+    In force are the rules of this configuration and, behind them, those of the page. `--new` replaces the first,
+    `--version` the second.
+    """
     from gateway.forwarding import explanation
     from gateway.forwarding.rule_engine import CompiledRules
 
+    if new is None and version is None:
+        raise typer.BadParameter("name what to compare with: --new FILE, --version N, or both")
     settings = load_settings(config, data)
-    old_rules, new_rules = CompiledRules(settings), CompiledRules(load_settings(new, data))
+    other = load_settings(new, data) if new is not None else settings
     begin = time.time() - _seconds(since)
     looked = 0
     differences: defaultdict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
 
     async def run() -> None:
         nonlocal looked
-        from gateway.ingest.data_folder import open_folder
-
-        tags = old_rules.router.wanted | new_rules.router.wanted
-        async with open_folder(settings.storage, create=False) as folder:
+        async with _folder(settings.storage, needed=True) as folder:
+            assert folder is not None
+            old_rules = CompiledRules(await _with_page_rules(settings, folder, None))
+            new_rules = CompiledRules(await _with_page_rules(other, folder, version))
+            tags = old_rules.router.wanted | new_rules.router.wanted
             async for item, _record, facts in explanation.stored(folder, tags, since=begin):
                 looked += 1
                 before, after = (_planned(rules, facts) for rules in (old_rules, new_rules))

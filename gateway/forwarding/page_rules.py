@@ -91,8 +91,8 @@ class PageRules:
 
     async def refresh(self) -> None:
         """Read again which version is in force."""
-        rows = await self._database.fetch(queries.LIST_RULE_VERSIONS, 1)
-        self._content = str(rows[0][1]) if rows else ""
+        newest = await self.versions(1)
+        self._content = newest[0].content if newest else ""
 
     async def versions(self, limit: int = 20) -> list[RuleVersion]:
         """The newest versions, newest first. Raises DatabaseError."""
@@ -121,10 +121,14 @@ class PageRules:
 
     async def roll_back(self, version: int, user: str) -> None:
         """Put an earlier version in force again. Raises NotFound, and as `apply`."""
+        await self.apply(await self.text_of(version), user)
+
+    async def text_of(self, version: int) -> str:
+        """The TOML of a version. Raises NotFound and DatabaseError."""
         rows = await self._database.fetch(queries.GET_RULE_VERSION, version)
         if not rows:
             raise NotFound(f"there is no version {version} of the rules")
-        await self.apply(str(rows[0][0]), user)
+        return str(rows[0][0])
 
     def _add(self, text: str, user: str) -> Script[None]:
         yield queries.ADD_RULE_VERSION, (text, user, self._clock())

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.main import app
-from gateway.config import Storage
+from gateway.config import Storage, load
+from gateway.database.sqlite import SQLite
 from gateway.dicom.part10 import file_header
+from gateway.forwarding.page_rules import PageRules
 from gateway.ingest.file_import import import_paths
 from tests.support.datasets import CT, ct_header, encode
 from tests.test_problems import GOOD
@@ -92,3 +94,56 @@ def test_changes_are_shown_and_compared(house: Path) -> None:
     replayed = run("routes", "replay", "-c", house / "c.toml", "-d", house / "data", "--new", house / "d.toml")
     assert replayed.count("to pacs with c ") == 2
     assert "1 study would be delivered differently" in replayed
+
+
+class TestRulesOfThePage:
+    @pytest.fixture
+    def paged(self, house: Path) -> Path:
+        """Two versions: the second, which is in force, sends MR behind the rule of the file for CT."""
+
+        async def apply() -> None:
+            database = await SQLite.open(house / "data" / "database.sqlite")
+            settings = load(house / "a.toml")
+            for modality in ("US", "MR"):
+                text = '[rules.page]\ndestinations = ["pacs"]\n'
+                text += f'attributes = [{{ attribute = "Modality", equals = "{modality}" }}]\n'
+                await PageRules(database, lambda: settings).apply(text, "ann")
+            await database.close()
+
+        asyncio.run(apply())
+        return house
+
+    def test_are_explained_with_those_of_the_file(self, paged: Path) -> None:
+        asked = ("routes", "explain", "-c", paged / "a.toml", "-d", paged / "data")
+        for name in (paged / "2.dcm", "7.2"):
+            told = run(*asked, name)
+            assert "no   ct: Modality is 'MR'" in told
+            assert "yes  page: to pacs" in told
+            assert "no   page: Modality is 'MR', and must be 'US'" in run(*asked, name, "--version", 1)
+
+    def test_are_in_force_on_both_sides_of_a_replay(self, paged: Path) -> None:
+        asked = ("routes", "replay", "-c", paged / "a.toml", "-d", paged / "data", "--json")
+        told: Any = json.loads(run(*asked, "--new", paged / "b.toml"))
+        assert [(each["study"], each["sign"]) for each in told["differences"]] == [("1.0", "-")], "MR goes either way"
+        told = json.loads(run(*asked, "--version", 1))
+        assert [(each["study"], each["sign"]) for each in told["differences"]] == [("1.1", "-")]
+
+    def test_versions_that_are_not_there(self, paged: Path) -> None:
+        asked = [str(each) for each in ("routes", "explain", "-d", paged / "data", paged / "2.dcm", "--version", 9)]
+        result = CliRunner().invoke(app, asked)
+        assert "no version 9" in str(result.exception)
+        assert CliRunner().invoke(app, ["routes", "replay", "-d", str(paged / "data")]).exit_code == 2
+
+    def test_one_that_does_not_fit_is_left_out_and_said(self, paged: Path) -> None:
+        (paged / "none.toml").write_text("")
+        asked = [str(each) for each in ("routes", "explain", "-c", paged / "none.toml", "-d", paged / "data", "7.2")]
+        result = CliRunner().invoke(app, asked)
+        assert "There are no rules" in result.stdout
+        assert "a rule of the page is left out" in result.stderr
+
+    def test_files_are_explained_without_a_data_folder_that_can_be_used(self, paged: Path) -> None:
+        (paged / "data" / "database.sqlite").write_bytes(b"")
+        asked = [str(each) for each in ("routes", "explain", "-c", paged / "a.toml", "-d", paged / "data")]
+        result = CliRunner().invoke(app, [*asked, str(paged / "0.dcm")])
+        assert "yes  ct: to pacs" in result.stdout
+        assert "the rules of the page are not known" in result.stderr
