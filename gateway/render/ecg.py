@@ -39,6 +39,7 @@ _GROUPS: Final = frozenset((0x0008, 0x003A, 0x5400))
 _WAVEFORM_SEQUENCE: Final = 0x54000100
 _CHANNEL_DEFINITIONS: Final = 0x003A0200
 _WAVEFORM_DATA: Final = 0x54001010
+_PADDING_VALUE: Final = 0x5400100A
 _CODE_VALUE, _CODE_MEANING = 0x00080100, 0x00080104
 _SAMPLES: Final = {"SB": "i1", "UB": "u1", "SS": "<i2", "US": "<u2", "SL": "<i4", "UL": "<u4"}
 """Types of samples by Waveform Sample Interpretation; those of μ-law and A-law are sound, not curves."""
@@ -61,7 +62,7 @@ class WaveformChannel(NamedTuple):
     units: str
     """UCUM."""
     values: Array
-    """In `units`."""
+    """In `units`; NaN where nothing was recorded (Waveform Padding Value)."""
 
 
 class WaveformGroup(NamedTuple):
@@ -112,6 +113,10 @@ def _group(item: Header) -> WaveformGroup | None:
     samples = np.frombuffer(data[: drawn * channels * size], kind).reshape(drawn, channels)
     definitions = item.items(_CHANNEL_DEFINITIONS)
     found = [_channel(definitions[at] if at < len(definitions) else None, at, samples[:, at]) for at in range(channels)]
+    padding = item.data(_PADDING_VALUE)[:size]
+    if len(padding) == size:
+        for at, channel in enumerate(found):
+            channel.values[samples[:, at] == np.frombuffer(padding, kind)[0]] = np.nan
     return WaveformGroup(_printable(item.text(0x003A0020)), frequency, count / frequency, found)
 
 
@@ -185,7 +190,10 @@ def _row_height(channel: WaveformChannel) -> float:
 
 
 def _range(channel: WaveformChannel) -> tuple[float, float]:
-    return float(channel.values.min()), float(channel.values.max())
+    import numpy as np
+
+    low, high = float(np.fmin.reduce(channel.values)), float(np.fmax.reduce(channel.values))
+    return (low, high) if low <= high else (0.0, 0.0)  # nothing but padding
 
 
 def _mm_per_unit(channel: WaveformChannel) -> float:
@@ -215,7 +223,7 @@ def _row(channel: WaveformChannel, frequency: float, top: float) -> Iterator[str
         )
     yield (
         f'<path transform="scale({1 / _FINE:g})" d="{_path(x, y)}" fill="none" stroke="#111" '
-        f'stroke-width="{0.25 * _FINE:g}" stroke-linejoin="round"/>'
+        f'stroke-width="{0.25 * _FINE:g}" stroke-linejoin="round" stroke-linecap="round"/>'
     )
 
 
@@ -230,14 +238,20 @@ def _thinned(x: Array, y: Array, frequency: float) -> tuple[Array, Array]:
     parts = y[:whole].reshape(-1, step)
     return (
         np.repeat(x[:whole:step], 2),
-        np.stack([parts.min(axis=1), parts.max(axis=1)], axis=1).reshape(-1),
+        np.stack([np.fmin.reduce(parts, axis=1), np.fmax.reduce(parts, axis=1)], axis=1).reshape(-1),
     )
 
 
 def _path(x: Array, y: Array) -> str:
-    """A line through points, in whole hundredths of a millimetre, each relative to the one before."""
+    """A line through points, in whole hundredths of a millimetre, each relative to the one before; with a gap where
+    there is no value. A point alone is a line of no length, which its round ends make a dot."""
     import numpy as np
 
-    points = np.rint(np.stack([x, y], axis=1) * _FINE).astype("i8")
-    first, steps = points[0].tolist(), np.diff(points, axis=0).tolist()
-    return f"M{first[0]} {first[1]}l" + " ".join([f"{dx} {dy}" for dx, dy in steps])
+    there = np.flatnonzero(~np.isnan(y))
+    runs = np.split(there, np.flatnonzero(np.diff(there) > 1) + 1) if len(there) else []
+    pieces = []
+    for run in runs:
+        points = np.rint(np.stack([x[run], y[run]], axis=1) * _FINE).astype("i8")
+        first, steps = points[0].tolist(), np.diff(points, axis=0).tolist() or [[0, 0]]
+        pieces.append(f"M{first[0]} {first[1]}l" + " ".join([f"{dx} {dy}" for dx, dy in steps]))
+    return "".join(pieces)

@@ -115,6 +115,45 @@ def test_many_samples_keep_their_peaks():
     assert " -2000" in text
 
 
+def curves(groups: list[WaveformGroup]) -> list[str]:
+    """The path of each channel."""
+    return [each.attrib["d"] for each in ET.fromstring(as_svg(groups)).findall(f"{SVG}path") if each.get("transform")]
+
+
+def test_what_was_not_recorded_is_a_gap():
+    samples = [[0, 5], [100, -32768], [-32768, 5], [50, -32768], [100, -32768]]
+    padding = (-32768).to_bytes(2, "little", signed=True)
+    made = group(samples, [channel("I", ChannelSensitivity="1"), channel("II")], WaveformPaddingValue=padding)
+    (found,) = read(made)
+    assert np.array_equal(found.channels[0].values, [0, 100, np.nan, 50, 100], equal_nan=True)
+    first, second = curves([found])
+    assert re.findall(r"M(\d+) \d+l([^M]*)", first) == [("2000", "25 -100"), ("2075", "25 -50")]
+    assert re.findall(r"M(\d+) \d+l([^M]*)", second) == [("2000", "0 0"), ("2050", "0 0")], "points alone are dots"
+    assert "-32768" not in as_svg([found]), "the padding is no part of the range"
+
+
+def test_nothing_but_padding():
+    made = group([[9]] * 5, [channel("I", "mm[Hg]")], WaveformPaddingValue=b"\x09\x00")
+    assert curves(read(made)) == [""]
+    assert "I 0…0 mm[Hg]" in as_svg(read(made))
+
+
+def test_gaps_among_many_samples():
+    samples = np.zeros((20_000, 1))
+    samples[5000:10_000] = 99
+    made = group(samples, [channel("I")], SamplingFrequency="20000", WaveformPaddingValue=b"\x63\x00")
+    (path,) = curves(read(made))
+    assert path.count("M") == 2
+
+
+@pytest.mark.parametrize("value", [b"\x09", b"", b"\x09\x00\x00\x00"])
+def test_a_padding_value_as_long_as_it_likes(value: bytes):
+    made = group([[1], [9], [1]], [channel("I")])
+    made.add_new("WaveformPaddingValue", "OW", value + bytes(len(value) % 2))
+    (found,) = read(made)
+    assert len(found.channels[0].values) == 3
+
+
 def test_text_of_a_peer_is_no_markup():
     text = as_svg(read(group([[1], [2]], [channel("<script>&", "x<y")], MultiplexGroupLabel="<b>")))
     assert "<script>" not in text
