@@ -112,7 +112,8 @@ def explain(
                 except DataSetError as error:
                     complain(f"{text}: {error}")
                     raise typer.Exit(1) from None
-            for name in names if folder is not None else ():
+            for name in names:
+                assert folder is not None
                 found.extend([each async for each in explanation.explain_stored(folder, rules, name)])
         return rules, found
 

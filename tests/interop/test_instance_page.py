@@ -11,6 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from gateway.web.pages import tag_rows
+from tests.render.test_pdf import pdf
 from tests.support import pictures
 from tests.support.datasets import sample
 from tests.support.processes import Gateway
@@ -122,6 +123,23 @@ def test_an_ecg_is_drawn(browser: Any, gateway: Gateway) -> None:
     image = window.page.get_by_role("img", name="Waveforms on a millimetre grid")
     wait_until(lambda: image.evaluate("image => image.naturalWidth") > 800, 10)
     window.close()
+
+
+def test_a_pdf_is_shown_in_place(browser: Any, gateway: Gateway) -> None:
+    made = pictures.ct(2)[0]
+    made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(made, name)
+    made.EncapsulatedDocument = pdf("0 0 595 842", pages=3).ljust(4000, b" ")
+    found = upload(gateway, pictures.file(made))
+    for width in (390, 900, 1600):
+        window = Window(browser, gateway, f"/ui/instances/{found['ID']}", width, "dark", has_view=False)
+        for number in (1, 3):
+            image = window.page.get_by_role("img", name=f"Page {number} of 3")
+            image.scroll_into_view_if_needed()
+            wait_until(lambda image=image: image.evaluate("image => image.naturalWidth") == 1240, 20)
+        assert window.page.evaluate("document.documentElement.scrollWidth") <= width
+        window.close()
 
 
 def test_a_report_is_shown_in_place(browser: Any, gateway: Gateway) -> None:

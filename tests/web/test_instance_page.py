@@ -1,4 +1,4 @@
-"""gateway/web/pages/{instance,tag_rows,instance_pictures}.py: what is shown of an instance, and its attributes."""
+"""gateway/web/pages/{instance,tag_rows,instance_pictures,documents}.py: an instance as it is shown; its attributes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gateway.config.roles import Role
 from gateway.index.identity import public_id
 from gateway.web.pages import tag_rows
 from tests.render.test_frame_view import FrameView
+from tests.render.test_pdf import pdf
 from tests.support.datasets import encode, read_sample, sample
 from tests.support.web import House, archive
 from tests.web.test_middlewares import ANNA, basic
@@ -29,6 +30,13 @@ async def added(gateway: House, made: Dataset) -> str:
     syntax = made.file_meta.TransferSyntaxUID if hasattr(made, "file_meta") else None
     await (gateway.add(made, str(syntax)) if syntax else gateway.add(made))
     return path_of(made)
+
+
+def pdf_instance(content: bytes) -> Dataset:
+    """An instance with a document that says to be a PDF."""
+    made = image("1.1", PatientID="P1", SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1")
+    made.EncapsulatedDocument, made.EncapsulatedDocumentLength = content + bytes(len(content) % 2), len(content)
+    return made
 
 
 def path_of(made: Dataset) -> str:
@@ -146,6 +154,35 @@ class TestForms:
         text = await text_of(gateway, await added(gateway, made))
         assert "/rendered?accept=application/pdf" in text
 
+    async def test_the_pages_of_a_pdf(self, gateway: House):
+        path = await added(gateway, pdf_instance(pdf("0 0 72 144", pages=2)))
+        text = await text_of(gateway, path)
+        assert "It has 2 pages." in text
+        assert f'<img src="{path}/pages/2" width="150" height="300" alt="Page 2 of 2" loading="lazy">' in text
+        answer = await gateway.get(f"{path}/pages/2")
+        picture = Image.open(io.BytesIO(await answer.read()))
+        assert (picture.format, picture.size, picture.getpixel((30, 270))) == ("PNG", (150, 300), (0, 0, 255))
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+        assert (await gateway.get(f"{path}/pages/2", If_None_Match=answer.headers["ETag"])).status == 304
+        for page in ("0", "3", "x"):
+            assert (await gateway.get(f"{path}/pages/{page}")).status == 404
+
+    @pytest.mark.parametrize("content", [b"%PDF", b"no such thing!"])
+    async def test_a_pdf_that_cannot_be_read_is_a_link(self, gateway: House, content: bytes):
+        path = await added(gateway, pdf_instance(content))
+        text = await text_of(gateway, path)
+        assert "It cannot be shown here: it is no PDF that can be read" in text
+        assert "/rendered?accept=application/pdf" in text
+        assert (await gateway.get(f"{path}/pages/1")).status == 415
+
+    @pytest.mark.parametrize(("sop_class", "name"), [("3", "stl"), ("4", "obj"), ("5", "mtl")])
+    async def test_a_model_is_to_be_saved(self, gateway: House, sop_class: str, name: str):
+        made = image("1.1", PatientID="P1", SOPClassUID=f"1.2.840.10008.5.1.4.1.1.104.{sop_class}")
+        made.EncapsulatedDocument = b"solid cube\nendsolid "
+        text = await text_of(gateway, await added(gateway, made))
+        assert f"(model/{name}, 20\N{NO-BREAK SPACE}B)" in text
+        assert f'download="{made.SOPInstanceUID}.{name}"' in text
+
     async def test_a_clinical_document_in_place(self, gateway: House):
         section = b"<section><title>&lt;b&gt;</title><text>seen</text></section>"
         document = b"<ClinicalDocument><component>" + section + b"</component></ClinicalDocument>"
@@ -164,7 +201,7 @@ class TestForms:
         assert "<video" in text
 
     async def test_unknown(self, gateway: House):
-        for path in ("", "/tags", "/thumbnail", "/waveform", "/frames/0/pixels"):
+        for path in ("", "/tags", "/thumbnail", "/waveform", "/frames/0/pixels", "/pages/1"):
             assert (await gateway.get(f"/ui/instances/1-2{path}")).status == 404
 
 

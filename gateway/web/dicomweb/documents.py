@@ -27,9 +27,11 @@ from gateway.web.errors import NotAcceptable
 from gateway.web.security import ATTACHMENT
 from gateway.web.streaming import stream
 
+PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
+CDA: Final = "1.2.840.10008.5.1.4.1.1.104.2"
 DOCUMENTS: Final = {
-    "1.2.840.10008.5.1.4.1.1.104.1": "application/pdf",
-    "1.2.840.10008.5.1.4.1.1.104.2": "text/xml",  # CDA
+    PDF: "application/pdf",
+    CDA: "text/xml",
     "1.2.840.10008.5.1.4.1.1.104.3": "model/stl",
     "1.2.840.10008.5.1.4.1.1.104.4": "model/obj",
     "1.2.840.10008.5.1.4.1.1.104.5": "model/mtl",
@@ -161,6 +163,15 @@ def document_pieces(stored: StoredObject, located: Located) -> Pieces:
     if length < 0 or place + length > located.size:
         raise DataSetError("it has no document")
     return [(place, length)]
+
+
+def document_bytes(stored: StoredObject, located: Located, most: int) -> bytes:
+    """The document of an instance. Blocks. Raises DataSetError, also where it has more than `most` bytes."""
+    pieces = document_pieces(stored, located)
+    length = sum(size for _, size in pieces)
+    if length > most:
+        raise DataSetError(f"a document of more than {most >> 20} MiB is too long to be shown here")
+    return _read(stored, pieces, 0, length)
 
 
 def _cannot_be_shown(located: Located, error: DataSetError) -> NotAcceptable:

@@ -22,9 +22,10 @@ from gateway.render.report import Report, read_report
 from gateway.retrieve.tag_tree import TagTree, read_header_tags, read_tags
 from gateway.storage.store import StoredObject
 from gateway.web.context import CONTEXT
-from gateway.web.dicomweb.documents import DOCUMENTS, REPORTS, document_pieces
+from gateway.web.dicomweb.documents import CDA, DOCUMENTS, REPORTS, document_bytes
 from gateway.web.dicomweb.resources import RENDERER, RETRIEVAL
 from gateway.web.inputs import whole_number
+from gateway.web.pages.documents import shown_document
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.lineage import lineage
 from gateway.web.pages.resource_forms import form_values
@@ -38,7 +39,6 @@ from gateway.web.urls import PATIENT, ObjectUrl, path_template, path_to
 MAX_REPORT_LINES: Final = 2000
 """Lines of a report on the page; a longer one has a page of its own."""
 _MAX_SEARCH_LENGTH: Final = 100
-_CDA: Final = "1.2.840.10008.5.1.4.1.1.104.2"
 
 Form = Literal["image", "video", "document", "report", "waveform", "none"]
 
@@ -62,12 +62,12 @@ async def instance(request: web.Request) -> web.Response:
         "attachments": await attachments_of(database, "instance", public_id),
         "attachment_url": path_template(request, "instance-attachment"),
         "file_url": path_to(request, "instance-file", id=public_id),
-        "cda": await _cda(request, found) if found.sop_class_uid == _CDA else [],
+        "cda": await _cda(request, found) if found.sop_class_uid == CDA else [],
         "form": form,
         "found": found,
         "frames": frames,
         "line": line,
-        "media_type": DOCUMENTS.get(found.sop_class_uid, ""),
+        "document": await shown_document(request, found) if form == "document" else None,
         "metadata": metadata,
         "problem": problem,
         "rendered_url": rendered.of(found.clashing_patient, **uids),
@@ -138,10 +138,7 @@ async def _cda(request: web.Request, found: Located) -> list[CdaLine]:
     """The narrative of the CDA document in an instance; nothing where it cannot be read."""
 
     def read(stored: StoredObject, one: Located) -> list[CdaLine]:
-        pieces = document_pieces(stored, one)
-        if sum(length for _, length in pieces) > MAX_CDA_BYTES:
-            return []
-        return read_cda(b"".join([stored.read(start, length) for start, length in pieces]))
+        return read_cda(document_bytes(stored, one, MAX_CDA_BYTES))
 
     try:
         (made,) = await request.app[RETRIEVAL].map([found], read)

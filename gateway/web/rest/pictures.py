@@ -26,7 +26,6 @@ from gateway.web.rest.answers import flag, unknown
 from gateway.web.rest.instance_files import located
 from gateway.web.route import ACCEPT, COUNT, FLAG, NUMBER, ORTHANC_FRAME, ORTHANC_INSTANCE, Parameter, Route, at_least
 
-_PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 _CARD: Final = 256
 """Pixels of a side of the picture that stands for one that cannot be made."""
 _MAX_WANTED: Final = 1 << 16
@@ -62,7 +61,7 @@ async def pdf(request: web.Request) -> web.StreamResponse:
     found = await located(request)
     if found is None:
         return unknown(request)
-    if found.sop_class_uid != _PDF:
+    if found.sop_class_uid != documents.PDF:
         return error_answer(request, 404, f"the instance is a {name_of(found.sop_class_uid)}, which holds no PDF")
     return await documents.document(request, found)
 
