@@ -212,7 +212,8 @@ class Rest(Section, frozen=True):
     max_attachment: Size = 1 * GiB
     """Bytes of one file that a user attaches to a patient, study, series or instance."""
     answer_cache: Size = 32 * MiB
-    """Bytes of JSON cached in memory: resources, attributes of instances, entries of the change log. 0: none."""
+    """Bytes of answers cached in memory: resources, attributes of instances, entries of the change log, pages of
+    studies. 0: none."""
 
 
 class MainTags(Section, frozen=True):

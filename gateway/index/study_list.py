@@ -215,7 +215,7 @@ async def _labelled(database: Database, studies: list[ListedStudy]) -> list[List
         names = [study.public_id for study in studies[at : at + _AT_ONCE]]
         for public_id, label in await database.fetch(queries.labels(len(names)), *names):
             found.setdefault(public_id, []).append(label)
-    return [replace(each, labels=tuple(found.get(each.public_id, ()))) for each in studies] if found else studies
+    return [replace(each, labels=tuple(found[each.public_id])) if each.public_id in found else each for each in studies]
 
 
 class _Person(msgspec.Struct):

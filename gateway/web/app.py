@@ -26,6 +26,7 @@ from gateway.web.pages.environment import ENVIRONMENT, make_environment
 from gateway.web.pages.errors import errors_as_pages
 from gateway.web.pages.live import close_live, run_live
 from gateway.web.pages.now import FIGURES, FiguresReader
+from gateway.web.pages.page_cache import PAGES, PageCache
 from gateway.web.pages.sign_in import OPENID
 from gateway.web.receiving import SMALL_BODIES, UPLOADS, small_slots, upload_slots
 from gateway.web.rest.answer_cache import ANSWERS, AnswerCache
@@ -106,6 +107,7 @@ def create_app(context: Context) -> web.Application:
     app[EMERGENCIES] = use_cases.emergencies
     app[ISSUED_TOKENS] = use_cases.issued_tokens
     app[ANSWERS] = AnswerCache(context.database, context.settings().rest.answer_cache)
+    app[PAGES] = PageCache(app[ANSWERS])
     app[CHANGES] = ChangeTexts(context.database, app[ANSWERS])
     app[AUDIT] = use_cases.audit
     app[SIGN_INS] = SignIns()

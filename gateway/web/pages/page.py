@@ -19,6 +19,7 @@ from gateway.web.pages.environment import ENVIRONMENT
 from gateway.web.pages.first import suggest
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.live import LIVE
+from gateway.web.pages.page_cache import PAGES
 from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.study_query import DAYS, PARAMETERS, StudyQuery, as_date_field, read_page
 from gateway.web.pages.study_rows import RowLook, study_row
@@ -44,6 +45,17 @@ async def to_home(request: web.Request) -> web.StreamResponse:
 
 async def studies(request: web.Request) -> web.Response:
     """The page of studies."""
+    return await request.app[PAGES].answer(request, lambda: _studies(request))
+
+
+async def rows(request: web.Request) -> web.Response:
+    """The rows of the page of studies alone, for an open page. The query is that of the page."""
+    return await request.app[PAGES].answer(
+        request, lambda: _render(request, "rows.html", StudyQuery.of(request.query), {})
+    )
+
+
+async def _studies(request: web.Request) -> web.Response:
     database, query = request.app[CONTEXT].database, StudyQuery.of(request.query)
     sources = await recent_sources(database) if may(request, "view") else []
     labels = (await all_labels(database))[:_MAX_LABELS] if may(request, "view") else []
@@ -61,11 +73,6 @@ async def studies(request: web.Request) -> web.Response:
         "totals": await request.app[LIVE].recent_totals.read(),
     }
     return await _render(request, "studies.html", query, values)
-
-
-async def rows(request: web.Request) -> web.Response:
-    """The rows of the page of studies alone, for an open page. The query is that of the page."""
-    return await _render(request, "rows.html", StudyQuery.of(request.query), {})
 
 
 async def _render(request: web.Request, template: str, query: StudyQuery, values: Mapping[str, Any]) -> web.Response:

@@ -1,5 +1,6 @@
 """Cached answers of the REST API: JSON of resources, of instances' attributes and of the change log; and matches.
 
+Pages of studies stand beside them (`pages/page_cache.py`).
 One cache for all of them, bounded by `rest.answer_cache`. Any process of the gateway may write, and what a resource
 shows stands in many rows; so an answer is valid
 
