@@ -1,9 +1,17 @@
-// What every page does: a choice that is marked `data-sends` sends its form at once, and needs no button. What is
-// unfolded over the page is folded by Escape, and by a click or the focus elsewhere.
+// What every page does: a choice that is marked `data-sends` sends its form at once, and needs no button but for the
+// keyboard, whose arrows pass over choices on their way. What is unfolded over the page is folded by Escape, and by a
+// click or the focus elsewhere.
+
+import { restore } from "./focus.js";
 
 for (const choice of document.querySelectorAll("select[data-sends]")) {
-  for (const button of choice.form.querySelectorAll("button")) button.hidden = true;
-  choice.addEventListener("change", () => choice.form.requestSubmit());
+  const buttons = choice.form.querySelectorAll("button");
+  let isByKeys = false;
+  const show = (is) => { isByKeys = is; for (const button of buttons) button.hidden = !is; };
+  show(false);
+  choice.addEventListener("keydown", (event) => { if (!["Tab", "Shift"].includes(event.key)) show(true); });
+  choice.addEventListener("pointerdown", () => show(false));
+  choice.addEventListener("change", () => { if (!isByKeys) choice.form.requestSubmit(); });
 }
 
 const UNFOLDED = "details.menu[open], details.choice[open]";
@@ -24,3 +32,5 @@ document.addEventListener("keydown", (event) => {
     if (held) unfolded.querySelector("summary").focus();
   }
 });
+
+restore();
