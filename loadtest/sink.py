@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.dicom import uids
 from gateway.dimse import messages
-from gateway.dimse.command import C_CANCEL_RQ, Command
+from gateway.dimse.command import C_CANCEL_RQ, C_STORE_RQ, Command
 from gateway.net.acceptor import Acceptor, listen
 from gateway.net.buffers import Block, BlockPool
 from gateway.net.receiver import Receiver
@@ -50,6 +50,8 @@ class _Discard(Receiver):
             self._session.done()
         else:
             self._session.respond(self._context.id, messages.response(self._command, 0).encode())
+            if self._command.command_field == C_STORE_RQ:
+                self._sink.acknowledged()
 
 
 class Sink:
@@ -58,7 +60,29 @@ class Sink:
     def __init__(self) -> None:
         self.bytes = 0
         """Bytes of the data sets received."""
+        self.instances = 0
+        """Instances acknowledged."""
         self._taken = 0
+        self._waiting: dict[asyncio.Event, int] = {}
+
+    def acknowledged(self) -> None:
+        """Count an instance, and wake those who wait for that number."""
+        self.instances += 1
+        for event, wanted in self._waiting.items():
+            if self.instances >= wanted:
+                event.set()
+
+    async def have(self, count: int, within: float) -> int:
+        """Wait until `count` instances are acknowledged, `within` seconds at most; return how many there are."""
+        event = asyncio.Event()
+        self._waiting[event] = count
+        try:
+            if self.instances < count:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), within)
+        finally:
+            del self._waiting[event]
+        return self.instances
 
     def take_count(self) -> int:
         """The bytes received since the previous call."""
@@ -97,10 +121,17 @@ def open_sink(host: str, port: int, services: Sink | None = None) -> Acceptor:
     return acceptor
 
 
-def web_app() -> web.Application:
-    """The DICOMweb service of the sink."""
+def web_app(sink: Sink | None = None) -> web.Application:
+    """The DICOMweb service of the sink, and `/received`, which waits for instances of its DICOM service."""
     app = web.Application(client_max_size=0)
     router = app.router
+    if sink is not None:
+
+        async def received(request: web.Request) -> web.Response:
+            count, within = int(request.query.get("at_least", "0")), float(request.query.get("within", "0"))
+            return web.json_response({"instances": await sink.have(count, within)})
+
+        router.add_get("/received", received)
     router.add_post("/dicom-web/studies", _store)
     router.add_get("/dicom-web/{tail:.+}", _give)
     return app
@@ -108,11 +139,12 @@ def web_app() -> web.Application:
 
 async def serve(host: str, port: int, web_port: int) -> None:
     """Run a sink until cancelled. Prints where it listens on standard output, in the form of the gateway."""
-    runner = web.AppRunner(web_app(), access_log=None)
+    sink = Sink()
+    runner = web.AppRunner(web_app(sink), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, web_port).start()
-        acceptor = open_sink(host, port)
+        acceptor = open_sink(host, port, sink)
         try:
             print("DICOM  {}@{}:{}".format(AET, *acceptor.address))
             print(f"Web    http://{host}:{runner.addresses[0][1]}/dicom-web", flush=True)

@@ -53,8 +53,8 @@ class Watch:
         self._budget = budget
         self._samples: list[Sample] = []
         self._every = _EVERY
-        self._ticks: dict[int, int] = {}
-        self._spent = 0
+        self._used = 0.0
+        self._spent = 0.0
         self._began = 0.0
         self._before = 0
         self._task: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class Watch:
             pid=self.pid,
             command=command_of(self.pid),
             samples=self._samples,
-            cpu_seconds=self._spent / _TICK,
+            cpu_seconds=self._spent,
             memory_before=self._before,
             memory_peak=max((sample.memory for sample in self._samples), default=0),
             budget=self._budget,
@@ -100,20 +100,14 @@ class Watch:
 
     def _look(self, at: float) -> int:
         """Take a sample, and return the memory in bytes."""
-        spent = 0
-        for pid in family(self.pid):
-            try:
-                fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # It has ended just now.
-            ticks = int(fields[11]) + int(fields[12])
-            spent += ticks - self._ticks.get(pid, ticks if not self._samples and at == 0 else 0)
-            self._ticks[pid] = ticks
+        used = cpu_seconds(self.pid)
+        spent = max(0.0, used - self._used) if self._samples else 0.0
+        self._used = used
         memory = resident(self.pid)
         since = at - self._samples[-1].at if self._samples else 0.0
         self._spent += spent
         if since or not self._samples:
-            self._samples.append(Sample(at, spent / _TICK / since if since else 0.0, memory))
+            self._samples.append(Sample(at, spent / since if since else 0.0, memory))
         return memory
 
 
@@ -127,6 +121,18 @@ def family(pid: int) -> Iterator[int]:
             continue
         for child in children:
             yield from family(int(child))
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process and all its descendants have used, those that have ended among them."""
+    ticks = 0
+    for each in family(pid):
+        try:
+            fields = (_PROC / str(each) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # It has ended just now; once its parent has noticed, its time counts there.
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICK
 
 
 def resident(pid: int) -> int:

@@ -15,13 +15,15 @@ from typing import Protocol
 from loadtest import engine, peers
 from loadtest.compare import dcmtk
 from loadtest.compare.disk import Disk, forget_all
+from loadtest.compare.drain import drain
 from loadtest.compare.table import SINK, Measured
 from loadtest.data import Instance, parse_size
 from loadtest.scenario import Data, Kind, Scenario, Work
 from loadtest.shelf import Place, Shelf
-from loadtest.stats import Summary
+from loadtest.stats import Stats, Summary
 from loadtest.target import Target, Web
 
+_TIMEOUT_S = 60.0
 _SINKS_OWN = Place("2.25.1", "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2")
 
 
@@ -88,11 +90,12 @@ def run_work(
     *,
     places: Sequence[Place] = (),
     acknowledged: Callable[[Instance], None] = lambda instance: None,
+    began: Callable[[Sequence[Stats]], None] = lambda stats: None,
 ) -> Summary:
-    """Run a scenario of one piece of work to its end."""
+    """Run a scenario of one piece of work to its end. `began` is called when the clock starts."""
     import uvloop
 
-    (stats,) = uvloop.run(engine.run(scenario, target, places=places, acknowledged=acknowledged))
+    (stats,) = uvloop.run(engine.run(scenario, target, places=places, acknowledged=acknowledged, began=began))
     return stats.summary()
 
 
@@ -133,6 +136,34 @@ def read(do: Kind, figure: str, *, size: str = "512KB", instances: int = 1, at_o
         work = Work(do=do, count=count, at_once=at_once)
         summary = run_work(Scenario(title=do, about="", work=(work,)), target_of(peer), places=places)
         return Measured(getattr(summary, figure), trouble_of(summary))
+
+    return measure
+
+
+def drained(instances: int) -> Measure:
+    """WADO-RS of a study of `instances` instances of 512 KB by a reader that is not the limit. Megabytes a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, "512KB", instances)
+        accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        found = drain(f"{peer.dicomweb}/studies/{places[0].study}", accept, _TIMEOUT_S)
+        if not found.trouble and found.bytes < len(places) * (512 << 10):
+            return Measured(0.0, "instances of the study are missing")
+        return Measured(found.bytes / found.seconds / 1e6 if found.seconds else 0.0, found.trouble)
+
+    return measure
+
+
+def retrieved(do: Kind) -> Measure:
+    """One C-MOVE to the sink, or one C-GET, of a study of `count` instances of 512 KB by our own requester. Seconds."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, "512KB", count)
+        target = dataclasses.replace(target_of(peer), move_to=stand.destination)
+        scenario = Scenario(title=do, about="", work=(Work(do=do, count=1),))
+        summary = run_work(scenario, target, places=places)
+        short = f"{summary.instances} of {count} instances arrived" if summary.instances < count else ""
+        return Measured(summary.latency.p50 if summary.latency is not None else 0.0, trouble_of(summary) or short)
 
     return measure
 

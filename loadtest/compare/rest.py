@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from loadtest import engine, peers
+from loadtest.compare.disk import forget_all
 from loadtest.compare.measures import Measure, Stand, run_work, target_of, trouble_of
 from loadtest.compare.table import Measured
 from loadtest.scenario import Data, Scenario, Work
@@ -84,6 +85,22 @@ def previews(*, at_once: int) -> Measure:
             path = "/ui/instances/{}/frames/0/pixels"
         instances = _ask(f"{peer.url}/studies/{found['ID']}/instances?expand=false")
         paths = tuple(path.format(each["ID"] if isinstance(each, dict) else each) for each in instances)
+        return _answers(paths, peer, len(paths), at_once)
+
+    return measure
+
+
+def thumbnails(*, at_once: int) -> Measure:
+    """A thumbnail of each instance of a study of `count`, none asked for before and nothing in the page cache: the
+    gateway's thumbnail, and of Orthanc the rendered instance in the same size. Answers a second."""
+
+    def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
+        places = stand.study(peer, "512KB", count, new=True)
+        forget_all(peer.folder)
+        what = "thumbnail?viewport=128,128" if peer.is_gateway else "rendered?viewport=128,128"
+        paths = tuple(
+            f"/dicom-web/studies/{at.study}/series/{at.series}/instances/{at.instance}/{what}" for at in places
+        )
         return _answers(paths, peer, len(paths), at_once)
 
     return measure

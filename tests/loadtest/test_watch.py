@@ -48,6 +48,26 @@ async def test_memory_and_time_of_a_process_and_its_children() -> None:
     assert usage.budget == 100_000_000
 
 
+BURN = "import time\nwhile time.process_time() < 0.4:\n    pass"
+BURN_AND_WAIT = f"{BURN}\nprint('burnt', flush=True)\ninput()"
+SPENT = f"""
+    import subprocess, sys
+    subprocess.run([sys.executable, "-c", {BURN!r}])
+    child = subprocess.Popen([sys.executable, "-c", {BURN_AND_WAIT!r}])
+    child.communicate()
+"""
+
+
+def test_processor_time_of_children_counts_those_that_have_ended_too() -> None:
+    command = [sys.executable, "-c", textwrap.dedent(SPENT)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"burnt\n"
+        used = watch.cpu_seconds(process.pid)
+        process.kill()
+    assert 0.8 <= used < 2
+
+
 async def test_a_process_that_is_gone_is_no_error() -> None:
     async with Watch(2**22 - 1) as watching:
         pass

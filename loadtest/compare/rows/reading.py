@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtest.compare import measures
+from loadtest.compare import measures, rest
 from loadtest.compare.row import ARCHIVES, WEB, Row
 from loadtest.compare.table import Goal
 
@@ -51,6 +51,16 @@ READING = (
         needs="web",
     ),
     Row(
+        "study-drained",
+        "WADO-RS study, 800 x 512 KB, with a reader that is not the limit",
+        "MB/s",
+        measures.drained(800),
+        1,
+        (*WEB, "sink"),
+        (Goal(2, "orthanc-tuned"),),
+        needs="web",
+    ),
+    Row(
         "frame",
         "WADO-RS frame, 512 KB, 8 clients",
         "answers/s",
@@ -69,6 +79,16 @@ READING = (
         WEB,
         (Goal(1.5, "orthanc-tuned"),),
         needs="web",
+    ),
+    Row(
+        "thumbnails",
+        "50 thumbnails of 512 x 512, cold, 6 clients",
+        "answers/s",
+        rest.thumbnails(at_once=6),
+        50,
+        WEB,
+        (Goal(4, "orthanc-tuned"),),
+        needs="start",
     ),
     Row(
         "find",
@@ -99,6 +119,29 @@ READING = (
         200,
         ARCHIVES,
         (Goal(15, "orthanc"), Goal(2, "orthanc-tuned")),
+        less_is_better=True,
+        warm_up=False,
+    ),
+    Row(
+        "move-own",
+        "C-MOVE by our own requester, 200 x 512 KB",
+        "s",
+        measures.retrieved("move"),
+        200,
+        ARCHIVES,
+        (Goal(2, "orthanc-tuned"),),
+        needs="start",
+        less_is_better=True,
+        warm_up=False,
+    ),
+    Row(
+        "get-own",
+        "C-GET by our own requester, 200 x 512 KB",
+        "s",
+        measures.retrieved("get"),
+        200,
+        ARCHIVES,
+        (Goal(2, "orthanc-tuned"),),
         less_is_better=True,
         warm_up=False,
     ),

@@ -1,0 +1,82 @@
+"""What single rows measure: forwarding to its end, processor time, a reader that is not the limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtest import peers
+from loadtest.compare import forwarding, rounds
+from loadtest.compare.drain import drain
+from loadtest.compare.measures import Stand
+from loadtest.compare.rows import ROWS
+from loadtest.peers import PEERS
+from loadtest.sink import PARTS, Sink
+
+NEW = ("cpu", "cpu-small", "forward", "forward-share", "thumbnails", "move-own", "get-own")
+MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+
+
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[peers.Peer]:
+    with peers.sink(tmp_path_factory.mktemp("sink")) as peer:
+        yield peer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_rows_of_a_build_against_the_gateway(tmp_path: Path) -> None:
+    rows = [ROWS[name] for name in NEW]
+    result = rounds.compare(rows, {name: PEERS[name] for name in ("gateway", "sink")}, 1, 0.05, tmp_path)
+    assert [row.name for row in result.rows] == list(NEW)
+    for row in result.rows:
+        (run,) = next(entry for entry in row.entries if entry.peer == "gateway").runs
+        assert run.trouble == "", row.name
+        assert run.value > 0, row.name
+    assert {path.name for path in tmp_path.iterdir()} <= {"gateway", "sink", "forwarding-sink"}
+
+
+class TestForwarding:
+    def stand(self, folder: Path) -> Stand:
+        def start(name: str, place: str, wiring: peers.Wiring | None = None) -> object:
+            return PEERS[name](folder / place, wiring or peers.ALONE)
+
+        return Stand(folder, start)  # type: ignore[arg-type]
+
+    def test_what_is_not_delivered_is_no_rate(
+        self, sink: peers.Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The sink takes everything and sends nothing on."""
+        monkeypatch.setattr(forwarding, "_PATIENCE_S", 0.2)
+        measured = forwarding.deliveries("8KB", 2)(self.stand(tmp_path), sink, 10)
+        assert measured.value == 0
+        assert measured.trouble == "nothing is delivered"
+
+
+class TestSink:
+    async def test_whoever_waits_for_instances_is_told_at_once(self) -> None:
+        sink = Sink()
+        waiting = asyncio.create_task(sink.have(2, 30))
+        await asyncio.sleep(0)
+        sink.acknowledged()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        sink.acknowledged()
+        assert await waiting == 2
+        assert await sink.have(3, 0.01) == 2
+
+
+class TestDrain:
+    def test_every_byte_is_counted(self, sink: peers.Peer) -> None:
+        found = drain(f"{sink.dicomweb}/studies/1.2", MULTIPART, 10)
+        assert found.trouble == ""
+        assert PARTS * (512 << 10) < found.bytes < PARTS * (513 << 10)
+        assert found.seconds > 0
+
+    def test_an_answer_that_is_no_study_is_said(self, sink: peers.Peer) -> None:
+        found = drain(f"{sink.url}/nothing", MULTIPART, 10)
+        assert found.trouble == "HTTP/1.1 404 Not Found"
+        assert found.bytes == 0
