@@ -25,6 +25,7 @@
     ├── PreconditionFailed         it is there already, and the client wants to change it only where it is not
     ├── SeveralPatients            UIDs fit objects of several patients: carries these and the patients
     ├── Configured                 the configuration decides it, so it is changed there; the text says where
+    ├── SharedByTenants            several tenants use it, so that nobody changes it for one of them alone
     ├── NotFound                   a study, series, instance or other resource does not exist
     │   └── UnknownResource        no patient, study, series or instance has that public id
     └── BadRequest                 a request makes no sense; the text says where and why
@@ -184,6 +185,10 @@ class SeveralPatients(GatewayError):
 
 class Configured(GatewayError):
     """The configuration file names it, so it is changed there. The text says where."""
+
+
+class SharedByTenants(GatewayError):
+    """Several tenants use it, so that nobody changes it for one of them alone."""
 
 
 class NotFound(GatewayError):

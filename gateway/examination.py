@@ -136,6 +136,7 @@ def unusable_folders(settings: Settings) -> Iterator[str]:
     named = {
         "worklist.folder": settings.worklist.folder,
         "http.ohif": settings.http.ohif,
+        **{f"tenants.{name}.worklist_folder": tenant.worklist_folder for name, tenant in settings.tenants.items()},
         **{
             f"destinations.{name}.path": section.path
             for name, section in settings.destinations.items()

@@ -35,8 +35,9 @@ to no study, or to all: only a role without conditions gives them."""
 DEPOSIT: Final = "deposit"
 """The permission to upload to the inbox and nothing else: that of a link for it. Roles of the configuration do not name
 it."""
-OF_TENANTS: Final[frozenset[str]] = OF_STUDIES | {"q-r-remote-modalities", DEPOSIT}
-"""Permissions that a role of a tenant may give: those with studies, and to ask the tenant's own modalities."""
+OF_TENANTS: Final[frozenset[str]] = OF_STUDIES | {"q-r-remote-modalities", "worklists", "route", DEPOSIT}
+"""Permissions that a role of a tenant may give: those with studies, and with what is the tenant's own beside them: its
+modalities, its worklist, and the deliveries of its studies."""
 LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 """A permission with one of them, `delete:series`, holds for resources of that level and below."""
 
@@ -72,6 +73,11 @@ class Role(Section, frozen=True):
         """Whether it shows some of the studies of its tenant only, or without one, of all."""
         conditions = (self.labels, self.without_labels, self.sources, self.patients, self.studies)
         return any(conditions) or self.days is not None
+
+    def grants_all_of_tenant(self, permission: str) -> bool:
+        """Whether it gives a permission for all that a tenant has, and not merely for some of the tenant's studies."""
+        named = permission in self.permissions or "all" in self.permissions
+        return bool(self.tenant) and not self.has_conditions_in_tenant and named
 
     @property
     def excessive(self) -> tuple[str, ...]:

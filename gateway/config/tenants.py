@@ -21,6 +21,8 @@ class Tenant(Section, frozen=True):
     """Its instances, at most. 0: no limit."""
     max_rate: Size = 0
     """Bytes a second that it may store, over all ways in: senders that are faster wait. 0: no limit."""
+    worklist_folder: str = ""
+    """Folder whose files are worklist items of the tenant, as `worklist.folder`. Empty: none."""
     keep_days: float = 0.0
     """Days after which a study of it of which nothing has come since is deleted, unless its patient is protected. 0:
     never."""

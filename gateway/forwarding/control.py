@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from gateway.config import Settings
+from gateway.config.tenants import EVERYBODYS
 from gateway.database.database import Database, Query, Script
-from gateway.errors import BadRequest, NotFound
+from gateway.database.view import tenant_of_task
+from gateway.errors import BadRequest, NotFound, SharedByTenants
 from gateway.forwarding import queries
 from gateway.forwarding.table import INCOMPLETE, QUEUE_PREFIX, Delivery, State, deliveries, priority_of, send_again
 from gateway.forwarding.verification import verify_again
@@ -63,6 +65,8 @@ class DestinationStatus:
     held_deliveries: int
     refused: int
     dead: int
+    shared: bool = False
+    """Whether several tenants use it and one of them asks, who may not hold it for all."""
 
     def state(self, now: float) -> Literal["held", "unknown", "paused", "active"]:
         """The state as one word."""
@@ -152,6 +156,7 @@ class Deliveries:
                     held,
                     lost.get("refused", 0),
                     lost.get("dead", 0),
+                    self._is_shared(name),
                 )
             )
         return found
@@ -162,21 +167,32 @@ class Deliveries:
         return [Interval(name, outcome, number * interval, count, sent) for name, outcome, number, count, sent in rows]
 
     async def hold_destination(self, name: str) -> None:
-        """Hold a destination: start no further delivery until it is released. Deliveries under way continue."""
-        self._known(name)
+        """Hold a destination: start no further delivery until it is released. Deliveries under way continue.
+
+        Raises: NotFound; SharedByTenants, as `release_destination`.
+        """
+        self._own(name)
         await self._database.write(lambda: jobs.hold_queue(QUEUE_PREFIX + name))
 
     async def release_destination(self, name: str) -> None:
         """Resume a destination at once, whether it was held or paused for being unreachable."""
-        self._known(name)
+        self._own(name)
         await self._database.write(lambda: jobs.release_queue(QUEUE_PREFIX + name))
         self._wake()
 
     async def verify(self, destination: str, study: str) -> None:
         """Ask a destination now about every instance of a study, by public id, that it has accepted
-        (`verification.py`)."""
+        (`verification.py`). Raises: NotFound, also where it was sent none."""
         self._known(destination)
-        await self._database.write(lambda: verify_again(destination, study, self._clock()))
+
+        def script() -> Script[bool]:
+            if not (yield queries.SENT_OF_STUDY, (study, destination)):
+                return False
+            yield from verify_again(destination, study, self._clock())
+            return True
+
+        if not await self._database.write(script):
+            raise NotFound(f"there is no delivery of study {study[:80]} to {destination}")
         self._wake()
 
     async def act(self, action: Action, selection: Selection) -> int:
@@ -223,6 +239,15 @@ class Deliveries:
     def _known(self, name: str) -> None:
         if name not in self._settings().destinations:
             raise NotFound(f"there is no destination {name}")
+
+    def _own(self, name: str) -> None:
+        self._known(name)
+        if self._is_shared(name):
+            raise SharedByTenants(f"destination {name} is there for every tenant, and not for one to hold or release")
+
+    def _is_shared(self, name: str) -> bool:
+        destination = self._settings().destinations.get(name)
+        return bool(tenant_of_task()) and destination is not None and destination.tenant == EVERYBODYS
 
 
 def hold_incomplete(instance: str, lacking: str, settings: Settings) -> Script[None]:

@@ -66,6 +66,10 @@ OF_STUDY = Query(
     "deliveries_of_study: a page, newest first",
     f"{_JOINED} WHERE d.study = $3 AND d.id < $1 ORDER BY d.id DESC LIMIT $2",
 )
+SENT_OF_STUDY = Query(
+    "sent_of_study: a row where anything of a study goes or went to a destination",
+    "SELECT id FROM deliveries WHERE study = $1 AND destination = $2 LIMIT 1",
+)
 OF_SERIES = Query(
     "deliveries_of_series: a page of those of a study, newest first",
     f"{_JOINED} WHERE d.study = $3 AND d.series = $4 AND d.id < $1 ORDER BY d.id DESC LIMIT $2",

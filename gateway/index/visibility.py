@@ -56,17 +56,32 @@ def _visible(made_of: _Origin, step: int) -> View:
         ways = [" AND ".join(_conditions(role, parameters, step * _STEP_S)) for role in roles]
         shown.append(f"({' OR '.join(ways) or queries.NOTHING})")
     parameters.append(made_of.reader)
-    reader = f"${len(parameters)}"
+    given = {
+        "reader": f"${len(parameters)}",
+        "scheduled": _of_whole_tenants(made_of.holders, "worklists", queries.OF_ONE_OF_TENANTS, parameters),
+        "routed": _of_whole_tenants(made_of.holders, "route", queries.DELIVERY_OF_TENANTS, parameters),
+    }
     rows = {
         "shown_studies": queries.SHOWN_STUDIES.format(seen=" AND ".join(shown)),
         "studies": queries.STUDIES,
         **{
-            table: queries.ROWS.format(table=table, seen=seen.format(reader=reader, schema="{schema}"))
+            table: queries.ROWS.format(table=table, seen=seen.format(**given, schema="{schema}"))
             for table, seen in queries.BELOW.items()
         },
     }
     tenant = next((role.tenant for roles in made_of.holders for role in roles if role.tenant), "")
     return View(rows, parameters, origin=msgspec.json.encode(made_of).decode(), tenant=tenant)
+
+
+def _of_whole_tenants(holders: Sequence[Sequence[Role]], permission: str, template: str, parameters: list[Any]) -> str:
+    """The condition on a row `v` that is of a tenant as a whole: of one for which all the holders have a permission."""
+    given = [{role.tenant for role in roles if role.grants_all_of_tenant(permission)} for roles in holders]
+    tenants = sorted(set.intersection(*given))
+    if not tenants:
+        return queries.NOTHING
+    first = len(parameters) + 1
+    parameters.extend(tenants)
+    return template.format(values=", ".join([f"${number}" for number in range(first, first + len(tenants))]))
 
 
 def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:

@@ -13,7 +13,7 @@ from gateway.errors import BadRequest, DataSetError
 from gateway.scp.auditing import ACTIONS
 from gateway.scp.operation import Operation
 from gateway.scp.service_class import ServiceClass
-from gateway.workflow.worklist import text_of
+from gateway.workflow.worklist_items import text_of
 
 log = logging.getLogger(__name__)
 

@@ -97,7 +97,7 @@ def domain_answer(request: web.Request, error: errors.GatewayError) -> web.Respo
             return error_answer(request, 404, str(error), orthanc=_INEXISTENT_ITEM)
         case TooManyInstances():
             return error_answer(request, 413, str(error))
-        case errors.Configured():
+        case errors.Configured() | errors.SharedByTenants():
             return error_answer(request, 403, str(error))
         case Forbidden():
             return error_answer(request, 403, str(error))

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.config import Settings
 from gateway.database.database import Database, Row, Script
+from gateway.database.view import seeing, tenant_of_task
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.json_reader import from_json
 from gateway.dimse import status
@@ -26,7 +27,7 @@ from gateway.jobs.table import Job, add_job, chained_jobs
 from gateway.scu.mpps import create_step, set_step
 from gateway.scu.node import find_node
 from gateway.workflow import queries
-from gateway.workflow.worklist import STEP_ID, STUDY_UID, follow_step, text_of, to_json
+from gateway.workflow.worklist_items import STEP_ID, STUDY_UID, follow_step, text_of, to_json
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class Step:
     created_at: float
     changed_at: float
     data_set: DataSet
+    tenant: str = ""
+    """Whose it is; empty: nobody's among the tenants."""
 
 
 class PerformedSteps:
@@ -122,14 +125,14 @@ class PerformedSteps:
         if state != IN_PROGRESS:
             raise StepRefused(f"a step begins IN PROGRESS, not {state[:16]}", status.INVALID_ATTRIBUTE_VALUE)
         _note_lacking(uid, calling_aet, data_set, _AT_FIRST)
-        text, now = to_json(data_set), self._clock()
-        destinations = self._settings().mpps.forward
+        text, now, tenant = to_json(data_set), self._clock(), tenant_of_task()
+        destinations = self._destinations()
 
         def script() -> Script[bool]:
-            if not (yield queries.ADD_STEP, (uid, state, calling_aet, called_aet, now, text)):
+            if not (yield queries.ADD_STEP, (uid, state, calling_aet, called_aet, now, text, tenant)):
                 return False
             yield from _follow(data_set, state, now)
-            yield from _send_on("create", uid, text, destinations, now)
+            yield from _send_on("create", uid, tenant, text, destinations, now)
             return True
 
         if not await self._database.write(script):
@@ -147,7 +150,7 @@ class PerformedSteps:
         if state and state != IN_PROGRESS and state not in FINAL:
             raise StepRefused(f"there is no state {state[:16]!r}", status.INVALID_ATTRIBUTE_VALUE)
         text, now = to_json(changes), self._clock()
-        destinations = self._settings().mpps.forward
+        destinations = self._destinations()
 
         def script() -> Script[Step]:
             rows = yield queries.GET_STEP, (uid,)
@@ -158,10 +161,10 @@ class PerformedSteps:
                 why = "Performed Procedure Step Object may no longer be updated"
                 raise StepRefused(why, status.PROCESSING_FAILURE, NO_LONGER_UPDATED)
             merged = {**step.data_set, **_allowed(step.data_set, changes)}
-            yield queries.CHANGE_STEP, (uid, state or step.state, now, to_json(merged))
+            yield queries.CHANGE_STEP, (step.id, state or step.state, now, to_json(merged))
             if state in FINAL:
                 yield from _follow(step.data_set, state, now)
-            yield from _send_on("set", uid, text, destinations, now)
+            yield from _send_on("set", uid, step.tenant, text, destinations, now)
             return replace(step, data_set=merged)
 
         step = await self._database.write(script)
@@ -191,11 +194,17 @@ class PerformedSteps:
         if not await self._database.write(lambda: _remove(uid)):
             raise NotFound(f"there is no performed procedure step {uid}")
 
-    async def forwards(self, uid: str) -> dict[str, list[Job]]:
-        """The jobs that forward a step, by destination, as long as the jobs exist."""
-        names = self._settings().mpps.forward
-        found = {name: await chained_jobs(self._database, _chain(uid, name)) for name in names}
+    async def forwards(self, step: Step) -> dict[str, list[Job]]:
+        """The jobs that forward a step, by destination, as long as the jobs exist. Whoever sees the step sees them."""
+        names = self._destinations()
+        with seeing(None):
+            found = {name: await chained_jobs(self._database, _chain(step.uid, step.tenant, name)) for name in names}
         return {name: jobs for name, jobs in found.items() if jobs}
+
+    def _destinations(self) -> tuple[str, ...]:
+        """The modalities to which steps are forwarded: of a tenant's steps, those that are there for the tenant."""
+        settings, tenant = self._settings(), tenant_of_task()
+        return tuple([name for name in settings.mpps.forward if not tenant or name in settings.modalities])
 
     async def work(self, job: Job) -> None:
         """Forward one N-CREATE or N-SET. The success of an earlier attempt is no failure."""
@@ -255,19 +264,22 @@ def _follow(data_set: DataSet, state: str, now: float) -> Script[None]:
         yield from follow_step(study, frozenset(ids), _FOLLOWED[state], now)
 
 
-def _send_on(operation: str, uid: str, text: str, destinations: tuple[str, ...], now: float) -> Script[None]:
+def _send_on(
+    operation: str, uid: str, tenant: str, text: str, destinations: tuple[str, ...], now: float
+) -> Script[None]:
     for name in destinations:
         payload = {"operation": operation, "uid": uid, "destination": name, "data": text}
-        yield from add_job(KIND, payload, now, queue=f"{KIND} {name}", chain=_chain(uid, name), priority=1)
+        yield from add_job(KIND, payload, now, queue=f"{KIND} {name}", chain=_chain(uid, tenant, name), priority=1)
 
 
-def _chain(uid: str, destination: str) -> str:
-    return f"{KIND}-{uid}-{destination}"
+def _chain(uid: str, tenant: str, destination: str) -> str:
+    return f"{KIND}-{f'{tenant}/' if tenant else ''}{uid}-{destination}"
 
 
 def _remove(uid: str) -> Script[bool]:
-    return bool((yield queries.REMOVE_STEP, (uid,)))
+    rows = yield queries.GET_STEP, (uid,)
+    return bool(rows and (yield queries.REMOVE_STEP, (rows[0][0],)))
 
 
 def _step(row: Row) -> Step:
-    return Step(*[*row[:7], from_json(msgspec.json.decode(row[7]))])
+    return Step(*[*row[:7], from_json(msgspec.json.decode(row[7])), row[8]])

@@ -79,13 +79,13 @@ def stored_instances(count: int) -> Query:
 
 # --- the modality worklist ----------------------------------------------------------------------------------------
 
-_ITEM = "SELECT id, public_id, source, fingerprint, created_at, changed_at, data FROM worklist_items"
+_ITEM = "SELECT id, public_id, source, fingerprint, created_at, changed_at, data, tenant FROM worklist_items"
 ADD_WORKLIST_ITEM = Query(
     "add_worklist_item: a new one",
     """
     INSERT INTO worklist_items (public_id, source, fingerprint, study_uid, first_date, last_date, created_at,
-        changed_at, data)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+        changed_at, data, tenant)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
     """,
 )
 CHANGE_WORKLIST_ITEM = Query(
@@ -108,24 +108,24 @@ WORKLIST_BETWEEN = Query(
 WORKLIST_OF_STUDY = Query("worklist_of_study: items of a study", f"{_ITEM} WHERE study_uid = $1 ORDER BY id")
 WORKLIST_FILES = Query(
     "worklist_files: items that came from files",
-    "SELECT source, fingerprint, public_id FROM worklist_items WHERE source <> ''",
+    "SELECT source, fingerprint, public_id, tenant FROM worklist_items WHERE source <> ''",
 )
 
 # --- performed procedure steps ------------------------------------------------------------------------------------
 
-_STEP = "SELECT id, uid, state, calling_aet, called_aet, created_at, changed_at, data FROM performed_steps"
+_STEP = "SELECT id, uid, state, calling_aet, called_aet, created_at, changed_at, data, tenant FROM performed_steps"
 ADD_STEP = Query(
     "add_step: a performed procedure step; no row where it is there already",
     """
-    INSERT INTO performed_steps (uid, state, calling_aet, called_aet, created_at, changed_at, data)
-    VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (uid) DO NOTHING RETURNING id
+    INSERT INTO performed_steps (uid, state, calling_aet, called_aet, created_at, changed_at, data, tenant)
+    VALUES ($1, $2, $3, $4, $5, $5, $6, $7) ON CONFLICT (uid, tenant) DO NOTHING RETURNING id
     """,
 )
 CHANGE_STEP = Query(
     "change_step: one that is in progress",
-    "UPDATE performed_steps SET state = $2, changed_at = $3, data = $4 WHERE uid = $1 AND state = 'IN PROGRESS'"
+    "UPDATE performed_steps SET state = $2, changed_at = $3, data = $4 WHERE id = $1 AND state = 'IN PROGRESS'"
     " RETURNING id",
 )
-GET_STEP = Query("get_step: by SOP instance UID", f"{_STEP} WHERE uid = $1")
+GET_STEP = Query("get_step: by SOP instance UID", f"{_STEP} WHERE uid = $1 ORDER BY tenant LIMIT 1")
 LIST_STEPS = Query("list_steps: a page, newest first", f"{_STEP} WHERE id < $1 ORDER BY id DESC LIMIT $2")
-REMOVE_STEP = Query("remove_step: one", "DELETE FROM performed_steps WHERE uid = $1 RETURNING id")
+REMOVE_STEP = Query("remove_step: one", "DELETE FROM performed_steps WHERE id = $1 RETURNING id")

@@ -15,7 +15,7 @@ from gateway.dimse import command as c
 from gateway.dimse import status
 from gateway.errors import NotFound
 from gateway.jobs import table
-from gateway.workflow.worklist import STEP_STATUS, STEPS
+from gateway.workflow.worklist_items import STEP_STATUS, STEPS
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode
 from tests.support.intake import Intake, intake
 from tests.support.waiting import until
@@ -70,6 +70,11 @@ async def an_item(gateway: Intake, study: str = "1.2.3", *ids: str) -> str:
 async def statuses(gateway: Intake, public_id: str) -> list[str]:
     item = await gateway.context.use_cases.worklists.get(public_id)
     return [step[STEP_STATUS].text for step in item.data_set[STEPS].values]
+
+
+async def forwards(gateway: Intake, uid: str) -> dict[str, list[table.Job]]:
+    steps = gateway.context.use_cases.steps
+    return await steps.forwards(await steps.get(uid))
 
 
 class TestStates:
@@ -225,7 +230,7 @@ class TestSendingOn:
                 assert created.data_set.PatientName == "Müller^Jürgen"
                 assert created.data_set == begun()
                 assert changed.data_set == ended()
-                jobs = (await gateway.context.use_cases.steps.forwards(UID))["ris"]
+                jobs = (await forwards(gateway, UID))["ris"]
                 assert [job.payload["operation"] for job in jobs] == ["create", "set"]
 
     async def test_what_fails_holds_up_what_follows_and_nobody_else(self, tmp_path: Path) -> None:

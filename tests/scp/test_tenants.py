@@ -5,6 +5,7 @@ Both tenants have a study with the same Patient ID and UIDs, and other names.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,16 +13,21 @@ from typing import Any
 
 import pytest
 
+from gateway.config.roles import Role
+from gateway.database.view import seeing
 from gateway.dicom.part10 import read_header
 from gateway.dimse import status
 from gateway.errors import AssociationRefused
 from gateway.index.identity import owned, public_id
 from gateway.index.queries.annotations import EXISTS
 from gateway.index.queries.store import LIST_FILES
+from gateway.index.visibility import visible
 from gateway.net.requestor import associate
 from gateway.scp.query import STUDY_ROOT_FIND
+from gateway.scp.worklist import SOP_CLASS as WORKLIST
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import CALLED_AE_TITLE_NOT_RECOGNIZED
+from tests.scp.test_mpps import begun, ended, forwards, statuses
 from tests.scp.test_query import find
 from tests.scp.test_retrieve import (
     STUDY_GET,
@@ -33,9 +39,11 @@ from tests.scp.test_retrieve import (
     responses_to,
     store,
 )
+from tests.scp.test_worklist import add, item, query, step
 from tests.support.datasets import CT, EXPLICIT
 from tests.support.destination import Destination, Taking
 from tests.support.intake import Intake
+from tests.support.workflow import modality
 
 pytestmark = pytest.mark.case("tenants: what is another tenant's is not there")
 
@@ -128,3 +136,79 @@ async def test_identity_and_files(tmp_path: Path) -> None:
             tenants.append(read_header(stored.read).tenant)
             stored.close()
         assert sorted(tenants) == ["a", "a", "b", "b"]
+
+
+async def scheduled(gateway: Intake, calling: str, called: str = "GATEWAY") -> list[str]:
+    """The patients of the worklist that is found."""
+    async with modality(gateway, calling_aet=calling, called_aet=called) as asking:
+        answers, final = await asking.find(query())
+    assert final.status == status.SUCCESS
+    return sorted(str(each.PatientName) for each in answers)
+
+
+@asynccontextmanager
+async def departments(path: Path, **sections: Any) -> AsyncIterator[tuple[Intake, dict[str, str]]]:
+    """A gateway with an item of each tenant and one of none, all of the same study and step; their ids by patient."""
+    items = {}
+    async with clinics(path) as gateway:
+        gateway.configure(**sections) if sections else None
+        for name, tenant in (("Own", "a"), ("Other", "b"), ("House", "")):
+            view = visible([Role(permissions=("all",), tenant=tenant)]) if tenant else None
+            with seeing(view):
+                (items[name],) = await add(gateway, item(step(), PatientName=name, StudyInstanceUID="1.2.3"))
+        yield gateway, items
+
+
+async def test_worklist(tmp_path: Path) -> None:
+    async with departments(tmp_path) as (gateway, _items):
+        assert await scheduled(gateway, "CTA") == ["Own"]
+        assert await scheduled(gateway, "CTB") == ["Other"]
+        assert await scheduled(gateway, "TEST", "CLINICA") == ["Own"]
+        assert await scheduled(gateway, "TEST") == ["House", "Other", "Own"]
+
+
+async def test_worklist_for_some_studies_of_a_tenant(tmp_path: Path) -> None:
+    """Is no permission that such a role gives."""
+    limited = {**ROLES, "a": {**ROLES["a"], "labels": ["x"]}}
+    async with departments(tmp_path, roles=limited) as (gateway, _items):
+        call = gateway.call((WORKLIST, [EXPLICIT]), (CT, [EXPLICIT]), calling_aet="CTA")
+        async with associate(call) as association:
+            assert [each.abstract_syntax for each in association.contexts.values()] == [CT]
+
+
+async def test_folders_of_tenants(tmp_path: Path) -> None:
+    """The same name in each is an item of each; a folder that cannot be read costs no items, of nobody."""
+    folders = {name: tmp_path / f"worklist-{name}" for name in ("a", "b")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        text = json.dumps(item(PatientName=f"File {name}").to_json_dict())
+        (folder / "1.json").write_text(text)
+    tenants = {name: {**TENANTS[name], "worklist_folder": str(folder)} for name, folder in folders.items()}
+    async with clinics(tmp_path / "data") as gateway:
+        gateway.configure(tenants=tenants)
+        folder = gateway.context.use_cases.worklists.folders
+        assert await scheduled(gateway, "CTA") == ["File a"]
+        assert await scheduled(gateway, "TEST") == ["File a", "File b"]
+        folders["a"].rename(tmp_path / "away")
+        (folders["b"] / "1.json").unlink()
+        folder._scanned_at = float("-inf")
+        assert await scheduled(gateway, "CTB") == []
+        assert await scheduled(gateway, "CTA") == ["File a"]
+
+
+async def test_performed_steps(tmp_path: Path) -> None:
+    """The same UID is a step of each; it moves the items of its tenant, and goes to systems of its tenant."""
+    async with departments(tmp_path, mpps={"forward": ["dest", "ctb"]}) as (gateway, items):
+        for calling in ("CTA", "CTB"):
+            async with modality(gateway, calling_aet=calling) as asking:
+                assert (await asking.create("1.9", begun())).status == status.SUCCESS
+        async with modality(gateway, calling_aet="CTB") as asking:
+            assert (await asking.set("1.9", ended())).status == status.SUCCESS
+            assert (await asking.create("1.10", begun(study="1.2.99"))).status == status.SUCCESS
+        async with modality(gateway, calling_aet="CTA") as asking:
+            assert (await asking.set("1.10", ended())).status == status.NO_SUCH_SOP_INSTANCE
+        found = {name: await statuses(gateway, public_id) for name, public_id in items.items()}
+        assert found == {"Own": ["STARTED"], "Other": ["COMPLETED"], "House": ["SCHEDULED"]}
+        with seeing(visible([Role(permissions=("all",), tenant="a")])):
+            assert [each.uid for each in await gateway.context.use_cases.steps.page()] == ["1.9"]
+            assert list(await forwards(gateway, "1.9")) == ["dest"]

@@ -19,7 +19,8 @@ from gateway.dicom.decode import decode_data_set
 from gateway.dicom.json_reader import from_json
 from gateway.dimse import status
 from gateway.errors import BadRequest, NotFound
-from gateway.workflow.worklist import Worklists, follow_step
+from gateway.workflow.worklist import Worklists
+from gateway.workflow.worklist_items import follow_step
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode
 from tests.support.intake import Intake, intake
 from tests.support.workflow import modality
@@ -466,5 +467,5 @@ class TestFiles:
         other = Worklists(worklists._database, worklists._settings, clock=clock)
         for n in range(20):
             write_wl(folder / f"{n}.wl", item(PatientName=f"N{n:02}"))
-        await asyncio.gather(worklists.scan(), other.scan())
+        await asyncio.gather(worklists.folders.scan(), other.folders.scan())
         assert await self.names(worklists, clock) == [f"N{n:02}" for n in range(20)]

@@ -238,3 +238,74 @@ async def test_limits(gateway: House) -> None:
     full = await ask(gateway, "POST", "/instances", file_of(image(replace(OURS, instance="1.2.9"))), who=EVE)
     assert (full.status, b"tenant clinic-b has" in full.body) == (507, True)
     await add(gateway, replace(OTHERS, instance="1.2.9"), SEES_ALL)
+
+
+TAGS = {"PatientName": "Own", "ScheduledProcedureStepSequence": [{"ScheduledProcedureStepID": "1"}]}
+
+
+async def test_worklists(gateway: House) -> None:
+    """Each makes, sees, changes and deletes items of its own; whoever is above sees whose they are."""
+    ours = (await answered(gateway, "POST", "/worklists/create", {"Tags": TAGS}))["ID"]
+    hidden = {"Tags": {**TAGS, "PatientName": WORDS[0]}}
+    theirs = msgspec.json.decode((await ask(gateway, "POST", "/worklists/create", hidden, who=EVE)).body)["ID"]
+    assert await answered(gateway, "GET", "/worklists") == [ours]
+    assert WORDS[0] not in (await ask(gateway, "GET", "/ui/worklist", who=SEES_ONE)).body.decode()
+    for method, body in (("GET", None), ("PUT", {"Tags": TAGS}), ("DELETE", None)):
+        assert (await ask(gateway, method, f"/worklists/{theirs}", body, who=SEES_ONE)).status == 404
+        assert (await ask(gateway, method, f"/worklists/{ours}", body, who=EVE)).status == 404
+    assert (await ask(gateway, "GET", f"/ui/worklist?item={theirs}", who=SEES_ONE)).status == 404
+    found = msgspec.json.decode((await ask(gateway, "GET", "/worklists?expand", who=SEES_ALL)).body)
+    named = [(each["Tenant"], each["Tags"]["PatientName"]) for each in found]
+    assert named == [("clinic-a", "Own"), ("clinic-b", WORDS[0])]
+    assert "clinic-b" in (await ask(gateway, "GET", "/ui/worklist", who=SEES_ALL)).body.decode()
+    await answered(gateway, "PUT", f"/worklists/{ours}", {"Tags": {**TAGS, "PatientName": "Changed"}})
+    assert (await answered(gateway, "GET", f"/worklists/{ours}"))["Tags"]["PatientName"] == "Changed"
+    await answered(gateway, "DELETE", f"/worklists/{ours}")
+    assert await answered(gateway, "GET", "/worklists") == []
+
+
+async def test_deliveries(gateway: House, tmp_path: Path) -> None:
+    """Each sees and steers those of its studies, and holds destinations of its own alone."""
+    path = str(tmp_path)
+    gateway.destinations = {
+        "both": FolderDestination(path=path, tenant="*"),
+        "ours": FolderDestination(path=path, tenant="clinic-a"),
+        "theirs": FolderDestination(path=path, tenant="clinic-b"),
+    }
+    for name in gateway.destinations:  # Nothing here sends.
+        assert (await ask(gateway, "POST", f"/destinations/{name}/hold", who=SEES_ALL)).status == 200
+    add_delivery = gateway.use_cases.manual_deliveries.add
+    for name, of in (("both", OURS), ("ours", OURS), ("both", THEIRS), ("both", THE_SAME), ("theirs", THEIRS)):
+        assert await add_delivery(name, [of.public("study")]) == 1
+    found = await answered(gateway, "GET", "/destinations?expand")
+    assert [(each["Name"], each["Waiting"]) for each in found] == [("both", 1), ("ours", 1)]
+    (own,) = await answered(gateway, "GET", "/destinations/both/queue")
+    assert own["Study"] == OURS.public("study")
+    seen = (await answered(gateway, "GET", "/deliveries"))["Deliveries"]
+    assert {each["Study"] for each in seen} == {OURS.public("study")}
+    above = msgspec.json.decode((await ask(gateway, "GET", "/deliveries", who=SEES_ALL)).body)["Deliveries"]
+    hidden = [each["ID"] for each in above if each["Study"] != OURS.public("study")]
+    assert len(hidden) == 3
+    for number in hidden:
+        await answered(gateway, "GET", f"/deliveries/{number}", status=404)
+        await answered(gateway, "POST", f"/deliveries/{number}/cancel", status=404)
+    for what in ({"Destination": "both"}, {"Study": THEIRS.public("study")}, {"Destination": "theirs"}):
+        count = await answered(gateway, "POST", "/deliveries/hold", what)
+        assert count == {"Count": int(what == {"Destination": "both"})}
+    for action in ("release", "hold"):
+        await answered(gateway, "POST", f"/destinations/ours/{action}")
+        await answered(gateway, "POST", f"/destinations/both/{action}", status=403)
+        await answered(gateway, "POST", f"/destinations/theirs/{action}", status=404)
+    proof = {"Study": THEIRS.public("study")}
+    await answered(gateway, "POST", "/destinations/both/prove", proof, status=404)
+    await answered(gateway, "POST", "/destinations/both/prove", {"Study": OURS.public("study")})
+    for query in ("", "?destination=both&state=held", "?destination=both", f"?name={OURS.study}"):
+        check_nothing_of_theirs(query, await ask(gateway, "GET", f"/ui/routing{query}", who=SEES_ONE))
+    await answered(gateway, "GET", f"/trace?name={THEIRS.study}", status=404)
+    states = {each["ID"]: each["State"] for each in above}
+    after = msgspec.json.decode((await ask(gateway, "GET", "/deliveries", who=SEES_ALL)).body)["Deliveries"]
+    assert {each["ID"]: each["State"] for each in after if each["ID"] in hidden} == {
+        each: states[each] for each in hidden
+    }
+    page = (await ask(gateway, "GET", "/ui/routing", who=SEES_ONE)).body.decode()
+    assert page.count('value="release-destination"') == 1

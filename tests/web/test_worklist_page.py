@@ -9,7 +9,7 @@ import pytest
 from gateway.dicom.encode import Attribute
 from gateway.errors import BadRequest
 from gateway.web.pages.worklist_form import data_set_of, values_of
-from gateway.workflow.worklist import STEPS
+from gateway.workflow.worklist_items import STEPS
 from tests.support.web import House
 
 FORM = {

@@ -18,6 +18,8 @@ STUDIES: Final = """SELECT v.id, v.patient, v.public_id, v.uid, v.flags, v.patie
 """Every column of a study: only another one that is seen makes its UID one of several patients."""
 ROWS: Final = "SELECT v.* FROM {{schema}}.{table} v WHERE {seen}"
 NOTHING: Final = "FALSE"
+DELIVERY: Final = "delivery"
+"""The kind of the jobs of deliveries."""
 
 LABELLED: Final = """(EXISTS (SELECT 1 FROM {{schema}}.resource_labels l
         WHERE l.level = 'study' AND l.public_id = v.public_id AND l.label IN ({values}))
@@ -32,6 +34,10 @@ OF_STUDIES: Final = "(v.uid IN ({values}) OR v.public_id IN ({values}))"
 OF_PATIENTS: Final = "v.patient_id IN ({values})"
 PATIENTS_LIKE: Final = "v.patient_id LIKE {values} ESCAPE '!'"
 RECEIVED_SINCE: Final = "v.last_received >= {values}"
+
+OF_ONE_OF_TENANTS: Final = "v.tenant IN ({values})"
+DELIVERY_OF_TENANTS: Final = """EXISTS (SELECT 1 FROM deliveries x JOIN studies y ON y.public_id = x.study
+    WHERE x.job = v.id AND y.tenant IN ({values}))"""
 
 _LEVELS: Final = {"patients": "patient", "studies": "study", "series": "series", "instances": "instance"}
 
@@ -71,12 +77,14 @@ BELOW: Final = {
     "unstable_resources": _about(str, _ALL_SEEN),
     "commitment_items": "EXISTS (SELECT 1 FROM instances x WHERE x.uid = v.sop_instance_uid)",
     "commitments": "EXISTS (SELECT 1 FROM commitment_items x WHERE x.commitment = v.id)",
-    "worklist_items": NOTHING,
-    "performed_steps": NOTHING,
+    "worklist_items": "{scheduled}",
+    "performed_steps": "{scheduled}",
     "remote_queries": "v.requester = {reader} AND v.requester <> ''",
-    "jobs": "v.requester = {reader} AND v.requester <> ''",
+    "jobs": f"(v.requester = {{reader}} AND v.requester <> '' OR v.kind = '{DELIVERY}' AND {{routed}})",
     "job_progress": "EXISTS (SELECT 1 FROM jobs x WHERE x.id = v.job)",
     "audit_log": "EXISTS (SELECT 1 FROM studies x WHERE x.uid = v.study_uid)",
 }
 """For each table beside `studies` the condition on a row that is seen; each names only tables before it. Jobs and
-remote queries belong to whoever asked for them: to the `{reader}`. What no role with conditions gives is not seen."""
+remote queries belong to whoever asked for them: to the `{reader}`. What is a tenant's is `{scheduled}`, and the jobs of
+its deliveries are `{routed}`, for those whom a role permits it for all of the tenant. What no role with conditions
+gives is not seen."""

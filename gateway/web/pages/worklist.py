@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.database.view import tenant_of_task
 from gateway.errors import BadRequest
-from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.worklist_form import CHOICES, FIELDS, data_set_of, values_of
@@ -17,7 +17,7 @@ from gateway.web.rest.worklists import WORKLISTS
 from gateway.web.route import Parameter, Route
 from gateway.web.sessions import check_form
 from gateway.web.urls import path_template
-from gateway.workflow.worklist import Item
+from gateway.workflow.worklist_items import Item
 
 _MAX_ITEMS: Final = 500
 """Items on the page, those of the latest days."""
@@ -70,6 +70,7 @@ async def _page(
     rows.sort(key=lambda row: (row[1]["date"], row[1]["time"]), reverse=True)
     steps = await request.app[STEPS].page(limit=_MAX_STEPS)
     values: dict[str, Any] = {
+        "above": not tenant_of_task(),
         "choices": CHOICES,
         "day": day,
         "entered": entered or {"status": "SCHEDULED"},
@@ -77,7 +78,7 @@ async def _page(
         "item": item,
         "items": rows[:_MAX_ITEMS],
         "left_out": max(0, len(rows) - _MAX_ITEMS),
-        "folder": request.app[CONTEXT].settings().worklist.folder,
+        "folder": request.app[WORKLISTS].folders.folder(),
         "page": path_template(request, "worklist-page"),
         "problem": problem,
         "steps": [(each, [_text(each.data_set, tag) for tag in (*_PATIENT, _STATION)]) for each in steps],

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.errors import BadRequest
-from gateway.workflow.worklist import STEP_STATUS, STEPS
+from gateway.workflow.worklist_items import STEP_STATUS, STEPS
 
 Kind = Literal["text", "name", "date", "time", "choice"]
 STATUSES: Final = ("SCHEDULED", "ARRIVED", "READY", "STARTED", "DEPARTED", "COMPLETED", "DISCONTINUED")

@@ -31,7 +31,7 @@ async def one(request: web.Request) -> web.Response:
     """One performed procedure step, and its forwards."""
     steps = request.app[STEPS]
     step = await steps.get(request.match_info["uid"])
-    forwards = await steps.forwards(step.uid)
+    forwards = await steps.forwards(step)
     return json_answer(
         {**_as_json(step), "Forwards": {name: [job_as_json(job) for job in jobs] for name, jobs in forwards.items()}}
     )
@@ -44,6 +44,7 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _as_json(step: Step) -> dict[str, Any]:
+    of_tenant = {"Tenant": step.tenant} if step.tenant else {}
     return {
         "CalledAet": step.called_aet,
         "CallingAet": step.calling_aet,
@@ -53,6 +54,7 @@ def _as_json(step: Step) -> dict[str, Any]:
         "Number": step.id,
         "Status": step.state,
         "Tags": to_tags(step.data_set),
+        **of_tenant,
     }
 
 

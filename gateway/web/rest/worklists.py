@@ -11,7 +11,8 @@ from gateway.web.rest.answers import json_answer, timestamp
 from gateway.web.rest.tags import read_data_set, to_tags
 from gateway.web.route import EXPAND, Route
 from gateway.web.schemas import DATA_SET, TAGS, any_of, members
-from gateway.workflow.worklist import Item, Worklists
+from gateway.workflow.worklist import Worklists
+from gateway.workflow.worklist_items import Item
 
 WORKLISTS: web.AppKey[Worklists] = web.AppKey("worklists", Worklists)
 
@@ -47,12 +48,14 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _as_json(item: Item) -> dict[str, Any]:
+    of_tenant = {"Tenant": item.tenant} if item.tenant else {}
     return {
         "CreationTime": timestamp(item.created_at),
         "ID": item.public_id,
         "LastUpdate": timestamp(item.changed_at),
         "Source": item.source,
         "Tags": to_tags(item.data_set),
+        **of_tenant,
     }
 
 

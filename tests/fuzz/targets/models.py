@@ -18,7 +18,7 @@ from gateway.dicom.xml_reader import from_xml
 from gateway.errors import BadRequest, DataSetError
 from gateway.remote import stow_answer
 from gateway.web.rest.tags import ToBeWritten, from_tags, to_tags
-from gateway.workflow import performed_steps, worklist
+from gateway.workflow import performed_steps, worklist, worklist_items
 from tests.fuzz.targets.target import EXPLICIT, IMPLICIT, Target
 
 
@@ -88,16 +88,16 @@ def workflow(data: bytes) -> None:
     cut = 1 + 4 * data[0]
     try:
         asked = worklist._Query(decode_data_set(data[1:cut], EXPLICIT))
-        item = worklist.checked(decode_data_set(data[cut:], EXPLICIT))
-        kept = worklist.to_json(item)
+        item = worklist_items.checked(decode_data_set(data[cut:], EXPLICIT))
+        kept = worklist_items.to_json(item)
     except (DataSetError, BadRequest):
         return
     once = from_json(msgspec.json.decode(kept))  # a name without letters is one empty value before, and none now
-    kept = worklist.to_json(once)
+    kept = worklist_items.to_json(once)
     again = from_json(msgspec.json.decode(kept))
-    assert worklist.to_json(again) == kept
-    worklist._dates(again)
-    worklist.to_json({**again, **performed_steps._allowed(again, again)})
+    assert worklist_items.to_json(again) == kept
+    worklist_items._dates(again)
+    worklist_items.to_json({**again, **performed_steps._allowed(again, again)})
     with contextlib.suppress(BadRequest):
         for candidate in worklist._by_step(again):
             if asked.matches(candidate):
