@@ -44,6 +44,11 @@ class Principal:
     maker: Principal | None = None
     """Whoever has made the link, with the roles that they have now: it shows no more than they see."""
 
+    @property
+    def api_token(self) -> str:
+        """The API token that it has shown, for the log; empty for whoever has signed in, and for links."""
+        return "" if self.is_person or self.is_link else self.token
+
     def granting(self, permissions: Collection[str], level: str = "patient") -> tuple[Role, ...]:
         """Choose those of the roles that grant a permission, as the function `granting` does."""
         return granting(self.roles, permissions, level)

@@ -29,15 +29,17 @@ class _Origin(msgspec.Struct, frozen=True):
 
     holders: tuple[tuple[Role, ...], ...]
     reader: str
+    token: str = ""
 
 
-def visible(*holders: Sequence[Role], reader: str = "", now: float | None = None) -> View | None:
+def visible(*holders: Sequence[Role], reader: str = "", token: str = "", now: float | None = None) -> View | None:
     """The view of a holder of roles, None if one of them shows everything; of several holders together, such as a
-    modality and its user, what each of them sees. `reader` is whose jobs are seen; `now` in seconds since 1970."""
+    modality and its user, what each of them sees. `reader` is whose jobs are seen, with a `token` those alone that were
+    asked for by it; `now` in seconds since 1970."""
     limited = dict.fromkeys(tuple(roles) for roles in holders if all(role.has_conditions for role in roles))
     if not limited:
         return None
-    return _visible(_Origin(tuple(limited), reader), int((time.time() if now is None else now) // _STEP_S))
+    return _visible(_Origin(tuple(limited), reader, token), int((time.time() if now is None else now) // _STEP_S))
 
 
 def visible_again(origin: str) -> View | None:
@@ -45,7 +47,24 @@ def visible_again(origin: str) -> View | None:
     if not origin:
         return None
     made_of = msgspec.json.decode(origin, type=_Origin)
-    return visible(*made_of.holders, reader=made_of.reader)
+    return visible(*made_of.holders, reader=made_of.reader, token=made_of.token)
+
+
+def shows_no_more(origin: str, view: View | None) -> bool:
+    """Whether the view with an `origin`, as `visible_again` has it, shows nothing but what `view` shows, as far as the
+    conditions of their roles say."""
+    if view is None:
+        return True
+    if not origin:
+        return False
+    earlier, now = (msgspec.json.decode(each, type=_Origin).holders for each in (origin, view.origin))
+    return all(any(_shown_by(roles, holder) for roles in earlier) for holder in now)
+
+
+def _shown_by(roles: Sequence[Role], holder: Sequence[Role]) -> bool:
+    """Whether each of the roles has the conditions of one that a holder has."""
+    conditions = {msgspec.structs.replace(role, permissions=()) for role in holder}
+    return all(msgspec.structs.replace(role, permissions=()) in conditions for role in roles)
 
 
 @lru_cache(256)
@@ -55,9 +74,10 @@ def _visible(made_of: _Origin, step: int) -> View:
     for roles in made_of.holders:
         ways = [" AND ".join(_conditions(role, parameters, step * _STEP_S)) for role in roles]
         shown.append(f"({' OR '.join(ways) or queries.NOTHING})")
-    parameters.append(made_of.reader)
+    parameters.extend((made_of.reader, made_of.token))
     given = {
-        "reader": f"${len(parameters)}",
+        "reader": f"${len(parameters) - 1}",
+        "token": f"${len(parameters)}",
         "scheduled": _of_whole_tenants(made_of.holders, "worklists", queries.OF_ONE_OF_TENANTS, parameters),
         "routed": _of_whole_tenants(made_of.holders, "route", queries.DELIVERY_OF_TENANTS, parameters),
     }

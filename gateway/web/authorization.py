@@ -6,7 +6,7 @@ that the user may not use answers 403. What the user may not see is not there.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -57,8 +57,13 @@ def _view(who: Principal, route: Route) -> View | None:
     wanted = [each for each in route.permissions if who.granting((each,), route.level)]
     if len(route.permissions) != 1:
         wanted.append("view")
-    held = [each.granting((one,), route.level) for each in (who, who.maker) if each is not None for one in wanted]
-    return visible(*held, reader=who.name)
+    return view_by(who, wanted, route.level)
+
+
+def view_by(who: Principal, permissions: Sequence[str], level: str = "patient") -> View | None:
+    """What is shown by all of some permissions of somebody, and of a link's maker."""
+    held = [each.granting((one,), level) for each in (who, who.maker) if each is not None for one in permissions]
+    return visible(*held, reader=who.name, token=who.api_token)
 
 
 def route_of(request: web.Request) -> Route | None:

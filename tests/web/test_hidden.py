@@ -360,6 +360,40 @@ async def test_jobs_see_what_their_requester_does(gateway: House) -> None:
         assert len(names) == len(expected)
 
 
+async def test_what_a_job_has_made_is_seen_by_who_may_see_it_now(gateway: House) -> None:
+    """Not by a token with fewer roles than the user who asked, nor by the user when the roles have changed."""
+    made = await ask(gateway, "POST", "/auth/api-tokens", {"Name": "x", "Roles": ["part"]}, who=SEES_ALL)
+    token = {"Authorization": f"Bearer {msgspec.json.decode(made.body)['Token']}"}
+    number = await job_of(gateway, OTHERS, SEES_ALL)
+    own = await job_of(gateway, OWN, token)
+    listed = await ask(gateway, "GET", "/jobs", who=token)
+    assert msgspec.json.decode(listed.body) == [own]
+    for method, path in (
+        ("GET", f"/jobs/{number}"),
+        ("GET", f"/jobs/{number}/archive"),
+        ("POST", f"/jobs/{number}/cancel"),
+    ):
+        assert (await ask(gateway, method, path, who=token)).status == 404
+    for each in (number, own):
+        assert (await ask(gateway, "GET", f"/jobs/{each}/archive", who=SEES_ALL)).status == 200
+    assert (await ask(gateway, "GET", f"/jobs/{own}/archive", who=token)).status == 200
+    gateway.http = Http(users=(User(name="anna", password=HASH, roles=("part",)),))
+    assert (await ask(gateway, "GET", f"/jobs/{own}/archive", who=SEES_ALL)).status == 200
+    assert (await ask(gateway, "GET", f"/jobs/{number}/archive", who=SEES_ALL)).status == 404
+
+
+async def test_a_token_tells_nothing_of_the_links_of_its_maker(gateway: House) -> None:
+    made = await ask(gateway, "POST", "/auth/api-tokens", {"Name": "x", "Roles": ["part"]}, who=SEES_ALL)
+    token = {"Authorization": f"Bearer {msgspec.json.decode(made.body)['Token']}"}
+    wanted = {"Resources": [{"Level": "study", "OrthancId": OTHERS.public("study")}]}
+    made = await ask(gateway, "PUT", "/auth/tokens/ohif-viewer-publication", wanted, who=SEES_ALL)
+    link = msgspec.json.decode(made.body)["ID"]
+    for path in ("/auth/shares", "/auth/api-tokens"):
+        assert msgspec.json.decode((await ask(gateway, "GET", path, who=token)).body) == []
+    assert (await ask(gateway, "DELETE", f"/auth/shares/{link}", who=token)).status == 404
+    assert len(msgspec.json.decode((await ask(gateway, "GET", "/auth/shares", who=SEES_ALL)).body)) == 1
+
+
 async def test_a_patient_seen_in_part(gateway: House) -> None:
     patient = f"/patients/{OWN.public('patient')}"
     for method, path in (

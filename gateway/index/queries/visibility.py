@@ -60,6 +60,7 @@ _ALL_SEEN: Final = {
 """What happens to a patient tells of all studies of the patient."""
 _NAMED: Final = _about(str)
 _HAPPENED: Final = _about(str.capitalize, _ALL_SEEN)
+_OWN_JOB: Final = "v.requester = {reader} AND v.requester <> '' AND ({token} = '' OR v.requester_token = {token})"
 _OF_STUDY: Final = "EXISTS (SELECT 1 FROM studies x WHERE x.public_id = v.study)"
 BELOW: Final = {
     "patients": "EXISTS (SELECT 1 FROM studies x WHERE x.patient = v.id)",
@@ -80,11 +81,12 @@ BELOW: Final = {
     "worklist_items": "{scheduled}",
     "performed_steps": "{scheduled}",
     "remote_queries": "v.requester = {reader} AND v.requester <> ''",
-    "jobs": f"(v.requester = {{reader}} AND v.requester <> '' OR v.kind = '{DELIVERY}' AND {{routed}})",
+    "jobs": f"({_OWN_JOB} OR v.kind = '{DELIVERY}' AND {{routed}})",
     "job_progress": "EXISTS (SELECT 1 FROM jobs x WHERE x.id = v.job)",
     "audit_log": "EXISTS (SELECT 1 FROM studies x WHERE x.uid = v.study_uid)",
 }
 """For each table beside `studies` the condition on a row that is seen; each names only tables before it. Jobs and
-remote queries belong to whoever asked for them: to the `{reader}`. What is a tenant's is `{scheduled}`, and the jobs of
-its deliveries are `{routed}`, for those whom a role permits it for all of the tenant. What no role with conditions
-gives is not seen."""
+remote queries belong to whoever asked for them: to the `{reader}`; of the jobs, if the `{token}` is not empty, those
+alone that were asked for by that API token, which has fewer roles than its user. What is a tenant's is `{scheduled}`,
+and the jobs of its deliveries are `{routed}`, for those whom a role permits it for all of the tenant. What no role with
+conditions gives is not seen."""

@@ -113,7 +113,8 @@ async def _make_token(request: web.Request, form: Mapping[str, str]) -> web.Stre
 
 async def _revoke(request: web.Request, form: Mapping[str, str]) -> web.StreamResponse:
     kind: Any = "api" if form["what"] == "revoke-token" else "share"
-    name = request.get(PRINCIPAL, ANYBODY).name
+    who = request.get(PRINCIPAL, ANYBODY)
+    name = who.name if who.is_person else ""
     if name:
         await request.app[ISSUED_TOKENS].revoke(kind, form.get("id", ""), name)
         log.warning("user %s has revoked %s %s", name, kind, form.get("id", "")[:40])

@@ -10,8 +10,7 @@ from aiohttp import web
 from gateway.access.principals import ANYBODY
 from gateway.database.view import seeing
 from gateway.dicom.levels import Level
-from gateway.index.visibility import visible
-from gateway.web.authorization import PRINCIPAL
+from gateway.web.authorization import PRINCIPAL, view_by
 from gateway.web.urls import path_template, path_to
 
 
@@ -22,7 +21,7 @@ def as_viewer(request: web.Request) -> Iterator[None]:
     if who is ANYBODY:
         yield
         return
-    with seeing(visible(who.granting(("view",)), reader=who.name)):
+    with seeing(view_by(who, ("view",))):
         yield
 
 

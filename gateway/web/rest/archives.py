@@ -12,9 +12,11 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.slots import FairSlots, NoSlot, client_of
+from gateway.database.view import VIEW
 from gateway.dicom.levels import COLLECTIONS
 from gateway.dicom.uids import TRANSFER_SYNTAXES
 from gateway.errors import BadRequest
+from gateway.index.visibility import shows_no_more
 from gateway.jobs.table import get_job
 from gateway.retrieve.archive import ArchiveContent, Archives
 from gateway.retrieve.zip_stream import ZIP
@@ -221,6 +223,8 @@ async def _output(request: web.Request) -> tuple[str, Output] | None:
     if found is None:
         return None
     job, made = found
+    if not shows_no_more(job.seen, VIEW.get()):  # Of its requester, who saw more then: before roles changed, say.
+        return None
     return job.payload.get("filename", ""), made
 
 

@@ -19,12 +19,12 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.bearer import allowance_of
-from gateway.access.issued_tokens import MAX_NAME_LENGTH, MAX_STUDIES, IssuedToken
+from gateway.access.issued_tokens import MAX_NAME_LENGTH, MAX_STUDIES, IssuedToken, TokenKind
 from gateway.access.principals import ANYBODY, Principal, covers, user_of
 from gateway.config import Settings
 from gateway.config.roles import BUILT_IN
 from gateway.dicom.levels import UNIQUE_KEYS
-from gateway.errors import BadRequest, UnknownResource
+from gateway.errors import BadRequest, NotFound, UnknownResource
 from gateway.index.resources import look_up, resource
 from gateway.web.authentication import EMERGENCY
 from gateway.web.authorization import PRINCIPAL
@@ -143,7 +143,7 @@ async def issue_api_token(
 
 async def api_tokens(request: web.Request) -> web.Response:
     """The API tokens of the user, without their secrets; with the permission `admin-permissions` those of all users."""
-    found = await request.app[ISSUED_TOKENS].listed("api", _whose(request))
+    found = await _listed(request, "api")
     return json_answer([{**_fields(token), "Roles": token.allows.roles} for token in found])
 
 
@@ -240,7 +240,7 @@ async def links(request: web.Request) -> web.Response:
     """The links of the user that have not ended, without their secrets; with the permission `admin-permissions` those
     of all users.
     """
-    found = await request.app[ISSUED_TOKENS].listed("share", _whose(request))
+    found = await _listed(request, "share")
     return json_answer(
         [
             {
@@ -277,15 +277,25 @@ def role_names(who: Principal, settings: Settings) -> tuple[str, ...]:
     return tuple([each for each, role in {**BUILT_IN, **settings.roles}.items() if role in who.roles])
 
 
-def _whose(request: web.Request) -> str:
-    """The user whose tokens a request may list or revoke; '' for all."""
+def _whose(request: web.Request) -> str | None:
+    """The user whose tokens a request may list and revoke; '' for all, None for nobody: a token has roles of its maker,
+    and may see less than the maker's links lead to."""
     who = request.get(PRINCIPAL, ANYBODY)
-    return "" if who.granting(("admin-permissions",)) else who.name
+    if who.granting(("admin-permissions",)):
+        return ""
+    return who.name if who.is_person else None
 
 
-async def _revoke(request: web.Request, kind: Any) -> web.Response:
-    token_id = request.match_info["id"]
-    await request.app[ISSUED_TOKENS].revoke(kind, token_id, _whose(request))
+async def _listed(request: web.Request, kind: TokenKind) -> list[IssuedToken]:
+    whose = _whose(request)
+    return await request.app[ISSUED_TOKENS].listed(kind, whose) if whose is not None else []
+
+
+async def _revoke(request: web.Request, kind: TokenKind) -> web.Response:
+    token_id, whose = request.match_info["id"], _whose(request)
+    if whose is None:
+        raise NotFound(f"there is no such token: {token_id[:40]}")
+    await request.app[ISSUED_TOKENS].revoke(kind, token_id, whose)
     log.warning("user %s has revoked %s %s", request.get(PRINCIPAL, ANYBODY).name, kind, token_id)
     return json_answer({})
 
