@@ -49,16 +49,33 @@ def how_to_allow(name: str, service: Service) -> str:
     return f'add "{service}" to {f"modalities.{name}.allow" if name else "dicom.any_caller_may"}'
 
 
+def services_of_strangers(settings: Settings) -> frozenset[Service] | None:
+    """The services for callers that are no modality; None where none of them is let in."""
+    dicom = settings.dicom
+    # One that a script adds over REST shuts nobody out.
+    if not configured_modalities(settings) and is_loopback(dicom.host):
+        return frozenset(SERVICES)
+    return frozenset(dicom.any_caller_may) if dicom.allow_any_caller else None
+
+
+def caller_again(settings: Settings, name: str, aet: str) -> Caller:
+    """An accepted caller as other settings have it: with no service if they do not know it any more."""
+    if not name:
+        return Caller("", None, services_of_strangers(settings) or frozenset())
+    modality = settings.modalities.get(name)
+    if modality is None or modality.aet != aet:
+        return Caller(name, None, frozenset())
+    return Caller(name, modality, frozenset(modality.allow))
+
+
 async def recognize(settings: Settings, origin: CallerFacts) -> Caller:
     """Recognize a caller. Host names are resolved now, which may take some seconds. Raises: NotRecognized."""
-    dicom, modalities = settings.dicom, settings.modalities
+    modalities = settings.modalities
     known = [(name, modality) for name, modality in modalities.items() if modality.aet == origin.aet]
     if not known:
-        # One that a script adds over REST shuts nobody out.
-        nobody_named = not configured_modalities(settings) and is_loopback(dicom.host)
-        if dicom.allow_any_caller or nobody_named:
+        if (may := services_of_strangers(settings)) is not None:
             _check_bound_aet(settings, origin, None)
-            return Caller("", None, frozenset(SERVICES if nobody_named else dicom.any_caller_may))
+            return Caller("", None, may)
         raise NotRecognized(
             f"{origin.aet!r} at {origin.host} is no modality; to let it in, add\n"
             f'[modalities.NAME]\naet = "{origin.aet}"\nhost = "{origin.host}"'.replace("\n", " ")

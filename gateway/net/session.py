@@ -10,9 +10,10 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from gateway.config import Settings
 from gateway.config.roles import Role
 from gateway.dimse.command import Command
 from gateway.errors import AssociationLost, GatewayError, ProtocolError
@@ -120,6 +121,8 @@ class Session(Exchange):
         """Services that the caller may use, once admitted."""
         self.roles: tuple[tuple[Role, ...], ...] = ()
         """The roles of the modality, and of the user, as far as they have any; each limits what the caller may see."""
+        self.renew: Callable[[Settings], None] = lambda settings: None
+        """Brings `allowed` and `roles` up to a snapshot of the settings, once admitted."""
         self.recognized = False
         """Whether the association has been accepted."""
         self.response_timeout = RESPONSE_TIMEOUT

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from gateway.access.callers import Caller, CallerFacts, NotRecognized, how_to_allow, recognize
+from gateway.access.callers import Caller, CallerFacts, NotRecognized, caller_again, how_to_allow, recognize
 from gateway.access.identity import NotIdentified, UserProof, identify
 from gateway.access.principals import (
     ANYBODY,
@@ -69,7 +69,7 @@ async def admit(
         caller = await recognize(settings, CallerFacts(request.calling_aet, session.host, names))
     except NotRecognized as error:
         return Refusal(negotiation.CALLING_AE_TITLE_NOT_RECOGNIZED, str(error))
-    tenant = next((name for name, each in settings.tenants.items() if request.called_aet in each.aets), "")
+    tenant = _tenant_of(settings, request.called_aet)
     if not tenant and dicom.check_called_aet and request.called_aet not in (ours := (dicom.aet, *dicom.aets)):
         return Refusal(
             negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED,
@@ -79,14 +79,11 @@ async def admit(
         user = await _user(settings, caller, session, request, authenticator, tokens)
     except NotIdentified as error:
         return Refusal(negotiation.REJECTED_WITHOUT_REASON, str(error))
-    holders = _roles(settings, caller, user)
-    if tenant:
-        holders = tuple([within(roles, tenant) for roles in holders or (ANYBODY.roles,)])
-        if not all(holders):
-            return Refusal(
-                negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED,
-                f"it calls {request.called_aet!r}, which is tenant {tenant}'s, and has roles of others alone",
-            )
+    if tenant and not all(_roles(settings, caller, user, tenant)):
+        return Refusal(
+            negotiation.CALLED_AE_TITLE_NOT_RECOGNIZED,
+            f"it calls {request.called_aet!r}, which is tenant {tenant}'s, and has roles of others alone",
+        )
     with seats() as open_now:
         if open_now.total() >= dicom.max_associations:
             return Refusal(negotiation.LOCAL_LIMIT_EXCEEDED, f"{dicom.max_associations} associations are open")
@@ -96,10 +93,9 @@ async def admit(
             )
         open_now[request.calling_aet] += 1
     modality = caller.modality
-    session.user, session.modality, session.roles = user.name, caller.name, holders
-    session.allowed = frozenset.intersection(
-        caller.may, *[permitted_services(roles, caller.may) for roles in session.roles]
-    )
+    session.user, session.modality = user.name, caller.name
+    _give_rights(settings, session, caller, user, tenant)
+    session.renew = _Renewal(session, settings, caller.name, user, tenant)
     session.response_timeout = dicom.response_timeout
     if modality is not None and modality.response_timeout is not None:
         session.response_timeout = modality.response_timeout
@@ -108,13 +104,52 @@ async def admit(
     return None
 
 
-def _roles(settings: Settings, caller: Caller, user: UserProof) -> tuple[tuple[Role, ...], ...]:
-    """The roles of the modality, if it has any, and of the user, if the configuration or tokens give any."""
+class _Renewal:
+    """Gives the caller of an open association the rights of other settings, from its next request on."""
+
+    def __init__(self, session: Session, settings: Settings, name: str, user: UserProof, tenant: str) -> None:
+        """`name` is the modality's; `settings` are those by which the association was admitted."""
+        self._session = session
+        self._settings = settings
+        self._name = name
+        self._user = user
+        self._is_configured = user_of(user.name, settings) is not None
+        self._tenant = tenant
+
+    def __call__(self, settings: Settings) -> None:
+        if settings is self._settings:
+            return
+        self._settings = settings
+        session, user = self._session, self._user
+        caller = caller_again(settings, self._name, session.calling_aet)
+        is_gone = self._is_configured and user_of(user.name, settings) is None
+        if is_gone or _tenant_of(settings, session.called_aet) != self._tenant:
+            session.allowed = frozenset()
+        else:
+            _give_rights(settings, session, caller, user, self._tenant)
+
+
+def _give_rights(settings: Settings, session: Session, caller: Caller, user: UserProof, tenant: str) -> None:
+    session.roles = _roles(settings, caller, user, tenant)
+    session.allowed = frozenset.intersection(
+        caller.may, *[permitted_services(roles, caller.may) for roles in session.roles]
+    )
+
+
+def _tenant_of(settings: Settings, aet: str) -> str:
+    """The tenant one of whose AE titles is called; empty for none."""
+    return next((name for name, each in settings.tenants.items() if aet in each.aets), "")
+
+
+def _roles(settings: Settings, caller: Caller, user: UserProof, tenant: str) -> tuple[tuple[Role, ...], ...]:
+    """The roles of the modality, if it has any, and of the user, if the configuration or tokens give any; at a door of
+    a tenant, as far as they count there."""
     modality = caller.modality
     holders = [principal(caller.name, modality.roles, settings)] if modality is not None and modality.roles else []
     if user_of(user.name, settings) is not None or (user.name and settings.tokens.gives_roles):
         holders.append(user_principal(user.name, settings, user.roles))
-    return tuple([each.roles for each in holders])
+    roles = tuple([each.roles for each in holders])
+    return tuple([within(each, tenant) for each in roles or (ANYBODY.roles,)]) if tenant else roles
 
 
 async def _user(

@@ -177,6 +177,7 @@ class GatewayServices:
             raise ProtocolError(f"a response ({field:04X}H) without a request")
         if field == C_CANCEL_RQ:
             return Cancel(session, command)
+        session.renew(self._context.use_cases.directory.extend(self._settings))
         service = self._registry.of(context.abstract_syntax)
         if service is not None and not admission.may_ask(session, service.permission, command):
             admission.log_denied(session, service.permission)

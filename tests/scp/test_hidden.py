@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey
 from gateway.access.passwords import hash_password
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Reference
-from gateway.net.requestor import Call, associate
+from gateway.net.requestor import Call, Requestor, associate
 from gateway.scp.query import STUDY_ROOT_FIND
 from gateway.ul.items import RoleSelection, UserIdentity
 from gateway.ul.negotiation import ACCEPTANCE
@@ -111,6 +111,36 @@ async def test_whose_roles(tmp_path: Path, roles: list[str], user: str, shown: l
     async with hospital(tmp_path, roles=roles) as gateway:
         assert await patients(gateway, user) == shown
         assert await patients(gateway, user, PatientID="P2") == [each for each in shown if each == "P2"]
+
+
+async def test_rights_that_change_under_an_open_association(tmp_path: Path) -> None:
+    """Hold from its next request on: of the roles, of the user, of the modality itself."""
+    keys = {"PatientID": "", "StudyInstanceUID": ""}
+
+    async def shown(association: Requestor) -> list[str] | int:
+        found = await find(association, keys)
+        return found.values("PatientID") if found.status == status.SUCCESS else found.status
+
+    async with hospital(tmp_path, roles=["p1"]) as gateway:
+        known = {**_modalities(gateway), "test": {"aet": "TEST", "roles": ["p1"]}}
+        async with associate(call(gateway, STUDY_ROOT_FIND, user="bob")) as association:
+            assert await shown(association) == ["P1"]
+            gateway.configure(roles={**ROLES, "p1": {"permissions": ["view"], "patients": ["P2"]}})
+            assert await shown(association) == ["P2", "P2"]
+            gateway.configure(roles={**ROLES, "p1": {"permissions": ["upload"]}})
+            assert await shown(association) == status.NOT_AUTHORIZED
+            gateway.configure(roles=ROLES, modalities={**known, "test": {"aet": "TEST", "allow": ["store"]}})
+            assert await shown(association) == status.NOT_AUTHORIZED
+            gateway.configure(modalities={**known, "test": {"aet": "TEST"}})
+            assert await shown(association) == ["P1", "P2", "P2"]
+            gateway.configure(modalities={**known, "test": {"aet": "OTHER"}})
+            assert await shown(association) == status.NOT_AUTHORIZED
+            gateway.configure(modalities=known, http={"users": USERS["users"][:1]})
+            assert await shown(association) == status.NOT_AUTHORIZED
+            gateway.configure(http=USERS)
+            assert await shown(association) == ["P1"]
+            gateway.configure(tenants={"a": {"aets": ["GATEWAY"]}})
+            assert await shown(association) == status.NOT_AUTHORIZED
 
 
 async def test_groups_of_a_token(tmp_path: Path) -> None:
