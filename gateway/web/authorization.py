@@ -61,7 +61,7 @@ def _view(who: Principal, route: Route) -> View | None:
 
 
 def view_by(who: Principal, permissions: Sequence[str], level: str = "patient") -> View | None:
-    """What is shown by all of some permissions of somebody, and of a link's maker."""
+    """The view of somebody by all of some permissions; through a link, also that of its maker."""
     held = [each.granting((one,), level) for each in (who, who.maker) if each is not None for one in permissions]
     return visible(*held, reader=who.name, token=who.api_token)
 
