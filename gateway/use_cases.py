@@ -25,6 +25,7 @@ from gateway.admin.deletion import Removal
 from gateway.audit.log import AuditLog
 from gateway.config import Settings
 from gateway.database.database import Database
+from gateway.forwarding.acceptance import Acceptance
 from gateway.forwarding.control import Deliveries
 from gateway.forwarding.manual import ManualDeliveries
 from gateway.forwarding.page_rules import PageRules
@@ -90,6 +91,7 @@ class UseCases:
     removal: Removal
     deliveries: Deliveries
     manual_deliveries: ManualDeliveries
+    acceptance: Acceptance
     commitments: Commitments
     creation: Creation
     worklists: Worklists
@@ -204,6 +206,7 @@ async def open_use_cases(
             removal=removal,
             deliveries=Deliveries(database, settings, wake=wake),
             manual_deliveries=ManualDeliveries(database, settings, wake=wake),
+            acceptance=Acceptance(database, store, settings, wake=wake),
             commitments=commitments,
             creation=Creation(database, retrieval, ingest, removal),
             worklists=Worklists(database, settings),

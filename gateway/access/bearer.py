@@ -134,7 +134,8 @@ def issued_principal(token: IssuedToken, settings: Settings) -> Principal:
         known = user is not None or bool(allows.roles)
         may = not known or user_principal(token.user, settings, allows.roles).granting(("upload",))
         roles = (Role(permissions=(DEPOSIT,), tenant=allows.tenant),) if may else ()
-        return Principal(_link_name(token), roles, described(token), is_person=False, is_link=True)
+        link = token.parent or token.id
+        return Principal(_link_name(token), roles, described(token), is_person=False, is_link=True, upload_link=link)
     if allows.studies:
         permissions, maker = allows.permissions, None
         if user is not None or allows.roles:

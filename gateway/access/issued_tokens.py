@@ -71,6 +71,9 @@ class IssuedToken(msgspec.Struct, frozen=True):
     created_at: float
     ends_at: float
     used_at: float
+    instances_left: int | None = None
+    """How many instances a link may still bring; None for any number, as of `bytes_left`."""
+    bytes_left: int | None = None
 
 
 def is_issued(secret: str) -> bool:
@@ -106,8 +109,10 @@ class IssuedTokens:
         seconds: float,
         uses: int | None = None,
         parent: str = "",
+        room: tuple[int, int] | None = None,
     ) -> tuple[str, str]:
-        """Issue a token for so many seconds; its id and its secret, which nobody can show again.
+        """Issue a token for so many seconds; its id and its secret, which nobody can show again. `room` are the
+        instances and bytes that a link to upload may bring.
 
         Raises: BadRequest if the user has too many.
         """
@@ -123,7 +128,7 @@ class IssuedTokens:
                 if rows[0][0] >= MAX_TOKENS_EACH:
                     raise BadRequest(f"{user} has {MAX_TOKENS_EACH} tokens of this kind; revoke some")
             fields = (token_id, _digest(secret), kind, name, user, parent, content, uses, now, now + seconds)
-            yield queries.ADD_TOKEN, fields
+            yield queries.ADD_TOKEN, (*fields, *(room or (None, None)))
 
         await self._database.write(script)
         return token_id, secret

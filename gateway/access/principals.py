@@ -43,6 +43,8 @@ class Principal:
     """Whether it is whoever has a link to studies."""
     maker: Principal | None = None
     """Whoever has made the link, with the roles that they have now: it shows no more than they see."""
+    upload_link: str = ""
+    """The id of a link to upload."""
 
     @property
     def api_token(self) -> str:

@@ -6,13 +6,14 @@ from typing import Final
 
 from gateway.database.database import Query
 
-_COLUMNS: Final = "id, kind, name, user_name, parent, content, uses_left, created_at, ends_at, used_at"
+_COLUMNS: Final = """id, kind, name, user_name, parent, content, uses_left, created_at, ends_at, used_at,
+    instances_left, bytes_left"""
 
 ADD_TOKEN = Query(
     "add_token: one that was issued",
     """
     INSERT INTO issued_tokens (id, digest, kind, name, user_name, parent, content, uses_left, created_at, ends_at,
-    used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)
+    used_at, instances_left, bytes_left) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12)
     """,
 )
 FIND_TOKEN = Query("find_token: by the digest of the secret", f"SELECT {_COLUMNS} FROM issued_tokens WHERE digest = $1")
@@ -49,6 +50,17 @@ COUNT_USE = Query(
     UPDATE issued_tokens SET uses_left = uses_left - 1, used_at = $2 WHERE digest = $1 AND uses_left > 0
     RETURNING {_COLUMNS}
     """,
+)
+TAKE_ROOM = Query(
+    "take_room: of one instance of $2 bytes; no row if there is none",
+    """
+    UPDATE issued_tokens SET instances_left = instances_left - 1, bytes_left = bytes_left - $2
+    WHERE id = $1 AND COALESCE(instances_left, 1) >= 1 AND COALESCE(bytes_left, $2) >= $2 RETURNING id
+    """,
+)
+GIVE_BACK_ROOM = Query(
+    "give_back_room: of one instance of $2 bytes",
+    "UPDATE issued_tokens SET instances_left = instances_left + 1, bytes_left = bytes_left + $2 WHERE id = $1",
 )
 NOTE_USE = Query("note_use: when it was used last", "UPDATE issued_tokens SET used_at = $2 WHERE id = $1")
 

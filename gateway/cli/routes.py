@@ -47,6 +47,7 @@ class Way(enum.StrEnum):
     STOW = "stow"
     REST = "rest"
     IMPORT = "import"
+    INBOX = "inbox"
 
 
 NewOption = Annotated[

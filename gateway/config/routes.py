@@ -49,8 +49,8 @@ class Rule(Section, frozen=True):
     called_aets: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     """Addresses or networks (`10.1.0.0/16`) of the sender."""
-    via: tuple[Literal["dimse", "stow", "rest", "import"], ...] = ()
-    """The way in."""
+    via: tuple[Literal["dimse", "stow", "rest", "import", "inbox"], ...] = ()
+    """The way in. What came by the inbox is asked about once it is accepted."""
     hours: tuple[str, ...] = ()
     """Hours of reception: `07:00-19:00`, `22:00-06:00` over midnight, by the clock of this machine."""
     days: tuple[Day, ...] = ()

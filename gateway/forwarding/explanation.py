@@ -152,14 +152,14 @@ async def stored(
     chosen = _named(folder, name) if name else _newest(folder, newest) if newest else _since(folder, since)
     async for item in chosen:
         try:
-            record, attributes = await asyncio.to_thread(_read_stored, folder.store, item, tags)
+            record, attributes = await asyncio.to_thread(read_stored, folder.store, item, tags)
         except (NoSuchObject, DataSetError):
             continue
         origin = item.calling_aet, item.called_aet, item.peer, item.via, item.received_at
         yield item, record, Facts(*origin, attributes, item.located.tenant)
 
 
-def _read_stored(store: Store, item: Deliverable, tags: frozenset[int]) -> Reading:
+def read_stored(store: Store, item: Deliverable, tags: frozenset[int]) -> Reading:
     """Read the beginning of a stored instance. Blocks. Raises: NoSuchObject, DataSetError."""
     opened = store.open(item.located.key)
     try:

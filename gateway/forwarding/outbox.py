@@ -49,7 +49,8 @@ class OutboxEntry(NamedTuple):
             for target in self.targets:
                 yield from add_delivery(target, item, now)
         for name, rule in self.stability_rules.items():
-            yield from _restart_timer(name, rule, self.record, now)
+            parents = self.record.parents
+            yield from restart_timer(name, rule, parents.study_public_id, parents.series_public_id, now)
 
 
 def _item(
@@ -87,9 +88,9 @@ def _item(
     )
 
 
-def _restart_timer(name: str, rule: Rule, record: InstanceRecord, now: float) -> Script[None]:
-    """Restart the stability timer of a rule for a series or study, because an instance of it has arrived."""
-    whole = record.parents.study_public_id if rule.each == "study" else record.parents.series_public_id
+def restart_timer(name: str, rule: Rule, study: str, series: str, now: float) -> Script[None]:
+    """Restart the stability timer of a rule for a study or series, by public id, of which an instance has arrived."""
+    whole = study if rule.each == "study" else series
     chain, due = f"{STABILITY}:{whole}:{name}", now + rule.stable_after
     if not (yield from move_jobs(chain, due, now)):
         payload = {"rule": name, "level": rule.each, "id": whole}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +24,18 @@ from gateway.index.store import FileLocation, Origin
 from gateway.ingest.header_scan import WantedTags, wanted_tags
 from gateway.routing.conditions import Facts
 from gateway.routing.router import Router
+
+
+class DeliveryPlan(NamedTuple):
+    """The deliveries that the rules want of one instance."""
+
+    targets: tuple[DeliveryTarget, ...]
+    """Its own deliveries."""
+    stability_rules: Mapping[str, Rule]
+    """The rules, by name, that wait for its series or study to be stable."""
+
+
+NO_PLAN: Final = DeliveryPlan((), {})
 
 
 class CompiledRules:
@@ -57,6 +70,18 @@ class CompiledRules:
             for destination in rule.destinations
             if not self.is_origin(destination, calling_aet)
         ]
+
+    def plan(self, facts: Facts) -> DeliveryPlan:
+        """Plan the deliveries that the rules want of an instance."""
+        targets: dict[tuple[str, str], DeliveryTarget] = {}
+        stability_rules: dict[str, Rule] = {}
+        for name, rule in self.router.route(facts):
+            if rule.each == "instance":
+                for target in self.targets(name, rule, facts.calling_aet):
+                    targets.setdefault((target.destination, target.changes), target)
+            elif rule.destinations:
+                stability_rules[name] = rule
+        return DeliveryPlan(tuple(targets.values()), stability_rules)
 
     def is_origin(self, destination: str, calling_aet: str) -> bool:
         """Whether a destination is the node with this calling AE title."""
@@ -112,18 +137,9 @@ class RuleEngine:
     ) -> OutboxEntry:
         """The outbox entry of an instance that is about to be committed."""
         compiled = self.compiled
-        if not compiled.router or origin.via == "inbox":  # A person sends it, once it is accepted.
-            return OutboxEntry(record, placement, origin, (), {}, self._clock)
-        facts = facts_of(origin, attributes)
-        targets: dict[tuple[str, str], DeliveryTarget] = {}
-        stability_rules: dict[str, Rule] = {}
-        for name, rule in compiled.router.route(facts):
-            if rule.each == "instance":
-                for target in compiled.targets(name, rule, origin.calling_aet):
-                    targets.setdefault((target.destination, target.changes), target)
-            elif rule.destinations:
-                stability_rules[name] = rule
-        return OutboxEntry(record, placement, origin, tuple(targets.values()), stability_rules, self._clock)
+        waits = origin.via == "inbox"  # `acceptance.py` asks the rules, once a person has accepted it.
+        plan = NO_PLAN if waits or not compiled.router else compiled.plan(facts_of(origin, attributes))
+        return OutboxEntry(record, placement, origin, *plan, self._clock)
 
     def committed(self) -> None:
         """Wake the job runner after a commit, where there are rules that may have added a job."""

@@ -14,6 +14,7 @@ from gateway.database.database import Database, Script
 from gateway.errors import PermanentFailure
 from gateway.forwarding.rule_engine import CompiledRules, RuleEngine
 from gateway.forwarding.table import Deliverable, add_delivery, deliverable, instances_query
+from gateway.index.inbox import still_waits
 from gateway.jobs.runner import JobType
 from gateway.jobs.table import Job
 
@@ -50,7 +51,7 @@ class Stability:
     def _add(self, compiled: CompiledRules, name: str, rule: Rule, items: Sequence[Deliverable]) -> Script[None]:
         now = self._clock()
         for item in items:
-            if item.via == "inbox":  # A person sends it, once it is accepted.
+            if item.via == "inbox" and (yield from still_waits(item.instance)):
                 continue
             for target in compiled.targets(name, rule, item.calling_aet):
                 yield from add_delivery(target, item, now)

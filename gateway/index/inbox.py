@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway.database.database import Database, Script
-from gateway.index.annotations import remove_label
 from gateway.index.queries import inbox as queries
-from gateway.index.queries.annotations import ADD_LABEL, SET_METADATA
+from gateway.index.queries.annotations import ADD_LABEL, REMOVE_LABEL, SET_METADATA
 from gateway.index.queries.store import COUNT_EDIT
 
 INBOX: Final = "inbox"
@@ -56,8 +55,22 @@ def note_sender(study: str, sender: str) -> Script[None]:
         yield SET_METADATA, ("study", study, SENDER, sender, 0)
 
 
-def accept(study: str, instances: Iterable[str]) -> Script[None]:
-    """Let nothing of a study wait any more. Raises: NotFound if something is gone."""
-    for each in instances:
-        yield from remove_label("instance", each, INBOX)
-    yield from remove_label("study", study, INBOX)
+def still_waits(instance: str) -> Script[bool]:
+    """Whether an instance waits."""
+    return bool((yield queries.STILL_WAITS, (instance, INBOX)))
+
+
+def accept_instance(instance: str) -> Script[bool]:
+    """Let an instance wait no more; False if it did not."""
+    waits = yield from still_waits(instance)
+    if waits:
+        yield REMOVE_LABEL, ("instance", instance, INBOX)
+        yield COUNT_EDIT, ()
+    return waits
+
+
+def accept_study(study: str) -> Script[None]:
+    """Take the label from a study, unless more of it has come meanwhile."""
+    if not (yield queries.WAITING_INSTANCES, (INBOX, study)):
+        yield REMOVE_LABEL, ("study", study, INBOX)
+        yield COUNT_EDIT, ()

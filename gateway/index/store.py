@@ -35,6 +35,8 @@ class Origin:
     via: Via
     tenant: str = ""
     """Whom the instance belongs to; empty for no tenant."""
+    link: str = ""
+    """The link to upload by which it came, by its id, which has limits; empty for none."""
 
     @classmethod
     def by_rest(cls, our_aet: str, peer: str, tenant: str = "") -> Origin:
@@ -42,9 +44,9 @@ class Origin:
         return cls("", our_aet, peer, time.time(), "rest", tenant)
 
     @classmethod
-    def by_inbox(cls, our_aet: str, peer: str, tenant: str) -> Origin:
+    def by_inbox(cls, our_aet: str, peer: str, tenant: str, link: str) -> Origin:
         """The origin of what an outsider uploads now, with a link."""
-        return cls("", our_aet, peer, time.time(), "inbox", tenant)
+        return cls("", our_aet, peer, time.time(), "inbox", tenant, link)
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from gateway import config, telemetry
+from gateway.access.link_limits import LinkLimits
 from gateway.database.database import Database, Script
 from gateway.database.view import seeing
 from gateway.errors import (
@@ -107,6 +108,7 @@ class Ingest:
         self.database = database
         self.health = health
         self.limits = limits
+        self.link_limits = LinkLimits(database)
         self.outbox = outbox
         self.committed = committed
         self.loop = asyncio.get_running_loop()
@@ -242,7 +244,7 @@ class Ingest:
             record, tenant = writer.checked_record(), writer.origin.tenant
             if tenant:
                 await self.limits.admit(tenant, writer.placement.size)
-            result = await self._commit(writer, record)
+            result = await self._commit_within_limits(writer, record)
         except BaseException as error:
             await self._clean_up(writer, error)
             raise
@@ -260,6 +262,21 @@ class Ingest:
             telemetry.INCOMPLETE.labels("intake").inc()
         if tenant:
             await self.limits.pace(tenant, writer.placement.size)
+        return result
+
+    async def _commit_within_limits(self, writer: InstanceWriter, record: InstanceRecord) -> StoreResult:
+        """Commit an instance, which the limits of its link allow, if it came by one. What is not stored counts not."""
+        link, size = writer.origin.link, writer.placement.size
+        if not link:
+            return await self._commit(writer, record)
+        await self.link_limits.take(link, size)
+        is_stored = False
+        try:
+            result = await self._commit(writer, record)
+            is_stored = result.outcome is Outcome.STORED
+        finally:
+            if not is_stored:
+                await self.link_limits.give_back(link, size)
         return result
 
     async def _commit(self, writer: InstanceWriter, record: InstanceRecord) -> StoreResult:

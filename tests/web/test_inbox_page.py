@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from aiohttp import ClientResponse, FormData
 
 from gateway.audit.table import AuditFilter, search
 from gateway.config import Http, User
+from gateway.config.destinations import FolderDestination
 from gateway.config.roles import Role
+from gateway.forwarding.control import Selection
 from gateway.index.identity import public_id
+from gateway.web.pages import inbox as inbox_page
 from tests.support.remote import file_of, numbered
 from tests.support.sign_in import ADMIN, by_password, origin, signed_in
 from tests.support.web import House, archive
@@ -169,7 +174,54 @@ class TestInbox:
         answer = await gateway.client.get("/instances?expand", headers=ANN)
         assert [each["MainDicomTags"]["SOPInstanceUID"] for each in await answer.json()] == ["1.2.3.1.1"]
 
-    @pytest.mark.parametrize("fields", [{"days": "0"}, {"days": "x"}, {"uses": "0"}, {"uses": "x"}, {"name": " "}])
+    async def test_what_is_accepted_is_sent_on_by_the_rules(self, gateway: House) -> None:
+        gateway.destinations = {"nas": FolderDestination(path="/nas")}
+        await gateway.use_cases.page_rules.apply('[rules.all]\ndestinations = ["nas"]\n', "ann")
+        await opened(gateway)
+        await deposit(gateway, file_of(numbered(1)))
+        deliveries = gateway.use_cases.deliveries
+        assert (await deliveries.page(Selection())).deliveries == []
+        assert (await decide(gateway, "accept")).status == 303
+        assert [each.destination for each in (await deliveries.page(Selection())).deliveries] == ["nas"]
+
+    async def test_a_link_brings_so_many_instances(self, gateway: House) -> None:
+        await opened(gateway, instances="2")
+        assert [each[0] for number in (1, 1, 2) for each in await deposit(gateway, file_of(numbered(number)))] == [
+            "stored"
+        ] * 3, "the same again counts once"
+        data = file_of(numbered(3))
+        answer = await gateway.client.post("/ui/deposit/file", data=data, headers=origin(gateway))
+        (refused,) = (await answer.json())["Files"]
+        assert refused["Status"] == "refused"
+        assert refused["Reason"] == "the link has brought as much as it may, or has ended"
+        assert "0 images, 20.0" in await inbox(gateway)
+        assert await instances(gateway) == 2
+
+    async def test_a_link_brings_so_many_bytes(self, gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(inbox_page, "_GIGABYTE", 1500)
+        await opened(gateway, gigabytes="1")
+        data = [numbered(number) for number in (1, 2)]
+        for each in data:
+            each.add_new("PixelData", "OW", bytes(800))
+        assert [each[0] for one in data for each in await deposit(gateway, file_of(one))] == ["stored", "refused"]
+        assert await instances(gateway) == 1
+
+    async def test_files_of_a_zip_count_each(self, gateway: House) -> None:
+        await opened(gateway, instances="2")
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w") as made:
+            for number in range(1, 5):
+                made.writestr(f"{number}.dcm", file_of(numbered(number)))
+        statuses = [each[0] for each in await deposit(gateway, target.getvalue())]
+        assert sorted(statuses) == ["refused", "refused", "stored", "stored"]
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            *({name: value} for name in ("days", "uses", "instances", "gigabytes") for value in ("0", "x")),
+            {"name": " "},
+        ],
+    )
     async def test_links_that_make_no_sense(self, gateway: House, fields: dict[str, str]) -> None:
         form = {"name": "x", "days": "1", **fields}
         assert (await gateway.client.post("/ui/inbox/links", data=form, headers=ANN)).status == 400

@@ -19,6 +19,13 @@ WAITING_INSTANCES = Query(
     "waiting_instances: public ids of the waiting instances of a study",
     f"SELECT i.public_id {_WAITING} AND t.public_id = $2 ORDER BY i.id",
 )
+STILL_WAITS = Query(
+    "still_waits: a row if an instance that came by the inbox has its label",
+    """
+    SELECT 1 FROM resource_labels l JOIN instances i ON i.public_id = l.public_id
+    WHERE l.level = 'instance' AND l.public_id = $1 AND l.label = $2 AND i.via = 'inbox'
+    """,
+)
 STUDY_IS_NEW = Query(
     "study_is_new: a row if all instances of a study came by the inbox",
     """

@@ -66,7 +66,8 @@ def check_kept(request: web.Request) -> None:
 def _upload(request: web.Request) -> Upload:
     check_kept(request)
     aet = request.app[CONTEXT].settings().dicom.aet
-    return Upload(request, Origin.by_inbox(aet, request.remote or "", tenant_of_task()))
+    link = request.get(PRINCIPAL, ANYBODY).upload_link
+    return Upload(request, Origin.by_inbox(aet, request.remote or "", tenant_of_task(), link))
 
 
 def _status(member: Member) -> Any:

@@ -17,7 +17,7 @@ from gateway.database.view import tenant_of_task
 from gateway.dicom.dictionary import KEYWORDS
 from gateway.errors import BadRequest, NotFound
 from gateway.index.annotations import added_metadata
-from gateway.index.inbox import SENDER, WaitingStudy, accept, waiting_instances, waiting_studies
+from gateway.index.inbox import SENDER, WaitingStudy, waiting_instances, waiting_studies
 from gateway.index.resources import resource
 from gateway.web.auditing import named
 from gateway.web.authorization import PRINCIPAL
@@ -37,6 +37,13 @@ log = logging.getLogger(__name__)
 
 _SHOWN: Final = 100
 _MAX_USES: Final = 1_000_000
+INSTANCES: Final = 20_000
+"""Instances that a link may bring, where its maker says nothing else."""
+_MAX_INSTANCES: Final = 10_000_000
+GIGABYTES: Final = 20
+"""Gigabytes that a link may bring, where its maker says nothing else."""
+_MAX_GIGABYTES: Final = 100_000
+_GIGABYTE: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,9 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def accept_study(request: web.Request) -> web.StreamResponse:
-    """Accept what waits of a study: its label goes."""
-    study, instances = await _waiting(request)
-    await request.app[CONTEXT].database.write(lambda: accept(study, instances))
+    """Accept what waits of a study: its label goes, and the rules are applied to it."""
+    study, _ = await _waiting(request)
+    await request.app[CONTEXT].use_cases.acceptance.accept(study)
     raise web.HTTPSeeOther(path_template(request, "inbox-page"))
 
 
@@ -86,11 +93,17 @@ async def make_link(request: web.Request) -> web.Response:
     count = whole_number(uses) if uses else None
     if uses and not 1 <= (count or 0) <= _MAX_USES:
         raise BadRequest(f"a link is used 1 to {_MAX_USES} times")
-    settings = request.app[CONTEXT].settings()
+    instances = whole_number(form.get("instances") or str(INSTANCES)) or 0
+    gigabytes = whole_number(form.get("gigabytes") or str(GIGABYTES)) or 0
+    if not 1 <= instances <= _MAX_INSTANCES:
+        raise BadRequest(f"a link brings 1 to {_MAX_INSTANCES} instances")
+    if not 1 <= gigabytes <= _MAX_GIGABYTES:
+        raise BadRequest(f"a link brings 1 to {_MAX_GIGABYTES} gigabytes")
+    settings, room = request.app[CONTEXT].settings(), (instances, gigabytes * _GIGABYTE)
     roles = role_names(who, settings) if user_of(who.name, settings) is None else ()
     allows = allowance_of(who, settings, roles=roles, link=UPLOAD_LINK, tenant=tenant_of_task())
     name = token_name("name", form.get("name", ""))
-    token_id, secret = await issued.issue("share", name, who.name, allows, seconds=days * DAY_S, uses=count)
+    token_id, secret = await issued.issue("share", name, who.name, allows, seconds=days * DAY_S, uses=count, room=room)
     log.warning("user %s has made the link %s %r to upload", who.name, token_id, name)
     url = f"{url_template(request, 'deposit-page')}?{urlencode({'token': secret})}"
     return await _page(request, link=url, link_ends_at=time.time() + days * DAY_S)
@@ -131,7 +144,11 @@ async def _page(request: web.Request, **shown: Any) -> web.Response:
         "makes_links": makes_links,
         "may_accept": may(request, "edit-labels"),
         "may_delete": may(request, "delete"),
+        "gigabytes": GIGABYTES,
+        "instances": INSTANCES,
         "max_days": MAX_DAYS,
+        "max_gigabytes": _MAX_GIGABYTES,
+        "max_instances": _MAX_INSTANCES,
         "revoke_url": path_template(request, "inbox-revoke"),
         "rows": [await _row(request, each) for each in await waiting_studies(database, _SHOWN)],
         "shown": _SHOWN,
