@@ -66,6 +66,21 @@ class TestPage:
         assert html.unescape(link).startswith("weasis://?1.1&id=a%2Fb%20c&from=http%3A%2F%2F127.0.0.1")
         assert html.unescape(link).endswith("%2Fdicom-web")
 
+    async def test_viewers_of_series(self, gateway: House):
+        """They stand beside the series alone, the others beside the study alone."""
+        there, whole = "https://a/?s={study_uid}&e={series_uid}&p={patient_id}", "https://b/?s={study_uid}"
+        viewers = (ExternalViewer(name="One", url=there), ExternalViewer(name="All", url=whole))
+        gateway.http = Http(viewers=viewers)
+        for series in ("1", "2"):
+            await gateway.add(data_set("1.1", f"1.1.{series}", PatientID="a&b"))
+        text = await page(gateway)
+        links = [html.unescape(each) for each in re.findall(r'href="(https://[^"]*)"', text)]
+        assert links == ["https://b/?s=1.1", *[f"https://a/?s=1.1&e=1.1.{n}&p=a%26b" for n in (1, 2)]]
+        (series_page, *_) = re.findall(r'href="(/ui/series/[^"]*)"', text)
+        text = await (await gateway.get(series_page)).text()
+        (link,) = re.findall(r'href="(https://[^"]*)"', text)
+        assert html.unescape(link) == "https://a/?s=1.1&e=1.1.1&p=a%26b"
+
     async def test_notes_labels_and_attachments(self, gateway: House):
         await gateway.add(data_set("1.1"))
         (public_id,) = await gateway.json("/studies")

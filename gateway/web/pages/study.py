@@ -88,6 +88,7 @@ async def study_page(request: web.Request, public_id: str, **shown: Any) -> web.
         "patient": patient,
         "series": series[:_MAX_SERIES],
         "share": None,
+        "series_viewers": lambda each: viewer_links(request, one, each.series_uid),
         "study": one,
         **await _places(request, one),
         **_following(request, series),
