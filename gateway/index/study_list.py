@@ -128,11 +128,12 @@ async def list_studies(
 ) -> list[ListedStudy]:
     """A page of studies in one of the `ORDERS`: behind the position `after`, or else the last ones before `before`.
 
-    Studies without a patient's name are the last in the order of names, whichever way that goes.
+    Studies without a patient's name are the last in the order of names, and those without labels in the order of
+    labels, whichever way that goes.
     """
     backwards = after is None and before is not None
     place, falling = before if backwards else after, descending is not backwards
-    parts = _BY_NAME if order == "name" else ((queries.STUDIES, queries.KEYS[order]),)
+    parts = _IN_PARTS.get(order) or ((queries.STUDIES, queries.KEYS[order]),)
     first = 1 if place is not None and len(parts) > 1 and not place[0] else 0
     found: list[ListedStudy] = []
     for source, keys in parts[first::-1] if backwards else parts[first:]:
@@ -148,6 +149,15 @@ async def list_studies(
             break
         place = None
     return await _labelled(database, found[::-1] if backwards else found)
+
+
+async def count_studies(database: Database, wanted: StudyConditions, limit: int) -> int:
+    """Count the studies that fulfil the conditions; counting ends at `limit`."""
+    parameters = Parameters()
+    conditions = " AND ".join(study_conditions(wanted, parameters)) or queries.EVERY
+    query = queries.count(conditions, parameters.add(limit))
+    ((found,),) = await database.fetch(query, *parameters.values)
+    return int(found)
 
 
 def is_position(place: Position, order: str) -> bool:
@@ -166,7 +176,11 @@ async def recent_sources(database: Database) -> list[str]:
     return [source for (source,) in await database.fetch(queries.RECENT_SOURCES, _RECENT_STUDIES)]
 
 
-_BY_NAME: Final = ((queries.NAMED, queries.KEYS["name"]), (queries.UNNAMED, queries.UNNAMED_KEYS))
+_IN_PARTS: Final = {
+    "name": ((queries.NAMED, queries.KEYS["name"]), (queries.UNNAMED, queries.REST_KEYS)),
+    "labels": ((queries.LABELLED, queries.KEYS["labels"]), (queries.UNLABELLED, queries.REST_KEYS)),
+}
+"""Orders in which some studies have no place of their own: first those that have one, then the rest."""
 
 
 def study_conditions(wanted: StudyConditions, parameters: Parameters) -> list[str]:

@@ -140,8 +140,10 @@ def built_searches() -> Iterator[Query]:
     beyond = patient_list.BEYOND.format(sign="<", row="$2")
     for condition in (of_studies, f"{of_studies} AND {beyond}", patient_list.HAS_LABEL.format(label="$1")):
         yield patient_list.page(condition, descending=True, limit="51")
-    unnamed = study_list.UNNAMED.format(tag=tags.PATIENT_NAME, conditions=study_list.EVERY)
-    yield study_list.page(unnamed, study_list.UNNAMED_KEYS, descending=False, limit="51")
+    for rest in (study_list.UNNAMED, study_list.UNLABELLED):
+        text = rest.format(tag=tags.PATIENT_NAME, conditions=study_list.EVERY)
+        yield study_list.page(text, study_list.REST_KEYS, descending=False, limit="51")
+    yield study_list.count(study_list.FROM_SOURCE.format(source="$1"), "$2")
     for condition in (
         study_list.HAS_NAME_LIKE.format(tag=1, pattern="$1"),
         study_list.PATIENT_ID_LIKE.format(pattern="$1"),

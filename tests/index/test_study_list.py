@@ -33,6 +33,9 @@ async def several(database: SQLite) -> None:
             **named,
         )
         await store(database, source, placement(size=10 + n % 2), origin(100.0 + n // 2))
+    for n, study in enumerate(await list_studies(database)):
+        for label in ("b", "a")[: n % 3]:
+            await database.write(lambda study=study, label=label: add_label("study", study.public_id, label))  # type: ignore[misc]
 
 
 async def pages(database: SQLite, *, backwards: bool, **asked: Any) -> list[ListedStudy]:
@@ -53,10 +56,13 @@ async def test_pages_in_every_order(database: SQLite, order: str, descending: bo
     await several(database)
     whole = await list_studies(database, order=order, descending=descending)
     assert len(whole) == 7
-    keys = [study.position for study in whole if study.position[0] != "" or order != "name"]
+    keys = [study.position for study in whole if study.position[0] != "" or order not in ("name", "labels")]
     assert keys == sorted(keys, reverse=descending)
     if order == "name":
         assert [study.patient_name for study in whole][-2:] == ["", ""]
+    if order == "labels":
+        firsts = [study.labels[:1] for study in whole]
+        assert firsts == [*sorted(firsts[:4], reverse=descending), (), (), ()]
     for backwards in (False, True):
         assert await pages(database, backwards=backwards, order=order, descending=descending) == whole
 

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.config import Dicom
 from gateway.net.session import AssociationStatus
 from gateway.telemetry import INTAKE_BYTES
 from gateway.web.pages import live, study_query, totals
+from gateway.web.pages import page as page_module
 from gateway.web.pages.filters import clock, date, other_forms, person
 from gateway.web.pages.totals import RecentTotals, read_totals
 from tests.support.index import data_set
@@ -125,6 +127,20 @@ class TestPage:
                 path = link_of(text, "prev")
             # Behind the first page nothing stands before: less than a page before it is the first page again.
             assert back[:2] == forth[1::-1]
+
+    async def test_matches_are_counted(self, gateway: House, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(study_query, "PAGE", 2)
+        for number in range(4):
+            await gateway.add(data_set(f"1.{number}", PatientName=f"N{number}", Modality=("CT", "MR")[number // 3]))
+        for query, shown in (("", "4 studies"), ("?modality=CT", "3 studies"), ("?modality=MR", "1 study")):
+            assert f">{shown}</p>" in await page(gateway, f"/ui/{query}")
+        following = link_of(await page(gateway), "next")
+        assert ">4 studies</p>" in await page(gateway, following)
+        for module in (study_query, page_module):
+            monkeypatch.setattr(module, "MAX_COUNTED", 3)
+        gateway.dicom = Dicom(aet="OTHER")  # Not a page that is cached.
+        assert ">more than 3 studies</p>" in await page(gateway)
+        assert ">3 studies</p>" in await page(gateway, "/ui/?modality=CT")
 
     async def test_columns_are_chosen(self, gateway: House):
         await gateway.add(data_set("1.1", InstitutionName="X"))

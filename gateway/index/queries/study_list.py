@@ -25,10 +25,12 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "series": ("t.series_count", "t.id"),
     "instances": ("t.instance_count", "t.id"),
     "size": ("t.size", "t.id"),
+    "labels": ("l.label", "t.id"),
 }
-"""For each order the columns that make it, of which the row number is the last. The last five have no index of their
+"""For each order the columns that make it, of which the row number is the last. The last six have no index of their
 own: those on counts would be written with every instance that comes."""
-UNNAMED_KEYS: Final = ("t.id",)
+REST_KEYS: Final = ("t.id",)
+"""The order of studies without a name, and of those without labels."""
 NUMBERS: Final = frozenset(("t.last_received", "t.id", "n.study", "t.series_count", "t.instance_count", "t.size"))
 """Those of the columns that hold numbers; the others hold texts."""
 STUDIES: Final = "FROM studies t WHERE {conditions}"
@@ -38,6 +40,13 @@ NAMED: Final = """FROM person_names n CROSS JOIN studies t WHERE n.tag = {tag} A
 looked for among those of the study, not among all of the tag."""
 UNNAMED: Final = """FROM studies t
     WHERE NOT EXISTS (SELECT 1 FROM person_names o WHERE o.study = t.id AND o.tag = {tag}) AND {conditions}"""
+LABELLED: Final = """FROM resource_labels l CROSS JOIN studies t WHERE l.level = 'study' AND t.public_id = l.public_id
+    AND l.label = (SELECT MIN(o.label) FROM resource_labels o WHERE o.level = 'study' AND o.public_id = l.public_id)
+    AND {conditions}"""
+"""Each study once, in the order of its first label."""
+UNLABELLED: Final = """FROM studies t
+    WHERE NOT EXISTS (SELECT 1 FROM resource_labels o WHERE o.level = 'study' AND o.public_id = t.public_id)
+    AND {conditions}"""
 EVERY: Final = "true"
 NOTHING: Final = "false"
 
@@ -78,6 +87,12 @@ def page(source: str, keys: Sequence[str], *, descending: bool, limit: str) -> Q
         f"FROM (SELECT {chosen} {source} ORDER BY {inner} LIMIT {limit}) x "
         f"JOIN studies t ON t.id = x.id ORDER BY {outer}",
     )
+
+
+def count(conditions: str, limit: str) -> Query:
+    """The number of studies that fulfil the conditions, of which no more than `limit` are looked for."""
+    source = STUDIES.format(conditions=conditions)
+    return Query("study_list: how many there are", f"SELECT COUNT(*) FROM (SELECT t.id {source} LIMIT {limit}) x")
 
 
 def beyond(keys: Sequence[str], values: Sequence[str], *, descending: bool) -> str:

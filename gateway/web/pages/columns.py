@@ -24,14 +24,14 @@ COLUMNS: Final = {
     "date": "date",
     "modality": "modality",
     "accession": "accession",
-    "labels": "",
+    "labels": "labels",
     "source": "source",
     "series": "series",
     "instances": "instances",
     "size": "size",
     "received": "received",
 }
-"""Every column, and the order that its head gives; empty for none."""
+"""Every column, and the order that its head gives."""
 DEFAULT: Final = (
     "patient",
     "description",

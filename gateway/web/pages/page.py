@@ -21,7 +21,7 @@ from gateway.web.pages.frame import page_answer
 from gateway.web.pages.live import LIVE
 from gateway.web.pages.page_cache import PAGES
 from gateway.web.pages.reader import may, page_path
-from gateway.web.pages.study_query import DAYS, PARAMETERS, StudyQuery, as_date_field, read_page
+from gateway.web.pages.study_query import DAYS, MAX_COUNTED, PARAMETERS, StudyQuery, as_date_field, read_page
 from gateway.web.pages.study_rows import RowLook, study_row
 from gateway.web.pages.wording import reader_words
 from gateway.web.route import SIGNED_IN, Route
@@ -101,6 +101,7 @@ async def list_values(request: web.Request, query: StudyQuery, here: str) -> dic
         "actions": actions,
         "columns": columns,
         "here_path": here,
+        "max_counted": MAX_COUNTED,
         "orders": COLUMNS,
         "query": query,
         "row_of": lambda study: study_row(request.app[ENVIRONMENT], study, look),

@@ -13,12 +13,22 @@ import msgspec
 from multidict import MultiMapping
 
 from gateway.database.database import Database
-from gateway.index.study_list import ORDERS, ListedStudy, Position, StudyConditions, is_position, list_studies
+from gateway.index.study_list import (
+    ORDERS,
+    ListedStudy,
+    Position,
+    StudyConditions,
+    count_studies,
+    is_position,
+    list_studies,
+)
 from gateway.web.pages.totals import read_sequence
 from gateway.web.route import Parameter, one_of
 
 PAGE = 50
 """Studies on one page."""
+MAX_COUNTED: Final = 1000
+"""Studies that a search is counted up to."""
 DAYS: Final = {"today": (0, 0), "yesterday": (1, 1), "week": (6, 0), "month": (29, 0)}
 """For each named span of Study Dates how many days before today it begins and ends."""
 _DEFAULT_ORDER: Final = "received"
@@ -142,6 +152,8 @@ class StudyPage:
     """That of the page after; None on the last."""
     seq: int
     """The change up to which the page is current."""
+    matches: int
+    """Studies on all pages; one more than MAX_COUNTED for any larger number."""
 
 
 async def read_page(database: Database, query: StudyQuery, *, of_patient: str = "") -> StudyPage:
@@ -173,6 +185,7 @@ async def read_page(database: Database, query: StudyQuery, *, of_patient: str = 
         None if is_first or first is None else replace(query, after=None, before=first).text(),
         None if is_last or last is None else replace(query, after=last, before=None).text(),
         seq,
+        len(found) if is_first and is_last else await count_studies(database, wanted, MAX_COUNTED + 1),
     )
 
 

@@ -1,8 +1,7 @@
 """Cached answers of the REST API: JSON of resources, of instances' attributes and of the change log; and matches.
 
-Pages of studies stand beside them (`pages/page_cache.py`).
-One cache for all of them, bounded by `rest.answer_cache`. Any process of the gateway may write, and what a resource
-shows stands in many rows; so an answer is valid
+One cache for all of them and for pages (`pages/page_cache.py`), bounded by `rest.answer_cache`. Any process of the
+gateway may write, and what a resource shows stands in many rows; so an answer is valid
 
 - while nothing is committed: `Database.data_version` is the one that was read before the rows;
 - otherwise while its source is the same: the stamp of a resource, the storage key of a file. Then it is renewed.

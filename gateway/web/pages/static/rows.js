@@ -39,13 +39,15 @@ export class Rows {
     const found = new DOMParser().parseFromString(text, "text/html");
     this.results.replaceChildren(...[...found.body.childNodes].map((node) => document.importNode(node, true)));
     if (study) this.results.querySelector(`tr[data-study="${CSS.escape(study)}"] ${kind}`)?.focus();
+    const said = document.getElementById("announce");
+    if (!announce) said.textContent = this.results.querySelector(".matches, h3")?.textContent ?? "";
     let fresh = 0;
     if (announce) {
       for (const row of this.results.querySelectorAll("tr[data-study]")) {
         if (known.get(row.dataset.study) !== row.dataset.count) row.classList.add("fresh");
         if (!known.has(row.dataset.study)) fresh += 1;
       }
-      if (fresh) document.getElementById("announce").textContent = t("studies.new_studies", { count: fresh });
+      if (fresh) said.textContent = t("studies.new_studies", { count: fresh });
     }
     this.shown();
   }

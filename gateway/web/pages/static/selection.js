@@ -39,7 +39,7 @@ export class Selection {
 
   #clicked(event) {
     const boxes = this.#boxes();
-    if (event.target.id === "pick-all") {
+    if (event.target.matches("[data-pick-all]")) {
       for (const box of boxes) this.#choose(box, event.target.checked);
     } else if (boxes.includes(event.target)) {
       const box = event.target;
@@ -70,8 +70,7 @@ export class Selection {
     if (count) this.said = "";
     const boxes = this.#boxes();
     const here = boxes.filter((box) => box.checked).length;
-    const all = document.getElementById("pick-all");
-    if (all) {
+    for (const all of this.results.querySelectorAll("[data-pick-all]")) {
       all.checked = here > 0 && here === boxes.length;
       all.indeterminate = here > 0 && here < boxes.length;
     }

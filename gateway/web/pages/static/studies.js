@@ -85,13 +85,14 @@ async function follow(url) {
 
 document.querySelector(".browse").addEventListener("click", async (event) => {
   if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  const link = event.target.closest("[data-page], thead a, .prepared a, #clear");
+  const link = event.target.closest("[data-page], thead a, .sorting a, .prepared a, #clear");
   if (!link) return;
   event.preventDefault();
   const column = link.closest("th")?.className;
   await follow(link.href);
   if (link.matches("[data-page]")) document.getElementById("studies-heading").scrollIntoView({ block: "start" });
   if (column) results.querySelector(`th.${column} a`)?.focus();
+  if (link.closest(".sorting")) results.querySelector(".sorting summary")?.focus();
 });
 
 addEventListener("popstate", () => { setForm(location.search); rows.refresh({ announce: false }); });
