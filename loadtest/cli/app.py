@@ -7,7 +7,7 @@ import sys
 import typer
 
 from gateway.errors import ConfigurationError, GatewayError
-from loadtest.cli import common, compare, growth, run, scenarios, send, sink
+from loadtest.cli import benchmark, common, compare, growth, run, scenarios, send, sink
 
 app = typer.Typer(
     name="dicom-gateway-loadtest",
@@ -21,6 +21,7 @@ app.command("run")(run.command)
 app.command("send")(send.command)
 app.command("compare")(compare.command)
 app.command("growth")(growth.command)
+app.command("benchmark")(benchmark.command)
 app.command("sink")(sink.command)
 
 

@@ -24,6 +24,15 @@ HtmlOption = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a report to this file: one page of HTML.", dir_okay=False),
 ]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="FOLDER",
+        help="Write every single run, with the machine and the versions, to a new file of JSON in this folder.",
+        file_okay=False,
+    ),
+]
 SizeOption = Annotated[
     str, typer.Option(help="Pixels of an instance (8KB, 512KB, 1GB), or ct, mr, pet, cr, dx, mg, us, us-cine, xa.")
 ]

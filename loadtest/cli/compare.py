@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,12 +53,14 @@ def command(
     svg: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a plot of the ratios to this file.", dir_okay=False)
     ] = None,
+    results: common.ResultsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Give the gateway and other servers the same work in turn; print figures, ratios, and goals held or missed.
 
     "-tuned" is an installed server with TCP_NODELAY=1 added (for DCMTK's clients: on both sides).
     """
+    from loadtest import records
     from loadtest.compare import rounds as turns
     from loadtest.compare.rows import GROUPS, ROWS
     from loadtest.live import bar
@@ -80,6 +83,9 @@ def command(
     servers |= _by_address(peer or [])
     with common.room(folder) as place, bar("runs") as progress:
         comparison = turns.compare([ROWS[name] for name in chosen], servers, rounds, scale, place, progress)
+    if results is not None:
+        checkouts = [against, against.resolve()] if against is not None else []
+        records.write(results, comparison, [place, *checkouts, *_places(peer or [])])
     if html is not None:
         html.write_text(pages.comparison_page(comparison), "utf-8")
     if markdown is not None:
@@ -110,3 +116,10 @@ def _by_address(texts: list[str]) -> dict[str, Start]:
             raise typer.BadParameter(f"{name} is the name of another server", param_hint="--peer")
         found[name] = start
     return found
+
+
+def _places(texts: list[str]) -> Iterator[str]:
+    """The hosts and addresses in the values of `--peer`, which no result may name."""
+    for text in texts:
+        node, *rest = text.partition("=")[2].split(",")
+        yield from (node, node.rpartition(":")[0], *rest[1:])

@@ -22,13 +22,14 @@ def command(
         Path | None, typer.Option(help="Folder for the server's data, on the disk to measure.", file_okay=False)
     ] = None,
     html: common.HtmlOption = None,
+    results: common.ResultsOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Fill a server by C-STORE and measure intake, QIDO-RS, C-FIND and metadata at each step.
 
     A million instances take some 6 GB and as many inodes.
     """
-    from loadtest import peers
+    from loadtest import peers, records
     from loadtest.compare.growth import grow
     from loadtest.live import bar
     from loadtest.report import html as pages
@@ -45,6 +46,8 @@ def command(
         peers.PEERS[name](place / name, peers.ALONE) as peer,
     ):
         found = grow(peer, wanted, count, progress)
+    if results is not None:
+        records.write(results, found, [place])
     if html is not None:
         html.write_text(pages.growth_page(found), "utf-8")
     if as_json:

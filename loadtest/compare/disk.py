@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from loadtest.machine import file_system
+
 _GET_FLAGS: Final = 0x80086601  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS of <linux/fs.h>
 _SET_FLAGS: Final = 0x40086602
 _TOP_OF_HIERARCHY: Final = 0x00020000  # FS_TOPDIR_FL: folders below are placed far apart
@@ -29,13 +31,7 @@ _TOUCHED: Final = 1 << 30
 
 def is_durable(folder: Path) -> bool:
     """Whether the folder's file system survives a power cut; true if unknown."""
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return True
-    path = folder.resolve()
-    over = [(len(mount), kind) for mount, kind in mounts if path.is_relative_to(mount)]
-    return not over or max(over)[1] not in ("tmpfs", "ramfs")
+    return file_system(folder) not in ("tmpfs", "ramfs")
 
 
 def spread(folder: Path) -> None:

@@ -40,7 +40,7 @@ class Allowed(NamedTuple):
 
     def measured(self, usage: Usage, trouble: str) -> Measured:
         budget = self.megabytes * 1e6 + (usage.memory_before if self.growth else 0)
-        return Measured(self.figure(usage), trouble, msgspec.structs.replace(usage, budget=round(budget)))
+        return Measured(self.figure(usage), trouble, msgspec.structs.replace(usage, budget=round(budget), command=""))
 
 
 def storing(size: str, associations: int, allowed: Allowed) -> Measure:

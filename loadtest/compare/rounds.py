@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from loadtest.compare import disk
 from loadtest.compare.measures import Stand
 from loadtest.compare.row import Row
 from loadtest.compare.table import SINK, Comparison, Measured, RowResult, entries, outcomes
-from loadtest.peers import ALONE, OTHER_BUILD, PEERS, NotInstalled, Peer, Start, Wiring
+from loadtest.machine import describe
+from loadtest.peers import ALONE, OTHER_BUILD, PEERS, NotInstalled, Peer, Start, Wiring, about
 from loadtest.run import open_files_to_the_limit
 
 _WARM_UP = 8
@@ -43,6 +43,7 @@ def compare(
     disk.spread(folder)
     disk.touch_memory()
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    machine = describe(folder)
     remarks = [] if disk.is_durable(folder) else ["the servers' folder is in memory: syncing costs nothing there"]
     if scale != 1:
         remarks.append(f"the amount of work is {scale:g} times that of the titles")
@@ -51,6 +52,7 @@ def compare(
     def start(name: str, place: str, wiring: Wiring | None = None) -> contextlib.AbstractContextManager[Peer]:
         return servers[name](folder / place, wiring or Wiring(destinations))
 
+    versions: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         progress(0, 1, "starting the servers")
         # The sink comes first: it is the destination of the other servers' C-MOVE.
@@ -65,6 +67,7 @@ def compare(
                     peers[name] = stack.enter_context(start(name, name))
             except NotInstalled as error:
                 remarks.append(f"left out: {error}")
+        versions |= {name: about.version_of(peer) for name, peer in peers.items()}
         stand = Stand(folder, start, sink.aet)
         total = sum((1 if row.once else rounds) * len(_doing(row, peers)) for row in rows)
         done = 0
@@ -88,7 +91,16 @@ def compare(
                     outcomes=outcomes(row.goals, found),
                 )
             )
-    return Comparison(began=began, rounds=rounds, scale=scale, cpus=os.cpu_count() or 1, remarks=remarks, rows=results)
+    return Comparison(
+        began=began,
+        rounds=rounds,
+        scale=scale,
+        cpus=machine.cpus,
+        remarks=remarks,
+        rows=results,
+        machine=machine,
+        versions=versions,
+    )
 
 
 def _behind(progress: Progress, done: int, total: int) -> Callable[[int, str], None]:

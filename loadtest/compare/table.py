@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from loadtest.machine import Machine
 from loadtest.watch import Usage
 
 GATEWAY, SINK = "gateway", "sink"
@@ -74,7 +75,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: list[Outcome]
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag="comparison"):
     began: str
     rounds: int
     scale: float
@@ -82,6 +83,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     remarks: list[str]
     """Reservations that a reader of the figures should know."""
     rows: list[RowResult]
+    machine: Machine | None = None
+    versions: dict[str, str] = {}
+    """The version of each server by its name."""
 
     @property
     def complete(self) -> bool:

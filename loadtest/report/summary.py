@@ -7,7 +7,7 @@ page.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -58,17 +58,27 @@ def lines(comparison: Comparison) -> Iterator[Line]:
             )
 
 
-def markdown(comparison: Comparison) -> str:
-    """A table of all goals, followed by how they were measured."""
+def goal_rows(comparison: Comparison) -> list[str]:
+    """A table of all goals, in Markdown."""
     rows = ["| work | gateway | compared with | gateway is | goal | |", "|---|---|---|---|---|---|"]
     for line in lines(comparison):
         peer = f"{line.peer} {line.theirs}".strip()
         cells = (line.work, line.gateway, peer, line.reached, line.goal, line.verdict)
-        rows.append(f"| {' | '.join(cell.replace('|', '/').replace(' x', _TIMES) for cell in cells)} |")
+        rows.append(table_row(cells))
+    return rows
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown, with a sign for times."""
+    return f"| {' | '.join(cell.replace('|', '/').replace(' x', _TIMES) for cell in cells)} |"
+
+
+def markdown(comparison: Comparison) -> str:
+    """A table of all goals, followed by how they were measured."""
     rounds = f"{comparison.rounds} round{'s' if comparison.rounds > 1 else ''}"
     notes = [f"Medians of {rounds} on {comparison.cpus} cores, the sender among them; {comparison.began[:10]}."]
     notes += [f"{remark[:1].upper()}{remark[1:]}." for remark in comparison.remarks]
-    return "\n".join([*rows, "", *notes]) + "\n"
+    return "\n".join([*goal_rows(comparison), "", *notes]) + "\n"
 
 
 def svg(comparison: Comparison) -> str:

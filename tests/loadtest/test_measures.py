@@ -59,13 +59,14 @@ class TestForwarding:
 class TestSink:
     async def test_whoever_waits_for_instances_is_told_at_once(self) -> None:
         sink = Sink()
-        waiting = asyncio.create_task(sink.have(2, 30))
+        waiting = asyncio.create_task(sink.have(2, 3600))
         await asyncio.sleep(0)
         sink.acknowledged()
         await asyncio.sleep(0)
         assert not waiting.done()
         sink.acknowledged()
-        assert await waiting == 2
+        async with asyncio.timeout(5):
+            assert await waiting == 2
         assert await sink.have(3, 0.01) == 2
 
 
