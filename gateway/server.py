@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -46,6 +47,7 @@ from gateway.jobs.table import forget_jobs
 from gateway.net.acceptor import Acceptor, TlsPort
 from gateway.net.associations import OpenAssociations, read_records
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
+from gateway.net.record_log import RecordLog
 from gateway.net.tls import Certificates
 from gateway.processes.arena import Arena
 from gateway.processes.group import Group
@@ -179,15 +181,16 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         most, most_web = _connections(settings, group)
         context, deliveries = scp.Context(use_cases), _deliveries(use_cases, rule_engine)
         runner, examination = _runner(use_cases, deliveries, jobs_added), _examination(use_cases)
-        watch = StabilityWatch(folder.database, feed.notify)
+        watch, record_log = StabilityWatch(folder.database, feed.notify), await RecordLog.open(folder.database)
         open_now = group.open_associations if group is not None else OpenAssociations()
+        records = group.all_records if group is not None else lambda: read_records(open_now.records())
         services = GatewayServices(
             settings,
             context,
             group.association_slots if group is not None else lambda: nullcontext(open_now.established()),
         )
         blocks = BlockPool(settings.storage.buffer_memory // BLOCK_SIZE, allocate=memory.allocate)
-        acceptor = _acceptor(settings, sockets, services, ready.dicom, group, blocks, open_now, most)
+        acceptor = _acceptor(settings, sockets, services, ready.dicom, group, blocks, open_now, most, record_log)
         readiness = Readiness(health, ingest)
         web = Listener(
             create_app(
@@ -200,7 +203,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                     intake=group.intake if group is not None else telemetry.intake,
                     accepted=_accepted(use_cases.settings),
                     control=_control(group),
-                    records=group.all_records if group is not None else lambda: read_records(open_now.records()),
+                    records=lambda: record_log.extended(records()),
                 )
             ),
             max_connections=most_web,
@@ -240,15 +243,16 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 beside("deleting archives that are too old", expiry),
                 beside("sending audit messages", sending),
                 beside("removing old entries of the audit log", forgetting),
+                beside("writing the records of associations", lambda: record_log.write_forever(open_now)),
                 beside("deleting old studies of tenants", retention.run_forever if does_jobs else None),
             ):
                 yield gateway
         finally:
             gateway.drain()
             await acceptor.stop(current().dicom.drain_timeout)
-            await runner.close()
-            await examination.close()
-            await watch.close()
+            await record_log.flush(open_now)
+            for each in (runner, examination, watch):
+                await each.close()
             await deliveries.close(_SENDING_ENDS_S)
             await context.close()
             await web.stop()
@@ -378,8 +382,9 @@ def _acceptor(
     blocks: BlockPool,
     open_now: OpenAssociations,
     max_connections: int,
+    record_log: RecordLog,
 ) -> Acceptor:
-    tls = sockets.tls
+    tls, last = sockets.tls, record_log.last_number
     return Acceptor(
         sockets.plain,
         services,
@@ -388,7 +393,7 @@ def _acceptor(
         max_connections=max_connections,
         max_operations=settings.dicom.max_operations,
         tls_port=TlsPort(tls, lambda: certificates.newest) if tls is not None and certificates is not None else None,
-        numbers=group.numbers if group is not None else None,
+        numbers=group.numbers_after(last) if group is not None else itertools.count(last + 1),
         turns=group.dicom_turns if group is not None else None,
         changed=group.changed if group is not None else lambda: None,
         open_associations=open_now,

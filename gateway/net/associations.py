@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,17 @@ _MAX_BYTES: Final = 120 << 10
 """Bytes of these records as JSON, of each kind: they go into the report to other processes."""
 _MAX_RECORD_BYTES: Final = 24 << 10
 _MAX_OPEN_BYTES: Final = 100 << 10
+MAX_UNWRITTEN: Final = 500
+"""Records of ended associations that wait to be written to the database; the oldest make room."""
+
+
+class EndedRecord(NamedTuple):
+    """The record of an ended association as it is stored."""
+
+    number: int
+    ended_at: float
+    is_trouble: bool
+    content: bytes
 
 
 class _Ring:
@@ -30,8 +41,7 @@ class _Ring:
         self.records: deque[bytes] = deque()
         self._bytes = 0
 
-    def add(self, record: AssociationRecord) -> None:
-        data = encoded(record)
+    def add(self, data: bytes) -> None:
         self.records.append(data)
         self._bytes += len(data)
         while len(self.records) > MAX_RECORDS or self._bytes > _MAX_BYTES:
@@ -50,8 +60,12 @@ def encoded(record: AssociationRecord) -> bytes:
 
 def read_records(raw: Iterable[bytes | msgspec.Raw]) -> list[AssociationRecord]:
     """Records of one or several processes, newest first."""
-    found = [msgspec.json.decode(each, type=AssociationRecord) for each in raw]
-    return sorted(found, key=lambda each: (each.ended_at or each.since, each.number), reverse=True)
+    return newest_first(msgspec.json.decode(each, type=AssociationRecord) for each in raw)
+
+
+def newest_first(records: Iterable[AssociationRecord]) -> list[AssociationRecord]:
+    """Records in the order of their ends, those of open associations by their beginning; the newest first."""
+    return sorted(records, key=lambda each: (each.ended_at or each.since, each.number), reverse=True)
 
 
 class OpenAssociations:
@@ -60,6 +74,7 @@ class OpenAssociations:
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
         self._good, self._troubled = _Ring(), _Ring()
+        self._unwritten: deque[EndedRecord] = deque(maxlen=MAX_UNWRITTEN)
 
     def __iter__(self) -> Iterator[Session]:
         """The sessions open at this moment; a session may end during iteration."""
@@ -72,7 +87,9 @@ class OpenAssociations:
         """Remove a session and keep its record, if it asked for an association or could not. Whether it was open."""
         if session.proposal is not None or session.outcome in ("failed", "aborted"):
             record = record_of(session)
-            (self._troubled if record.is_trouble else self._good).add(record)
+            data = encoded(record)
+            (self._troubled if record.is_trouble else self._good).add(data)
+            self._unwritten.append(EndedRecord(record.number, record.ended_at, record.is_trouble, data))
         return self._sessions.pop(session.number, None) is not None
 
     def records(self) -> list[bytes]:
@@ -86,6 +103,12 @@ class OpenAssociations:
                     break
                 found.append(data)
         return [*found, *self._good.records, *self._troubled.records]
+
+    def take_ended(self) -> list[EndedRecord]:
+        """The records of associations that have ended since the last call, oldest first, at most MAX_UNWRITTEN."""
+        found = list(self._unwritten)
+        self._unwritten.clear()
+        return found
 
     def statuses(self) -> list[AssociationStatus]:
         """The status of each open association, oldest first."""

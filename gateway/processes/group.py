@@ -92,10 +92,9 @@ class Group:
         one place."""
         return self.number == 1
 
-    @property
-    def numbers(self) -> Iterator[int]:
-        """The numbers of this worker's associations; no two workers share a number."""
-        return itertools.count(self.number, self.count)
+    def numbers_after(self, last: int) -> Iterator[int]:
+        """The numbers of this worker's associations, above that of an earlier run; no two workers share a number."""
+        return itertools.count(-(-last // self.count) * self.count + self.number, self.count)
 
     @property
     def dicom_turns(self) -> Turn:

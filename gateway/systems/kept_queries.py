@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -68,7 +68,7 @@ class KeptQueries:
         `added` are keys that are asked for too, and not kept as those of the query.
         """
         asked = await self._adapted(modality, keys)
-        answers = await self._matches(modality, level, {**added, **asked}, options)
+        answers = [each async for each in self._matches(modality, level, {**added, **asked}, options)]
         public_id, now, requester = str(uuid.uuid4()), self._clock(), ACTOR.get().user
         text = (b"[" + b",".join(answers) + b"]").decode()
 
@@ -92,9 +92,22 @@ class KeptQueries:
 
         Raises NotFound for a modality that is not known, RequestFailed, AssociationRefused, AssociationLost.
         """
+        return [each async for each in self.stream(modality, level, keys, options, limit=limit)]
+
+    async def stream(
+        self,
+        modality: str,
+        level: Level | None,
+        keys: DataSet,
+        options: CallOptions = AS_KNOWN,
+        *,
+        limit: int | None = None,
+    ) -> AsyncGenerator[DataSet, None]:
+        """Ask like `found`, and yield each answer as it arrives. Closed early, it asks the peer to cancel too."""
         asked = await self._adapted(modality, keys)
-        matches = await self._matches(modality, level, asked, options, limit)
-        return [from_json(msgspec.json.decode(match)) for match in matches]
+        async with aclosing(self._matches(modality, level, asked, options, limit)) as matches:
+            async for match in matches:
+                yield from_json(msgspec.json.decode(match))
 
     async def listed(self, requester: str) -> list[str]:
         """The public ids of those of one requester, or ('') of all."""
@@ -137,18 +150,17 @@ class KeptQueries:
         keys: DataSet,
         options: CallOptions,
         limit: int | None = None,
-    ) -> list[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         node = await node_of(self._directory, modality, options)
         model = {None: find.WORKLIST, "patient": find.PATIENT_ROOT}.get(level, find.STUDY_ROOT)
-        answers: list[bytes] = []
-        size = 0
+        count = size = 0
         async with aclosing(find.find(node, find.identifier(level, keys), model=model)) as matches:
             async for match in matches:
-                answers.append(_json(match, node.aet))
-                size += len(answers[-1])
-                if len(answers) >= (MAX_ANSWERS if limit is None else limit) or size >= MAX_ANSWERS_BYTES:
+                answer = _json(match, node.aet)
+                count, size = count + 1, size + len(answer)
+                yield answer
+                if count >= (MAX_ANSWERS if limit is None else limit) or size >= MAX_ANSWERS_BYTES:
                     break
-        return answers
 
 
 def _json(match: Match, aet: str) -> bytes:

@@ -6,6 +6,8 @@ Nothing is kept. A source is named by its kind and its name, as in `modality:pac
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -89,11 +91,20 @@ class RemoteSearch:
 
         Raises: NotFound for an unknown source; otherwise GatewayError, with a text that names the system.
         """
-        if source.kind == "modality":
-            found = await self._queries.found(source.name, level, keys, limit=limit + 1)
-        else:
-            found = await self._by_qido(source.name, level, keys, limit + 1)
+        found = [each async for each in self.stream(source, level, keys, limit=limit + 1)]
         return SearchAnswers(found[:limit], len(found) <= limit)
+
+    async def stream(
+        self, source: RemoteSource, level: Level, keys: DataSet, *, limit: int
+    ) -> AsyncGenerator[DataSet, None]:
+        """The answers as they arrive; a DICOMweb server sends all at once. Closed early, it has a modality cancel."""
+        if source.kind == "modality":
+            async with aclosing(self._queries.stream(source.name, level, keys, limit=limit)) as answers:
+                async for each in answers:
+                    yield each
+        else:
+            for each in await self._by_qido(source.name, level, keys, limit):
+                yield each
 
     async def echo(self, source: RemoteSource) -> float:
         """Test a source by C-ECHO, or by a search for one study; returns the seconds that it has taken. Raises as

@@ -57,6 +57,7 @@ WITHOUT_PATIENTS = {
     "issued_tokens": "of users, who see their own; links name studies that their makers saw",
     "access_changes": "passwords and roles",
     "emergency_access": "of users",
+    "association_records": "who called, for those who may change settings",
     "rule_versions": "rules, for those who may change settings",
     "sqlite_sequence": "of SQLite",
 }

@@ -116,7 +116,7 @@ class TestBounds:
     def test_a_flood_of_good_ones_does_not_push_out_the_bad(self) -> None:
         ring = associations._Ring()
         for number in range(2 * MAX_RECORDS):
-            ring.add(record(number))
+            ring.add(encoded(record(number)))
         assert [each.number for each in read_records(ring.records)] == [
             *range(2 * MAX_RECORDS - 1, MAX_RECORDS - 1, -1)
         ]
@@ -125,7 +125,7 @@ class TestBounds:
         contexts = tuple(record().contexts[0] for _ in range(128))
         ring = associations._Ring()
         for number in range(MAX_RECORDS):
-            ring.add(record(number, contexts=contexts[:60]))
+            ring.add(encoded(record(number, contexts=contexts[:60])))
         assert sum(map(len, ring.records)) <= associations._MAX_BYTES
         assert 5 < len(ring.records) < MAX_RECORDS
         assert read_records([encoded(record(contexts=contexts * 4))])[0].contexts == ()

@@ -69,8 +69,10 @@ async def report(*groups: Group) -> None:
 
 def test_no_two_associations_of_different_workers_have_one_number() -> None:
     with workers(Open(), Open(), Open()) as groups:
-        numbers = [list(islice(each.numbers, 4)) for each in groups]
+        numbers = [list(islice(each.numbers_after(0), 4)) for each in groups]
+        later = [next(each.numbers_after(last)) for last in (12, 13) for each in groups]
     assert numbers == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12]]
+    assert later == [13, 14, 15, 16, 17, 18]
 
 
 def test_one_does_the_jobs_of_all() -> None:

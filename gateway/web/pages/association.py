@@ -1,6 +1,6 @@
 """The page of one association: its negotiation as a matrix, what came of it, and how it ended.
 
-Open associations are there, and the last that ended in each process; older ones are gone.
+Open associations are there, and the last that ended, over restarts too; older ones are gone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from gateway.dicom.uids import TRANSFER_SYNTAXES, name_of
 from gateway.errors import NotFound
 from gateway.net.association_record import AssociationRecord, ContextRecord
+from gateway.net.record_log import stored_record
 from gateway.web.context import CONTEXT
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.wording import Words, reader_words
@@ -22,6 +23,8 @@ from gateway.web.urls import path_template
 
 _RESULTS: Final = {-1: "unanswered", 0: "accepted", 1: "user", 2: "provider", 3: "abstract", 4: "transfer"}
 """Keys of the words for the results of a context (PS3.8 Table 9-18)."""
+_MAX_DIGITS: Final = 18
+"""Of a number that the database can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ async def association(request: web.Request) -> web.Response:
     number, words = request.match_info["number"], reader_words(request)
     context = request.app[CONTEXT]
     record = next((each for each in context.records() if str(each.number) == number), None)
+    if record is None and number.isdecimal() and len(number) <= _MAX_DIGITS:
+        record = await stored_record(context.database, int(number))
     if record is None:
         raise NotFound(f"association {number[:20]} is neither open nor among the last that ended")
     values = {

@@ -20,9 +20,14 @@ from gateway.web.sessions import csrf_token
 from gateway.web.urls import page_address, path_template, path_to
 
 
+def part_of_page(request: web.Request, template: str, values: Mapping[str, Any]) -> str:
+    """The text of a page, or of a part of one."""
+    return request.app[ENVIRONMENT].get_template(template).render({**frame(request), **values})
+
+
 def page_answer(request: web.Request, template: str, values: Mapping[str, Any]) -> web.Response:
     """The answer with a page, or with a part of one that its script fetches."""
-    text = request.app[ENVIRONMENT].get_template(template).render({**frame(request), **values})
+    text = part_of_page(request, template, values)
     return web.Response(text=text, content_type="text/html", headers=PAGE)
 
 

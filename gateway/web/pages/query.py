@@ -1,13 +1,16 @@
 """The page for searching other systems, and for retrieving what they have: query and retrieve.
 
-Each source is searched by a request of its own, whose rows `static/query.js` puts into one list as they come. Without
-scripts the form asks for the page with `run`, which searches before it is answered. What is retrieved is a job.
+Each source is searched by a request of its own, whose rows `static/query.js` puts into one list as they come; when the
+browser ends the request early, the search is cancelled. Without scripts the form asks for the page with `run`, which
+searches before it is answered. What is retrieved is a job.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -21,17 +24,21 @@ from gateway.systems.retrieve_jobs import Method
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_fields
 from gateway.web.pages.causes import ExplainedFailure, explained
-from gateway.web.pages.frame import page_answer
+from gateway.web.pages.frame import page_answer, part_of_page
 from gateway.web.pages.job_rows import TITLE
 from gateway.web.pages.query_form import PARAMETERS, QUERY_LEVELS, WHEN, QueryForm
+from gateway.web.pages.query_parts import PART, gathered
 from gateway.web.pages.query_results import Row, Wanted, parse_wanted, result_rows
+from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.wording import Words, reader_words
 from gateway.web.rest.asked import ae_title
 from gateway.web.rest.dimse import RETRIEVE_JOBS
 from gateway.web.rest.modalities import DIRECTORY
 from gateway.web.rest.peers import WADO_JOBS
 from gateway.web.route import FLAG, Parameter, Route
+from gateway.web.security import PAGE
 from gateway.web.sessions import check_form
+from gateway.web.streaming import stream
 from gateway.web.urls import path_template
 
 MAX_ROWS: Final = 200
@@ -68,6 +75,10 @@ class SourceResults:
     rows: list[Row] = field(default_factory=list)
     is_complete: bool = True
     why: ExplainedFailure | None = None
+    count: int = 0
+    """Rows of the source in all, in earlier parts too."""
+    is_over: bool = True
+    """Whether this is the last part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,7 @@ async def query(request: web.Request) -> web.Response:
         "jobs_url": path_template(request, "jobs-rows"),
         "levels": QUERY_LEVELS,
         "methods": _METHODS,
+        "modalities_url": page_path(request, "modalities-page") if may(request, "settings") else "",
         "modalities": _MODALITIES,
         "page": page,
         "results": results,
@@ -112,17 +124,21 @@ async def query(request: web.Request) -> web.Response:
     return page_answer(request, "query.html", values)
 
 
-async def results(request: web.Request) -> web.Response:
-    """Rows of the answers of one source alone, for an open page. The query is that of the page."""
+async def results(request: web.Request) -> web.StreamResponse:
+    """Rows of the answers of one source alone, in parts as they arrive, for an open page, whose query it has."""
     form = QueryForm.of(request.query)
     if len(form.sources) != 1:
         raise BadRequest("source: name one")
-    values = {
-        "form": form,
-        "page": path_template(request, "query-page"),
-        "results": [await _searched(request, form, form.sources[0])],
-    }
-    return page_answer(request, "query_results.html", values)
+    source = parse_source(form.sources[0])
+    values = {"form": form, "page": path_template(request, "query-page")}
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        async with aclosing(_parts(request, form, source)) as found:
+            async for each in found:
+                yield part_of_page(request, "query_results.html", {**values, "results": [each]}).encode() + PART
+
+    response = web.StreamResponse(headers={**PAGE, "Content-Type": "text/html; charset=utf-8"})
+    return await stream(request, response, parts())
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -159,7 +175,24 @@ async def _searched(request: web.Request, form: QueryForm, text: str) -> SourceR
         rows = await result_rows(request, source, form, found.answers)
     except GatewayError as error:
         return SourceResults(source, why=_why(t, error))
-    return SourceResults(source, rows, found.is_complete)
+    return SourceResults(source, rows, found.is_complete, count=len(rows))
+
+
+async def _parts(request: web.Request, form: QueryForm, source: RemoteSource) -> AsyncGenerator[SourceResults, None]:
+    """The outcome of the search of a source, in parts."""
+    search, count, is_complete = request.app[CONTEXT].use_cases.remote_search, 0, True
+    answers = search.stream(source, form.level, form.keys(datetime.date.today()), limit=MAX_ROWS + 1)
+    try:
+        async with aclosing(gathered(answers)) as batches:
+            async for batch in batches:
+                rows = await result_rows(request, source, form, batch[: MAX_ROWS - count])
+                is_complete = len(rows) == len(batch)
+                count += len(rows)
+                yield SourceResults(source, rows, count=count, is_over=False)
+    except GatewayError as error:
+        yield SourceResults(source, why=_why(reader_words(request), error), count=count)
+    else:
+        yield SourceResults(source, [], is_complete, count=count)
 
 
 async def _echoed(request: web.Request, text: str) -> EchoResult:

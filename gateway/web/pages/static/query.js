@@ -16,6 +16,20 @@ function parsed(text) {
   return document.importNode(new DOMParser().parseFromString(text, "text/html").body, true);
 }
 
+// The parts of an answer as they arrive; a comment ends each of them.
+async function* parts(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    const found = text.split("<!--part-->");
+    text = found.pop();
+    for (const each of found) yield parsed(each);
+  }
+}
+
 async function details(answer) {
   try {
     return (await answer.json()).Details || answer.statusText;
@@ -39,6 +53,7 @@ function asked() {
 function tell(pending, rows) {
   asking.textContent = pending ? t("query.asking", { count: pending }) : t("query.all_answered", { count: rows });
   results.setAttribute("aria-busy", pending ? "true" : "false");
+  if (!pending && document.activeElement === stop) form.querySelector("[type=submit]").focus();
   stop.hidden = !pending;
 }
 
@@ -72,6 +87,8 @@ async function ask(source, fields, signal, line) {
   const own = new URLSearchParams(fields);
   own.delete("source");
   own.append("source", source);
+  const name = source.slice(source.indexOf(":") + 1);
+  let count = 0;
   try {
     const answer = await fetch(`${form.dataset.results}?${own}`, { signal, headers: HTML });
     if (!answer.ok) {
@@ -79,14 +96,18 @@ async function ask(source, fields, signal, line) {
       line.textContent = `${source}: ${await details(answer)}`;
       return 0;
     }
-    const found = parsed(await answer.text());
-    line.replaceWith(...found.querySelectorAll(".said"));
-    return merge(found.querySelector("table.results"));
+    for await (const found of parts(answer)) {
+      if (signal.aborted) break;
+      count += merge(found.querySelector("table.results"));
+      const said = found.querySelectorAll(".said");
+      if (said.length) line.replaceWith(...said);
+      else line.textContent = t("query.so_far", { name, count });
+    }
   } catch (error) {
     line.className = "said";
     line.textContent = error.name === "AbortError" ? t("query.stopped", { name: source }) : `${source}: ${error.message}`;
-    return 0;
   }
+  return count;
 }
 
 // Puts the rows of a table where they belong among those that are there: later dates first.
@@ -129,10 +150,22 @@ async function unfold(link) {
   fields.delete("run");
   try {
     const answer = await fetch(`${form.dataset.results}?${fields}`, { headers: HTML });
-    if (answer.ok) cell.replaceChildren(...parsed(await answer.text()).childNodes);
+    if (answer.ok) await fill(cell, answer);
     else cell.textContent = await details(answer);
   } catch (error) {
     cell.textContent = error.message;
+  }
+}
+
+// Shows the parts of an answer in a cell: what it was all, and one table of all rows.
+async function fill(cell, answer) {
+  let body = null;
+  cell.replaceChildren();
+  for await (const found of parts(answer)) {
+    const table = found.querySelector("table.results");
+    cell.prepend(...found.querySelectorAll(".said"));
+    if (body) body.append(...table.tBodies[0].rows);
+    else { cell.append(table); [body] = table.tBodies; }
   }
 }
 
