@@ -14,7 +14,7 @@ INTAKE = (
         "s",
         measures.by_storescu("512KB"),
         200,
-        (*_SERVERS, *DCMQRSCP),
+        (*_SERVERS, *DCMQRSCP, "pynetdicom"),
         (Goal(20, "orthanc"), Goal(4, "orthanc-tuned"), Goal(1, "storescp-tuned")),
         less_is_better=True,
     ),
@@ -42,7 +42,7 @@ INTAKE = (
         "instances/s",
         measures.intake("512KB", 8),
         400,
-        (*_SERVERS, "pynetdicom"),
+        (*_SERVERS, *DCMQRSCP, "pynetdicom"),
         (Goal(4, "orthanc-tuned"), Goal(1.2, "storescp-tuned")),
     ),
     Row(
@@ -60,7 +60,7 @@ INTAKE = (
         "instances/s",
         measures.intake("8KB", 8),
         1600,
-        _SERVERS,
+        (*_SERVERS, *DCMQRSCP, "pynetdicom"),
         (Goal(4.5, "orthanc-tuned"), Goal(0.8, "storescp-tuned")),
     ),
     Row(
