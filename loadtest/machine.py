@@ -27,6 +27,15 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     load: float
     """Processes that wanted to run in the minute before the run began: more than a fraction of one disturbed it."""
 
+    @property
+    def sentence(self) -> str:
+        """The machine in one line, without the load."""
+        return (
+            f"{self.cpus} cores of {self.cpu}{', virtual' if self.virtual else ''}, {self.memory / 2**30:,.0f} GiB, "
+            f"{self.file_system or 'a file system of unknown type'}; {self.system}, Linux {self.kernel}, "
+            f"Python {self.python}"
+        )
+
 
 def describe(folder: Path) -> Machine:
     """Describe this machine, with the file system of a folder."""

@@ -61,7 +61,7 @@ def version_of(peer: Peer) -> str:
     if kind in ("orthanc", "orthanc-postgresql"):
         return _orthanc(peer, postgresql=kind == "orthanc-postgresql")
     if kind in ("storescp", "dcmqrscp"):
-        return _printed([find(kind, package="dcmtk"), "--version"]).strip("$ ").removeprefix("dcmtk: ")
+        return _printed([find(kind, package="dcmtk"), "--version"]).strip("$ ")
     if kind == "pynetdicom":
         return f"pynetdicom {importlib.metadata.version('pynetdicom')}"
     return "of this generator" if kind == "sink" else "reached by address"
@@ -77,10 +77,13 @@ def _build(source: Path) -> str:
     """The version of a gateway in a checkout, with the commit and whether files differ from it."""
     text = (source / "gateway" / "__init__.py").read_text()
     version = re.search(r'__version__ = "([^"]+)"', text)
+    found = f"gateway {version[1] if version else 'of no version'}"
+    if not (source / ".git").exists():
+        return found  # Git would answer for a repository around it.
     commit = _printed(["git", "-C", str(source), "log", "-1", "--format=%h"])
     changed = _printed(["git", "-C", str(source), "status", "--porcelain", "--untracked-files=no", "--", "gateway"])
     state = f" at {commit}{' with changes' if changed else ''}" if commit else ""
-    return f"gateway {version[1] if version else 'of no version'}{state}"
+    return f"{found}{state}"
 
 
 def _orthanc(peer: Peer, *, postgresql: bool) -> str:

@@ -135,9 +135,5 @@ def _machine(machine: Machine | None) -> Iterator[str]:
     if machine is None:
         yield "- the machine is not recorded"
         return
-    yield (
-        f"- {machine.cpus} cores of {machine.cpu}{', virtual' if machine.virtual else ''}, "
-        f"{machine.memory / 2**30:,.0f} GiB, {machine.file_system or 'a file system of unknown type'}; "
-        f"{machine.system}, Linux {machine.kernel}, Python {machine.python}"
-    )
+    yield f"- {machine.sentence}"
     yield f"- load in the minute before the run: {machine.load:g}"

@@ -13,6 +13,7 @@ from loadtest import machine, peers, records
 from loadtest.compare.table import Comparison, Goal, Measured, RowResult, entries, outcomes
 from loadtest.machine import Machine
 from loadtest.peers import about
+from loadtest.report import html
 from tests.loadtest.test_growth import growth
 
 HERE = Machine(
@@ -76,6 +77,12 @@ def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
     (tmp_path / "it.json").write_text('{"type": "other"}')
     with pytest.raises(ConfigurationError, match=r"it\.json is no result"):
         records.read(tmp_path)
+
+
+def test_the_page_of_a_comparison_says_where_it_was_measured() -> None:
+    page = html.comparison_page(comparison())
+    assert "2 cores of A processor, virtual, 8 GiB, ext4; Debian, Linux 6.1, Python 3.11. Load" in page
+    assert "<li>orthanc-tuned: Orthanc 1.10.1</li>" in page
 
 
 def test_the_machine_is_described_without_its_name(tmp_path: Path) -> None:
