@@ -1,4 +1,4 @@
-"""Every statement about signing in: issued tokens, changes of users and roles, emergency access."""
+"""Every statement about users: issued tokens, changes of users and roles, emergency access, saved searches."""
 
 from __future__ import annotations
 
@@ -87,4 +87,26 @@ END_EMERGENCIES = Query(
 OPEN_EMERGENCIES = Query(
     "open_emergencies: those that have not ended",
     "SELECT user_name, reason, began_at, ends_at FROM emergency_access WHERE ends_at > $1 ORDER BY id",
+)
+SAVED_SEARCHES = Query(
+    "saved_searches: of a user, the oldest first",
+    "SELECT name, query FROM saved_searches WHERE user_name = $1 ORDER BY saved_at, name",
+)
+SAVE_SEARCH = Query(
+    "save_search: under its name, in place of one that has it",
+    """
+    INSERT INTO saved_searches (user_name, name, query, saved_at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (user_name, name) DO UPDATE SET query = EXCLUDED.query, saved_at = EXCLUDED.saved_at
+    """,
+)
+FORGET_OLDEST_SEARCHES = Query(
+    "forget_oldest_searches: all of a user but the newest $2",
+    """
+    DELETE FROM saved_searches WHERE user_name = $1 AND name NOT IN (
+    SELECT name FROM saved_searches WHERE user_name = $1 ORDER BY saved_at DESC, name DESC LIMIT $2)
+    """,
+)
+FORGET_SEARCH = Query(
+    "forget_search: of a user, by its name",
+    "DELETE FROM saved_searches WHERE user_name = $1 AND name = $2 RETURNING name",
 )

@@ -58,6 +58,7 @@ WITHOUT_PATIENTS = {
     "access_changes": "passwords and roles",
     "emergency_access": "of users",
     "association_records": "who called, for those who may change settings",
+    "saved_searches": "of users, who see their own",
     "rule_versions": "rules, for those who may change settings",
     "sqlite_sequence": "of SQLite",
 }

@@ -16,6 +16,7 @@ from tests.support import peers
 from tests.support.datasets import EXPLICIT, encode, sample
 from tests.support.index import data_set
 from tests.support.processes import Gateway
+from tests.support.sign_in import ADMIN, by_password
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
@@ -35,8 +36,10 @@ def send(gateway: Gateway, *names: str) -> None:
     subprocess.run([peers.need("storescu"), *address, *files], check=True, capture_output=True, timeout=30)
 
 
-def opened(browser: Any, gateway: Gateway, size: dict[str, int], complaints: list[str], path: str = "/") -> Any:
-    page = browser.new_page(viewport=size)
+def opened(
+    browser: Any, gateway: Gateway, size: dict[str, int], complaints: list[str], path: str = "/", **context: Any
+) -> Any:
+    page = browser.new_page(viewport=size, **context)
     page.set_default_timeout(10_000)
     page.on("console", lambda message: complaints.append(f"{message.text} {message.location['url']}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -124,6 +127,40 @@ def test_orders_columns_and_saved_searches(browser: Any, gateway: Gateway) -> No
     assert heads.index("of-source") == heads.index("of-received") - 1
     assert complaints == []
     page.close()
+
+
+def test_searches_of_a_user_are_there_in_every_browser(browser: Any, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    users = [f"[[http.users]]\nname = '{name}'\npassword = '{ADMIN.password}'\n" for name in ("ann", "bob")]
+    (tmp_path / "gateway.toml").write_text("\n".join(users))
+
+    def browse(name: str) -> Any:
+        headers = by_password(name)
+        return opened(browser, gateway, DESK, complaints, "/ui/?modality=MR", extra_http_headers=headers)
+
+    with Gateway(tmp_path / "data", "--config", str(tmp_path / "gateway.toml")) as gateway:
+        page = browse("ann")
+        page.get_by_role("button", name="Save this search").click()
+        page.get_by_role("dialog").get_by_role("heading", name="Save this search", exact=True).wait_for()
+        page.get_by_role("dialog").get_by_label("Name").fill("mine & all")
+        page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        page.locator("#saved a[aria-current]", has_text="mine & all").wait_for()
+        other = browse("ann")
+        other.goto(f"{gateway.url}/ui/")
+        other.get_by_role("link", name="mine & all").click()
+        other.wait_for_url("**?modality=MR")
+        assert not other.locator("#save").is_visible()
+        stranger = browse("bob")
+        stranger.locator("#save").wait_for()
+        assert stranger.locator("#saved a").count() == 0
+        other.get_by_role("button", name="Forget the search mine & all").click()
+        other.locator("#saved a").wait_for(state="detached")
+        page.reload()
+        page.locator("#save").wait_for()
+        assert page.locator("#saved a").count() == 0
+        for each in (page, other, stranger):
+            each.close()
+    assert complaints == []
 
 
 def test_several_are_chosen(browser: Any, gateway: Gateway) -> None:

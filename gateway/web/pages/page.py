@@ -21,6 +21,7 @@ from gateway.web.pages.frame import page_answer
 from gateway.web.pages.live import LIVE
 from gateway.web.pages.page_cache import PAGES
 from gateway.web.pages.reader import may, page_path
+from gateway.web.pages.searches import searches_of
 from gateway.web.pages.study_query import DAYS, MAX_COUNTED, PARAMETERS, StudyQuery, as_date_field, read_page
 from gateway.web.pages.study_rows import RowLook, study_row
 from gateway.web.pages.wording import reader_words
@@ -59,6 +60,7 @@ async def _studies(request: web.Request) -> web.Response:
     database, query = request.app[CONTEXT].database, StudyQuery.of(request.query)
     sources = await recent_sources(database) if may(request, "view") else []
     labels = (await all_labels(database))[:_MAX_LABELS] if may(request, "view") else []
+    saved = await searches_of(request)
     values = {
         "all_columns": list(dict.fromkeys((*chosen_columns(request), *COLUMNS))),
         "all_labels": dict.fromkeys((*query.label, *labels)),
@@ -70,6 +72,8 @@ async def _studies(request: web.Request) -> web.Response:
         "events_url": path_template(request, "events"),
         "prepared": _prepared(query, sources),
         "rows_url": path_template(request, "rows"),
+        "saved": saved or (),
+        "searches_url": path_template(request, "searches") if saved is not None else "",
         "totals": await request.app[LIVE].recent_totals.read(),
     }
     return await _render(request, "studies.html", query, values)
