@@ -25,7 +25,7 @@ from gateway.web.authorization import PRINCIPAL, route_of
 from gateway.web.connections import recognize
 from gateway.web.context import CONTEXT, USER
 from gateway.web.errors import error_answer
-from gateway.web.sessions import SESSION, begin_by_link, check_origin, cookie_of
+from gateway.web.sessions import BY_PAGE, SESSION, begin_by_link, check_origin, cookie_of
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -150,9 +150,10 @@ def _by_certificate(request: web.Request, settings: Settings) -> Principal | Non
 
 
 def _challenge(request: web.Request, settings: Settings) -> str:
-    """The ways to sign in, for WWW-Authenticate. A script of a page whose session has ended is not asked for a
-    password: the browser would show its own dialog."""
+    """The ways to sign in, for WWW-Authenticate. A script or picture of a page whose session has ended is not asked for
+    a password: the browser would show its own dialog, and keep the page waiting."""
     by_script = request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
-    if not any(user.password for user in settings.http.users) or (by_script and cookie_of(request, SESSION)):
+    on_page = by_script and (cookie_of(request, SESSION) or cookie_of(request, BY_PAGE))
+    if not any(user.password for user in settings.http.users) or on_page:
         return _BEARER
     return f"{BASIC}, {_BEARER}" if settings.tokens.issuer else BASIC

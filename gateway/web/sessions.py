@@ -24,6 +24,11 @@ from gateway.web.urls import PREFIX, local_page
 ISSUED_TOKENS: web.AppKey[IssuedTokens] = web.AppKey("issued_tokens", IssuedTokens)
 SESSION: Final = "dicom-gateway"
 """Name of the cookie of a session."""
+BY_PAGE: Final = "dicom-gateway-by-page"
+"""Name of the cookie that says no more than that somebody has signed in on a page with this browser. It outlives the
+session: of pages that are still open then, the browser is to ask for no password of its own."""
+_REMEMBERED_S: Final = 400 * 86400.0
+"""Seconds of that cookie; browsers keep none longer."""
 CSRF_FIELD: Final = "csrf"
 """Name of the field of a form that shows that a page of the gateway had it."""
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -61,7 +66,7 @@ async def begin_session(request: web.Request, answer: web.StreamResponse, user: 
     issued, http = request.app[ISSUED_TOKENS], request.app[CONTEXT].settings().http
     seconds = http.session_hours * HOUR_S
     _, secret = await issued.issue("session", "", user, allows, seconds=seconds)
-    set_cookie(request, answer, SESSION, secret, seconds)
+    _give_session(request, answer, secret, seconds)
 
 
 async def begin_by_link(request: web.Request, secret: str) -> web.Response:
@@ -71,10 +76,15 @@ async def begin_by_link(request: web.Request, secret: str) -> web.Response:
     if link is not None:
         seconds = min(http.session_hours * HOUR_S, link.ends_at - time.time())
         _, session = await issued.issue("session", link.name, link.user, link.allows, seconds=seconds, parent=link.id)
-        set_cookie(request, answer, SESSION, session, seconds)
+        _give_session(request, answer, session, seconds)
     page = request.get(PREFIX, "") + str(request.rel_url.without_query_params("token"))
     answer.headers["Location"] = local_page(request, page)
     return answer
+
+
+def _give_session(request: web.Request, answer: web.StreamResponse, secret: str, seconds: float) -> None:
+    set_cookie(request, answer, SESSION, secret, seconds)
+    set_cookie(request, answer, BY_PAGE, "1", _REMEMBERED_S)
 
 
 async def end_session(request: web.Request, answer: web.StreamResponse) -> None:

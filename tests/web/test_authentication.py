@@ -295,6 +295,19 @@ class TestSessions:
         assert "You are signed out" in await answer.text()
         assert (await house.get("/studies")).status == 401
 
+    async def test_open_pages_ask_for_no_password_of_the_browsers_own(self, house: House) -> None:
+        """Once the session is over, whichever way; who wants the browser's own dialog has it after it was used."""
+        script = {"Sec-Fetch-Mode": "cors"}
+        assert (await house.get("/ui/rows", **script)).headers["WWW-Authenticate"].startswith("Basic")
+        await signed_in(house)
+        page = await (await house.get("/ui/account")).text()
+        csrf = page.partition('name="csrf" value="')[2].partition('"')[0]
+        await house.client.post("/ui/sign-out", data={"csrf": csrf}, headers=origin(house))
+        assert (await house.get("/ui/rows", **script)).headers["WWW-Authenticate"].startswith("Bearer")
+        assert (await house.get("/ui/rows")).headers["WWW-Authenticate"].startswith("Basic")
+        await house.client.get("/ui/sign-in/basic", headers=by_password("ann"), allow_redirects=False)
+        assert (await house.get("/ui/rows", **script)).headers["WWW-Authenticate"].startswith("Basic")
+
     async def test_over_https_for_this_host_alone(self, house: House) -> None:
         house.http = Http(users=(ADMIN,), trusted_proxies=("127.0.0.1",), hosts=("pacs.example",))
         headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pacs.example", "Origin": "https://pacs.example"}

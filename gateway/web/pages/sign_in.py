@@ -26,6 +26,7 @@ from gateway.web.pages.standalone import standalone_page
 from gateway.web.pages.wording import reader_words
 from gateway.web.route import SIGNED_IN, Parameter, Route
 from gateway.web.sessions import (
+    BY_PAGE,
     ISSUED_TOKENS,
     SESSION,
     begin_session,
@@ -97,8 +98,10 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def with_dialog(request: web.Request) -> web.StreamResponse:
-    """Lead on a user whose browser has sent a password by itself, after its own dialog."""
-    raise web.HTTPSeeOther(_next(request, request.query))
+    """Lead on a user whose browser has sent a password by itself, after its own dialog, and will do so again."""
+    answer = web.HTTPSeeOther(_next(request, request.query))
+    set_cookie(request, answer, BY_PAGE, "", 0)
+    raise answer
 
 
 async def begin(request: web.Request) -> web.StreamResponse:

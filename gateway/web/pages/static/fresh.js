@@ -7,6 +7,7 @@ async function refresh(from, parts) {
   if (document.hidden || due.length === 0) return;
   try {
     const answer = await fetch(from);
+    if (answer.status === 401) location.reload(); // The session has ended: the gateway asks for a sign-in.
     if (!answer.ok) return;
     const found = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of due) {

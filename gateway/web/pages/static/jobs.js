@@ -38,6 +38,7 @@ export class JobList {
     try {
       if (this.place.dataset.jobs && !document.hidden) {
         const answer = await fetch(this.place.dataset.jobs, { headers: { Accept: "text/html" } });
+        if (answer.status === 401) location.reload(); // The session has ended: the gateway asks for a sign-in.
         if (answer.ok) this.take(await answer.text());
       }
     } catch (error) {

@@ -10,6 +10,7 @@ export class Rows {
     this.whenShown = shown;
     this.loading = null;
     this.again = false;
+    this.lacking = false;
     results.addEventListener("click", (event) => this.#open(event));
     setInterval(() => this.tellTime(), 20000);
   }
@@ -22,17 +23,29 @@ export class Rows {
     const loading = this.loading = new AbortController();
     try {
       const answer = await fetch(`${this.url}${location.search}`, { signal: loading.signal });
+      if (answer.status === 401) { location.reload(); return; } // The session has ended: the gateway asks for a sign-in.
       const text = await answer.text();
-      if (answer.ok && loading === this.loading) this.#show(text, announce);
+      if (loading === this.loading) answer.ok ? this.#show(text, announce) : this.#lack(announce);
     } catch (error) {
-      if (error.name !== "AbortError") console.warn("studies not refreshed:", error);
+      if (error.name !== "AbortError") this.#lack(announce);
     }
     if (loading !== this.loading) return;
     this.loading = null;
     if (this.again) { this.again = false; this.refresh({ announce: true }); }
   }
 
+  // Rows of another search never stand for the answer to this one. What was right may stay until it is fetched anew.
+  #lack(announce) {
+    if (announce) return;
+    this.lacking = true;
+    const said = Object.assign(document.createElement("p"), { className: "pad problem", textContent: t("studies.not_loaded") });
+    said.setAttribute("role", "alert");
+    this.results.replaceChildren(said);
+    this.whenShown();
+  }
+
   #show(text, announce) {
+    this.lacking = false;
     const known = new Map([...this.results.querySelectorAll("tr[data-study]")].map((row) => [row.dataset.study, row.dataset.count]));
     const focused = this.results.contains(document.activeElement) ? document.activeElement : null;
     const [study, kind] = [focused?.closest("tr")?.dataset.study, focused?.localName];

@@ -131,6 +131,8 @@ function hear(state) {
   if (state.seq !== seq) {
     seq = state.seq;
     rows.refresh({ announce: true });
+  } else if (rows.lacking && !rows.loading) {
+    rows.refresh({ announce: false });
   }
 }
 
@@ -146,7 +148,9 @@ function listen() {
   source.onmessage = (event) => hear(JSON.parse(event.data));
   source.onerror = () => {
     live("lost", t("studies.reconnecting"));
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(listen, 5000);
+    rows.refresh({ announce: true }); // Says whether the session has ended, which an event source does not.
   };
   addEventListener("pagehide", () => source.close(), { once: true });
 }
