@@ -1,6 +1,7 @@
 """Roles and passwords that were changed over REST or on the pages: rows, which extend every snapshot of the settings.
 
-They last over restarts and are the same in every process. A role that the configuration names is changed there and
+They last over restarts and are the same in every process. A user keeps the roles that the configuration names, and may
+have been given others here. A role that the configuration names is changed there and
 nowhere else. A changed password stands for the one of the configuration until that is changed, so that an administrator
 can always set a new one there.
 """
@@ -36,10 +37,11 @@ class _Rows:
     roles: dict[str, Role] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     passwords: dict[str, _Password] = field(default_factory=dict)
+    given: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def extends(self) -> bool:
-        return bool(self.roles or self.passwords)
+        return bool(self.roles or self.passwords or self.given)
 
 
 class AccessChanges:
@@ -62,7 +64,7 @@ class AccessChanges:
             return settings
         made = self._made
         if made is None or made[0] is not settings or made[1] is not rows:
-            users = tuple([_with_password(user, rows.passwords) for user in settings.http.users])
+            users = tuple([_changed(user, rows) for user in settings.http.users])
             made = self._made = (
                 settings,
                 rows,
@@ -79,6 +81,10 @@ class AccessChanges:
         """The roles that were added."""
         return self._rows.roles
 
+    def given(self, user: str) -> tuple[str, ...]:
+        """The names of the roles that a user of the configuration was given beside those that it names."""
+        return self._rows.given.get(user, ())
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that may be given; none: any."""
@@ -89,6 +95,7 @@ class AccessChanges:
         roles: dict[str, Role] = {}
         labels: list[str] = []
         passwords: dict[str, _Password] = {}
+        given: dict[str, tuple[str, ...]] = {}
         for kind, name, value in await self._database.fetch(queries.LIST_CHANGES):
             match kind:
                 case "role":
@@ -97,7 +104,9 @@ class AccessChanges:
                     labels.append(name)
                 case "password":
                     passwords[name] = msgspec.json.decode(value, type=_Password)
-        rows = _Rows(roles, tuple(labels), passwords)
+                case "user":
+                    given[name] = msgspec.json.decode(value, type=tuple[str, ...])
+        rows = _Rows(roles, tuple(labels), passwords, given)
         if rows != self._rows:
             self._rows = rows
 
@@ -138,14 +147,25 @@ class AccessChanges:
 
         await self._write(script)
 
+    async def give_roles(self, user: str, roles: Collection[str]) -> None:
+        """Give a user of the configuration these roles, by name, beside those that it names, and no others."""
+        value = msgspec.json.encode(tuple(dict.fromkeys(roles))).decode()
+
+        def script() -> Script[None]:
+            yield queries.PUT_CHANGE, ("user", user, value, self._clock())
+
+        await self._write(script)
+
     async def _write(self, script: Callable[[], Script[Any]]) -> None:
         await self._database.write(script)
         await self.refresh()
         self._changed()
 
 
-def _with_password(user: User, passwords: Mapping[str, _Password]) -> User:
-    changed = passwords.get(user.name)
-    if changed is None or changed.replaces != password_mark(user.password):
+def _changed(user: User, rows: _Rows) -> User:
+    if given := rows.given.get(user.name):
+        user = msgspec.structs.replace(user, roles=tuple(dict.fromkeys((*user.roles, *given))))
+    password = rows.passwords.get(user.name)
+    if password is None or password.replaces != password_mark(user.password):
         return user
-    return msgspec.structs.replace(user, password=changed.hash)
+    return msgspec.structs.replace(user, password=password.hash)

@@ -174,6 +174,21 @@ class TestRoles:
         assert f'name="name" value="{fields["name"]}"' in text
         assert house.use_cases.access_changes.roles == {}
 
+    async def test_given_to_a_user_of_the_configuration(self, house: House) -> None:
+        """Beside those that the configuration names, which nobody takes away here."""
+        await sent(house, "save-role", name="teaching", labels="teach", **{"permission.anonymize": "on"})
+        answer = await sent(house, "give-role", user="rob", role="teaching")
+        assert (answer.status, answer.headers["Location"]) == (303, "/ui/users?done=given")
+        assert (await profile(house, "rob"))["permissions"] == ["anonymize", "download", "view"]
+        await house.use_cases.access_changes.refresh()
+        text = await page(house)
+        assert 'aria-label="Take away teaching from rob"' in text
+        for fields in ({"user": "rob", "role": "view"}, {"user": "eva", "role": "teaching"}):
+            assert (await sent(house, "take-role", **fields)).status == 400
+        assert (await sent(house, "give-role", user="rob", role="none")).status == 400
+        assert (await sent(house, "take-role", user="rob", role="teaching")).headers["Location"].endswith("taken")
+        assert (await profile(house, "rob"))["permissions"] == ["download", "view"]
+
     async def test_of_the_configuration(self, house: House) -> None:
         house.roles = {"ours": Role(permissions=("view",))}
         text = await page(house, "/ui/users?role=ours")

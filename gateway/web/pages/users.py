@@ -41,9 +41,9 @@ _LISTS: Final = ("labels", "without_labels", "sources", "patients", "studies")
 """The conditions of a role that are lists; beside them there are `tenant` and `days`."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_AUDITED: Final = ("what", "id", "name", "user")
+_AUDITED: Final = ("what", "id", "name", "user", "role")
 """Fields of forms that are in the audit log."""
-_DONE: Final = ("role", "removed", "labels", "revoked", "ended")
+_DONE: Final = ("role", "removed", "labels", "revoked", "ended", "given", "taken")
 
 
 class _Wrong(Exception):
@@ -123,6 +123,7 @@ async def _page(
         "done": done if done in _DONE and wrong is None else "",
         "emergencies": await request.app[EMERGENCIES].listed(),
         "form": form or _form_of(roles, query.get("role", "")),
+        "given": request.app[ACCESS_CHANGES].given,
         "held": {each.name for each in roles},
         "labels": ", ".join(request.app[ACCESS_CHANGES].labels),
         "lists": _LISTS,
@@ -258,6 +259,21 @@ async def _remove_role(request: web.Request, form: Mapping[str, str]) -> str:
     return "removed"
 
 
+async def _give_role(request: web.Request, form: Mapping[str, str]) -> str:
+    name, role, changes = form.get("user", ""), form.get("role", ""), request.app[ACCESS_CHANGES]
+    settings = request.app[CONTEXT].settings()
+    gives, known = form["what"] == "give-role", {**BUILT_IN, **settings.roles}
+    await changes.refresh()  # Another process may have changed them.
+    given = changes.given(name)
+    if user_of(name, settings) is None or role not in (known if gives else given):
+        raise _Wrong("gone")
+    await changes.give_roles(name, (*given, role) if gives else [each for each in given if each != role])
+    log.warning(
+        "user %s has %s %s the role %s", _user(request), "given" if gives else "taken from", name[:64], role[:64]
+    )
+    return "given" if gives else "taken"
+
+
 async def _save_labels(request: web.Request, form: Mapping[str, str]) -> str:
     labels = _listed(form.get("labels", ""))
     if not all(map(_LABEL.fullmatch, labels)):
@@ -308,6 +324,8 @@ def _user(request: web.Request) -> str:
 _ACTIONS: Final[Mapping[str, Callable[[web.Request, Mapping[str, str]], Awaitable[str]]]] = {
     "save-role": _save_role,
     "remove-role": _remove_role,
+    "give-role": _give_role,
+    "take-role": _give_role,
     "save-labels": _save_labels,
     "revoke-token": _revoke,
     "revoke-link": _revoke,
