@@ -107,6 +107,12 @@ def test_every_button(browser: Any, gateway: Gateway) -> None:
     page.get_by_role("button", name="Remove the role teaching").click()
     page.get_by_text("The role is removed.").wait_for()
 
+    page.get_by_role("combobox", name="Give a role to robot").select_option("view")
+    page.get_by_role("button", name="Give a role to robot").click()
+    page.get_by_text("The role is given.").wait_for()
+    page.get_by_role("button", name="Take away view from robot").click()
+    page.get_by_text("The role is taken away.").wait_for()
+
     page.locator("input[name=labels]").last.fill("teach, trial-7")
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("The labels are saved.").wait_for()
