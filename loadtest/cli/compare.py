@@ -77,9 +77,9 @@ def command(
     chosen: dict[str, None] = {}
     for name in common.listed(rows, [*ROWS, *GROUPS], "--rows"):
         chosen |= dict.fromkeys(GROUPS.get(name, (name,)))
-    servers = {name: PEERS[name] for name in common.listed(peers, PEERS, "--peers")}
-    if against is not None:
-        servers[OTHER_BUILD] = other_build(against)
+    # The other build comes first, and so next to this one: what happens between two runs is in their ratio.
+    servers = {OTHER_BUILD: other_build(against)} if against is not None else {}
+    servers |= {name: PEERS[name] for name in common.listed(peers, PEERS, "--peers")}
     servers |= _by_address(peer or [])
     with common.room(folder) as place, bar("runs") as progress:
         comparison = turns.compare([ROWS[name] for name in chosen], servers, rounds, scale, place, progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest import peers
+from loadtest import peers, records
 from loadtest.compare.growth import Growth, Step, grow
 from loadtest.report import html, text
 
@@ -46,6 +46,18 @@ def test_a_server_is_filled_and_measured(tmp_path: Path) -> None:
     page = html.growth_page(found)
     assert page.count("<svg") == len(found.kinds)
     assert "held" in text.growth_text(found) or "missed" in text.growth_text(found)
+
+
+def test_a_fill_leaves_a_file_for_the_page(tmp_path: Path) -> None:
+    from tests.loadtest.test_cli import run
+
+    code, out, _ = run("growth", "--steps", "0,60", "--count", 8, "--results", tmp_path)
+    assert code == 0, out
+    (found,) = records.read(tmp_path).values()
+    assert isinstance(found, Growth)
+    assert [step.planned for step in found.steps] == [0, 60]
+    assert found.version.startswith("gateway ")
+    assert found.machine is not None
 
 
 @pytest.mark.parametrize("steps", ["", "5,3", "1,1", "-1", "a"])

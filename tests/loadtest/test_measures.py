@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from loadtest import peers
-from loadtest.compare import forwarding, rounds
+from loadtest.compare import forwarding, measures, rounds
 from loadtest.compare.drain import drain
 from loadtest.compare.measures import Stand
 from loadtest.compare.rows import ROWS
+from loadtest.compare.table import Measured
 from loadtest.peers import PEERS
+from loadtest.scenario import Kind
 from loadtest.sink import PARTS, Sink
 
 NEW = ("cpu", "cpu-small", "forward", "forward-share", "thumbnails", "move-own", "get-own")
@@ -54,6 +56,23 @@ class TestForwarding:
         measured = forwarding.deliveries("8KB", 2)(self.stand(tmp_path), sink, 10)
         assert measured.value == 0
         assert measured.trouble == "nothing is delivered"
+
+
+def theirs(sink: peers.Peer) -> peers.Peer:
+    """The sink under another name, which has nothing of what it has taken."""
+    return peers.Peer("theirs", sink.aet, sink.port, sink.pid, None, sink.url)
+
+
+def test_a_study_that_comes_without_some_instances_is_no_figure(sink: peers.Peer, tmp_path: Path) -> None:
+    stand = TestForwarding().stand(tmp_path)
+    assert measures.drained(PARTS)(stand, theirs(sink), 1).trouble == ""
+    assert measures.drained(PARTS + 1)(stand, theirs(sink), 1) == Measured(0.0, "instances of the study are missing")
+
+
+@pytest.mark.parametrize("do", ["move", "get"])
+def test_a_retrieval_that_ends_well_without_instances_is_no_figure(do: Kind, sink: peers.Peer, tmp_path: Path) -> None:
+    measured = measures.retrieved(do)(TestForwarding().stand(tmp_path), theirs(sink), 3)
+    assert measured.trouble == "0 of 3 instances arrived"
 
 
 class TestSink:
