@@ -104,6 +104,16 @@ class RegroupingOptions:
     user_data: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedRegrouping:
+    """What is to move where, before anybody has said that it shall."""
+
+    kind: str
+    order: RegroupingOrder
+    content: Mapping[str, Any]
+    """What its job says of the target."""
+
+
 @dataclass(slots=True)
 class _Source:
     """What moves out of one study."""
@@ -146,9 +156,20 @@ class RegroupingJobs:
     ) -> int:
         """Add a job that makes a new study of series and instances of a study; its number.
 
-        `attributes` are set and `removed` are taken away in it. Raises UnknownResource,
-        RetainedByCommitment; BadRequest where it would go to another person.
+        Raises as `plan_split`, and RetainedByCommitment.
         """
+        return await self.add(await self.plan_split(study, series, instances, attributes, removed), options)
+
+    async def plan_split(
+        self,
+        study: str,
+        series: Sequence[str],
+        instances: Sequence[str],
+        attributes: Mapping[str, Any],
+        removed: Sequence[int],
+    ) -> PlannedRegrouping:
+        """The plan of a new study of series and instances of a study; `attributes` are set and `removed` are taken
+        away in it. Raises UnknownResource; BadRequest where it would go to another person."""
         await self._check_study(study, f"Cannot split unknown study {study[:80]}")
         found = await counted_resources(self._desk.database, [*series, *instances])
         wanted: tuple[tuple[Level, Sequence[str]], ...] = (("series", series), ("instance", instances))
@@ -163,13 +184,18 @@ class RegroupingJobs:
         key = os.urandom(32)
         target = Keyed(key).uid(study)
         order = RegroupingOrder(study, target, key.hex(), dict(attributes), tuple(removed))
-        return await self._add(SPLIT, order, found, options, {"TargetStudyUID": target})
+        return await self._planned(SPLIT, order, found, {"TargetStudyUID": target})
 
     async def merge(self, study: str, public_ids: Sequence[str], options: RegroupingOptions) -> int:
         """Add a job that moves studies, series and instances into a study; its number.
 
-        They take over the patient and the study. Raises UnknownResource, RetainedByCommitment.
+        Raises as `plan_merge`, and RetainedByCommitment.
         """
+        return await self.add(await self.plan_merge(study, public_ids), options)
+
+    async def plan_merge(self, study: str, public_ids: Sequence[str]) -> PlannedRegrouping:
+        """The plan of moving studies, series and instances into a study, whose patient and study they take over. Raises
+        UnknownResource."""
         await self._check_study(study, f"Cannot merge into an unknown study: {study[:80]}")
         found = await counted_resources(self._desk.database, public_ids)
         for public_id in public_ids:
@@ -183,7 +209,15 @@ class RegroupingJobs:
         located, attributes = await self._taken_over(study)
         key = os.urandom(32).hex()
         order = RegroupingOrder(study, located.study_uid, key, attributes, tuple(sorted(CHANGEABLE)), merges=True)
-        return await self._add(MERGE, order, found, options, {"TargetStudy": study})
+        return await self._planned(MERGE, order, found, {"TargetStudy": study})
+
+    async def first_change(self, plan: PlannedRegrouping) -> tuple[Located, ChangeSet]:
+        """The first instance that a plan moves, and its changes, to be shown beforehand. Raises UnknownResource."""
+        sets = await self._change_sets(plan.order, await self._sources(plan.order))
+        async for some in self._instances(plan.order):
+            source, located = some[0]
+            return located, sets[source.study]
+        raise UnknownResource("there is nothing that moves")
 
     async def _taken_over(self, study: str) -> tuple[Located, dict[str, Any]]:
         """An instance of a study, and its attributes that all others take over. Raises UnknownResource."""
@@ -205,24 +239,26 @@ class RegroupingJobs:
         if found is None or found.level != "study":
             raise UnknownResource(why)
 
-    async def _add(
-        self,
-        kind: str,
-        order: RegroupingOrder,
-        found: Mapping[str, Counted],
-        options: RegroupingOptions,
-        more: Mapping[str, Any],
-    ) -> int:
-        """Add a job for the resources that are `found`, each once; its number."""
+    async def _planned(
+        self, kind: str, order: RegroupingOrder, found: Mapping[str, Counted], more: Mapping[str, Any]
+    ) -> PlannedRegrouping:
+        """The plan for the resources that are `found`, each once."""
         outer = {public_id: each for public_id, each in found.items() if not each.above & found.keys()}
-        if not options.keep_source:
-            for public_id, each in outer.items():
-                await self._removal.check(each.level, public_id)
         order = msgspec.structs.replace(
             order,
             resources=tuple((public_id, each.level) for public_id, each in outer.items()),
             instances=sum(each.instances for each in outer.values()),
             last=await last_row(self._desk.database),
+        )
+        return PlannedRegrouping(kind, order, more)
+
+    async def add(self, plan: PlannedRegrouping, options: RegroupingOptions) -> int:
+        """Add the job of a plan; its number. Raises RetainedByCommitment."""
+        if not options.keep_source:
+            for public_id, level in plan.order.resources:
+                await self._removal.check(level, public_id)
+        order = msgspec.structs.replace(
+            plan.order,
             keep_source=options.keep_source,
             keep_labels=options.keep_labels,
             peer=options.peer,
@@ -232,12 +268,12 @@ class RegroupingJobs:
             "Description": DESCRIPTION,
             "FailedInstancesCount": 0,
             "InstancesCount": order.instances,
-            "ParentResources": list(outer),
-            **more,
+            "ParentResources": [public_id for public_id, _level in order.resources],
+            **plan.content,
         }
         # Asked for twice, it must not be done twice at once: then the second finds nothing left.
         chain = f"regroup:{order.study}"
-        return await self._desk.add(kind, "", msgspec.to_builtins(order), content, options.priority, chain=chain)
+        return await self._desk.add(plan.kind, "", msgspec.to_builtins(order), content, options.priority, chain=chain)
 
     async def work(self, job: Job) -> CompletionScript:
         """The job. Raises PermanentFailure at the first instance that cannot be moved."""

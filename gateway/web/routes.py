@@ -19,6 +19,7 @@ from gateway.web.pages import (
     assets,
     association,
     audit,
+    change_forms,
     columns,
     configuration,
     deposit,
@@ -40,7 +41,6 @@ from gateway.web.pages import (
     series,
     sign_in,
     study,
-    study_preview,
     study_share,
 )
 from gateway.web.pages import jobs as jobs_page
@@ -142,7 +142,7 @@ _PAGES: Final = (
     searches.ROUTES,
     patients.ROUTES,
     study.ROUTES,
-    study_preview.ROUTES,
+    change_forms.ROUTES,
     study_share.ROUTES,
     live.ROUTES,
     reports.ROUTES,

@@ -91,30 +91,6 @@ class TestPage:
         assert "urgent<button" in text
 
 
-class TestPreview:
-    async def ask(self, gateway: House, public_id: str, **body: object) -> tuple[int, list[dict[str, str | None]]]:
-        answer = await gateway.client.post(f"/ui/studies/{public_id}/anonymization", json=body)
-        return answer.status, await answer.json()
-
-    async def test_what_would_change(self, gateway: House):
-        await gateway.add(data_set("1.1", PatientName="Doe^Jane", StudyDescription="Knee of Jane"))
-        (public_id,) = await gateway.json("/studies")
-        status, changes = await self.ask(gateway, public_id, Replace={"PatientName": "Nobody"}, Force=True)
-        assert status == 200
-        by_path = {each["Path"]: each for each in changes}
-        assert (by_path["PatientName"]["Before"], by_path["PatientName"]["After"]) == ("Doe^Jane", "Nobody")
-        assert "StudyDescription" in by_path
-        _, changes = await self.ask(gateway, public_id, Keep=["StudyDescription"], Force=True)
-        assert "StudyDescription" not in {each["Path"] for each in changes}
-        assert await gateway.json("/studies") == [public_id]
-
-    async def test_what_is_not_possible(self, gateway: House):
-        await gateway.add(data_set("1.1"))
-        (public_id,) = await gateway.json("/studies")
-        assert (await self.ask(gateway, public_id, Nonsense=True))[0] == 400
-        assert (await self.ask(gateway, "nonsense"))[0] == 404
-
-
 class TestPermissions:
     FORMS = ('id="notes"', 'id="modify-form"', 'id="anonymize-form"', 'id="attach-document"', 'id="add-label"')
 

@@ -15,6 +15,7 @@ from gateway.index.resources import resource, totals
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import whole_number
+from gateway.web.pages.change_forms import form_places
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.page import list_values
 from gateway.web.pages.reader import may, page_path
@@ -29,8 +30,6 @@ _MAX_LABELS: Final = 200
 _REST: Final = {
     "label": "patient-label",
     "protected": "protected",
-    "anonymize": "patient-anonymize",
-    "modify": "patient-modify",
     "remove": "patient-resource",
     "job": "job",
 }
@@ -101,6 +100,7 @@ async def patient(request: web.Request) -> web.Response:
             "send": may(request, "send", level="patient"),
         },
         "counted": counted,
+        "forms": form_places(request, "patient", public_id),
         "media_url": path_template(request, "patients-media").format(id=public_id),
         "page": await read_page(context.database, query, of_patient=public_id),
         "patient": one,

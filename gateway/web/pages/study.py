@@ -1,6 +1,6 @@
 """The page of one study: its patient, labels, series and notes, and what can be done with it.
 
-It is read here; `static/study.js` and `static/changes.js` have things done, by the REST that scripts use too.
+It is read here; `static/resource.js` has things done by REST, and `change_forms.py` makes other studies of it.
 `study_share.py` makes links to the study, `viewer_links.py` those that open it elsewhere.
 """
 
@@ -22,6 +22,7 @@ from gateway.index.resources import Resource, resource
 from gateway.index.study_list import ListedStudy, StudyConditions, list_series, list_studies
 from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
+from gateway.web.pages.change_forms import form_places
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.reports import MODALITIES as REPORT_MODALITIES
@@ -47,11 +48,6 @@ _REST: Final = {
     "label": "study-label",
     "notes": "study-metadata",
     "protected": "protected",
-    "anonymize": "study-anonymize",
-    "preview": "study-anonymization",
-    "modify": "study-modify",
-    "split": "study-split",
-    "merge": "study-merge",
     "create": "create-dicom",
     "attachment": "put-study-attachment",
     "remove": "study-resource",
@@ -118,6 +114,7 @@ async def _places(request: web.Request, one: ListedStudy) -> dict[str, Any]:
         },
         "archive_url": path_template(request, "studies-archive").format(id=one.public_id),
         "attachment_url": path_template(request, "study-attachment"),
+        "forms": form_places(request, "study", one.public_id),
         "is_report": bool(one.modalities) and set(one.modalities) <= set(REPORT_MODALITIES),
         "media_url": path_template(request, "studies-media").format(id=one.public_id),
         "ohif_url": await study_url(request),

@@ -130,6 +130,22 @@ async def stored_answer(
     """Have resources changed and stored by a job, and answer as Orthanc: with the job, or with what came of it."""
     if not body.keep_source and not request.app[CONTEXT].settings().dicomweb.delete:
         return forbidden(request)
+    number = await add_change(request, body, wanted, public_ids, level)
+    if not body.waits:
+        return json_answer(reference("jobs", number))
+    job = await request.app[JOB_DESK].ended(number)
+    progress = job.progress
+    if job.state == "done" and progress is not None:
+        return json_answer(progress.content)
+    if job.state == "cancelled":
+        return error_answer(request, 500, f"job {number} was cancelled", orthanc=CANCELLED)
+    return error_answer(request, 400 if progress is not None and progress.error_payload else 500, job.error)
+
+
+async def add_change(
+    request: web.Request, body: ChangeBody, wanted: ChangeRequest, public_ids: list[str], level: Level | None
+) -> int:
+    """Add a job that changes resources and stores the result; its number. Raises as `ModificationJobs.order`."""
     await named(request, public_ids, level or "")
     jobs = request.app[MODIFICATION_JOBS]
     order = await jobs.order(
@@ -142,16 +158,7 @@ async def stored_answer(
         peer=request.remote or "",
         user_data=body.user_data,
     )
-    number = await jobs.add(order, body.rank)
-    if not body.waits:
-        return json_answer(reference("jobs", number))
-    job = await request.app[JOB_DESK].ended(number)
-    progress = job.progress
-    if job.state == "done" and progress is not None:
-        return json_answer(progress.content)
-    if job.state == "cancelled":
-        return error_answer(request, 500, f"job {number} was cancelled", orthanc=CANCELLED)
-    return error_answer(request, 400 if progress is not None and progress.error_payload else 500, job.error)
+    return await jobs.add(order, body.rank)
 
 
 def change_routes(name: str, handler: Changing) -> tuple[Route, ...]:

@@ -66,7 +66,7 @@ async def split(request: web.Request) -> web.StreamResponse:
         return forbidden(request)
     try:
         removed = [_changeable(name) for name in body.remove]
-        attributes = _attributes(body.replace)
+        attributes = new_attributes(body.replace)
     except _NotOfStudy as error:
         return error_answer(request, 400, str(error), orthanc=_OUT_OF_RANGE)
     number = await request.app[REGROUPING].split(
@@ -115,7 +115,7 @@ def _changeable(name: str) -> int:
     return tag
 
 
-def _attributes(replace: dict[str, str]) -> dict[str, Any]:
+def new_attributes(replace: dict[str, str]) -> dict[str, Any]:
     """New values in the DICOM JSON Model. Raises BadRequest, _NotOfStudy."""
     for name in replace:
         _changeable(name)

@@ -1,54 +1,60 @@
 // The forms that make other studies of one: modified, anonymized, merged, split; and a series of a document.
-// All of them use the REST that scripts use, which has a job do it.
+// Each is sent to where it would be sent without scripts; a job does what it says (`pages/change_forms.py`).
 
 import { done, failed, watch } from "./outcome.js";
 import { call, filled } from "./rest.js";
 import { t } from "./words.js";
 
-const DESCRIPTIONS = ["StudyDescription", "SeriesDescription", "ProtocolName"];
-const DATES = ["StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime"];
-const PATIENT = ["PatientID", "PatientName", "PatientBirthDate", "PatientSex"];
-
 export function makeChanges(head) {
-  const address = (name) => filled(head.dataset[name], { id: head.dataset.id });
   const page = (id) => filled(head.dataset.page, { id });
+  const sent = (form, url) => call("POST", url, undefined, { body: new URLSearchParams(new FormData(form)) });
 
-  // A form whose `body` is sent to an address, and whose job is then watched. `result` gives the study that is made.
-  function changing(form, name, body, result) {
-    form?.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      const place = form.querySelector(".outcome");
-      const button = form.querySelector("button[type=submit]");
-      button.disabled = true;
-      try {
-        const { ID: job } = await call("POST", address(name), { ...body(new FormData(form)), Asynchronous: true });
-        done(place, page(result(await watch(place, head.dataset.job, job))));
-      } catch (error) {
-        failed(place, error);
-      } finally {
-        button.disabled = false;
-      }
-    });
-  }
-
-  const made = (content) => content.ID;
-  const modify = document.getElementById("modify-form");
-  changing(modify, "modify", modified, made);
-  modify?.addEventListener("input", () => preview(modify));
-  const anonymize = document.getElementById("anonymize-form");
-  changing(anonymize, "anonymize", anonymized, made);
-  anonymize?.querySelector("[data-preview]")?.addEventListener("click", async () => {
-    const place = anonymize.querySelector(".preview");
+  // A form, and the job that comes of it: in the end it links to what is made.
+  async function change(form) {
+    const place = form.querySelector(".outcome");
+    const button = form.querySelector("button[type=submit]");
+    button.disabled = true;
     try {
-      const changes = await call("POST", address("preview"), anonymized(new FormData(anonymize)));
-      place.replaceChildren(table(changes.map(({ Path, Before, After }) => [Path, Before, After])));
+      const { ID: job } = await sent(form, form.dataset.do);
+      const content = await watch(place, head.dataset.job, job);
+      done(place, page(content.ID ?? content.TargetStudy));
     } catch (error) {
       failed(place, error);
+    } finally {
+      button.disabled = false;
     }
-  });
-  const merged = (fields) => ({ Resources: [fields.get("other")], KeepSource: !fields.has("move") });
-  changing(document.getElementById("merge-form"), "merge", merged, () => head.dataset.id);
-  changing(document.getElementById("split-form"), "split", split, (content) => content.TargetStudy);
+  }
+
+  // What a form would change, of the newest question alone.
+  async function preview(form) {
+    const asked = (form.asked ?? 0) + 1;
+    form.asked = asked;
+    try {
+      const changes = await sent(form, form.action);
+      if (form.asked !== asked) return;
+      form.querySelector(".outcome").replaceChildren();
+      form.querySelector(".preview").replaceChildren(table(changes.map(({ Path, Before, After }) => [Path, Before, After])));
+    } catch (error) {
+      if (form.asked === asked) failed(form.querySelector(".outcome"), error);
+    }
+  }
+
+  for (const form of document.querySelectorAll("form[data-do]")) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      (event.submitter?.hasAttribute("data-preview") ? preview : change)(form);
+    });
+  }
+  for (const [id, chosen] of [["merge-form", "select[name=other]"], ["split-form", "[name=series]:checked"]]) {
+    const form = document.getElementById(id);
+    form?.addEventListener("input", () => {
+      if (form.querySelector(chosen)?.value) preview(form);
+      else form.querySelector(".preview").replaceChildren();
+    });
+  }
+  const modify = document.getElementById("modify-form");
+  if (modify) showChanged(modify);
+  modify?.addEventListener("input", () => showChanged(modify));
   attaching(document.getElementById("attach-document"), head);
 }
 
@@ -56,27 +62,7 @@ function changedFields(form) {
   return [...form.querySelectorAll("input[data-now]")].filter((input) => input.value.trim() !== input.dataset.now);
 }
 
-// What the modification is to be. Whoever becomes another patient becomes it with all that the form says of one.
-function modified(fields) {
-  const form = document.getElementById("modify-form");
-  const replaced = new Set(changedFields(form).map((input) => input.name));
-  if (PATIENT.some((name) => replaced.has(name))) PATIENT.forEach((name) => replaced.add(name));
-  const Replace = Object.fromEntries([...replaced].map((name) => [name, fields.get(name).trim()]));
-  return { Replace, Force: true, KeepSource: !fields.has("replace"), KeepLabels: fields.has("labels") };
-}
-
-function anonymized(fields) {
-  const Replace = Object.fromEntries(["PatientName", "PatientID"].filter((name) => fields.get(name).trim()).map((name) => [name, fields.get(name).trim()]));
-  const Keep = [...(fields.has("descriptions") ? DESCRIPTIONS : []), ...(fields.has("dates") ? DATES : [])];
-  return { Replace, Keep, Force: true };
-}
-
-function split(fields) {
-  const Replace = fields.get("StudyDescription").trim() ? { StudyDescription: fields.get("StudyDescription").trim() } : {};
-  return { Series: fields.getAll("series"), Replace, KeepSource: !fields.has("move") };
-}
-
-function preview(form) {
+function showChanged(form) {
   const changed = changedFields(form);
   for (const input of form.querySelectorAll("input[data-now]")) input.parentElement.classList.toggle("changed", changed.includes(input));
   form.querySelector("button[type=submit]").disabled = changed.length === 0;
