@@ -106,7 +106,7 @@ class RegroupingOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRegrouping:
-    """What is to move where, before anybody has said that it shall."""
+    """The plan of a job: nothing moves before somebody has added it."""
 
     kind: str
     order: RegroupingOrder

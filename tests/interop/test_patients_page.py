@@ -50,6 +50,8 @@ def test_a_patient(browser: Any, gateway: Gateway) -> None:
 
     part = unfolded(page, "Anonymize")
     part.get_by_label("New name").fill("Nobody")
+    part.get_by_role("button", name="What would change").click()
+    part.locator(".preview tr", has_text="Nobody").wait_for()
     part.get_by_role("button", name="Make the anonymized patient").click()
     made = outcome(part)
     assert len(asked(gateway, "/patients")) == 4

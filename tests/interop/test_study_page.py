@@ -12,6 +12,7 @@ import pytest
 
 from tests.interop.test_page import DESK, PHONE, opened, send
 from tests.support.processes import Gateway
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
@@ -128,6 +129,7 @@ def test_a_document_is_split_off_and_merged(browser: Any, gateway: Gateway, stud
     part.get_by_label("Photo").check()
     part.get_by_label("Study description").fill("Photos")
     part.get_by_label("Remove them there afterwards").check()
+    part.locator(".preview tr", has_text="Photos").wait_for()
     part.get_by_role("button", name="Split").click()
     page.goto(f"{gateway.url}{outcome(part)}")
     page.locator(".description", has_text="Photos").wait_for()
@@ -138,12 +140,37 @@ def test_a_document_is_split_off_and_merged(browser: Any, gateway: Gateway, stud
     part = unfolded(page, "Merge")
     part.get_by_label("Take over the series of").select_option(index=1)
     part.get_by_label("Remove them there afterwards").check()
+    part.locator(".preview tr", has_text="StudyInstanceUID").wait_for()
     part.get_by_role("button", name="Merge").click()
     page.goto(f"{gateway.url}{outcome(part)}")
     page.locator(".card").nth(1).wait_for()
     assert asked(gateway, "/studies") == [study]
     assert complaints == []
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1600])
+def test_without_scripts_a_form_asks_and_leads_to_its_job(
+    browser: Any, gateway: Gateway, study: str, width: int
+) -> None:
+    page = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 900}).new_page()
+    page.goto(f"{gateway.url}/ui/studies/{study}")
+    part = unfolded(page, "Modify")
+    part.get_by_label("Study description").fill("Knee")
+    part.get_by_label("Delete this study").check()
+    part.get_by_role("button", name="Make the modified study").click()
+    page.get_by_role("heading", name="Modify").wait_for()
+    assert page.locator(".preview tr", has_text="StudyDescription").inner_text().split("\t")[-1] == "Knee"
+    page.get_by_text("is deleted once everything is stored").wait_for()
+    assert page.locator("main").evaluate("main => main.scrollWidth <= innerWidth")
+    assert asked(gateway, "/studies") == [study]
+    assert page.get_by_role("link", name="Cancel").get_attribute("href") == f"/ui/studies/{study}"
+    page.get_by_role("button", name="Do it").click()
+    page.wait_for_url("**/ui/jobs?id=*")
+    wait_until(lambda: asked(gateway, "/studies") not in ([study], []), 20)
+    page.reload()
+    page.get_by_text("Modify").first.wait_for()
+    page.context.close()
 
 
 def picture(folder: Path) -> Path:

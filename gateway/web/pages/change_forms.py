@@ -105,7 +105,7 @@ def form_places(request: web.Request, level: Level, public_id: str) -> dict[str,
 
 
 async def preview(request: web.Request, level: Level, what: What) -> web.Response:
-    """What a form would change: each attribute of the first instance, and its value before and after."""
+    """Show what a form would change: each attribute of the first instance, and its value before and after."""
     form = await _read(request, level, what)
     found = await _changes(request, form)
     if choose(request, (_HTML, JSON)) == JSON:
