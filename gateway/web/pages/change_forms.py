@@ -76,7 +76,7 @@ class ChangeForm:
         return not self.one("remove-source")
 
     def change_body(self) -> ChangeBody:
-        """What `modify` and `anonymize` take over REST. Raises BadRequest where nothing is changed."""
+        """Make the body that `modify` and `anonymize` take over REST. Raises BadRequest where nothing is changed."""
         if self.what == "anonymize":
             replaced = {name: self.one(name) for name in ("PatientName", "PatientID") if self.one(name)}
             kept = [*(_DESCRIPTIONS if self.one("descriptions") else ()), *(_DATES if self.one("dates") else ())]
