@@ -42,7 +42,7 @@ LEVELS_OF_PERMISSION: Final = ("patient", "study", "series", "instance")
 """A permission with one of them, `delete:series`, holds for resources of that level and below."""
 
 
-class Role(Section, frozen=True):
+class Role(Section, frozen=True, cache_hash=True):
     """A role says what its holders may do, and with which studies: with all, unless it has conditions on them."""
 
     permissions: tuple[str, ...]

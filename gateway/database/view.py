@@ -21,7 +21,21 @@ from gateway.database.database import Query, Script
 T = TypeVar("T")
 
 _NUMBERED: Final = re.compile(r"\$(\d+)")
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"(?<!\.)\b\w+")
+"""Any word but those behind a point: a table that is named with its schema is not hidden."""
+_BY_ROW_ABOVE: Final = re.compile(
+    r"SELECT v\.\* FROM \{schema\}\.(\w+) v WHERE EXISTS \(SELECT 1 FROM (\w+) x WHERE x\.id = v\.(\w+)\)"
+)
+"""The rows of a table of which each is seen if the row above it is, whose number is in one of its columns."""
+_JOINS: Final = (
+    r"((?<![\w.]){above}\s+(?P<a>\w+)(?:\s+ON [\w.]+ = [\w.]+)?\s+JOIN )"
+    r"{table}(?=\s+(?P<b>\w+)\s+ON (?P=b)\.{column} = (?P=a)\.id{end})",
+    r"((?<![\w.])){table}(?=\s+(?P<b>\w+)(?:\s+ON [\w.]+ = [\w.]+)?"
+    r"\s+JOIN {above}\s+(?P<a>\w+)\s+ON (?P=a)\.id = (?P=b)\.{column}{end})",
+)
+"""Inner joins of such a table with the one above it, written from above or from below."""
+_END: Final = r"\s*(?:$|\)|\b(?:WHERE|JOIN|LEFT JOIN|ORDER BY|GROUP BY|LIMIT)\b)"
+"""What may follow their condition: neither AND nor OR, so that it is the whole condition."""
 _READS: Final = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:SELECT|(WITH(?: RECURSIVE)?))\b", re.IGNORECASE)
 
 
@@ -111,6 +125,7 @@ def _narrowed(
 ) -> tuple[Query, list[int]]:
     """The statement behind the tables that it names, directly or by others, and the numbers, from 0, of the parameters
     of the view that it then has behind its own `count`."""
+    sql = _joined_to_seen(sql, tables, schema)
     needed = set(_WORD.findall(sql))
     chosen: list[str] = []
     for table, rows in reversed(tables):
@@ -130,3 +145,15 @@ def _narrowed(
     else:
         seen = f"WITH {renumbered} {sql}"
     return Query(f"{name}, as seen", seen), [number - 1 for number in used]
+
+
+def _joined_to_seen(sql: str, tables: tuple[tuple[str, str], ...], schema: str) -> str:
+    """The statement, in which tables are whole where an inner join leaves only rows whose row above is seen: to look
+    for it again in each of them would be most of the cost of a view."""
+    for _table, rows in reversed(tables):
+        if (of := _BY_ROW_ABOVE.fullmatch(rows)) is not None:
+            table, above, column = of.groups()
+            for join in _JOINS:
+                pattern = join.format(table=table, above=above, column=column, end=_END)
+                sql = re.sub(pattern, rf"\g<1>{schema}.{table}", sql)
+    return sql

@@ -36,10 +36,10 @@ def visible(*holders: Sequence[Role], reader: str = "", token: str = "", now: fl
     """The view of a holder of roles, None if one of them shows everything; of several holders together, such as a
     modality and its user, what each of them sees. `reader` is whose jobs are seen, with a `token` those alone that were
     asked for by it; `now` in seconds since 1970."""
-    limited = dict.fromkeys(tuple(roles) for roles in holders if all(role.has_conditions for role in roles))
+    limited = _limited(tuple([tuple(roles) for roles in holders]))
     if not limited:
         return None
-    return _visible(_Origin(tuple(limited), reader, token), int((time.time() if now is None else now) // _STEP_S))
+    return _visible(_Origin(limited, reader, token), int((time.time() if now is None else now) // _STEP_S))
 
 
 def visible_again(origin: str) -> View | None:
@@ -65,6 +65,12 @@ def _shown_by(roles: Sequence[Role], holder: Sequence[Role]) -> bool:
     """Whether each of the roles has the conditions of one that a holder has."""
     conditions = {msgspec.structs.replace(role, permissions=()) for role in holder}
     return all(msgspec.structs.replace(role, permissions=()) in conditions for role in roles)
+
+
+@lru_cache(1024)
+def _limited(holders: tuple[tuple[Role, ...], ...]) -> tuple[tuple[Role, ...], ...]:
+    """The holders whose roles all have conditions, each once."""
+    return tuple(dict.fromkeys(roles for roles in holders if all(role.has_conditions for role in roles)))
 
 
 @lru_cache(256)

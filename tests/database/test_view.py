@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,54 @@ def test_equal_views_are_prepared_once() -> None:
     assert (first, hash(first)) == (second, hash(second))
     assert first != View(ODD, ["b%"])
     assert first.narrow(GARBAGE, (1,), "main")[0] is second.narrow(GARBAGE, (2,), "main")[0]
+
+
+ABOVE = {
+    "studies": "SELECT v.* FROM {schema}.studies v WHERE v.uid = $1",
+    "series": "SELECT v.* FROM {schema}.series v WHERE EXISTS (SELECT 1 FROM studies x WHERE x.id = v.study)",
+    "instances": "SELECT v.* FROM {schema}.instances v WHERE EXISTS (SELECT 1 FROM series x WHERE x.id = v.series)",
+}
+DOWN = "FROM studies t JOIN series s ON s.study = t.id"
+
+
+def whole(sql: str) -> list[str]:
+    """The tables that a statement reads whole through the view of one study."""
+    narrowed, _ = View(ABOVE, ["1.2"]).narrow(Query("q", sql), (), "main")
+    return re.findall(r"\bmain\.(\w+)", narrowed.sql.rpartition("SELECT i.uid")[2])
+
+
+@pytest.mark.parametrize(
+    ("joined", "tables"),
+    [
+        (f"{DOWN} JOIN instances i ON i.series = s.id", ["series", "instances"]),
+        (f"{DOWN}\n    JOIN instances i ON i.series = s.id WHERE t.id > 0", ["series", "instances"]),
+        ("FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study", ["instances", "series"]),
+        ("FROM (SELECT i.uid FROM series s JOIN instances i ON i.series = s.id) i", ["instances"]),
+        ("FROM lanes a JOIN instances i ON i.uid = a.lane JOIN series s ON s.id = i.series ORDER BY 1", ["instances"]),
+    ],
+)
+async def test_what_is_joined_to_rows_that_are_seen_is_not_looked_at_again(joined: str, tables: list[str]) -> None:
+    assert whole(f"SELECT i.uid {joined}") == tables
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "FROM instances i",
+        "FROM instances i WHERE i.series IN (SELECT id FROM series)",
+        "FROM series s JOIN instances i ON i.series = s.id OR i.id = 1",
+        "FROM series s JOIN instances i ON i.series = s.id AND i.id = 1 OR i.id = 2",
+        "FROM series s JOIN instances i ON i.series = s.id + 1",
+        "FROM series s JOIN instances i ON i.id = s.id",
+        "FROM series s JOIN instances i ON i.series <> s.id",
+        "FROM series s JOIN instances i ON i.series = t.id",
+        "FROM main.series s JOIN instances i ON i.series = s.id",
+        "FROM series s LEFT JOIN instances i ON i.series = s.id",
+        "FROM instances i LEFT JOIN series s ON s.id = i.series",
+        "FROM series s CROSS JOIN instances i WHERE i.series = s.id",
+        "FROM series s, instances i WHERE i.series = s.id",
+        "FROM other_series s JOIN instances i ON i.series = s.id",
+    ],
+)
+async def test_what_is_not_joined_so_is_looked_at(joined: str) -> None:
+    assert "instances" not in whole(f"SELECT i.uid {joined}")

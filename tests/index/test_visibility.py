@@ -29,7 +29,7 @@ from gateway.forwarding import queries as forwarding
 from gateway.index import queries as index
 from gateway.index.annotations import add_label
 from gateway.index.identity import owned, public_id
-from gateway.index.locate import counted_resources
+from gateway.index.locate import counted_resources, identified, located_page
 from gateway.index.queries import visibility
 from gateway.index.queries.columns import CLASHING_PATIENT
 from gateway.index.summary import statistics
@@ -176,6 +176,15 @@ async def check_filter(studies: list[Study], holders: list[list[Role]]) -> None:
                 assert {key: each.instances for key, each in by_patient.items()} == {
                     public_id(each): count for each, count in counts.items()
                 }
+                for each in {one.uid for one in stored}:
+                    there = [one for one in seen if one.uid == each]
+                    for above in ((each,), (each, f"{each}.5"), (each, f"{each}.5", f"{each}.5.7")):
+                        assert [one.study_uid for one in await located_page(database, *above)] == [each] * len(there)
+                for owner in {each.owner for each in stored}:
+                    pages = [page async for page in identified(database, "patient", public_id(owner))]
+                    assert {study for page in pages for (_, study, *_), _ in page} == {
+                        each.public_id for each in seen if each.owner == owner
+                    }
                 clashing = Query("clashing", f"SELECT t.uid FROM studies t WHERE {CLASHING_PATIENT} <> ''")
                 uids = [each.uid for each in seen]
                 assert sorted(uid for (uid,) in await database.fetch(clashing)) == sorted(

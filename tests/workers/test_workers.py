@@ -14,14 +14,19 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from gateway.access.passwords import hash_password
+from gateway.dicom.part10 import file_header
 from gateway.errors import AssociationRefused
+from gateway.index.identity import public_id
 from gateway.net.buffers import BlockPool
 from gateway.net.requestor import Call, Requestor, associate
 from tests.support.certificates import Authority, needs_openssl
+from tests.support.datasets import encode, instance
 from tests.support.processes import Gateway, NotStarted
 from tests.support.traffic import Traffic, faults_found
 from tests.support.waiting import paced, until, wait_until
 
+HASH = hash_password("geheim")
 VERIFICATION, EXPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2.1"
 
 
@@ -118,6 +123,59 @@ async def test_new_settings_reach_all_and_bad_ones_none(tmp_path: Path) -> None:
 
 async def _all_say(running: Gateway, text: bytes) -> bool:
     return all(text in body for body in await everywhere(running.url, "/system"))
+
+
+async def test_what_labels_show_and_hide_holds_for_the_next_request_to_any(tmp_path: Path) -> None:
+    """Connections that stay open have asked before, so that whatever a worker has cached would be seen."""
+    shown = instance(PatientID="P")
+    file = tmp_path / "gateway.toml"
+    users = f'[[http.users]]\nname = "anna"\npassword = "{HASH}"\n[[http.users]]\nname = "ben"\npassword = "{HASH}"\n'
+    part = 'permissions = ["view", "download"]\nlabels = ["shown", "also"]\nwithout_labels = ["hidden"]\n'
+    file.write_text(f'{users}roles = ["part"]\n[roles.part]\n{part}')
+    study = f"/dicom-web/studies/{shown.StudyInstanceUID}"
+    one = f"{study}/series/{shown.SeriesInstanceUID}/instances/{shown.SOPInstanceUID}"
+    patient, labelled = public_id("P"), public_id("P", shown.StudyInstanceUID)
+    async with asyncio.timeout(40), AsyncExitStack() as stack:
+        running = stack.enter_context(gateway(tmp_path, "--config", str(file)))
+        anna, *readers = [
+            await stack.enter_async_context(
+                aiohttp.ClientSession(running.url, headers={"Authorization": aiohttp.encode_basic_auth(name, "geheim")})
+            )
+            for name in ("anna", *["ben"] * 6)
+        ]
+
+        async def status(reader: aiohttp.ClientSession, path: str) -> int:
+            async with reader.get(path) as answer:
+                await answer.read()
+                return answer.status
+
+        async def check(seen: bool) -> None:
+            for path in (f"{one}/frames/1", one, f"{study}/metadata", f"/studies/{labelled}"):
+                assert {await status(each, path) for each in readers} == {200 if seen else 404}, path
+            for each in readers:
+                found = await (await each.get("/dicom-web/instances")).text()
+                assert (shown.SOPInstanceUID in found) is seen
+
+        async def label(method: str, path: str) -> None:
+            async with anna.request(method, path) as answer:
+                assert answer.status == 200
+
+        head = file_header(
+            sop_class_uid=shown.SOPClassUID, sop_instance_uid=shown.SOPInstanceUID, transfer_syntax_uid=EXPLICIT
+        )
+        async with anna.post("/instances", data=head + encode(shown)) as stored:
+            assert stored.status == 200
+        await check(False)
+        for method, path, seen in (
+            ("PUT", f"/studies/{labelled}/labels/also", True),
+            ("PUT", f"/patients/{patient}/labels/hidden", False),
+            ("DELETE", f"/patients/{patient}/labels/hidden", True),
+            ("DELETE", f"/studies/{labelled}/labels/also", False),
+            ("PUT", f"/patients/{patient}/labels/shown", True),
+            ("PUT", f"/studies/{labelled}/labels/hidden", False),
+        ):
+            await label(method, path)
+            await check(seen)
 
 
 async def test_one_that_is_killed_loses_nothing_and_comes_back(tmp_path: Path) -> None:
