@@ -98,18 +98,19 @@ $(VENV)/.pip: | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
 	@touch $@
 
+# -qq leaves out the warnings of setuptools about editable installations, which are none of the reader's business.
 $(VENV)/.installed: pyproject.toml $(VENV)/.pip
 	@echo "Installing the gateway into $(VENV) (only when pyproject.toml has changed)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.pip
 	@echo "Installing the gateway and what its tests need into $(VENV) (only when pyproject.toml has changed)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-fuzz $(VENV)/.installed-audit: $(VENV)/.installed-%: pyproject.toml $(VENV)/.installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e ".[$*]"
 	@touch $@
 
 # What a user has who installs the gateway, and nothing else: neither tests nor pip.
