@@ -70,6 +70,13 @@ class Disk(Protocol):
     def write(self, descriptor: int, views: Sequence[Buffer]) -> int:
         """Write up to IOV_MAX buffers at the file's position; returns the number of bytes written, perhaps fewer."""
 
+    def write_at(self, descriptor: int, view: Buffer, offset: int, *, durably: bool) -> int:
+        """Write at `offset`, the file's position aside; returns the number of bytes written, perhaps fewer.
+
+        `durably`: and make them durable, as `fdatasync` does. With O_DIRECT, memory, offset and length are multiples of
+        4096 bytes.
+        """
+
     def read(self, descriptor: int, length: int, offset: int) -> bytes:
         """Read up to `length` bytes from `offset`; fewer only at the end of the file."""
 
@@ -94,8 +101,8 @@ class Disk(Protocol):
     def begin_sync(self, descriptor: int) -> None:
         """Start writing the bytes for which `fdatasync` will wait. Promises nothing, raises nothing."""
 
-    def prefetch(self, descriptor: int, length: int) -> None:
-        """Read the first `length` bytes into the page cache."""
+    def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
+        """Read `length` bytes from `offset` into the page cache."""
 
     def lock(self, descriptor: int) -> bool:
         """Try to lock the file for this descriptor, until all copies of it are closed. Whether the lock is ours."""
@@ -153,6 +160,9 @@ class LocalDisk:
     def write(self, descriptor: int, views: Sequence[Buffer]) -> int:
         return os.writev(descriptor, views)
 
+    def write_at(self, descriptor: int, view: Buffer, offset: int, *, durably: bool) -> int:
+        return os.pwritev(descriptor, [view], offset, os.RWF_DSYNC if durably else 0)
+
     def read(self, descriptor: int, length: int, offset: int) -> bytes:
         return os.pread(descriptor, length, offset)
 
@@ -177,8 +187,8 @@ class LocalDisk:
     def begin_sync(self, descriptor: int) -> None:
         _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
-    def prefetch(self, descriptor: int, length: int) -> None:
-        os.posix_fadvise(descriptor, 0, length, os.POSIX_FADV_WILLNEED)
+    def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
     def lock(self, descriptor: int) -> bool:
         try:

@@ -7,6 +7,7 @@ A data folder holds:
     serving.lock               locked by the gateway that serves the folder; see gateway/storage/ownership.py
     store/<5>/<2>/<key>        instances, and files attached to them and what is above them (`ingest/attached_file.py`);
                                the folders are the leading characters of the key, which is a time
+    segments/<name>            instances, many in each; see gateway/storage/segments/frame.py
     incoming/<worker>/<key>    instances being received; `<worker>/lock` is locked while the worker lives
     rejected/<key>.dcm, .json  unreadable objects, with the reason
     unindexed/<key>.dcm        complete instances left by a crash that the index did not have
@@ -69,6 +70,7 @@ class Layout:
         self.serving_lock = base / "serving.lock"
         self.reserve = base / "reserve"
         self.store = base / "store"
+        self.segments = base / "segments"
         self.incoming = base / "incoming"
         self.rejected = base / "rejected"
         self.unindexed = base / "unindexed"

@@ -17,7 +17,7 @@ from gateway.storage.layout import Layout
 _NAMES: Final = frozenset(
     {
         *("database.sqlite", "write.lock", "serving.lock", "reserve", "store", "incoming", "rejected", "unindexed"),
-        *("outputs", "migrations", "ohif", "backup.json"),
+        *("outputs", "migrations", "ohif", "backup.json", "segments"),
     }
 )
 """What this and every earlier release makes in a data folder; and files beside the database, which begin as it does."""

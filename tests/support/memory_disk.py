@@ -184,6 +184,20 @@ class MemoryDisk:
             self._touch(file)
         return len(data)
 
+    def write_at(self, descriptor: int, view: Buffer, offset: int, *, durably: bool) -> int:
+        _, file = self._file(descriptor, writes=True)
+        for _ in self.tick("write", str(descriptor)):
+            more = offset + len(view) - len(file.data)
+            if more > self.free:
+                raise _error(errno.ENOSPC, str(descriptor))
+            self.free -= max(0, more)
+            file.data.extend(bytes(max(0, more)))
+            file.data[offset : offset + len(view)] = view
+            self._touch(file)
+        if durably:
+            self.fdatasync(descriptor)
+        return len(view)
+
     def read(self, descriptor: int, length: int, offset: int) -> bytes:
         self._check()
         return bytes(self._file(descriptor)[1].data[offset : offset + length])
@@ -225,7 +239,7 @@ class MemoryDisk:
     def begin_sync(self, descriptor: int) -> None:
         self._get(descriptor)
 
-    def prefetch(self, descriptor: int, length: int) -> None:
+    def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
         self._get(descriptor)
 
     def lock(self, descriptor: int) -> bool:
