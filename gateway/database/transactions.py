@@ -17,9 +17,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from gateway.database.database import Script
+from gateway.database.database import Query, Row, Script
 from gateway.database.queries import TRY_WRITING
 from gateway.errors import DatabaseError
 
@@ -41,8 +41,24 @@ PRAGMAS = (
 _FATAL = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
+_SYNCHRONOUS = {True: PRAGMAS[0], False: "PRAGMA synchronous = NORMAL"}
+
 Outcome = tuple[Any, BaseException | None]
 """The result of a script, or the error in its place."""
+
+
+class CommitLog(Protocol):
+    """A log that a transaction is the view of: after a power cut that undid the transaction, it is made again from
+    the log."""
+
+    def wait(self) -> None:
+        """Wait until it is durable: what is raised here undoes the transaction."""
+
+    def record(self, outcomes: Sequence[Outcome]) -> Script[None]:
+        """The rows that say how far the transaction goes in the log, given the outcomes of its scripts."""
+
+    def committed(self) -> None:
+        """Called when the transaction is committed."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -84,6 +100,7 @@ class Transactions:
         self._connection = connection
         self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._since_checkpoint = 0
+        self._durably = True
         self.failure = ""
 
     def close(self) -> None:
@@ -103,23 +120,43 @@ class Transactions:
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def commit(self, scripts: Sequence[Callable[[], Script[Any]]]) -> list[Outcome]:
-        """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises."""
-        outcomes = self._commit(scripts)
+    def fetch(self, query: Query, parameters: Sequence[Any]) -> list[Row]:
+        """All rows of a reading statement, as of the last commit of any process. Raises: DatabaseError."""
+        try:
+            return self._connection.execute(query.qmark, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._note(error)
+            raise DatabaseError(f"{query.name}: {described(error)}") from error
+
+    def commit(
+        self, scripts: Sequence[Callable[[], Script[Any]]], log: CommitLog | None = None, *, durably: bool = True
+    ) -> list[Outcome]:
+        """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises.
+
+        With a `log` the transaction is a view of what stands there: see `CommitLog`. Only with one may `durably` be
+        false: then a power cut may undo the transaction, though none that comes after it alone.
+        """
+        assert durably or log is not None
+        outcomes = self._commit(scripts, log, durably)
         self._since_checkpoint += len(scripts)
         return outcomes
 
-    def _commit(self, scripts: Sequence[Callable[[], Script[Any]]]) -> list[Outcome]:
+    def _commit(
+        self, scripts: Sequence[Callable[[], Script[Any]]], log: CommitLog | None, durably: bool
+    ) -> list[Outcome]:
         if self.failure:
             return [(None, refused(self.failure)) for _ in scripts]
         connection = self._connection
         try:
+            if durably is not self._durably:
+                connection.execute(_SYNCHRONOUS[durably])
+                self._durably = durably
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             self._note(error)
             return [(None, _rolled_back(error)) for _ in scripts]
         outcomes: list[Outcome] = []
-        alone = len(scripts) == 1
+        alone = len(scripts) == 1 and log is None
         for script in scripts:
             try:
                 outcomes.append((self._execute(script, alone), None))
@@ -132,10 +169,21 @@ class Transactions:
                 if alone:
                     self._rollback()
                     return outcomes
+        if log is not None:
+            try:
+                log.wait()
+                self._execute(lambda: log.record(outcomes), alone=True)
+            except BaseException as error:
+                self._note(error)
+                self._rollback()
+                failed = _rolled_back(error)
+                return [(None, own or failed) for _, own in outcomes]
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             return self._commit_failed(outcomes, error)
+        if log is not None:
+            log.committed()
         return outcomes
 
     def _execute(self, make: Callable[[], Script[Any]], alone: bool) -> Any:

@@ -105,7 +105,7 @@ def store_instance(
         if rows:
             (row,) = rows
             if replaces is None or replaces != row[1]:
-                return _exists(row)
+                return duplicate(row)
             return (yield from _replace(record, placement, origin, row))
         new_study = yield from _add_parents(record, origin)
         added = yield from _add_instance(record, placement, origin)
@@ -118,7 +118,7 @@ def store_instance(
     return Stored(version, sequence, new_study, flags, bool(shared))
 
 
-def _exists(row: tuple[Any, ...]) -> Duplicate:
+def duplicate(row: tuple[Any, ...]) -> Duplicate:
     """The Duplicate of a row of FIND_INSTANCE."""
     return Duplicate(row[1], row[2], row[3], row[4], row[5], row[9], bool(row[10]))
 
@@ -126,7 +126,7 @@ def _exists(row: tuple[Any, ...]) -> Duplicate:
 async def stored_as(database: Database, public_id: str) -> Duplicate | None:
     """The file of the instance with a public id; None if it is not in the index."""
     rows = await database.fetch(queries.FIND_INSTANCE, public_id)
-    return _exists(rows[0]) if rows else None
+    return duplicate(rows[0]) if rows else None
 
 
 def flag_incomplete(instance: str, study: str, placement: FileLocation, now: float) -> Script[None]:
@@ -197,7 +197,7 @@ def _listing(modality: str) -> tuple[str, str]:
 def _replace(
     record: InstanceRecord, placement: FileLocation, origin: Origin, row: tuple[object, ...]
 ) -> Script[Stored | Duplicate]:
-    identifier, old_key, _version, _syntax, old_size, _offset, flags, series, study, lacked, shared = row
+    identifier, old_key, _version, _syntax, old_size, _offset, flags, series, study, lacked, shared, _public_id = row
     ((version,),) = yield (
         queries.REPLACE_INSTANCE,
         (
@@ -308,7 +308,15 @@ async def garbage(database: Database, *, older_than: float, limit: int = 500) ->
     return [key for (key,) in await database.fetch(queries.LIST_GARBAGE, older_than, limit)]
 
 
-def forget_garbage(keys: Sequence[str]) -> Script[None]:
-    """Remove deleted files from the list of garbage."""
+def claim_garbage(keys: Sequence[str]) -> Script[None]:
+    """Write the rows of garbage again, so that the commit of this script makes durable all that led to them."""
     for key in keys:
-        yield queries.FORGET_GARBAGE, (key,)
+        yield queries.CLAIM_GARBAGE, (key,)
+
+
+def forget_garbage(keys: Sequence[str]) -> Script[list[str]]:
+    """Remove deleted files from the list of garbage; returns those that were on it."""
+    forgotten: list[str] = []
+    for key in keys:
+        forgotten += [found for (found,) in (yield queries.FORGET_GARBAGE, (key,))]
+    return forgotten

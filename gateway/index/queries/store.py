@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gateway.database.database import Query
 
 ADD_INSTANCE = Query(
@@ -37,14 +39,14 @@ COUNT_EDIT = Query(
     "count_edit: something that resources show has changed other than by an instance that came",
     "UPDATE resource_edits SET number = number + 1",
 )
+_FIND_INSTANCE = """
+    SELECT i.id, i.key, i.version, i.transfer_syntax_uid, i.size, i.data_set_offset, i.flags, s.id, s.study,
+        COALESCE(c.lacking, ''), t.shared, i.public_id
+    FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+    LEFT JOIN incomplete c ON c.key = i.key WHERE i.public_id """
 FIND_INSTANCE = Query(
     "find_instance: the instance with a public id, with the values that a duplicate is compared by",
-    """
-    SELECT i.id, i.key, i.version, i.transfer_syntax_uid, i.size, i.data_set_offset, i.flags, s.id, s.study,
-        COALESCE(c.lacking, ''), t.shared
-    FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
-    LEFT JOIN incomplete c ON c.key = i.key WHERE i.public_id = $1
-    """,
+    f"{_FIND_INSTANCE} = $1",
 )
 ADD_INCOMPLETE = Query(
     "add_incomplete: what the pixel data of a version of an instance lack",
@@ -159,11 +161,19 @@ LIST_GARBAGE = Query(
     "list_garbage: files to delete that became garbage by $1, oldest first",
     "SELECT key FROM garbage WHERE at <= $1 ORDER BY at, key LIMIT $2",
 )
-FORGET_GARBAGE = Query("forget_garbage: a deleted file", "DELETE FROM garbage WHERE key = $1")
+CLAIM_GARBAGE = Query("claim_garbage: a file that is about to be deleted", "UPDATE garbage SET at = at WHERE key = $1")
+FORGET_GARBAGE = Query("forget_garbage: a deleted file", "DELETE FROM garbage WHERE key = $1 RETURNING key")
 LIST_FILES = Query(
     "list_files: a page of storage keys in rows, with the sizes of their files",
     "SELECT key, size FROM instances WHERE key > $1 ORDER BY key LIMIT $2",
 )
+
+
+@cache
+def find_instances(count: int) -> Query:
+    """The statement that finds `count` instances as FIND_INSTANCE finds one; a batch is small."""
+    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    return Query("find_instances: those with public ids", f"{_FIND_INSTANCE} IN ({names})")
 
 
 def keys_present(count: int) -> Query:
