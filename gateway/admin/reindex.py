@@ -21,7 +21,7 @@ from gateway.database.database import Database
 from gateway.database.sqlite import SQLite
 from gateway.dicom import part10
 from gateway.errors import ConfigurationError, DataSetError, NotFound, StorageError
-from gateway.index import rebuild
+from gateway.index import rebuild, segments
 from gateway.index import store as index
 from gateway.index.attachments import Attachment, attach_again
 from gateway.index.queries.summary import STATISTICS
@@ -29,10 +29,13 @@ from gateway.index.record import InstanceRecord
 from gateway.index.store import Duplicate, FileLocation, Origin
 from gateway.ingest.attached_file import AttachedTo, read_attachment, read_header
 from gateway.ingest.data_folder import DataFolder, open_folder
+from gateway.ingest.frame_notes import decode
 from gateway.ingest.stored_header import read_stored_header
 from gateway.storage.filesystem import FileStore
 from gateway.storage.layout import Layout
 from gateway.storage.naming import replace_durably
+from gateway.storage.segments.frame import FrameHeader, FrameKind
+from gateway.storage.segments.reader import SegmentObject
 from gateway.storage.workers import worker_names
 
 _PAGE = 200
@@ -119,6 +122,7 @@ class _Rebuild:
         ((_patients, _studies, _series, total, _size),) = await database.fetch(STATISTICS)
         garbage = set(await index.garbage(database, older_than=math.inf, limit=-1))
         await database.write(rebuild.begin)
+        await self._enter_segments()
         keys = filter(lambda key: key not in garbage, self._folder.store.keys(report.strays))
         while page := await asyncio.to_thread(self._read_page, keys):
             await asyncio.gather(*(self._enter(*file) for file in page))  # They share a commit.
@@ -132,6 +136,16 @@ class _Rebuild:
             await database.write(functools.partial(rebuild.pass_over, key, reason, time.time()))
         await database.write(rebuild.finish)
         return report
+
+    async def _enter_segments(self) -> None:
+        """Enter the segments as their files say. No gateway writes them."""
+        folder, database = self._folder.store.segments, self._database
+        await database.write(segments.clear)
+        for name in await asyncio.to_thread(folder.names):
+            frames = await asyncio.to_thread(list[FrameHeader], folder.frames(name))
+            end = max((frame.end for frame in frames), default=0)
+            live = sum(frame.length for frame in frames if frame.kind is FrameKind.INSTANCE)
+            await database.write(functools.partial(segments.set_segment, name, end, live))
 
     def _read_page(self, keys: Iterator[str]) -> list[_Read]:
         """The next readable files; an empty list at the end. Blocks."""
@@ -206,6 +220,8 @@ class _Rebuild:
                 self._attached[to].append((self._folder.store.written_at(key), key))
                 return None
             meta, record, placement, _broken = read_stored_header(stored, key, self._folder.settings.max_header)
+            if isinstance(stored, SegmentObject):
+                return record, placement, decode(stored.notes()).origin(meta.tenant)
         finally:
             stored.close()
         sender, receiver = (_text(meta, tag) for tag in (0x00020016, 0x00020018))

@@ -246,6 +246,9 @@ class Storage(Section, frozen=True):
     """Threads that write and sync files."""
     keepers: int = 1
     """Processes that write, sync and commit instances, many at once; 0: a thread of the gateway does it."""
+    pack_below: Size = 640 * KiB
+    """Bytes of an instance up to which it is appended to a segment with others, at the cost of one flush for all of
+    them; a larger one is a file of its own. At most 640 KiB count. 0: each instance is a file."""
     max_header: Size = 4 * MiB
     """Bytes of a data set within which the attributes for the index must be."""
     main_tags: MainTags = MainTags()

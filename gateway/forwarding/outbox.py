@@ -35,6 +35,11 @@ class OutboxEntry(NamedTuple):
     """The rules, by name, that wait for the series or study of the instance to be stable."""
     clock: Callable[[], float]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether a new instance entails nothing."""
+        return not self.targets and not self.stability_rules and self.origin.via != "inbox"
+
     def script(self, stored: Stored) -> Script[None]:
         """Write the rows, once the rows of the instance are written."""
         if self.origin.via == "inbox":

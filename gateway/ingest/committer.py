@@ -16,9 +16,18 @@ from gateway import telemetry
 from gateway.database.database import Script
 from gateway.database.transactions import Transactions
 from gateway.errors import StorageError
-from gateway.ingest.commit_batch import MAX_BATCH, MAX_BATCH_BYTES, CommitReply, Complete, commit_batch
+from gateway.ingest.commit_batch import (
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    CommitReply,
+    Complete,
+    FlushHere,
+    NewFrame,
+    commit_batch,
+)
 from gateway.processes.arena import Buffer
 from gateway.storage.incoming import IncomingFile
+from gateway.storage.segments.writer import SegmentWriter
 from gateway.supervision import lasting
 
 _SYNC_FIRST_BYTES: Final = 4 << 20
@@ -44,6 +53,11 @@ class Committer(Protocol):
         remains, or looks up the outcome.
         """
 
+    async def append(self, frame: NewFrame, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
+        """Append an instance, all of whose bytes are `views`, to a segment, and give its placement the key; then run
+        and commit the script. Otherwise as `commit`, but after an error nothing remains that a caller could remove.
+        """
+
     def obstacle(self) -> str:
         """The reason why nothing can be committed now, in words; '' if there is none."""
 
@@ -54,10 +68,14 @@ class Committer(Protocol):
 class ThreadCommitter:
     """Commits in one thread at a time of this process. Instances that arrive during a batch join the next."""
 
-    def __init__(self, threads: Executor, database: Transactions, failed: Callable[[str], None]) -> None:
-        """Takes over `database`; `failed` is called with the reason when nothing more can be committed."""
+    def __init__(
+        self, threads: Executor, database: Transactions, writer: SegmentWriter, failed: Callable[[str], None]
+    ) -> None:
+        """Takes over `database` and `writer`; `failed` is called with the reason when nothing more can be committed."""
         self._threads = threads
         self._database = database
+        self._writer = writer
+        self._flush = FlushHere()
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Complete, asyncio.Future[Any]]] = deque()
@@ -66,8 +84,15 @@ class ThreadCommitter:
     async def commit(self, file: IncomingFile, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
         """Commit an instance; see `Committer.commit`."""
         views = await write_ahead(self._threads, file, views)
+        return await self._commit(Complete(file, views, script))
+
+    async def append(self, frame: NewFrame, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
+        """Append an instance to a segment and commit it; see `Committer.append`."""
+        return await self._commit(Complete(None, views, script, frame))
+
+    async def _commit(self, complete: Complete) -> Any:
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((Complete(file, views, script), future))
+        self._waiting.append((complete, future))
         if self._working is None:
             self._working = self._loop.create_task(lasting("storing instances", self._work))
         return await future
@@ -78,10 +103,15 @@ class ThreadCommitter:
             batch = self._batch()
             try:
                 reply = await self._loop.run_in_executor(
-                    self._threads, commit_batch, [instance for instance, _ in batch], self._database
+                    self._threads,
+                    commit_batch,
+                    [instance for instance, _ in batch],
+                    self._database,
+                    self._writer,
+                    self._flush,
                 )
             except Exception as broken:
-                reply = CommitReply([(None, broken)] * len(batch), 0.0, 0.0, self._database.failure)
+                reply = CommitReply([(None, broken)] * len(batch), 0.0, 0.0, self._database.failure, [""] * len(batch))
             observe(reply)
             if reply.failure:
                 self._failed(reply.failure)
@@ -92,8 +122,12 @@ class ThreadCommitter:
                     future.set_result(result)
                 else:
                     future.set_exception(error)
-            await self._loop.run_in_executor(self._threads, self._database.checkpoint)
+            await self._loop.run_in_executor(self._threads, self._maintain)
         self._working = None
+
+    def _maintain(self) -> None:
+        self._database.checkpoint()
+        self._writer.prepare()
 
     def _batch(self) -> list[tuple[Complete, asyncio.Future[Any]]]:
         batch: list[tuple[Complete, asyncio.Future[Any]]] = []
@@ -109,6 +143,7 @@ class ThreadCommitter:
     async def close(self) -> None:
         while self._working is not None:
             await asyncio.wait([self._working])
+        await self._loop.run_in_executor(self._threads, self._writer.close)
         await self._loop.run_in_executor(self._threads, self._database.close)
 
 

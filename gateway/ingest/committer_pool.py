@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.database.database import Script
 from gateway.errors import StorageError
-from gateway.ingest.commit_batch import CommitReply
+from gateway.ingest.commit_batch import CommitReply, NewFrame
 from gateway.ingest.commit_process import CommitRequest, framed, unframed
 from gateway.ingest.committer import CommitterUnavailable, observe, write_ahead
 from gateway.processes.arena import Arena, Buffer
@@ -50,13 +50,17 @@ class CommitterPool:
         memory: Arena,
         threads: ThreadPoolExecutor,
         failed: Callable[[str], None],
+        *,
+        died: Callable[[], None] = lambda: None,
     ) -> None:
-        """`failed` is called with the reason when the processes can commit no more."""
+        """`failed` is called with the reason when the processes can commit no more; `died` when one has died, whose
+        segment has to be replayed."""
         self._layout = layout
         self._incoming = incoming
         self._memory = memory
         self._threads = threads
         self._failed = failed
+        self._died = died
         self._loop = asyncio.get_running_loop()
         self._ready: list[_Connection] = []
         """Connections to ready processes."""
@@ -86,10 +90,22 @@ class CommitterPool:
         if encoded is None:
             await self._loop.run_in_executor(self._threads, file.append, views)
             encoded = b"", []
+        connection = await self._connection()
+        result, _key = await connection.submit(CommitRequest(*file.hand_over(), *encoded, script))
+        return result
+
+    async def append(self, frame: NewFrame, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
+        """Append an instance to a segment and commit it; see `Committer.append`."""
+        encoded = self._memory.to_spans(views, frame.placement.size) or (b"".join(views), [])
+        connection = await self._connection()
+        result, frame.placement.key = await connection.submit(CommitRequest("", False, False, *encoded, script, frame))
+        return result
+
+    async def _connection(self) -> _Connection:
+        """The process with the fewest requests. Raises: CommitterUnavailable."""
         if not self._ready:
             await self._wait_until_ready()
-        connection = min(self._ready, key=_Connection.load)
-        return await connection.submit(CommitRequest(*file.hand_over(), *encoded, script))
+        return min(self._ready, key=_Connection.load)
 
     def obstacle(self) -> str:
         """The reason why nothing can be committed now; '' for the seconds in which instances wait for a restart."""
@@ -128,6 +144,7 @@ class CommitterPool:
             if not first.done():
                 first.set_exception(StorageError(f"the process that stores instances {how}; see the log"))
                 return
+            self._died()
             pause = deaths.after(self._loop.time() - began)
             log.error("a process that stores instances %s; it is started again in %.1f s", how, pause)
             with suppress(TimeoutError):
@@ -219,7 +236,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def submit(self, request: CommitRequest) -> asyncio.Future[Any]:
-        """Send a request; returns the future result of its script."""
+        """Send a request; returns the future result of its script, with the key of its frame."""
         if not self._outbox:
             self._loop.call_soon(self._send)  # together with other requests of this turn of the loop
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -247,12 +264,12 @@ class _Connection(asyncio.Protocol):
         self._data += data
         for reply in unframed(self._data):
             self._replied(self, reply)
-            for result, error in reply.outcomes:
+            for (result, error), key in zip(reply.outcomes, reply.keys, strict=True):
                 future = self._waiting.popleft()
                 if future.done():
                     continue
                 if error is None:
-                    future.set_result(result)
+                    future.set_result((result, key))
                 else:
                     future.set_exception(error)
 

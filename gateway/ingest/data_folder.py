@@ -27,6 +27,7 @@ from gateway.ingest.health import Health
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outbox import Outbox
 from gateway.ingest.recovery import Recovery, retain_placed
+from gateway.ingest.replay import SegmentReplay
 from gateway.ingest.tenant_limits import TenantLimits
 from gateway.processes.arena import Arena
 from gateway.storage.filesystem import FileStore
@@ -35,6 +36,7 @@ from gateway.storage.layout import Layout
 from gateway.storage.ownership import check_own, served
 from gateway.storage.rejected import RejectedFolder
 from gateway.storage.reserve import Reserve
+from gateway.storage.segments.writer import SegmentWriter
 from gateway.storage.workers import worker_name
 from gateway.supervision import lasting
 
@@ -89,6 +91,7 @@ async def open_folder(
                 "run `dicom-gateway reindex` again"
             )
         unknown = await unknown_files(layout, store, database)
+        unknown += await SegmentReplay(store, database, settings.max_header).unknown()
         if unknown and not rebuilding:
             raise ConfigurationError(
                 f"{settings.path}: the index does not know {len(unknown)} of the newest files of the store "
@@ -97,9 +100,10 @@ async def open_folder(
             )
         if unknown or lost:
             await asyncio.to_thread(retain_placed, layout, store)
-        await Recovery(layout, store, database, settings.max_header).run()
+        await Recovery(layout, store, database, settings.max_header).run(replays=not rebuilding)
         yield DataFolder(settings, layout, store, database, health)
     finally:
+        await asyncio.to_thread(store.in_segments.close)
         await database.close()
 
 
@@ -126,8 +130,9 @@ async def open_ingest(
     rejected = await asyncio.to_thread(RejectedFolder, folder.layout, folder.settings.rejected_quota)
     threads = ThreadPoolExecutor(folder.settings.sync_threads, thread_name_prefix="sync")
     pool: CommitterPool | None = None
+    again, closing = asyncio.Event(), asyncio.Event()
     if memory is not None and folder.settings.keepers:
-        pool = CommitterPool(folder.layout, incoming, memory, threads, folder.database.fail)
+        pool = CommitterPool(folder.layout, incoming, memory, threads, folder.database.fail, died=again.set)
     ingest = Ingest(
         settings or (lambda: folder.settings),
         store=folder.store,
@@ -142,9 +147,8 @@ async def open_ingest(
         outbox=outbox,
         committed=committed,
     )
-    closing = asyncio.Event()
     recovery = Recovery(folder.layout, folder.store, folder.database, folder.settings.max_header)
-    late = asyncio.create_task(lasting("recovery", lambda: recovery.run_late(closing)))
+    late = asyncio.create_task(lasting("recovery", lambda: recovery.run_late(again, closing)))
     try:
         if pool is not None:
             await pool.start(folder.settings.keepers)
@@ -155,6 +159,7 @@ async def open_ingest(
         yield ingest
     finally:
         closing.set()
+        again.set()
         await ingest.close()
         await late
 
@@ -162,7 +167,7 @@ async def open_ingest(
 async def _thread_committer(folder: DataFolder, threads: ThreadPoolExecutor) -> ThreadCommitter:
     """A committer in a thread of this process, with its own connection like a commit process. Raises: DatabaseError."""
     database = await asyncio.to_thread(transactions, folder.layout.database, folder.layout.write_lock)
-    return ThreadCommitter(threads, database, folder.database.fail)
+    return ThreadCommitter(threads, database, SegmentWriter(folder.store.segments), folder.database.fail)
 
 
 def _has_content(database: Path) -> bool:

@@ -7,19 +7,24 @@ import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from gateway.database.database import Database
+from gateway.database.database import Database, Script
 from gateway.database.view import seeing
 from gateway.errors import DatabaseError, StorageFailed
+from gateway.index import segments
 from gateway.index import store as index
 from gateway.ingest.health import Health
+from gateway.ingest.segment_upkeep import SegmentUpkeep
 from gateway.storage.failures import NO_DESCRIPTORS
 from gateway.storage.filesystem import FileStore
 from gateway.storage.reserve import Reserve
+from gateway.storage.segments.erasure import erase
+from gateway.storage.segments.keys import is_in_segment, key_at, place_of
 from gateway.supervision import lasting
 
 Result = TypeVar("Result")
@@ -41,6 +46,7 @@ class Garbage:
         self._store = store
         self._reserve = reserve
         self._threads = threads
+        self._upkeep = SegmentUpkeep(store, database, self._in_thread, time.time)
         self._collector: asyncio.Task[None] | None = None
 
     async def collect(self) -> None:
@@ -49,12 +55,26 @@ class Garbage:
         After a failed sync nothing is deleted any more: a second sync may succeed without having written the first.
         """
         while self._health.sound and (keys := await index.garbage(self._database, older_than=time.time())):
+            # What made them garbage may be a transaction that a power cut undoes: this one makes it last.
+            await self._database.write(functools.partial(index.claim_garbage, keys))
+            files = [key for key in keys if not is_in_segment(key)]
+            places: dict[str, list[int]] = defaultdict(list)
+            for key in keys:
+                if is_in_segment(key):
+                    name, offset = place_of(key)
+                    places[name].append(offset)
             try:
-                await self._in_thread(functools.partial(self._remove, keys))
+                await self._in_thread(functools.partial(self._remove, files))
+                sizes: dict[str, int] = {}
+                for name, offsets in places.items():
+                    erased = await self._in_thread(functools.partial(erase, self._store.segments, name, offsets))
+                    sizes |= {key_at(name, offset): size for offset, size in erased.items()}
             except StorageFailed as error:
                 self._health.fail(str(error))
                 return
-            await self._database.write(functools.partial(index.forget_garbage, keys))
+            await self._database.write(functools.partial(_forget, keys, sizes))
+        if self._health.sound:
+            await self._upkeep.run()
 
     def _remove(self, keys: Sequence[str]) -> None:
         """Delete files durably: once they are off the list nothing knows of them."""
@@ -113,3 +133,12 @@ class Garbage:
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _forget(keys: Sequence[str], sizes: Mapping[str, int]) -> Script[None]:
+    """Take deleted objects off the list, and those of segments, with the sizes of their frames, off the segments."""
+    forgotten = yield from index.forget_garbage(keys)
+    for key in forgotten:
+        if key in sizes:  # Another process may delete the same: each is counted once.
+            name, _ = place_of(key)
+            yield from segments.erased(name, sizes[key])

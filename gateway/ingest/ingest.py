@@ -1,5 +1,16 @@
 """The only way in, and the contract of durability: when an instance may be called stored.
 
+A small instance, which is in memory as a whole (`storage.pack_below`):
+
+    1. It is appended to a segment with all that wait at that moment, and
+       one flush makes them durable.                                         commit_batch
+    2. Their rows are committed with the mark of the segment, and are
+       visible. THE ONLY COMMIT POINT is the flush: `replay.py` makes
+       again what a power cut takes of this transaction.                     commit_batch
+    3. The sender gets its acknowledgement.                                  (the caller of `commit`)
+
+A large one, whose rows may say more than a file does:
+
     1. It is written to `incoming/<worker>/<key>` as it arrives, to a
        preallocated file whose name is durable.                              InstanceWriter.write
     2. Its last bytes are written, it gets its name in the store,
@@ -11,9 +22,8 @@
 
 A crash before 3 leaves an incoming file without a row: it was never acknowledged, and `recovery.py` deletes it, or
 sets it aside if it is complete, since an older copy of the database would have no row of an acknowledged one either. A
-crash after 3 leaves one with a row: recovery places it. Readers look in the store alone, because the name
-there is made before the commit. Steps 2 and 3 are done for many instances at once (`commit_batch.py`), by commit
-processes (`committer_pool.py`, `commit_process.py`), or in a thread (`committer.py`).
+crash after 3 leaves one with a row: recovery places it. Readers look in the store alone: the name there is made before
+the commit. All this is done for many instances at once, by commit processes (`committer_pool.py`) or a thread.
 
 DIMSE, STOW-RS, the REST upload and `import` all come through here.
 """
@@ -44,7 +54,7 @@ from gateway.index.record import InstanceRecord
 from gateway.ingest.commit_script import commit_script
 from gateway.ingest.committer import Committer
 from gateway.ingest.duplicates import same_bytes
-from gateway.ingest.garbage import Garbage
+from gateway.ingest.garbage import GRACE_S, Garbage
 from gateway.ingest.header_scan import wanted_tags
 from gateway.ingest.health import Health
 from gateway.ingest.instance_writer import InstanceWriter
@@ -139,8 +149,9 @@ class Ingest:
 
         Raises: OutOfSpace below the floor of free space; StorageFailed once a sync has failed.
         """
+        self.check()
         return InstanceWriter(
-            self.new_file(),
+            self.new_file,
             self.threads,
             self.check_space,
             self._schedule,
@@ -153,13 +164,18 @@ class Ingest:
             origin=origin,
             max_header=self.settings().max_header,
             wanted=self.outbox.wanted_tags if self.outbox is not None else wanted_tags(),
+            pack_below=self.settings().pack_below,
         )
 
-    def new_file(self) -> IncomingFile:
-        """A file for one object that comes in. Raises as `begin`."""
+    def check(self) -> None:
+        """Check that something can be stored. Raises as `begin`."""
         if not self.health.sound:
             raise StorageFailed(self.health.failures[0])
         self.check_space()
+
+    def new_file(self) -> IncomingFile:
+        """A file for one object that comes in. Raises as `begin`."""
+        self.check()
         file = self.incoming.new_file()
         if self.incoming.is_low and self._preallocating is None:
             self._preallocating = self.loop.create_task(self.preallocate())
@@ -248,12 +264,17 @@ class Ingest:
         except BaseException as error:
             await self._clean_up(writer, error)
             raise
+        writer.release()
         file = writer.file
         if result.outcome in (Outcome.IDENTICAL, Outcome.DUPLICATE_KEPT):
-            await self.placed.discard(file)
+            if file is not None:
+                await self.placed.discard(file)
         else:
-            assert file.folder is not None
-            self.placed.add(file.key, file.folder, replaced=result.outcome is Outcome.REPLACED)
+            if file is not None:
+                assert file.folder is not None
+                self.placed.add(file.key, file.folder, replaced=result.outcome is Outcome.REPLACED)
+            elif result.outcome is Outcome.REPLACED:
+                self.garbage.collect_after(GRACE_S)
             self.committed(result.change)
             if self.outbox is not None:
                 self.outbox.committed()
@@ -281,16 +302,29 @@ class Ingest:
 
     async def _commit(self, writer: InstanceWriter, record: InstanceRecord) -> StoreResult:
         """Run steps 2 and 3. A duplicate is compared outside of the transaction; the next one checks its key again."""
+        if not writer.is_small:
+            writer.opened_file()
         placement, origin = writer.placement, writer.origin
         outbox = self.outbox
         entailed = outbox.follow(record, placement, origin, writer.attributes) if outbox is not None else None
         replaces: str | None = None
         missing = ""
         script = functools.partial(commit_script, record, placement, origin, entailed)
-        answer = await writer.submit(self.committer, functools.partial(script, replaces))
+
+        async def submit() -> index.Stored | index.Duplicate:
+            work = functools.partial(script, replaces)
+            if not writer.is_small:
+                return await writer.submit(self.committer, work)  # type: ignore[no-any-return]
+            replayable = entailed is None or entailed.is_empty
+            return await writer.append(  # type: ignore[no-any-return]
+                self.committer, work, record, placement, replaces=replaces, replayable=replayable
+            )
+
+        answer = await submit()
         while isinstance(answer, index.Duplicate):
             try:
-                same = await self.loop.run_in_executor(self.threads, same_bytes, self.store, placement, answer)
+                ours_in = writer.source(self.store, placement)
+                same = await self.loop.run_in_executor(self.threads, same_bytes, self.store, placement, answer, ours_in)
             except NoSuchObject:
                 if missing == answer.key:
                     log.error("the file of %s, %s, is lost: it is replaced", record.sop_instance_uid, missing)
@@ -323,7 +357,7 @@ class Ingest:
                 elif policy == "reject":
                     raise InstanceRefused("the instance is stored already, with other bytes", STATUS_DUPLICATE)
                 replaces = answer.key
-            answer = await writer.submit(self.committer, functools.partial(script, replaces))
+            answer = await submit()
         if answer.flags:
             log.warning("%s: a UID of this instance is known under another parent too", record.sop_instance_uid)
         if placement.lacking:
@@ -361,11 +395,12 @@ class Ingest:
         }
         async with self._rejecting:
             try:
-                await writer.write_out()
-                await self.loop.run_in_executor(self.threads, self.rejected.add, writer.file, note)
+                file = await writer.write_out()
+                await self.loop.run_in_executor(self.threads, self.rejected.add, file, note)
             except (OSError, StorageError) as error:
                 log.warning("an unreadable object could not be moved to the rejected folder: %s", error)
-                await self.loop.run_in_executor(self.threads, writer.file.discard)
+                if writer.file is not None:
+                    await self.loop.run_in_executor(self.threads, writer.file.discard)
 
     async def close(self) -> None:
         """Wait for every complete instance, make all durable, and stop the threads."""

@@ -7,6 +7,7 @@ with the announcement. When an instance may be called stored is not decided here
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,13 +16,17 @@ from gateway import telemetry
 from gateway.database.database import Script
 from gateway.dicom import part10
 from gateway.dicom.encode import DataSet
-from gateway.errors import DataSetError, GatewayError, InstanceRefused, OutOfSpace, StorageError
+from gateway.errors import DataSetError, GatewayError, InstanceRefused, StorageError
 from gateway.index.record import InstanceRecord, of_tenant
 from gateway.index.store import FileLocation, Origin
+from gateway.ingest.commit_batch import NewFrame
 from gateway.ingest.committer import Committer
+from gateway.ingest.frame_notes import FrameNotes
 from gateway.ingest.header_scan import HeaderScanner, WantedTags
 from gateway.ingest.outcome import STATUS_CANNOT_UNDERSTAND, STATUS_DOES_NOT_MATCH, STATUS_OTHER_STUDY, StoreResult
 from gateway.storage.incoming import IncomingFile
+from gateway.storage.memory import MemoryStore
+from gateway.storage.store import ObjectSource
 
 _WRITE_AT_BYTES = 640 * 1024
 """Bytes gathered before a thread writes them: an instance of 512 KiB then needs one hand-over in all."""
@@ -42,7 +47,7 @@ class InstanceWriter:
 
     def __init__(
         self,
-        file: IncomingFile,
+        new_file: Callable[[], IncomingFile],
         threads: ThreadPoolExecutor,
         check_space: Callable[[], None],
         finish: Callable[[InstanceWriter], asyncio.Task[StoreResult]],
@@ -56,11 +61,15 @@ class InstanceWriter:
         origin: Origin,
         max_header: int,
         wanted: WantedTags,
+        pack_below: int,
     ) -> None:
-        """`check_space` raises OutOfSpace if nothing more may be written; `finish` starts to commit a complete one,
-        or to remove an abandoned one. `max_header` and `wanted` are as in `HeaderScanner`.
-        """
-        self.file = file
+        """`new_file` makes its file, if it gets one: below `pack_below` bytes it is a frame of a segment, if it comes
+        at once. `check_space` raises OutOfSpace if nothing more may be written; `finish` starts to commit a complete
+        one, or to remove an abandoned one. `max_header` and `wanted` are as in `HeaderScanner`."""
+        self.file: IncomingFile | None = None
+        """Its file; None for one that is to be a frame of a segment, or until there is something to write."""
+        self.key = ""
+        """The key of what is stored, once it is."""
         self.transfer_syntax_uid = transfer_syntax_uid
         self.sop_class_uid = sop_class_uid
         self.sop_instance_uid = sop_instance_uid
@@ -69,6 +78,8 @@ class InstanceWriter:
         self.overwrites = overwrites
         self.origin = origin
         self.abandoned = False
+        self._new_file = new_file
+        self._pack_below = pack_below
         self._threads = threads
         self._check_space = check_space
         self._finish = finish
@@ -130,17 +141,25 @@ class InstanceWriter:
             return
         try:
             self._check_space()
-        except OutOfSpace as error:
+            file = self.opened_file()
+        except GatewayError as error:
             self._fail(error)
             return
         views, retained = self._take()
         more = self._scanner.scan(views, complete=False)
-        write = self._write_and_resume if more else self.file.append
+        write = functools.partial(self._write_and_resume, file) if more else file.append
         self._writing = self._loop.run_in_executor(self._threads, write, self._headed(views))
         self._writing.add_done_callback(lambda future: self._written(future, retained))
 
-    def _write_and_resume(self, views: list[bytes | memoryview]) -> None:
-        self.file.append(views)
+    def opened_file(self) -> IncomingFile:
+        """Its file, which it has from now on. Raises: StorageFailed; OutOfSpace."""
+        if self.file is None:
+            self.file = self._new_file()
+            self.key = self.file.key
+        return self.file
+
+    def _write_and_resume(self, file: IncomingFile, views: list[bytes | memoryview]) -> None:
+        file.append(views)
         self._scanner.resume()
 
     def _take(self) -> tuple[list[bytes | memoryview], list[Retained]]:
@@ -203,11 +222,16 @@ class InstanceWriter:
         if self._scanner.scan(self._views, complete=True):
             await self._loop.run_in_executor(self._threads, self._scanner.resume)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it is in memory, and little enough for a frame of a segment."""
+        return self.file is None and self.data_set_offset + self._received <= self._pack_below
+
     async def submit(self, committer: Committer, script: Callable[[], Script[Any]]) -> Any:
         """Have the committer write the last bytes and commit the script; see `Committer.commit`."""
         views, retained = self._take()
         try:
-            result = await committer.commit(self.file, self._headed(views), script)
+            result = await committer.commit(self.opened_file(), self._headed(views), script)
         except asyncio.CancelledError:
             raise  # The committer may still read the memory, which is freed with this object.
         except BaseException:
@@ -216,17 +240,49 @@ class InstanceWriter:
         _release(retained)
         return result
 
+    async def append(
+        self,
+        committer: Committer,
+        script: Callable[[], Script[Any]],
+        record: InstanceRecord,
+        placement: FileLocation,
+        *,
+        replaces: str | None,
+        replayable: bool,
+    ) -> Any:
+        """Have the committer append all of it to a segment, if it `is_small`, and commit the script. Its bytes stay in
+        memory until `release`: they may be compared with what is stored, and appended once more."""
+        notes = FrameNotes.of(self.origin, placement.lacking, replaces).encode()
+        frame = NewFrame(record.public_id, replaces, placement, notes, replayable and replaces is None)
+        result = await committer.append(frame, self._whole(), script)
+        self.key = placement.key
+        return result
+
+    def _whole(self) -> list[bytes | memoryview]:
+        assert self._header is not None
+        return [self._header, *self._views]
+
+    def source(self, store: ObjectSource, placement: FileLocation) -> ObjectSource:
+        """Where its bytes can be read under the key of its placement: in memory, or in the store."""
+        if not self.is_small:
+            return store
+        memory = MemoryStore()
+        memory.put(placement.key, b"".join(self._whole()))
+        return memory
+
     def release(self) -> None:
         """Release the memory of pending bytes, which will not be written."""
         _release(self._take()[1])
 
-    async def write_out(self) -> None:
-        """Write the last bytes of an instance that will not be stored. Raises: StorageError."""
+    async def write_out(self) -> IncomingFile:
+        """Write the last bytes of an instance that will not be stored; returns its file. Raises: StorageError."""
+        file = self.opened_file()
         views, retained = self._take()
         try:
-            await self._loop.run_in_executor(self._threads, self.file.append, self._headed(views))
+            await self._loop.run_in_executor(self._threads, file.append, self._headed(views))
         finally:
             _release(retained)
+        return file
 
     def checked_record(self) -> InstanceRecord:
         """The record of the data set. Raises: InstanceRefused if it differs from the announcement."""
@@ -266,7 +322,7 @@ class InstanceWriter:
     def placement(self) -> FileLocation:
         """The location of the file in the store and what it lacks, for the index."""
         size = self.data_set_offset + self._received
-        return FileLocation(self.file.key, size, self.data_set_offset, self.transfer_syntax_uid, self._lacking)
+        return FileLocation(self.key, size, self.data_set_offset, self.transfer_syntax_uid, self._lacking)
 
 
 def _release(retained: list[Retained]) -> None:

@@ -65,16 +65,20 @@ class PlacedFiles:
         if gone and file.folder is not None:
             self.add(file.key, file.folder)
 
-    async def clean_up(self, file: IncomingFile, error: BaseException) -> None:
-        """Remove what is left of a file whose commit failed, unless it may still turn out to be committed."""
+    async def clean_up(self, file: IncomingFile | None, error: BaseException) -> None:
+        """Remove what is left of a file whose commit failed, unless it may still turn out to be committed. None: there
+        is no file, but a frame in a segment, if anything, which stays where it is."""
         if isinstance(error, asyncio.CancelledError):
             return  # The committer may still commit the file: the next start looks it up.
         if isinstance(error, StorageFailed):
             self._health.fail(str(error))
         if isinstance(error, DatabaseError) and error.in_doubt:
             # The row may be there after a restart, and then the file must be too: recovery looks it up.
-            file.close()
+            if file is not None:
+                file.close()
             self._health.fail(f"the database could not commit: {error}")
+        elif file is None:
+            return
         elif isinstance(error, CommitterUnavailable) and file.folder is not None:
             await self._look_up(file, file.folder)
         else:

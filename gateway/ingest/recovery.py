@@ -1,11 +1,10 @@
 """Recovery after a crash: the fate of instances that were being ingested.
 
-Reads `incoming/` alone, and there only folders whose worker has died, with its commit processes. A file with a
-row was committed: its place in the store is ensured. One without was not acknowledged, unless the database is an
-older copy of the one it was committed in, which cannot be detected. So an instance that may have been acknowledged,
-because its data set is complete, is set aside (`unindexed/`) until the index has the same instance; the rest is
-deleted, both its names. Attachments are told apart by their rows alone.
-"""
+Of segments, `replay.py` has what is done. Of files it reads `incoming/` alone, and there only folders whose worker has
+died, with its commit processes. A file with a row was committed: its place in the store is ensured. One without was not
+acknowledged, unless the database is an older copy of the one it was committed in, which cannot be detected. So an
+instance that may have been acknowledged, because its data set is complete, is set aside (`unindexed/`) until the index
+has the same instance; the rest is deleted, both its names. Attachments are told apart by their rows alone."""
 
 from __future__ import annotations
 
@@ -21,6 +20,7 @@ from gateway.dicom import part10
 from gateway.errors import DataSetError, GatewayError, StorageError, TruncatedDataSet
 from gateway.index import store as index
 from gateway.ingest.duplicates import same_bytes
+from gateway.ingest.replay import SegmentReplay
 from gateway.ingest.stored_header import StoredHeader, read_stored_header
 from gateway.jobs.table import abandon_jobs
 from gateway.storage.filesystem import FileStore, open_object
@@ -58,12 +58,14 @@ class Recovery:
         self._max_header = max_header
         self._unindexed = UnindexedFolder(layout)
 
-    async def run(self) -> Recovered:
+    async def run(self, *, replays: bool = True) -> Recovered:
         """Adopt every abandoned incoming folder, and return the jobs of its worker at once.
 
         Safe to run beside working gateways, and to be killed at any point. Raises: OSError; StorageError;
         DatabaseError.
         """
+        if replays:
+            await SegmentReplay(self._store, self._database, self._max_header).run()
         result = Recovered()
         folders = await asyncio.to_thread(lambda: list(abandoned(self._layout)))
         try:
@@ -90,15 +92,17 @@ class Recovery:
             )
         return result
 
-    async def run_late(self, closing: asyncio.Event) -> None:
-        """Search again for abandoned folders, a few times, until `closing` is set."""
-        for pause in _AGAIN_S:
-            try:
-                async with asyncio.timeout(pause):
-                    await closing.wait()
-                    return
-            except TimeoutError:
-                pass
+    async def run_late(self, again: asyncio.Event, closing: asyncio.Event) -> None:
+        """Search again until `closing` is set: a few times after the start, and whenever `again` is set, which is set
+        too when `closing` is."""
+        pauses = iter(_AGAIN_S)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(next(pauses, None)):
+                    await again.wait()
+            if closing.is_set():
+                return
+            again.clear()
             try:
                 await self.run()
             except (OSError, GatewayError) as error:

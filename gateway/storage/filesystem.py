@@ -1,4 +1,4 @@
-"""Instances as files: reading them, and the folders of the store.
+"""The store: reading objects, each in a file of its own or in a segment, and the folders of the files.
 
 How a new one is stored durably is in `incoming.py`. Everything blocks; call it in a thread.
 """
@@ -13,6 +13,10 @@ from gateway.errors import NoSuchObject, OutOfDescriptors, StorageError
 from gateway.storage.disk import Disk, sync_folder
 from gateway.storage.failures import NO_DESCRIPTORS
 from gateway.storage.layout import LOWER_LENGTH, UPPER_LENGTH, Layout, is_key, is_part_of_key
+from gateway.storage.segments.folder import SegmentFolder
+from gateway.storage.segments.frame import FrameKind
+from gateway.storage.segments.keys import is_in_segment, is_name, key_at, place_of
+from gateway.storage.segments.reader import SegmentObject, SegmentReader
 
 _PREFETCH_BYTES = 16 << 10
 """Prefetched bytes of an object: nearly every header fits."""
@@ -55,11 +59,18 @@ class FileStore:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._disk = layout.disk
+        self.segments = SegmentFolder(layout)
+        self.in_segments = SegmentReader(self.segments)
 
-    def open(self, key: str) -> FileObject:
+    def open(self, key: str) -> FileObject | SegmentObject:
+        if is_in_segment(key):
+            return self.in_segments.open(key)
         return open_object(self._disk, self._layout.stored(key), key)
 
     def prefetch(self, key: str) -> None:
+        if is_in_segment(key):
+            self.in_segments.prefetch(key, _PREFETCH_BYTES)
+            return
         try:
             descriptor = self._disk.open(self._layout.stored(key), os.O_RDONLY)
         except OSError:
@@ -95,19 +106,24 @@ class FileStore:
         Raises: OSError; StorageError where the folders are not on one file system.
         """
         layout, disk = self._layout, self._disk
-        folders = [str(path) for path in (layout.store, layout.incoming, layout.rejected)]
+        folders = [str(path) for path in (layout.store, layout.segments, layout.incoming, layout.rejected)]
         for path in (str(layout.base), *folders):
             disk.makedirs(path, 0o750)
         for path in (str(layout.base), str(layout.base.absolute().parent)):
             sync_folder(disk, path)
         if len({disk.stat(path).st_dev for path in folders}) > 1:
             raise StorageError(
-                f"store, incoming and rejected in {layout.base} must be on one file system, "
+                f"store, segments, incoming and rejected in {layout.base} must be on one file system, "
                 "because instances are linked from one to the other"
             )
 
     def where(self, key: str) -> str:
-        """The place of an object in words, for people."""
+        """The place of an object, or of a segment by its name, in words, for people."""
+        if is_name(key):
+            return self.segments.path_of(key)
+        if is_in_segment(key):
+            name, offset = place_of(key)
+            return f"{self.segments.path_of(name)} at {offset}"
         return self._layout.stored(key)
 
     def is_there(self) -> bool:
@@ -116,7 +132,7 @@ class FileStore:
 
     def is_empty(self) -> bool:
         """Whether the store has never held an object. Raises: OSError."""
-        return not self._disk.listdir(str(self._layout.store))
+        return not self._disk.listdir(str(self._layout.store)) and not self.segments.names()
 
     def exists(self, key: str) -> bool:
         """Whether the object has its name in the store. Raises: OSError."""
@@ -127,7 +143,10 @@ class FileStore:
         return True
 
     def written_at(self, key: str) -> float:
-        """The time of the object's last write, seconds since 1970. Blocks. Raises: OSError."""
+        """The time of the object's last write, seconds since 1970. Blocks. Raises: OSError; NoSuchObject."""
+        if is_in_segment(key):
+            with contextlib.closing(self.in_segments.open(key)) as stored:
+                return stored.frame.written_at
         return self._disk.stat(self._layout.stored(key)).st_mtime_ns / 1e9
 
     def remove(self, key: str) -> None:
@@ -151,9 +170,14 @@ class FileStore:
                 sync_folder(self._disk, folder)
 
     def keys(self, strays: list[str] | None = None) -> Iterator[str]:
-        """Every key in the store, oldest first. Paths of foreign files are added to `strays` and skipped."""
+        """Every key in the store, files first, each kind oldest first. Paths of foreign files are added to `strays`
+        and skipped."""
         for folder in self._folders(strays, newest_first=False):
             yield from self._keys_in(folder, strays)
+        for name in self.segments.names():
+            for frame in self.segments.frames(name):
+                if frame.kind is FrameKind.INSTANCE:
+                    yield key_at(name, frame.offset)
 
     def newest_keys(self) -> Iterator[str]:
         """Keys of the store, newest first. A key is made some moments before its object arrives."""

@@ -1,4 +1,4 @@
-"""A store in memory: the test double for the layers above storage."""
+"""A store in memory: for what is not stored yet, and as the test double for the layers above storage."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from gateway.errors import ConfigurationError, StorageError
 from gateway.index.attachments import attachment
 from gateway.storage.layout import Layout
 from tests.support.attached import attach, read
-from tests.support.intake import Intake, intake
+from tests.support.intake import Intake
+from tests.support.intake import file_intake as intake
 from tests.support.traffic import Item, Traffic
 
 STUDY = Query("study", "SELECT public_id FROM studies ORDER BY id")

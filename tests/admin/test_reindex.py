@@ -29,7 +29,8 @@ from gateway.storage.layout import Layout
 from tests.scp.test_retrieve import store
 from tests.support.attached import attach, read
 from tests.support.datasets import JPEG_BASELINE, encode, instance, sample
-from tests.support.intake import CT, intake
+from tests.support.intake import CT
+from tests.support.intake import file_intake as intake
 from tests.support.traffic import Item, Traffic
 
 DERIVED = {
@@ -42,7 +43,7 @@ ORIGINS = "public_id, version, received_at, via, calling_aet, called_aet, peer"
 
 
 def storage(path: Path) -> config.Storage:
-    return config.Storage(path=str(path), min_free=0)
+    return config.Storage(path=str(path), min_free=0, pack_below=0)
 
 
 def rows(data: Path, table: str, columns: str) -> list[tuple[object, ...]]:

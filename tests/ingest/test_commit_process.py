@@ -24,12 +24,13 @@ from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError, OutOfDescriptors, OutOfSpace, StorageError, StorageFailed
-from gateway.ingest.commit_batch import CommitReply
+from gateway.ingest.commit_batch import CommitReply, FlushHere
 from gateway.ingest.commit_process import CommitRequest, Inbox, commit, framed, run, unframed
 from gateway.processes.arena import Arena, MappedArena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
 from gateway.storage.layout import Layout, new_key
+from gateway.storage.segments.writer import SegmentWriter
 from tests.contracts.database import ALL, Failing, put, put_and_break
 
 PAYLOAD = 1000
@@ -45,6 +46,7 @@ class Keeper:
         self.shown = MappedArena(os.dup(self.arena.descriptor))
         self.transactions = transactions(layout.database, layout.write_lock)
         self.beside = IncomingFolder(layout, self.incoming.store, "worker", lock=os.dup(self.incoming.lock))
+        self.writer = SegmentWriter(self.incoming.store.segments)
         self.next = 0
 
     def request(
@@ -67,7 +69,7 @@ class Keeper:
         return CommitRequest(key, made, named, *told, functools.partial(script, key))._replace(**changes)
 
     def commit(self, *requests: CommitRequest) -> CommitReply:
-        return commit(requests, self.beside, self.shown, self.transactions)
+        return commit(requests, self.beside, self.shown, self.transactions, self.writer, FlushHere())
 
     async def rows(self) -> set[str]:
         return {key for (key,) in await self.database.fetch(ALL)}
@@ -321,7 +323,7 @@ class TestRun:
         def work() -> None:
             try:
                 with theirs:
-                    run(theirs, keeper.beside, keeper.shown, keeper.transactions)
+                    run(theirs, keeper.beside, keeper.shown, keeper.transactions, keeper.writer)
             except (EOFError, ConnectionError) as error:
                 ended.append(error)
 
@@ -332,7 +334,7 @@ class TestRun:
             def reply() -> CommitReply:
                 return pickle.loads(file.read(int.from_bytes(file.read(4), "big")))
 
-            assert await asyncio.to_thread(reply) == CommitReply([], 0.0, 0.0, "")
+            assert await asyncio.to_thread(reply) == CommitReply([], 0.0, 0.0, "", [])
             for _ in range(3):
                 request = keeper.request()
                 ours.sendall(framed([request]))

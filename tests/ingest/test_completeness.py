@@ -14,12 +14,12 @@ from gateway.admin.deletion import Removal
 from gateway.admin.reindex import reindex
 from gateway.errors import ConfigurationError
 from gateway.ingest.data_folder import open_folder
-from tests.support.intake import intake
+from tests.support.intake import file_intake as intake
 from tests.support.traffic import Traffic
 
 
 def storage(path: Path) -> config.Storage:
-    return config.Storage(path=str(path), min_free=0)
+    return config.Storage(path=str(path), min_free=0, pack_below=0)
 
 
 async def fill(data: Path, count: int) -> None:

@@ -31,7 +31,8 @@ from gateway.storage.layout import Layout
 from gateway.storage.workers import incoming_keys, try_lock
 from tests.contracts.database import Failing
 from tests.support.datasets import BIG_ENDIAN, DEFLATED, IMPLICIT, ct_header, encode
-from tests.support.intake import CT, Intake, intake
+from tests.support.intake import CT, Intake
+from tests.support.intake import file_intake as intake
 from tests.support.waiting import until
 
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN.uid

@@ -31,7 +31,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def storage(path: Path) -> config.Storage:
-    return config.Storage(path=str(path), min_free=0)
+    return config.Storage(path=str(path), min_free=0, pack_below=0)
 
 
 def as_file(number: int) -> bytes:

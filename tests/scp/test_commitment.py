@@ -22,7 +22,7 @@ from gateway.ul.negotiation import TEMPORARY_CONGESTION
 from gateway.workflow import commitment as archive
 from gateway.workflow.queries import PROMISED_BELOW
 from tests.support.datasets import EXPLICIT, IMPLICIT, encode, instance
-from tests.support.intake import CT, Intake, intake
+from tests.support.intake import CT, Intake, file_intake, intake
 from tests.support.processes import free_port
 from tests.support.waiting import until
 from tests.support.workflow import Peer, modality, peer, read_report, store
@@ -82,7 +82,7 @@ class TestDeciding:
 
     @pytest.mark.parametrize("damage", ["gone", "short"])
     async def test_the_file_is_looked_at_again(self, tmp_path: Path, damage: str) -> None:
-        async with asyncio.timeout(20), intake(tmp_path) as gateway:
+        async with asyncio.timeout(20), file_intake(tmp_path) as gateway:
             whole, damaged = await store(gateway), await store(gateway)
             uid = damaged[0].sop_instance_uid
             ((_, _, key, _),) = await gateway.folder.database.fetch(archive.queries.stored_instances(1), uid)

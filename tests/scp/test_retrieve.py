@@ -633,7 +633,7 @@ class TestTroubledDestinations:
 
     async def test_a_file_that_has_gone(self, tmp_path: Path) -> None:
         target = Destination()
-        async with gateway_and(tmp_path, target) as gateway:
+        async with gateway_and(tmp_path, target, storage={"pack_below": 0}) as gateway:
             await store(gateway, instances(3))
             key = next(iter(gateway.folder.store.keys()))
             gateway.folder.store.remove(key)

@@ -28,12 +28,26 @@ from gateway.database.transactions import Transactions
 from gateway.errors import GatewayError, InstanceRefused, NotFound
 from gateway.index.identity import public_id as made_of
 from gateway.index.store import Origin
-from gateway.ingest import attaching, data_folder, garbage, ingest, instance_writer, placed_files
+from gateway.ingest import (
+    attaching,
+    commit_batch,
+    data_folder,
+    garbage,
+    ingest,
+    instance_writer,
+    placed_files,
+    replay,
+    segment_upkeep,
+)
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome
 from gateway.storage import incoming, layout, reserve, workers
+from gateway.storage.segments import folder, writer
+from gateway.storage.segments.folder import SegmentFolder
+from gateway.storage.segments.frame import FrameKind
+from gateway.storage.segments.keys import key_at
 from tests.support.datasets import CT, EXPLICIT, encode
 from tests.support.memory_disk import Fault, MemoryDisk, PowerCut
 from tests.support.simulation import Simulation
@@ -58,18 +72,26 @@ FAULTS = {
 
 
 class _Connection:
-    """The database as it outlives its gateways. Its commit is one of the calls at which the power goes."""
+    """The database as it outlives its gateways. Its commit is one of the calls at which the power goes, and is durable
+    at once or with a later one, as its writer has asked for."""
 
-    def __init__(self, connection: sqlite3.Connection, disk: MemoryDisk) -> None:
-        self._connection, self._disk = connection, disk
+    def __init__(self, world: World) -> None:
+        self._world, self._connection, self._disk = world, world.connection, world.disk
+        self._durably = True
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         if self._disk.is_off:
             raise PowerCut
+        if sql.startswith("PRAGMA synchronous"):
+            self._durably = sql.endswith("FULL")
+            return None
         if sql != "COMMIT":
             return self._connection.execute(sql, parameters)
         for _ in self._disk.tick("COMMIT"):
             self._connection.execute(sql)
+            if self._durably:
+                self._world.databases.clear()
+            self._world.databases.append(self._connection.serialize())
         return None
 
     def close(self) -> None:
@@ -158,9 +180,13 @@ class World:
         self.disk.makedirs("/")
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.connection.deserialize(_schema())
+        self.databases: list[bytes] = [self.connection.serialize()]
+        """The database as it is on the disk, and after each commit since that a power cut may undo."""
         self.now = 1000.0
         self.policy = self.random.choice(("keep", "overwrite", "overwrite", "reject"))
-        self.settings = config.Storage(path=BASE, keepers=0, min_free=0, duplicates=self.policy)  # type: ignore[arg-type]
+        self.settings = config.Storage(
+            path=BASE, keepers=0, min_free=0, duplicates=self.policy, pack_below=self.random.choice((0, 4000, 1 << 20))
+        )  # type: ignore[arg-type]
         self.may_be: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
         """For each instance what an archive that keeps its promises may hold now; None where it may have nothing."""
         self.may_have: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
@@ -222,6 +248,9 @@ class World:
         self.disk = self.disk.after(self.random, power_cut=power_cut)
         if self.connection.in_transaction:
             self.connection.rollback()
+        if power_cut:
+            self.connection.deserialize(self.random.choice(self.databases))
+            self.databases = [self.connection.serialize()]
 
     async def _life(self, idle: bool) -> None:
         async with open_folder(self.settings) as folder:
@@ -386,7 +415,11 @@ class World:
     def _check_remains(self) -> None:
         """Nothing else is left over."""
         keys = {key for key, _ in self._rows().values()} | {key for key, *_ in self._attached().values()}
-        left = {path.rsplit("/", 1)[1] for path in self.disk.files(f"{BASE}/store")} - self._garbage()
+        left = {path.rsplit("/", 1)[1] for path in self.disk.files(f"{BASE}/store")}
+        segments = SegmentFolder(layout.Layout(Path(BASE), self.disk))
+        for name in segments.names():
+            left |= {key_at(name, frame.offset) for frame in segments.frames(name) if frame.kind is FrameKind.INSTANCE}
+        left -= self._garbage()
         assert left == keys, f"left over: {left - keys}, lost: {keys - left}"
         assert self.disk.files(f"{BASE}/incoming") == {}
         assert self.disk.listdir(f"{BASE}/incoming") == []
@@ -400,6 +433,7 @@ class World:
     @contextlib.contextmanager
     def _stubs(self) -> Iterator[None]:
         clock = SimpleNamespace(
+            perf_counter=lambda: self.loop.time(),
             time=lambda: EPOCH + self.loop.time(),
             time_ns=lambda: int((EPOCH + self.loop.time()) * 1e9),
             strftime=time.strftime,
@@ -419,8 +453,15 @@ class World:
                 (incoming, "PREALLOCATED", self.random.choice((1, 2, 6))),
                 (reserve, "MAX_RESERVE_BYTES", 1000),
                 (placed_files, "time", clock),
+                (commit_batch, "time", clock),
+                (replay, "time", clock),
+                (folder, "time", clock),
+                (folder, "MIN_BYTES", 40_960),
+                (folder, "MAX_BYTES", 81_920),
+                (writer, "_BUFFER_BYTES", 40_960),
+                (segment_upkeep, "_WORTH_BYTES", 4096),
                 (attaching, "_WRITE_AT_BYTES", 2000),
-                (instance_writer, "_WRITE_AT_BYTES", 2000),
+                (instance_writer, "_WRITE_AT_BYTES", self.random.choice((2000, 10_000))),
                 (layout.os, "urandom", self.random.randbytes),
                 (layout.os, "getpid", lambda: 1),
             ):
@@ -431,7 +472,7 @@ class World:
                 self.connection.close()
 
     def _begin_transactions(self) -> tuple[Transactions, _Connection]:
-        connection = _Connection(self.connection, self.disk)
+        connection = _Connection(self)
         made = _Transactions(connection, Path("/dev/null"))  # type: ignore[arg-type]
         self._transactions.append(made)
         return made, connection

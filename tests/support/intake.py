@@ -6,7 +6,15 @@ import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +134,11 @@ async def intake(
             await acceptor.stop(0)
             await jobs.close()
             await context.close()
+
+
+def file_intake(path: Path, **sections: Any) -> AbstractAsyncContextManager[Intake]:
+    """An `intake` whose instances are files of their own: for tests of those."""
+    return intake(path, **{**sections, "storage": {"pack_below": 0, **sections.get("storage", {})}})
 
 
 def _with(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:

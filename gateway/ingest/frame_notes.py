@@ -1,0 +1,44 @@
+"""What is noted with an instance in a segment, beside its file: what no file of it says, so that its rows can be made
+again from the frame alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.errors import StorageError
+from gateway.index.store import Origin
+
+
+class FrameNotes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The notes of one frame: where the instance came from, and when. Its tenant stands in the file itself."""
+
+    via: str
+    received_at: float
+    calling_aet: str = ""
+    called_aet: str = ""
+    peer: str = ""
+    lacking: str = ""
+    """What its pixel data lack, in words; '' if nothing is known."""
+    replaces: str | None = None
+    """The key of the object that it replaces; None for a new instance."""
+
+    @classmethod
+    def of(cls, origin: Origin, lacking: str, replaces: str | None) -> FrameNotes:
+        return cls(
+            origin.via, origin.received_at, origin.calling_aet, origin.called_aet, origin.peer, lacking, replaces
+        )
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    def origin(self, tenant: str) -> Origin:
+        """The origin of the instance, which belongs to this tenant."""
+        return Origin(self.calling_aet, self.called_aet, self.peer, self.received_at, self.via, tenant)  # type: ignore[arg-type]
+
+
+def decode(notes: bytes) -> FrameNotes:
+    """The notes of a frame. Raises: StorageError."""
+    try:
+        return msgspec.json.decode(notes, type=FrameNotes)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the notes of a frame cannot be read: {error}") from None

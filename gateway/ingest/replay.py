@@ -1,0 +1,198 @@
+"""Replay: the index catches up with the segments whose writer has died.
+
+The log is the truth, and the index a view of it up to the mark of each segment (`index/segments.py`). Frames behind the
+mark were flushed, or were about to be, when the writer died: what was acknowledged is among them if a power cut undid
+its transaction. To replay a frame twice changes nothing.
+
+    the segment                                         what is done
+    --------------------------------------------------  ---------------------------------------------------------------
+    a  has a row, is ended                              nothing
+    b  has a row, and another process has its lock      nothing: it is being written
+    c  has a row and is not ended                       its frames behind the mark are replayed, then it is ended
+    d  the same, and there is damage behind the mark    as c, and the damage is reported
+    e  has a row, and no file                           reported: instances are lost
+    f  has no row, and holds no whole frame             removed: nothing in it was acknowledged
+    g  has no row, and frames of one batch              as c: the transaction of its first batch has been undone
+    h  has no row, and frames of several batches        the index is older than the store, as `unknown` finds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.database.database import Database, Script
+from gateway.errors import DataSetError, StorageError
+from gateway.index import segments as rows
+from gateway.index import store as index
+from gateway.index.queries.store import ADD_GARBAGE
+from gateway.index.rebuild import pass_over
+from gateway.index.record import InstanceRecord
+from gateway.ingest.frame_notes import FrameNotes, decode
+from gateway.ingest.stored_header import read_stored_header
+from gateway.storage.filesystem import FileStore
+from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, FrameKind
+from gateway.storage.segments.keys import key_at
+from gateway.storage.segments.scan import Damage, frames, segment_id
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 200
+"""Frames that are read, and entered in one transaction each, before the mark advances."""
+
+
+@dataclass(slots=True)
+class Replayed:
+    """Counts of instances that the index has now and had not, of frames that it had or does not need, and of damaged
+    places."""
+
+    entered: int = 0
+    known: int = 0
+    damaged: int = 0
+
+
+class _Found:
+    """The frames of a segment behind the mark, whose writer has died."""
+
+    def __init__(self, name: str, frames: list[FrameHeader], damage: list[Damage], end: int) -> None:
+        self.name = name
+        self.frames = frames
+        self.damage = damage
+        self.end = end
+
+
+class SegmentReplay:
+    """The replay of one data folder."""
+
+    def __init__(self, store: FileStore, database: Database, max_header: int) -> None:
+        """`max_header`: bytes within which the index attributes must be, as in the intake."""
+        self._store = store
+        self._folder = store.segments
+        self._database = database
+        self._max_header = max_header
+
+    async def unknown(self) -> list[str]:
+        """Segments of which the index has no row though it must have had one: it is older than they are, or another
+        archive's. Raises: OSError; DatabaseError."""
+        known = {segment.name for segment in await rows.segments(self._database)}
+        return await asyncio.to_thread(
+            lambda: [name for name in self._folder.names() if name not in known and self._is_old(name)]
+        )
+
+    def _is_old(self, name: str) -> bool:
+        """Whether something lives in a segment that was not of its first batch, whose transaction was flushed by
+        then."""
+        with contextlib.suppress(FileNotFoundError):
+            return any(
+                frame.kind is FrameKind.INSTANCE and frame.synced_up_to > SEGMENT_HEADER_BYTES
+                for frame in self._folder.frames(name)
+            )
+        return False
+
+    async def run(self) -> Replayed:
+        """Replay every segment whose writer has died. Safe beside working gateways, and to be killed at any point.
+
+        Raises: OSError; StorageError; DatabaseError.
+        """
+        result = Replayed()
+        known = {segment.name: segment for segment in await rows.segments(self._database)}
+        await asyncio.to_thread(self._folder.clear)
+        names = await asyncio.to_thread(self._folder.names)
+        for name in sorted(set(known) - set(names)):  # e
+            log.error("segment %s of the store is missing: the %d bytes in it are lost", name, known[name].live)
+        for name in names:
+            row = known.get(name)
+            if row is None or not row.ended:
+                await self._replay(name, row.mark if row is not None else 0, result)
+        if result.entered:
+            log.info("recovery: %d instances of the store were entered in the index", result.entered)
+        return result
+
+    async def _replay(self, name: str, mark: int, result: Replayed) -> None:
+        try:
+            descriptor = await asyncio.to_thread(self._folder.adopt, name)
+        except FileNotFoundError:
+            return  # Another process has removed it.
+        if descriptor is None:
+            return  # b
+        try:
+            # What was written is not durable yet, if only its writer has died: rows must not outlive it.
+            await asyncio.to_thread(self._folder.disk.fsync, descriptor)
+            found = await asyncio.to_thread(self._read, name, descriptor, mark)
+            if not found.frames and not mark:
+                await asyncio.to_thread(self._folder.remove, name)  # f
+                return
+            for damage in found.damage:
+                result.damaged += 1
+                log.error("segment %s is damaged from %d to %d: what was stored there is lost", name, *damage)
+            for start in range(0, len(found.frames), _PAGE):
+                for frame in found.frames[start : start + _PAGE]:
+                    if frame.kind is FrameKind.INSTANCE:
+                        await self._enter(name, frame, result)
+            live = await self._live(name, descriptor)
+            await self._database.write(functools.partial(rows.set_segment, name, found.end, live))
+            await asyncio.to_thread(self._folder.end, descriptor, found.end)
+        finally:
+            self._folder.disk.close(descriptor)
+
+    def _read(self, name: str, descriptor: int, mark: int) -> _Found:
+        """The frames of a segment behind the mark, of all of it if that is 0. Blocks. Raises: OSError."""
+        disk, start = self._folder.disk, max(mark, SEGMENT_HEADER_BYTES)
+
+        def read(length: int, offset: int) -> bytes:
+            return disk.read(descriptor, length, offset)
+
+        found = _Found(name, [], [], start)
+        own_id = segment_id(read, name)
+        if own_id is None:
+            return found
+        for each in frames(read, own_id, disk.fstat(descriptor).st_size, start):
+            if isinstance(each, Damage):
+                found.damage.append(each)
+            else:
+                found.frames.append(each)
+                found.end = each.end
+        return found
+
+    async def _live(self, name: str, descriptor: int) -> int:
+        """Bytes of the frames in a segment that are not erased."""
+        whole = await asyncio.to_thread(self._read, name, descriptor, 0)
+        return sum(frame.length for frame in whole.frames if frame.kind is FrameKind.INSTANCE)
+
+    async def _enter(self, name: str, frame: FrameHeader, result: Replayed) -> None:
+        key = key_at(name, frame.offset)
+        if await index.keys_known(self._database, [key]):
+            result.known += 1
+            return
+        try:
+            record, placement, notes, tenant = await asyncio.to_thread(self._header, key)
+        except (DataSetError, StorageError) as error:
+            log.error("%s cannot be entered in the index: %s", self._store.where(key), error)
+            await self._database.write(functools.partial(pass_over, key, str(error), time.time()))
+            return
+        entered = await self._database.write(functools.partial(_enter_again, record, placement, notes, tenant))
+        result.entered += entered
+        result.known += not entered
+
+    def _header(self, key: str) -> tuple[InstanceRecord, index.FileLocation, FrameNotes, str]:
+        with contextlib.closing(self._store.in_segments.open(key)) as stored:
+            header = read_stored_header(stored, key, self._max_header)
+            return header.record, header.placement, decode(stored.notes()), header.meta.tenant
+
+
+def _enter_again(record: InstanceRecord, placement: index.FileLocation, notes: FrameNotes, tenant: str) -> Script[bool]:
+    """Enter an instance that was stored, unless another one of its name is there. Whether it is in the index now.
+
+    It cannot have been deleted since: that transaction, which was flushed, would have flushed the mark behind it too.
+    """
+    origin = notes.origin(tenant)
+    answer = yield from index.store_instance(record, placement, origin, replaces=notes.replaces)
+    if isinstance(answer, index.Duplicate):
+        yield ADD_GARBAGE, (placement.key, time.time())
+        return False
+    return True

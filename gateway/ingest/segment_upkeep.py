@@ -1,0 +1,132 @@
+"""Upkeep of segments: those in which nothing lives become spare files, and what lives in sparse ones is moved together.
+
+What a counter says is only a hint: a segment goes when its own file says that nothing in it lives.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from gateway.database.database import Database, Script
+from gateway.errors import StorageError
+from gateway.index import segments as rows
+from gateway.storage.filesystem import FileStore
+from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameHeader, FrameKind
+from gateway.storage.segments.keys import key_at
+from gateway.storage.segments.writer import SegmentWriter
+
+log = logging.getLogger(__name__)
+
+_MOVED_BYTES: Final = 8 << 20
+"""Bytes that are moved in one batch, by one transaction."""
+_READERS_S: Final = 60.0
+"""Seconds for which the old frame of a moved object stays, so that its readers can finish."""
+_WORTH_BYTES: Final = 4 << 20
+"""Dead bytes of a segment for which it is worth while to move the rest."""
+_AT_ONCE: Final = 4
+"""Sparse segments that are compacted in one round."""
+
+
+class SegmentUpkeep:
+    """The upkeep of one store. Several processes may do it at once."""
+
+    def __init__(
+        self,
+        store: FileStore,
+        database: Database,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._folder = store.segments
+        self._database = database
+        self._in_thread = in_thread
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Recycle what is dead, and compact what is sparse. Raises: OSError; DatabaseError; StorageError."""
+        for name in await rows.dead_segments(self._database):
+            await self._recycle(name)
+        sparse = await rows.sparse_segments(self._database, _WORTH_BYTES, _AT_ONCE)
+        if sparse:
+            await self._compact(sparse)
+
+    async def _recycle(self, name: str) -> None:
+        alive = sum(frame.length for frame in await self._in_thread(functools.partial(self._alive, name)))
+        if alive:  # A crash between erasing and counting has had it counted twice.
+            end = max(frame.end for frame in await self._in_thread(functools.partial(self._alive, name)))
+            await self._database.write(functools.partial(rows.set_segment, name, end, alive))
+            return
+        await self._database.write(functools.partial(rows.forget_segment, name))
+        self._store.in_segments.forget(name)
+        await self._in_thread(functools.partial(self._folder.recycle, name))
+
+    def _alive(self, name: str) -> list[FrameHeader]:
+        try:
+            return [frame for frame in self._folder.frames(name) if frame.kind is FrameKind.INSTANCE]
+        except FileNotFoundError:
+            return []
+
+    async def _compact(self, names: Sequence[str]) -> None:
+        """Move what lives in sparse segments to one of our own; their frames are erased when readers are done."""
+        writer = SegmentWriter(self._folder)
+        try:
+            for name in names:
+                locked = await self._in_thread(functools.partial(self._folder.adopt, name))
+                if locked is None:
+                    continue  # Another process compacts it.
+                try:
+                    await self._move_all(name, writer)
+                finally:
+                    self._folder.disk.close(locked)
+        except (FileNotFoundError, StorageError) as error:
+            log.warning("segments are compacted later: %s", error)
+        finally:
+            name = writer.segment
+            await self._in_thread(writer.close)
+        if name:
+            await self._database.write(functools.partial(rows.end_segment, name))
+
+    async def _move_all(self, name: str, writer: SegmentWriter) -> None:
+        batch, size = list[FrameHeader](), 0
+        for frame in await self._in_thread(functools.partial(self._alive, name)):
+            batch.append(frame)
+            size += frame.length
+            if size >= _MOVED_BYTES:
+                await self._move(name, batch, writer)
+                batch, size = [], 0
+        if batch:
+            await self._move(name, batch, writer)
+        await self._database.write(functools.partial(rows.empty_segment, name))
+
+    async def _move(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> None:
+        moved = await self._in_thread(functools.partial(self._copy, name, batch, writer))
+        now = self._clock()
+        advanced = rows.SegmentAdvance(
+            writer.segment, writer.end, sum(frame.length for frame in batch), bool(writer.begun), writer.ended
+        )
+        await self._database.write(functools.partial(_enter_moved, moved, advanced, now))
+        writer.recorded()
+
+    def _copy(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> list[tuple[str, str]]:
+        """Copy frames, durably; returns the old and the new key of each. One that is being erased is copied too: no row
+        will name the copy."""
+        disk = self._folder.disk
+        writer.reserve([(frame.notes_length, frame.object_length) for frame in batch])
+        moved = []
+        with self._folder.opened(name) as descriptor:
+            for frame in batch:
+                notes = disk.read(descriptor, frame.notes_length, frame.offset + FRAME_HEADER_BYTES)
+                data = disk.read(descriptor, frame.object_length, frame.object_offset)
+                moved.append((key_at(name, frame.offset), writer.stage(notes, [data], frame.written_at)))
+        writer.flush()
+        return moved
+
+
+def _enter_moved(moved: Sequence[tuple[str, str]], batch: rows.SegmentAdvance, now: float) -> Script[None]:
+    yield from rows.advance(batch, (), now)
+    for old, new in moved:
+        yield from rows.move(old, new, now, now + _READERS_S)
