@@ -3,7 +3,7 @@
 A backup is a data folder with `backup.json`, written last: without that file the backup never finished. The database is
 copied first, then every file that a row of the copy names. A file may be deleted in between, when its instance gets a
 new version: then the database is copied again. Files never change under their name, so on one file system a hard link
-is a copy.
+is a copy; segments grow, and are copied as far as the copy of the database says.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gateway.errors import StorageError
 from gateway.index.queries.attachments import LIST_ATTACHED_FILES
 from gateway.index.queries.store import LIST_FILES
 from gateway.index.queries.summary import STATISTICS
+from gateway.index.segments import segments
 from gateway.index.store import keys_present
 from gateway.ingest.data_folder import open_folder
 from gateway.storage.copying import StoreCopy, copy_file, make_store, remove_store
@@ -127,6 +128,7 @@ async def _bring(database: Path, files: StoreCopy, report: Report, progress: Pro
     try:
         ((_patients, _studies, _series, total, _size),) = await copied.fetch(STATISTICS)
         files.named.clear()
+        files.marks = {segment.name: segment.mark for segment in await segments(copied)}
         for listed in (LIST_FILES, LIST_ATTACHED_FILES):
             last = ""
             while rows := await copied.fetch(listed, last, _PAGE):

@@ -1,4 +1,4 @@
-"""Copying the instances of one data folder into another: by hard links where possible, else byte by byte.
+"""Copying the instances of one data folder into another: files by hard links where possible, else byte by byte.
 
 Both folders are on this machine. Everything blocks.
 """
@@ -14,6 +14,9 @@ from pathlib import Path
 from gateway.errors import StorageError
 from gateway.storage.layout import Layout
 from gateway.storage.naming import private, sync_folder
+from gateway.storage.segments.copying import SegmentCopy
+from gateway.storage.segments.folder import SegmentFolder
+from gateway.storage.segments.keys import is_in_segment
 
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 
@@ -25,7 +28,8 @@ def make_store(layout: Layout) -> None:
 
 def remove_store(layout: Layout) -> None:
     """Remove the store of a data folder with its contents, as far as possible."""
-    shutil.rmtree(layout.store, ignore_errors=True)
+    for folder in (layout.store, layout.segments):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class StoreCopy:
@@ -33,6 +37,9 @@ class StoreCopy:
 
     def __init__(self, source: Layout, target: Layout, copy: bool) -> None:
         self._source, self._target, self._copy = source, target, copy
+        self._segments = SegmentCopy(SegmentFolder(source), SegmentFolder(target))
+        self.marks: dict[str, int] = {}
+        """For each segment how far it is written, by the rows that name its objects."""
         self._here: set[str] = set()
         self._folders: set[Path] = set()
         self.named: set[str] = set()
@@ -44,10 +51,17 @@ class StoreCopy:
         """Copy objects, (key, size) each; returns those that are there, complete. Raises: StorageError on a write."""
         done = []
         for key, size in rows:
-            if key in self._here or self._bring(key, size):
+            if is_in_segment(key):
+                if not self._segments.bring(key, size, self.marks):
+                    continue
+                self.copied += key not in self._here
                 self._here.add(key)
-                self.named.add(key)
-                done.append((key, size))
+            elif key in self._here or self._bring(key, size):
+                self._here.add(key)
+            else:
+                continue
+            self.named.add(key)
+            done.append((key, size))
         return done
 
     def _bring(self, key: str, size: int) -> bool:
@@ -77,11 +91,14 @@ class StoreCopy:
 
     def drop_others(self) -> None:
         """Delete objects that an earlier copy of the database named and the last does not."""
-        for key in self._here - self.named:
+        for key in filter(lambda key: not is_in_segment(key), self._here - self.named):
             os.unlink(self._target.stored(key))
 
     def sync(self) -> None:
-        """Make the names durable; the contents already are."""
+        """Make the names durable; the contents already are. Nothing is copied afterwards."""
+        self._segments.close()
+        if not self._segments.is_empty:
+            sync_folder(self._target.segments)
         for folder in self._folders | {folder.parent for folder in self._folders}:
             sync_folder(folder)
         for folder in (self._target.store, self._target.base, self._target.base.absolute().parent):
