@@ -35,6 +35,7 @@ from gateway.cli import (
     send,
     serve,
     status,
+    storage,
     tokens,
 )
 from gateway.cli.common import complain
@@ -55,6 +56,7 @@ app.command("check-config")(check_config.check_config)
 app.command("hash-password")(hash_password.hash_password)
 app.command("import")(import_.import_)
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(storage.app, name="storage")
 app.command("modify")(modify.modify)
 app.command("anonymize")(anonymize.anonymize)
 app.command("reidentify")(anonymize.reidentify)
