@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway import __version__, telemetry
 from gateway.admin.retention import Retention
+from gateway.admin.scrub import Scrub
 from gateway.audit.log import AuditLog
 from gateway.audit.syslog import AuditSender
 from gateway.config import Settings, changes
@@ -233,18 +234,17 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 )
                 for each in (runner, examination, watch):
                     each.start()
-            certificates = ready.dicom.watch if ready.dicom is not None else None
-            expiry = use_cases.archive_jobs.expire_forever if does_jobs else None
-            sending = AuditSender(folder.database, current).send_forever if does_jobs else None
-            forgetting = use_cases.audit.forget_forever if does_jobs else None
+            only_one = (lambda work: work) if does_jobs else (lambda work: None)
             retention = Retention(folder.database, use_cases.removal, current, use_cases.audit)
+            scrub = Scrub(folder.store.segments, folder.database, lambda: current().storage.scrub_days)
             async with (
-                beside("watching the certificates", certificates),
-                beside("deleting archives that are too old", expiry),
-                beside("sending audit messages", sending),
-                beside("removing old entries of the audit log", forgetting),
+                beside("watching the certificates", ready.dicom.watch if ready.dicom is not None else None),
+                beside("deleting archives that are too old", only_one(use_cases.archive_jobs.expire_forever)),
+                beside("sending audit messages", only_one(AuditSender(folder.database, current).send_forever)),
+                beside("removing old entries of the audit log", only_one(use_cases.audit.forget_forever)),
                 beside("writing the records of associations", lambda: record_log.write_forever(open_now)),
-                beside("deleting old studies of tenants", retention.run_forever if does_jobs else None),
+                beside("deleting old studies of tenants", only_one(retention.run_forever)),
+                beside("checking the store", only_one(scrub.run_forever)),
             ):
                 yield gateway
         finally:

@@ -80,6 +80,8 @@ INCOMPLETE = Counter(
     "Instances stored whose pixel data lack something, by when that was seen: at the intake, or afterwards.",
     ["seen"],
 )
+SCRUB_BYTES = Counter("gateway_scrub_bytes", "Bytes of the store whose checksums were compared.")
+SCRUB_DAMAGED = Counter("gateway_scrub_damaged", "Places of the store that were found damaged.")
 BREAK_GLASS = Counter("gateway_break_glass", "Emergency accesses begun.")
 INTAKE_BYTES = Counter("gateway_intake_bytes", "Data set bytes received.")
 ASSOCIATIONS = Gauge("gateway_associations", "Open associations.", multiprocess_mode="livesum")

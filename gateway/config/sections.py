@@ -249,6 +249,9 @@ class Storage(Section, frozen=True):
     pack_below: Size = 640 * KiB
     """Bytes of an instance up to which it is appended to a segment with others, at the cost of one flush for all of
     them; a larger one is a file of its own. At most 640 KiB count. 0: each instance is a file."""
+    scrub_days: float = 30.0
+    """Days within which the checksums of all segments are compared once, slowly, so that damage is found while there
+    is a backup. 0: never."""
     max_header: Size = 4 * MiB
     """Bytes of a data set within which the attributes for the index must be."""
     main_tags: MainTags = MainTags()

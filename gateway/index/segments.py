@@ -103,3 +103,14 @@ def clear() -> Script[None]:
 def end_segment(name: str) -> Script[None]:
     """Enter that nothing is added to a segment any more."""
     yield queries.END_SEGMENT, (name,)
+
+
+async def next_unchecked(database: Database, before: float) -> str | None:
+    """The segment whose checksums were compared longest ago, if that was before a time; None if there is none."""
+    rows = await database.fetch(queries.NEXT_UNCHECKED, before)
+    return rows[0][0] if rows else None
+
+
+def set_checked(name: str, now: float) -> Script[None]:
+    """Enter that the checksums of a segment have been compared."""
+    yield queries.SET_CHECKED, (name, now)

@@ -6,7 +6,7 @@ from gateway.database.database import Query
 
 ADD_SEGMENT = Query(
     "add_segment: one that begins",
-    "INSERT INTO segments (name, mark, live, ended) VALUES ($1, $2, 0, 0) ON CONFLICT (name) DO NOTHING",
+    "INSERT INTO segments (name, mark, live, ended, checked_at) VALUES ($1, $2, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
 )
 ADVANCE_SEGMENT = Query(
     "advance_segment: the rows of what is in it are committed up to $2, $3 bytes more",
@@ -25,6 +25,11 @@ MOVE_INCOMPLETE = Query("move_incomplete: as the instance", "UPDATE incomplete S
 MOVE_UNREADABLE = Query(
     "move_unreadable: it is elsewhere now", "UPDATE unreadable_files SET key = $2 WHERE key = $1 RETURNING key"
 )
+NEXT_UNCHECKED = Query(
+    "next_unchecked: the ended segment whose checksums were compared longest ago, before $1",
+    "SELECT name FROM segments WHERE ended > 0 AND checked_at < $1 ORDER BY checked_at, name LIMIT 1",
+)
+SET_CHECKED = Query("set_checked: compared now", "UPDATE segments SET checked_at = $2 WHERE name = $1")
 CLEAR_SEGMENTS = Query("clear_segments: all, for a rebuild", "DELETE FROM segments")
 DEAD_SEGMENTS = Query(
     "dead_segments: those in which nothing lives any more",
@@ -35,7 +40,7 @@ FORGET_SEGMENT = Query("forget_segment: one whose file is about to go", "DELETE 
 SET_SEGMENT = Query(
     "set_segment: a whole one, as its file says",
     """
-    INSERT INTO segments (name, mark, live, ended) VALUES ($1, $2, $3, 1)
+    INSERT INTO segments (name, mark, live, ended, checked_at) VALUES ($1, $2, $3, 1, 0)
     ON CONFLICT (name) DO UPDATE SET mark = $2, live = $3, ended = 1
     """,
 )

@@ -21,7 +21,7 @@ from gateway.storage.failures import NO_ROOM, storage_error
 from gateway.storage.layout import Layout, new_key
 from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, encode_segment_header
 from gateway.storage.segments.keys import is_name, new_name
-from gateway.storage.segments.scan import segment_id, trusted
+from gateway.storage.segments.scan import Damage, frames, segment_id, trusted
 
 MIN_BYTES: Final = 8 << 20
 MAX_BYTES: Final = 256 << 20
@@ -151,13 +151,15 @@ class SegmentFolder:
         descriptor = -1
         try:
             descriptor, direct = self._open_direct(path)
-            self.disk.lock(descriptor)
+            if not self.disk.lock(descriptor) or not self.disk.fstat(descriptor).st_nlink:
+                raise OSError(errno.EAGAIN, "a start of another process has cleared the file away")
             self.disk.allocate(descriptor, size)
             self.disk.fsync(descriptor)
         except BaseException:
             if descriptor >= 0:
                 self.disk.close(descriptor)
-            self.disk.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                self.disk.unlink(path)
             raise
         return path, descriptor, direct
 
@@ -243,6 +245,20 @@ class SegmentFolder:
         with contextlib.suppress(FileNotFoundError):
             self.disk.unlink(self.path_of(name))
         sync_folder(self.disk, self.path)
+
+    def walk(self, name: str) -> Iterator[FrameHeader | Damage]:
+        """Yield the frames of a segment, all of whose checksums are compared, and what is damaged. Raises: OSError."""
+        with self.opened(name) as descriptor:
+
+            def read(length: int, offset: int) -> bytes:
+                return self.disk.read(descriptor, length, offset)
+
+            size = self.disk.fstat(descriptor).st_size
+            own_id = segment_id(read, name)
+            if own_id is None:
+                yield Damage(0, size)
+            else:
+                yield from frames(read, own_id, size)
 
     def frames(self, name: str) -> Iterator[FrameHeader]:
         """Yield the frames of a segment, erased ones too; none of one without a header. Raises: OSError."""
