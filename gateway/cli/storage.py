@@ -1,8 +1,9 @@
-"""`dicom-gateway storage`: lists, checks and extracts what segments of a store hold. It needs no index, and changes
-nothing in the store. The work: `storage/segments/inspection.py`."""
+"""`dicom-gateway storage`: lists, checks and extracts what segments of a store hold, without an index; and moves what
+is in files of its own into segments. The work: `storage/segments/inspection.py`, `admin/repack.py`."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from gateway.cli.common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    audited,
     complain,
     count,
     load_settings,
@@ -96,6 +98,25 @@ def extract(
         return SegmentFile(segment).extract(lambda own: open(folder / f"{own}.dcm", "xb", opener=private), key)
 
     print_line(f"{folder}: {count(_reading(run), 'file')}")
+
+
+@app.command()
+def repack(config_file: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Move small instances that are files of their own, as earlier releases stored all, into segments.
+
+    A gateway may go on meanwhile. It may be stopped at any time, and run again.
+    """
+    settings = load_settings(config_file, data)
+
+    from gateway.admin.repack import repack as run
+
+    with audited(settings, "repack"), progress_bar("instances", quiet=as_json) as progress:
+        report = asyncio.run(run(settings.storage, progress=progress))
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        missing = f", {count(report.missing, 'file')} missing" if report.missing else ""
+        print_line(f"{count(report.moved, 'instance')} moved, {size(report.bytes)}{missing}")
 
 
 def _segments(paths: list[Path] | None, config_file: Path | None, data: Path | None) -> list[SegmentFile]:

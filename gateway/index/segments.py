@@ -75,9 +75,9 @@ def set_segment(name: str, mark: int, live: int) -> Script[None]:
     yield queries.SET_SEGMENT, (name, mark, live)
 
 
-async def sparse_segments(database: Database, least: int, limit: int) -> list[str]:
-    """Segments that have ended and of which a quarter, and at least so many bytes, are dead; oldest first."""
-    return [name for (name,) in await database.fetch(queries.SPARSE_SEGMENTS, least, limit)]
+async def sparse_segments(database: Database, more_than: int, limit: int) -> list[str]:
+    """Segments that have ended and of which a quarter, and more than so many bytes, are dead; oldest first."""
+    return [name for (name,) in await database.fetch(queries.SPARSE_SEGMENTS, more_than, limit)]
 
 
 def empty_segment(name: str) -> Script[None]:
@@ -85,14 +85,16 @@ def empty_segment(name: str) -> Script[None]:
     yield queries.EMPTY_SEGMENT, (name,)
 
 
-def move(old: str, new: str, now: float, delete_at: float) -> Script[None]:
-    """Enter that an object is elsewhere now, and have its old frame erased at `delete_at`; if nothing names the object
-    any more, the new frame too."""
-    moved = (yield queries.MOVE_INSTANCE, (old, new)) or (yield queries.MOVE_UNREADABLE, (old, new))
-    yield queries.MOVE_INCOMPLETE, (old, new)
-    yield ADD_GARBAGE, (old, delete_at)
-    if not moved:
-        yield ADD_GARBAGE, (new, now)
+def enter_moved(moved: Sequence[tuple[str, str]], batch: SegmentAdvance, now: float, delete_at: float) -> Script[None]:
+    """Enter a batch of frames that are objects which were elsewhere, (old key, new key) each, and have the old ones
+    deleted at `delete_at`. The new frame of an object that nothing names any more is to be erased, too."""
+    yield from advance(batch, (), now)
+    for old, new in moved:
+        found = (yield queries.MOVE_INSTANCE, (old, new)) or (yield queries.MOVE_UNREADABLE, (old, new))
+        yield queries.MOVE_INCOMPLETE, (old, new)
+        yield ADD_GARBAGE, (old, delete_at)
+        if not found:
+            yield ADD_GARBAGE, (new, now)
 
 
 def clear() -> Script[None]:

@@ -122,19 +122,23 @@ def commit_batch(batch: Sequence[Complete], database: Transactions, writer: Segm
         return done
 
     framed = _stage(batch, database, writer, outcomes)
-    size = writer.staged
     if framed:
         flush.begin(writer)
     synced = _store_files(batch, each)
     between = time.perf_counter()
     stored = sorted([*framed, *synced])
     if stored:
-        log = _Log(writer, flush, [batch[at].frame for at in stored], size) if framed else None
+        log = _Log(writer, flush, [batch[at].frame for at in stored]) if framed else None
         for at, outcome in zip(stored, _commit([batch[at] for at in stored], database, log), strict=True):
             outcomes[at] = outcome
     keys = [instance.frame.placement.key if instance.frame is not None else "" for instance in batch]
     failure = database.failure or writer.failure
     return CommitReply(outcomes, between - began, time.perf_counter() - between, failure, keys)
+
+
+def advance_of(writer: SegmentWriter) -> SegmentAdvance:
+    """The effect on the rows of segments of the batch that a writer has flushed."""
+    return SegmentAdvance(writer.segment, writer.end, writer.flushed, bool(writer.begun), writer.ended)
 
 
 def _stage(
@@ -193,12 +197,11 @@ def _store_files(
 class _Log:
     """The frames of a batch as the log that a transaction is the view of."""
 
-    def __init__(self, writer: SegmentWriter, flush: Flush, frames: Sequence[NewFrame | None], size: int) -> None:
-        """`frames`: for each script its frame; None for a file. `size`: bytes of the frames."""
+    def __init__(self, writer: SegmentWriter, flush: Flush, frames: Sequence[NewFrame | None]) -> None:
+        """`frames`: for each script its frame; None for a file."""
         self._writer = writer
         self._flush = flush
         self._frames = frames
-        self._size = size
         self._is_flushing = True
         self._is_committed = False
         self.replayable = not writer.begun and all(frame is None or frame.replayable for frame in frames)
@@ -216,8 +219,7 @@ class _Log:
             for frame, (result, error) in zip(self._frames, outcomes, strict=True)
             if frame is not None and (error is not None or isinstance(result, Duplicate))
         ]
-        batch = SegmentAdvance(writer.segment, writer.end, self._size, bool(writer.begun), writer.ended)
-        return advance(batch, dead, time.time())
+        return advance(advance_of(writer), dead, time.time())
 
     def committed(self) -> None:
         """Note that the rows are committed."""

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from gateway.database.database import Database, Script
+from gateway.database.database import Database
 from gateway.errors import StorageError
 from gateway.index import segments as rows
+from gateway.ingest.commit_batch import advance_of
 from gateway.storage.filesystem import FileStore
 from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameHeader, FrameKind
 from gateway.storage.segments.keys import key_at
@@ -105,10 +106,9 @@ class SegmentUpkeep:
     async def _move(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> None:
         moved = await self._in_thread(functools.partial(self._copy, name, batch, writer))
         now = self._clock()
-        advanced = rows.SegmentAdvance(
-            writer.segment, writer.end, sum(frame.length for frame in batch), bool(writer.begun), writer.ended
+        await self._database.write(
+            functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + _READERS_S)
         )
-        await self._database.write(functools.partial(_enter_moved, moved, advanced, now))
         writer.recorded()
 
     def _copy(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> list[tuple[str, str]]:
@@ -124,9 +124,3 @@ class SegmentUpkeep:
                 moved.append((key_at(name, frame.offset), writer.stage(notes, [data], frame.written_at)))
         writer.flush()
         return moved
-
-
-def _enter_moved(moved: Sequence[tuple[str, str]], batch: rows.SegmentAdvance, now: float) -> Script[None]:
-    yield from rows.advance(batch, (), now)
-    for old, new in moved:
-        yield from rows.move(old, new, now, now + _READERS_S)

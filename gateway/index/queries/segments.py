@@ -16,9 +16,17 @@ END_SEGMENT = Query("end_segment: nothing is added to it any more", "UPDATE segm
 LIST_SEGMENTS = Query("list_segments: all, oldest first", "SELECT name, mark, live, ended FROM segments ORDER BY name")
 ERASED_IN_SEGMENT = Query("erased_in_segment: $2 bytes fewer", "UPDATE segments SET live = live - $2 WHERE name = $1")
 SPARSE_SEGMENTS = Query(
-    "sparse_segments: those of which a quarter and at least $1 bytes are dead, oldest first",
-    "SELECT name FROM segments WHERE ended = 1 AND live > 0 AND live * 4 < mark * 3 AND mark - live >= $1 "
+    "sparse_segments: those of which a quarter and more than $1 bytes are dead, oldest first",
+    "SELECT name FROM segments WHERE ended = 1 AND live > 0 AND live * 4 < mark * 3 AND mark - live > $1 "
     "ORDER BY name LIMIT $2",
+)
+LIST_SMALL_FILES = Query(
+    "list_small_files: instances of up to $2 bytes that are files of their own, with their origins, by key after $1",
+    """
+    SELECT i.key, i.via, i.received_at, i.calling_aet, i.called_aet, i.peer, COALESCE(c.lacking, '')
+    FROM instances i LEFT JOIN incomplete c ON c.key = i.key
+    WHERE i.key > $1 AND i.size <= $2 AND SUBSTR(i.key, 17, 1) <> '-' ORDER BY i.key LIMIT $3
+    """,
 )
 MOVE_INSTANCE = Query("move_instance: it is elsewhere now", "UPDATE instances SET key = $2 WHERE key = $1 RETURNING id")
 MOVE_INCOMPLETE = Query("move_incomplete: as the instance", "UPDATE incomplete SET key = $2 WHERE key = $1")

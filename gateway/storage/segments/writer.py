@@ -51,6 +51,8 @@ class SegmentWriter:
         self._buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES))
         self._used = 0
         """Bytes of the buffer that wait for `flush`."""
+        self.flushed = 0
+        """Bytes of the frames of the last batch."""
         self._written = 0
         """Bytes written since the start, or since spare files could not be written."""
         self._filling: Iterator[None] | None = None
@@ -63,11 +65,6 @@ class SegmentWriter:
     def segment(self) -> str:
         """The name of the open segment; '' before the first batch."""
         return self._segment.name if self._segment is not None else ""
-
-    @property
-    def staged(self) -> int:
-        """Bytes of the frames in the batch."""
-        return self._used
 
     @property
     def end(self) -> int:
@@ -150,6 +147,7 @@ class SegmentWriter:
             self._fail(f"writing a segment failed: {error.strerror}")
             raise StorageFailed(self.failure) from error
         self._written += self._used
+        self.flushed = self._used
         self._used = 0
         self._synced = self._end
 
