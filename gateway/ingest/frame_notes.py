@@ -19,13 +19,14 @@ class FrameNotes(msgspec.Struct, frozen=True, omit_defaults=True):
     peer: str = ""
     lacking: str = ""
     """What its pixel data lack, in words; '' if nothing is known."""
-    replaces: str | None = None
-    """The key of the object that it replaces; None for a new instance."""
+    replayable: bool = True
+    """Whether its rows can be made again from the frame. Others (a new version, an instance that deliveries go with)
+    are acknowledged only after a transaction that is flushed."""
 
     @classmethod
-    def of(cls, origin: Origin, lacking: str, replaces: str | None) -> FrameNotes:
+    def of(cls, origin: Origin, lacking: str, *, replayable: bool = True) -> FrameNotes:
         return cls(
-            origin.via, origin.received_at, origin.calling_aet, origin.called_aet, origin.peer, lacking, replaces
+            origin.via, origin.received_at, origin.calling_aet, origin.called_aet, origin.peer, lacking, replayable
         )
 
     def encode(self) -> bytes:

@@ -252,8 +252,9 @@ class InstanceWriter:
     ) -> Any:
         """Have the committer append all of it to a segment, if it `is_small`, and commit the script. Its bytes stay in
         memory until `release`: they may be compared with what is stored, and appended once more."""
-        notes = FrameNotes.of(self.origin, placement.lacking, replaces).encode()
-        frame = NewFrame(record.public_id, replaces, placement, notes, replayable and replaces is None)
+        replayable &= replaces is None
+        notes = FrameNotes.of(self.origin, placement.lacking, replayable=replayable).encode()
+        frame = NewFrame(record.public_id, replaces, placement, notes, replayable)
         result = await committer.append(frame, self._whole(), script)
         self.key = placement.key
         return result

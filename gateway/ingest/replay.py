@@ -43,7 +43,7 @@ from gateway.storage.segments.scan import Damage, frames, segment_id
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 200
-"""Frames that are read, and entered in one transaction each, before the mark advances."""
+"""Frames that are entered at once."""
 
 
 @dataclass(slots=True)
@@ -130,11 +130,11 @@ class SegmentReplay:
             for damage in found.damage:
                 result.damaged += 1
                 log.error("segment %s is damaged from %d to %d: what was stored there is lost", name, *damage)
-            for start in range(0, len(found.frames), _PAGE):
-                for frame in found.frames[start : start + _PAGE]:
-                    if frame.kind is FrameKind.INSTANCE:
-                        await self._enter(name, frame, result)
-            live = await self._live(name, descriptor)
+            instances = [frame for frame in found.frames if frame.kind is FrameKind.INSTANCE]
+            for start in range(0, len(instances), _PAGE):
+                page = instances[start : start + _PAGE]
+                await asyncio.gather(*(self._enter(name, frame, result) for frame in page))  # They share commits.
+            live = await asyncio.to_thread(self._live, name)
             await self._database.write(functools.partial(rows.set_segment, name, found.end, live))
             await asyncio.to_thread(self._folder.end, descriptor, found.end)
         finally:
@@ -159,10 +159,9 @@ class SegmentReplay:
                 found.end = each.end
         return found
 
-    async def _live(self, name: str, descriptor: int) -> int:
-        """Bytes of the frames in a segment that are not erased."""
-        whole = await asyncio.to_thread(self._read, name, descriptor, 0)
-        return sum(frame.length for frame in whole.frames if frame.kind is FrameKind.INSTANCE)
+    def _live(self, name: str) -> int:
+        """Bytes of the frames in a segment that are not erased. Blocks. Raises: OSError."""
+        return sum(frame.length for frame in self._folder.frames(name) if frame.kind is FrameKind.INSTANCE)
 
     async def _enter(self, name: str, frame: FrameHeader, result: Replayed) -> None:
         key = key_at(name, frame.offset)
@@ -190,8 +189,10 @@ def _enter_again(record: InstanceRecord, placement: index.FileLocation, notes: F
 
     It cannot have been deleted since: that transaction, which was flushed, would have flushed the mark behind it too.
     """
-    origin = notes.origin(tenant)
-    answer = yield from index.store_instance(record, placement, origin, replaces=notes.replaces)
+    if not notes.replayable:  # It was not acknowledged: its transaction would have been flushed.
+        yield ADD_GARBAGE, (placement.key, time.time())
+        return False
+    answer = yield from index.store_instance(record, placement, notes.origin(tenant))
     if isinstance(answer, index.Duplicate):
         yield ADD_GARBAGE, (placement.key, time.time())
         return False

@@ -31,10 +31,12 @@ class Promise(NamedTuple):
     index_flushed: bool
     """Whether that survives a power cut."""
     remark: str = ""
+    replayed: bool = False
+    """Whether the index is made again from the objects, so that it needs no flush of its own."""
 
 
 PROMISES = (
-    Promise((GATEWAY,), True, True, True),
+    Promise((GATEWAY,), True, True, True, "one flush: the index is made again from what it covers", replayed=True),
     Promise(
         ("orthanc", "orthanc-tuned"),
         True,

@@ -137,8 +137,8 @@ class TestProblems:
             (Settings(roles={"x": role("view", days=0)}), "roles.x.days: 0 is not a positive number"),
             (Settings(roles={"x": role("settings", labels=("a",))}), "roles.x.permissions: 'settings' is about more"),
             (
-                Settings(roles={"x": role("worklists", tenant="a")}, tenants={"a": Tenant()}),
-                "roles.x.permissions: 'worklists' is about more",
+                Settings(roles={"x": role("settings", tenant="a")}, tenants={"a": Tenant()}),
+                "roles.x.permissions: 'settings' is about more",
             ),
             (Settings(roles={"x": role("view", tenant="a")}), "roles.x.tenant: 'a' is no tenant; there are none"),
             (

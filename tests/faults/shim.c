@@ -6,7 +6,7 @@
  *       <call> <errno> <when> <part>
  *
  *   call   name of the call, with wildcards: fsync, f*sync, *write*, @(open|link); the names are write, writev,
- *          pwrite, fsync, fdatasync, ftruncate, fallocate, open (where it creates), link, rename, unlink, mkdir
+ *          pwrite, pwritev2, fsync, fdatasync, ftruncate, fallocate, open (where it creates), link, rename, unlink, mkdir
  *   errno  number; 0 for fsync and fdatasync: say it was done, and do nothing; -N: take N milliseconds longer
  *   when   * every time, N the Nth time only, N+ from the Nth time on; counted for each rule since it was read
  *   part   wildcard pattern that the path matches: *, *-wal, *incoming*
@@ -173,6 +173,12 @@ ssize_t write(int fd, const void *data, size_t size) { return fails("write", fd)
 ssize_t writev(int fd, const struct iovec *parts, int n) { return fails("writev", fd) ? -1 : REAL(writev)(fd, parts, n); }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
     return fails("pwrite", fd) ? -1 : REAL(pwrite)(fd, data, size, at);
+}
+ssize_t pwritev2(int fd, const struct iovec *parts, int n, off_t at, int flags) {
+    return fails("pwritev2", fd) ? -1 : REAL(pwritev2)(fd, parts, n, at, flags);
+}
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int n, off64_t at, int flags) {
+    return fails("pwritev2", fd) ? -1 : REAL(pwritev64v2)(fd, parts, n, at, flags);
 }
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
     return fails("pwrite", fd) ? -1 : REAL(pwrite64)(fd, data, size, at);

@@ -20,7 +20,7 @@ from tests.support.traffic import CT, EXPLICIT, Item, Traffic, faults_found
 from tests.support.waiting import wait_until
 
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
-CHANGING = "@(write|writev|pwrite|ftruncate|fallocate|open|link|rename|mkdir)"
+CHANGING = "@(write|writev|pwrite|pwritev2|ftruncate|fallocate|open|link|rename|mkdir)"
 """Calls that need room on the disk."""
 
 
@@ -47,7 +47,11 @@ async def status_of(gateway: Gateway, traffic: Traffic, item: Item) -> int:
         return await traffic.send_item(opened, item)
 
 
+FILES = {"GATEWAY_STORAGE__PACK_BELOW": "0"}
+"""Each instance is a file."""
 SYNCS = {
+    "the segment": Rule("pwritev2", errno.EIO, "1", "*/segments/*"),
+    "a write of the commit over a segment": Rule("pwrite", errno.EIO, "1", "*-wal"),
     "the file": Rule("fdatasync", errno.EIO, "1", "*/incoming/*"),
     "its folder": Rule("fsync", errno.EIO, "1", "*/incoming/*"),
     "the commit": Rule("f*sync", errno.EIO, "1", "*-wal"),
@@ -66,7 +70,8 @@ async def test_a_failed_sync_is_the_end_of_success(
     data, disk = place
     traffic = Traffic(random.Random(1), sizes=(3_000,))
     shim = Shim(library, tmp_path / "control", data)
-    gateway = Gateway(data, environment=shim.environment, log=tmp_path / "gateway.log")
+    form = {} if "segment" in what else FILES
+    gateway = Gateway(data, environment={**shim.environment, **form}, log=tmp_path / "gateway.log")
     await asyncio.to_thread(gateway.start)
     try:
         await traffic.send(gateway.host, gateway.port, 20)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.test_kill import stored_files
 from tests.support.intake import begun
 from tests.support.processes import Gateway, children
 from tests.support.traffic import Traffic, faults_found
@@ -110,8 +111,7 @@ async def test_a_gateway_that_is_killed_and_started_again_at_once(tmp_path: Path
             assert await faults_found(again.url, traffic) == [], f"seed {seed}"
             assert await asyncio.to_thread(again.stop) == 0
         assert begun(again.data) == []
-    files = sum(1 for path in (tmp_path / "data" / "store").rglob("*") if path.is_file())
-    assert len(traffic.acknowledged) <= files <= len(traffic.sent)
+    assert len(traffic.acknowledged) <= stored_files(tmp_path / "data") <= len(traffic.sent)
 
 
 @pytest.mark.faults

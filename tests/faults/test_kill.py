@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.storage.filesystem import FileStore
+from gateway.storage.layout import Layout
 from tests.support.intake import begun
 from tests.support.processes import Gateway
 from tests.support.traffic import Traffic, faults_found
@@ -87,5 +89,6 @@ async def test_kill_during_stow(tmp_path: Path):
 
 
 def stored_files(data: Path) -> int:
+    """Objects in the store, each in a file or in a frame of a segment."""
     assert not begun(data)
-    return sum(1 for path in (data / "store").rglob("*") if path.is_file())
+    return len(list(FileStore(Layout(data)).keys()))

@@ -82,7 +82,7 @@ async def test_a_file_that_is_gone_is_accepted_and_goes_nowhere(
 ) -> None:
     archive.configure(ct={"destinations": ["pacs"], "attributes": [{"attribute": "Modality", "equals": "CT"}]})
     await archive.store("1.2.3.1", via="inbox")
-    for path in Path(archive.settings.storage.path, "store").rglob("*"):
+    for path in Path(archive.settings.storage.path, "segments").rglob("*"):
         if path.is_file():
             path.unlink()
     assert await accepting.accept(STUDY) == 1

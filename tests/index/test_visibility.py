@@ -44,6 +44,7 @@ DAY_S = 86400
 WITHOUT_PATIENTS = {
     "schema_version": "of the schema",
     "garbage": "storage keys, which no request is answered with",
+    "segments": "files of the store, and how much of each is used",
     "rebuild_origins": "storage keys, while the index is rebuilt by a command",
     "metadata": "under a tag that is made of what a view shows; a row is found by nothing else",
     "lanes": "names of destinations and systems, for those who may route",

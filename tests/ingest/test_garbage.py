@@ -30,6 +30,7 @@ class Store:
 
     def __init__(self) -> None:
         self.done: list[tuple[str, object]] = []
+        self.segments = self.in_segments = None
         self.failure: OSError | None = None
 
     def folder(self, key: str) -> str:

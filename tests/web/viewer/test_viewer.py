@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from gateway.config import Http
+from gateway.web.pages import page_cache
 from gateway.web.security import INERT
 from gateway.web.viewer.install import install
 from gateway.web.viewer.release import find_release
@@ -169,7 +170,8 @@ class TestFiles:
 
 
 class TestStudies:
-    async def test_each_opens_in_it(self, gateway: House, folder: Path):
+    async def test_each_opens_in_it(self, gateway: House, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(page_cache, "_EXPIRY_S", 0.0)  # A page shows a viewer that is new once it has expired.
         await gateway.add(data_set("1.1"))
         assert "OHIF" not in await (await gateway.get("/ui/")).text()
         put(folder)
