@@ -74,7 +74,10 @@ class Garbage:
                 return
             await self._database.write(functools.partial(_forget, keys, sizes))
         if self._health.sound:
-            await self._upkeep.run()
+            try:
+                await self._upkeep.run()
+            except StorageFailed as error:
+                self._health.fail(str(error))
 
     def _remove(self, keys: Sequence[str]) -> None:
         """Delete files durably: once they are off the list nothing knows of them."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.database.database import Database
-from gateway.errors import StorageError
+from gateway.errors import StorageError, StorageFailed
 from gateway.index import segments as rows
 from gateway.ingest.commit_batch import advance_of
 from gateway.storage.filesystem import FileStore
@@ -48,7 +48,7 @@ class SegmentUpkeep:
         self._clock = clock
 
     async def run(self) -> None:
-        """Recycle what is dead, and compact what is sparse. Raises: OSError; DatabaseError; StorageError."""
+        """Recycle what is dead, and compact what is sparse. Raises: OSError; DatabaseError; StorageFailed."""
         for name in await rows.dead_segments(self._database):
             await self._recycle(name)
         sparse = await rows.sparse_segments(self._database, _WORTH_BYTES, _AT_ONCE)
@@ -83,6 +83,8 @@ class SegmentUpkeep:
                     await self._move_all(name, writer)
                 finally:
                     self._folder.disk.close(locked)
+        except StorageFailed:
+            raise
         except (FileNotFoundError, StorageError) as error:
             log.warning("segments are compacted later: %s", error)
         finally:

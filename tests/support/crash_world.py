@@ -67,6 +67,7 @@ FAULTS = {
     "mkdir": (errno.EIO, errno.ENOSPC),
     "fdatasync": (errno.EIO, errno.ENOSPC),
     "fsync": (errno.EIO,),
+    "flush": (errno.EIO,),
 }
 """Calls that are made to fail, and how."""
 
@@ -240,7 +241,7 @@ class World:
                 assert self._garbage() == set()
         else:
             # A sync that has failed is told to people, who look at the disk before they start it again.
-            power_cut = disk.failed in ("fsync", "fdatasync") or random.random() < 0.7
+            power_cut = disk.failed in ("fsync", "fdatasync", "flush") or random.random() < 0.7
             self._end(power_cut)
 
     def _end(self, power_cut: bool) -> None:

@@ -102,7 +102,7 @@ class MemoryDisk:
             self.cut()
         for fault in self.faults:
             if fault.meets(call):
-                if call in ("fsync", "fdatasync"):
+                if call in ("fsync", "fdatasync", "flush"):
                     self._lose(path)
                 self.failed = call
                 raise OSError(fault.error, os.strerror(fault.error), path)
@@ -194,8 +194,10 @@ class MemoryDisk:
             file.data.extend(bytes(max(0, more)))
             file.data[offset : offset + len(view)] = view
             self._touch(file)
-        if durably:
-            self.fdatasync(descriptor)
+        if durably:  # By one call: the room that it needs is found, or not, before anything is flushed.
+            for _ in self.tick("flush", str(descriptor)):
+                if not file.lost:
+                    file.durable = bytes(file.data)
         return len(view)
 
     def read(self, descriptor: int, length: int, offset: int) -> bytes:

@@ -131,7 +131,8 @@ class SegmentWriter:
 
     def flush(self) -> None:
         """Write the batch and make it durable. Raises: StorageFailed, and then for ever; OutOfSpace: file systems that
-        write elsewhere what was allocated (btrfs, ZFS) may have no room after all."""
+        write elsewhere what was allocated (btrfs, ZFS) may have no room after all. Then the segment is left, since what
+        of it the system has dropped is unknown."""
         if not self._used:
             return
         assert self._segment is not None
@@ -143,6 +144,7 @@ class SegmentWriter:
         except OSError as error:
             self.forget()
             if error.errno in NO_ROOM:
+                self._drop()
                 raise storage_error(error, "writing a segment") from error
             self._fail(f"writing a segment failed: {error.strerror}")
             raise StorageFailed(self.failure) from error
@@ -150,6 +152,14 @@ class SegmentWriter:
         self.flushed = self._used
         self._used = 0
         self._synced = self._end
+
+    def _drop(self) -> None:
+        """Leave the open segment as it is: the rows of what it holds say how much of it counts."""
+        assert self._segment is not None
+        if self.begun != self._segment.name:
+            self.ended = self._segment.name
+            self.folder.disk.close(self._segment.descriptor)
+            self._segment = None
 
     def forget(self) -> None:
         """Drop a batch that was staged and will not be flushed."""
@@ -165,7 +175,10 @@ class SegmentWriter:
         if self.begun and self._segment is not None:
             self.folder.disk.close(self._segment.descriptor)
             self._segment = None
-            self.folder.remove(self.begun)
+            try:
+                self.folder.remove(self.begun)
+            except OSError as error:
+                log.warning("segment %s stays until the next start: %s", self.begun, error.strerror)
             self.begun = ""
 
     def prepare(self) -> None:

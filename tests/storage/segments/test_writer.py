@@ -30,7 +30,7 @@ def test_one_flush_for_a_batch(folder: SegmentFolder, writer: SegmentWriter, dis
     disk.calls.clear()
     objects = [b"x" * size for size in (0, 1, 4000, 4096, 10_000)]
     keys = append(writer, *objects, notes=b'{"a":1}')
-    assert [call.split()[0] for call in disk.calls] == ["write", "fdatasync"]
+    assert [call.split()[0] for call in disk.calls] == ["write", "flush"]
     assert [read(folder, key) for key in keys] == objects
     stored = SegmentReader(folder).open(keys[3])
     assert stored.notes() == b'{"a":1}'
@@ -89,7 +89,7 @@ def test_a_segment_whose_rows_were_not_committed_goes(folder: SegmentFolder, wri
     assert read(folder, key) == b"next", "its row is there"
 
 
-@pytest.mark.parametrize(("call", "error"), [("write", errno.EIO), ("fdatasync", errno.EIO), ("write", errno.EROFS)])
+@pytest.mark.parametrize(("call", "error"), [("write", errno.EIO), ("flush", errno.EIO), ("write", errno.EROFS)])
 def test_after_a_failed_flush_nothing_more_is_written(
     folder: SegmentFolder, writer: SegmentWriter, disk: MemoryDisk, call: str, error: int
 ) -> None:
