@@ -227,6 +227,7 @@ async def test_what_cannot_be_brought_is_listed(settings: Storage, orthanc: Orth
 
 async def test_what_is_damaged_here_is_seen(settings: Storage, orthanc: OrthancFolder) -> None:
     """The proof reads the bytes that are here, and does not believe what is noted of them."""
+    settings = msgspec.structs.replace(settings, pack_below=0)
     rows = [orthanc.add(ct(number), md5=number > 0) for number in range(3)]
     orthanc.metadata(rows[2].study, 1024, "a")
     assert clean(await migrate(settings, orthanc))
