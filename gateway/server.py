@@ -50,7 +50,7 @@ from gateway.net.associations import OpenAssociations, read_records
 from gateway.net.buffers import BLOCK_SIZE, BlockPool
 from gateway.net.record_log import RecordLog
 from gateway.net.tls import Certificates
-from gateway.processes.arena import Arena
+from gateway.processes.arena import COPIES, Arena
 from gateway.processes.group import Group
 from gateway.processes.process import connections_within, prepare_process
 from gateway.processes.sockets import Sockets, bind, web_url
@@ -156,7 +156,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
     rule_engine = RuleEngine(current, wake=wake)
     rule_engine.use(ready.rules)
     async with AsyncExitStack() as opened:
-        memory = opened.enter_context(closing(Arena(settings.storage.buffer_memory)))
+        memory = opened.enter_context(closing(Arena(settings.storage.buffer_memory, COPIES)))
         folder = await opened.enter_async_context(open_folder(settings.storage, health=health))
         feed = Feed(folder.database)
         opened.push_async_callback(feed.close)

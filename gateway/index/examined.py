@@ -35,8 +35,10 @@ async def next_instances(database: Database, transfer_syntaxes: Collection[str])
     if newest <= after:
         return None
     up_to = min(newest, after + _MAX_CHANGES)
-    rows = await database.fetch(queries.NEW_VERSIONS, after, up_to)
-    return ChangeLogPart([row for row in rows if row[4] in transfer_syntaxes], up_to, last=up_to == newest)
+    # The statement chooses: a row that is only dropped here costs a busy intake 20 us.
+    find = queries.new_versions(len(transfer_syntaxes))
+    rows = await database.fetch(find, after, up_to, *sorted(transfer_syntaxes))
+    return ChangeLogPart(rows, up_to, last=up_to == newest)
 
 
 def advance(up_to: int) -> Script[None]:

@@ -22,7 +22,7 @@ from gateway.errors import StorageError
 from gateway.ingest.commit_batch import CommitReply, NewFrame
 from gateway.ingest.commit_process import CommitRequest, framed, unframed
 from gateway.ingest.committer import CommitterUnavailable, observe, write_ahead
-from gateway.processes.arena import Arena, Buffer
+from gateway.processes.arena import Arena, Buffer, Span
 from gateway.processes.spawning import command, ending
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.layout import Layout
@@ -96,7 +96,27 @@ class CommitterPool:
 
     async def append(self, frame: NewFrame, views: Sequence[Buffer], script: Callable[[], Script[Any]]) -> Any:
         """Append an instance to a segment and commit it; see `Committer.append`."""
-        encoded = self._memory.to_spans(views, frame.placement.size) or (b"".join(views), [])
+        encoded = self._memory.to_spans(views, _MAX_INLINE_BYTES)
+        if encoded is not None:
+            return await self._append(frame, encoded, script)
+        copied = self._memory.copy(views)
+        if copied is None:
+            return await self._append(frame, (b"".join(views), []), script)
+        encoded = self._memory.to_spans([copied], 0)
+        assert encoded is not None
+        try:
+            result = await self._append(frame, encoded, script)
+        except asyncio.CancelledError:
+            raise  # The process may still read the copy, whose place stays taken.
+        except BaseException:
+            self._memory.end_copy(copied)
+            raise
+        self._memory.end_copy(copied)
+        return result
+
+    async def _append(
+        self, frame: NewFrame, encoded: tuple[bytes, list[Span]], script: Callable[[], Script[Any]]
+    ) -> Any:
         connection = await self._connection()
         result, frame.placement.key = await connection.submit(CommitRequest("", False, False, *encoded, script, frame))
         return result

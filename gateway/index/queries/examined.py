@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gateway.database.database import Query
 
 FLAG_INCOMPLETE = Query(
@@ -16,15 +18,22 @@ EXAMINED_SO_FAR = Query(
     "examined_so_far: the change up to which code streams have been examined, and the newest change",
     "SELECT up_to, (SELECT COALESCE(MAX(seq), 0) FROM changes) FROM examined",
 )
-NEW_VERSIONS = Query(
-    "new_versions: the present rows of the instances named in a part of the change log",
-    """
+_NEW_VERSIONS = """
     SELECT i.key, i.public_id, t.public_id, i.uid, i.transfer_syntax_uid, i.size, i.data_set_offset
     FROM changes c JOIN instances i ON i.public_id = c.public_id JOIN series s ON s.id = i.series
     JOIN studies t ON t.id = s.study
-    WHERE c.seq > $1 AND c.seq <= $2 AND c.level = 'Instance' ORDER BY c.seq
-    """,
-)
+    WHERE c.seq > $1 AND c.seq <= $2 AND c.level = 'Instance' AND i.transfer_syntax_uid IN ({}) ORDER BY c.seq
+    """
+
+
+@cache
+def new_versions(syntaxes: int) -> Query:
+    """The statement that finds the present rows of the instances named in a part of the change log, in one of so many
+    transfer syntaxes."""
+    names = ", ".join([f"${number}" for number in range(3, 3 + syntaxes)])
+    return Query("new_versions: of a part of the change log", _NEW_VERSIONS.format(names))
+
+
 SET_EXAMINED = Query(
     "set_examined: code streams up to this change have been examined", "UPDATE examined SET up_to = $1"
 )
