@@ -27,8 +27,9 @@ from gateway.storage.segments.writer import SegmentWriter
 
 MAX_BATCH: Final = 64
 """Instances in one batch."""
-MAX_BATCH_BYTES: Final = 16 << 20
-"""Bytes to write after which no further instance is added to a batch."""
+MAX_BATCH_BYTES: Final = 8 << 20
+"""Bytes to write after which no further instance is added to a batch: of 8 at once on one association, 1.09 x the rate
+with 16 MiB, and with 4 or 2 MiB less for 64 associations."""
 
 
 _Work = Callable[[IncomingFile, Sequence[Buffer]], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.processes.arena import Arena, Buffer, MappedArena
+from gateway.processes.arena import COPY_BYTES, Arena, Buffer, MappedArena
 
 SIZE = 1 << 16
 MAX_BYTES = 1000
@@ -100,3 +101,39 @@ def test_what_is_told_is_what_is_there(pieces: list[tuple[bool, bytes]]) -> None
         if told is not None:
             header, spans = told
             assert header + b"".join(shown(arena).views(spans)) == b"".join(data for _, data in pieces)
+
+
+class TestCopies:
+    def test_another_process_reads_one(self) -> None:
+        with contextlib.closing(Arena(1 << 16, copies=2)) as arena:
+            copied = arena.copy([b"head", bytearray(b"body"), memoryview(b"tail")])
+            assert copied is not None
+            told = arena.to_spans([copied], 0)
+            assert told is not None
+            other = MappedArena(os.dup(arena.descriptor))
+            assert [bytes(view) for view in other.views(told[1])] == [b"headbodytail"]
+            arena.end_copy(copied)
+
+    def test_there_are_so_many_and_of_that_size(self) -> None:
+        with contextlib.closing(Arena(1 << 16, copies=2)) as arena:
+            assert arena.copy([bytes(COPY_BYTES + 1)]) is None
+            held = [arena.copy([bytes([number]) * COPY_BYTES]) for number in range(2)]
+            assert arena.copy([b"x"]) is None
+            assert [view is not None and bytes(view[:1]) for view in held] == [b"\0", b"\1"]
+            assert held[0] is not None
+            arena.end_copy(held[0])
+            again = arena.copy([b"again"])
+            assert again is not None
+            assert bytes(again) == b"again"
+            assert held[1] is not None
+            assert bytes(held[1][-1:]) == b"\1"
+
+    def test_they_take_nothing_from_what_is_allocated(self) -> None:
+        with contextlib.closing(Arena(4096, copies=1)) as arena:
+            arena.allocate(4096)
+            with pytest.raises(MemoryError, match="all 4096 bytes"):
+                arena.allocate(1)
+
+    def test_without_any(self) -> None:
+        with contextlib.closing(Arena(4096)) as arena:
+            assert arena.copy([b"x"]) is None
