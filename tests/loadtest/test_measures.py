@@ -18,7 +18,7 @@ from loadtest.peers import PEERS
 from loadtest.scenario import Kind
 from loadtest.sink import PARTS, Sink
 
-NEW = ("cpu", "cpu-small", "forward", "forward-share", "thumbnails", "move-own", "get-own")
+NEW = ("cpu", "cpu-small", "forward", "forward-share", "thumbnails", "move-own", "get-own", "frame-labels")
 MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from loadtest.compare.rows.builds import BUILDS
+from loadtest.compare.rows.builds import ACCESS, BUILDS
 from loadtest.compare.rows.intake import INTAKE
 from loadtest.compare.rows.memory import MEMORY
 from loadtest.compare.rows.reading import READING
 from loadtest.compare.rows.rest import REST
 
-ROWS = {row.name: row for row in (*INTAKE, *READING, *BUILDS, *REST, *MEMORY)}
+ROWS = {row.name: row for row in (*INTAKE, *READING, *BUILDS, *ACCESS, *REST, *MEMORY)}
 GROUPS = {
     "table": (*(row.name for row in (*INTAKE, *READING, *BUILDS)), "swarm", "giants"),
     "rest": tuple(row.name for row in REST),

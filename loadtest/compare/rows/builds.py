@@ -1,8 +1,8 @@
-"""Rows by which one build of the gateway is compared with another: processor time, and forwarding."""
+"""Rows by which one build of the gateway is compared with another: processor time, forwarding, access rules."""
 
 from __future__ import annotations
 
-from loadtest.compare import cpu, forwarding
+from loadtest.compare import access, cpu, forwarding
 from loadtest.compare.row import STORESCP, WEB, Row
 from loadtest.compare.table import Goal
 from loadtest.peers import GATEWAY, OTHER_BUILD
@@ -49,6 +49,30 @@ BUILDS = (
         800,
         WEB,
         (Goal(0.6),),
+        needs="start",
+        warm_up=False,
+    ),
+)
+ACCESS = (
+    Row(
+        "frame-labels",
+        "WADO-RS frame, 512 KB, 8 clients: CPU without a condition on labels over that with one",
+        "of it",
+        access.kept("frames", instances=20, at_once=8),
+        2000,
+        (GATEWAY,),
+        (Goal(0.97),),
+        needs="start",
+        warm_up=False,
+    ),
+    Row(
+        "qido-labels",
+        "QIDO-RS of a study, 8 clients: CPU without a condition on labels over that with one",
+        "of it",
+        access.kept("qido", instances=20, at_once=8),
+        1000,
+        (GATEWAY,),
+        (Goal(0.97),),
         needs="start",
         warm_up=False,
     ),
