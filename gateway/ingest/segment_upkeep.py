@@ -10,6 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from isal import isal_zlib
+
 from gateway.database.database import Database
 from gateway.errors import StorageError, StorageFailed
 from gateway.index import segments as rows
@@ -108,14 +110,18 @@ class SegmentUpkeep:
     async def _move(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> None:
         moved = await self._in_thread(functools.partial(self._copy, name, batch, writer))
         now = self._clock()
+        if not moved:
+            return
         await self._database.write(
             functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + _READERS_S)
         )
         writer.recorded()
 
     def _copy(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> list[tuple[str, str]]:
-        """Copy frames, durably; returns the old and the new key of each. One that is being erased is copied too: no row
-        will name the copy."""
+        """Copy frames, durably; returns the old and the new key of each.
+
+        A damaged one stays where it is: a copy would have a checksum that is right. So does one that is being erased.
+        """
         disk = self._folder.disk
         writer.reserve([(frame.notes_length, frame.object_length) for frame in batch])
         moved = []
@@ -123,6 +129,9 @@ class SegmentUpkeep:
             for frame in batch:
                 notes = disk.read(descriptor, frame.notes_length, frame.offset + FRAME_HEADER_BYTES)
                 data = disk.read(descriptor, frame.object_length, frame.object_offset)
+                if isal_zlib.crc32(data, isal_zlib.crc32(notes)) != frame.checksum:
+                    log.error("segment %s is damaged at %d, or is just being erased there", name, frame.offset)
+                    continue
                 moved.append((key_at(name, frame.offset), writer.stage(notes, [data], frame.written_at)))
         writer.flush()
         return moved

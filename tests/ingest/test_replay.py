@@ -314,6 +314,27 @@ class TestUpkeep:
         async with opened(tmp_path) as (folder, _):
             assert sorted(await stored(folder)) == sorted(left)
 
+    async def test_what_is_damaged_is_not_moved(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A copy would have a checksum that is right, and nobody would ever know."""
+        async with opened(tmp_path) as (folder, ingest):
+            for number in range(6):
+                await store(ingest, number, bytes([number]) * 5000)
+        async with opened(tmp_path) as (folder, ingest):
+            (name,) = folder.store.segments.names()
+            second = list(folder.store.segments.frames(name))[1]
+            with Path(folder.store.segments.path_of(name)).open("r+b") as file:
+                file.seek(second.object_offset + 3000)
+                file.write(b"\xff\x00\xff")
+            for number in (2, 3, 4):
+                await _delete(ingest, number)
+            for _ in range(6):
+                await _collect(ingest)
+            keys = [key for key, _ in await folder.database.fetch(LIST_FILES, "", 100)]
+            assert sorted(place_of(key)[0] == name for key in keys) == [False, False, True]
+            assert f"segment {name} is damaged at {second.offset}" in caplog.text
+            assert len(await stored(folder)) == 3
+        caplog.clear()
+
     async def test_a_counter_that_is_wrong_deletes_nothing(self, tmp_path: Path) -> None:
         async with opened(tmp_path) as (folder, ingest):
             await store(ingest, 1)
