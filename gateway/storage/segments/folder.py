@@ -54,6 +54,7 @@ class SegmentFolder:
     def __init__(self, layout: Layout) -> None:
         self.path = str(layout.segments)
         self.disk: Disk = layout.disk
+        self._last = 0
 
     def path_of(self, name: str) -> str:
         """The path of a segment. Raises: StorageError for a string that is no name of one."""
@@ -179,7 +180,8 @@ class SegmentFolder:
 
     def _begin_on(self, path: str, descriptor: int, direct: bool) -> OpenSegment:
         """Begin a segment on a file whose lock the descriptor holds. Raises: OSError, and the descriptor is closed."""
-        name, segment_id = new_name(time.time_ns() // 1_000_000), os.urandom(16)
+        self._last = max(self._last + 1, time.time_ns() // 1_000_000)  # Names of one process sort as they were begun.
+        name, segment_id = new_name(self._last), os.urandom(16)
         try:
             header = aligned(encode_segment_header(name, segment_id))
             self.disk.write_at(descriptor, header, 0, durably=True)

@@ -19,7 +19,7 @@ MAX_SEGMENT_BYTES: Final = BLOCK_BYTES << 4 * _DIGITS
 
 
 def new_name(milliseconds: int) -> str:
-    """A name for a segment begun at `milliseconds` since 1970; later ones sort after earlier ones."""
+    """A name for a segment begun at `milliseconds` since 1970; those of later milliseconds sort after it."""
     return new_key(milliseconds)[:NAME_LENGTH]
 
 
