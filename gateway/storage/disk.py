@@ -73,7 +73,8 @@ class Disk(Protocol):
     def write_at(self, descriptor: int, view: Buffer, offset: int, *, durably: bool) -> int:
         """Write at `offset`, the file's position aside; returns the number of bytes written, perhaps fewer.
 
-        `durably`: and make them durable, as `fdatasync` does.
+        `durably`: and make them durable, as `fdatasync` does. With O_DIRECT, memory, offset and length are multiples of
+        4096 bytes.
         """
 
     def read(self, descriptor: int, length: int, offset: int) -> bytes:

@@ -74,7 +74,7 @@ async def test_a_gateway_that_does_not_sync_is_found_out(library: Path, tmp_path
         shim = Shim(library, tmp_path / "control", data)
         with Gateway(data, log=tmp_path / "gateway.log") as gateway:
             await traffic.send(gateway.host, gateway.port, 10)
-        environment = {**shim.environment, "GATEWAY_STORAGE__PACK_BELOW": "0"}  # The flush of a segment does not lie.
+        environment = {**shim.environment, "GATEWAY_STORAGE__PACK_BELOW": "0"}  # A direct write would not be lost.
         with Gateway(data, environment=environment, log=tmp_path / "gateway.log") as gateway:
             shim.set(Rule("f*sync", 0))
             await traffic.send(gateway.host, gateway.port, 50)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from gateway.errors import StorageError
+from gateway.processes.arena import Buffer
 from gateway.storage.disk import Disk, sync_folder
 from gateway.storage.failures import NO_ROOM, storage_error
 from gateway.storage.layout import Layout, new_key
@@ -32,6 +34,7 @@ _NEW: Final = "new-"
 _PIECE_BYTES: Final = 1 << 20
 _SPARES: Final = 2
 """Spare files that are made ready ahead."""
+_NO_DIRECT: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 
 
 class OpenSegment(NamedTuple):
@@ -41,6 +44,8 @@ class OpenSegment(NamedTuple):
     segment_id: bytes
     descriptor: int
     size: int
+    direct: bool
+    """Whether writes go past the page cache."""
 
 
 class SegmentFolder:
@@ -85,13 +90,13 @@ class SegmentFolder:
             if spare.startswith(_WRITTEN):
                 continue
             try:
-                descriptor = self.disk.open(path, os.O_RDWR)
+                descriptor, _ = self._open_direct(path)
             except FileNotFoundError:
                 continue
             try:
                 if not self.disk.lock(descriptor):
                     continue
-                zeros, at = memoryview(bytes(_PIECE_BYTES)), 0
+                zeros, at = aligned(bytes(_PIECE_BYTES)), 0
                 size = self.disk.fstat(descriptor).st_size
                 while at < size:
                     yield
@@ -110,7 +115,7 @@ class SegmentFolder:
     def prepare(self, size: int) -> None:
         """Make a spare file of `size` bytes. Raises: OutOfSpace; StorageError; StorageFailed."""
         try:
-            path, descriptor = self._make(size)
+            path, descriptor, _ = self._make(size)
             try:
                 self.disk.rename(path, f"{self.path}/{_SPARE}{_now()}")
             finally:
@@ -139,14 +144,14 @@ class SegmentFolder:
         except OSError as error:
             raise storage_error(error, "beginning a segment") from error
 
-    def _make(self, size: int) -> tuple[str, int]:
+    def _make(self, size: int) -> tuple[str, int, bool]:
         """Make a file of `size` bytes that no other process takes: its path, a descriptor that holds its lock, and
         whether that writes past the page cache. Raises: OSError."""
         path = f"{self.path}/{_NEW}{_now()}"
         self.disk.close(self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         descriptor = -1
         try:
-            descriptor = self.disk.open(path, os.O_RDWR)
+            descriptor, direct = self._open_direct(path)
             if not self.disk.lock(descriptor) or not self.disk.fstat(descriptor).st_nlink:
                 raise OSError(errno.EAGAIN, "a start of another process has cleared the file away")
             self.disk.allocate(descriptor, size)
@@ -157,35 +162,44 @@ class SegmentFolder:
             with contextlib.suppress(FileNotFoundError):
                 self.disk.unlink(path)
             raise
-        return path, descriptor
+        return path, descriptor, direct
 
     def _begin_on_spare(self, path: str, least: int) -> OpenSegment | None:
         """Begin a segment on a spare file; None if that is too small, or another process's by now. Raises: OSError."""
         try:
-            descriptor = self.disk.open(path, os.O_RDWR)
+            descriptor, direct = self._open_direct(path)
         except FileNotFoundError:
             return None
         if self.disk.fstat(descriptor).st_size < least or not self.disk.lock(descriptor):
             self.disk.close(descriptor)
             return None
         try:
-            return self._begin_on(path, descriptor)
+            return self._begin_on(path, descriptor, direct)
         except FileNotFoundError:
             return None
 
-    def _begin_on(self, path: str, descriptor: int) -> OpenSegment:
+    def _begin_on(self, path: str, descriptor: int, direct: bool) -> OpenSegment:
         """Begin a segment on a file whose lock the descriptor holds. Raises: OSError, and the descriptor is closed."""
         self._last = max(self._last + 1, time.time_ns() // 1_000_000)  # Names of one process sort as they were begun.
         name, segment_id = new_name(self._last), os.urandom(16)
         try:
-            header = encode_segment_header(name, segment_id)
+            header = aligned(encode_segment_header(name, segment_id))
             self.disk.write_at(descriptor, header, 0, durably=True)
             self.disk.rename(path, self.path_of(name))
             sync_folder(self.disk, self.path)
-            return OpenSegment(name, segment_id, descriptor, self.disk.fstat(descriptor).st_size)
+            return OpenSegment(name, segment_id, descriptor, self.disk.fstat(descriptor).st_size, direct)
         except BaseException:
             self.disk.close(descriptor)
             raise
+
+    def _open_direct(self, path: str) -> tuple[int, bool]:
+        """Open for writing past the page cache where the file system can (tmpfs cannot); whether it can."""
+        try:
+            return self.disk.open(path, os.O_RDWR | os.O_DIRECT), True
+        except OSError as error:
+            if error.errno not in _NO_DIRECT:
+                raise
+            return self.disk.open(path, os.O_RDWR), False
 
     def clear(self) -> None:
         """Remove files that were being made when their process died. Raises: OSError."""
@@ -271,3 +285,10 @@ class SegmentFolder:
 
 def _now() -> str:
     return new_key(time.time_ns() // 1_000_000)
+
+
+def aligned(data: bytes) -> Buffer:
+    """A copy of some bytes in memory that a direct write can use: a mapping begins on a page."""
+    memory = mmap.mmap(-1, len(data))
+    memory[:] = data
+    return memoryview(memory)

@@ -5,7 +5,7 @@ A segment is a file `segments/<name>`, written from front to end by one process:
     +-----------------+ 0
     | segment header  |  4096 bytes
     +-----------------+ 4096
-    | frame           |  one instance; a multiple of 4096 bytes, so that no block of the disk is written twice
+    | frame           |  one instance; a multiple of 4096 bytes, so that a direct write needs no byte of another frame
     +-----------------+
     | frame           |
     +-----------------+

@@ -1,12 +1,9 @@
 """Writing frames: one process, one open segment, one flush for a batch of instances.
 
-The bytes of a batch are copied into one buffer (14 us for 512 KB), checksummed, and written by one call that also
-flushes. Until `flush` has returned nothing of a batch may be acknowledged; after it failed nothing more is written by
-this process: what the kernel has dropped is unknown.
-
-Writes go through the page cache. Direct ones (O_DIRECT, from the same buffer) took in as much, side by side, and what
-had just come was then read from the disk: forwarding 0.81 x, C-GET 0.87 x the rates of files, through the cache 1.0 x.
-"""
+The bytes of a batch are copied into memory that a direct write can use (14 us for 512 KB; a buffered write copies them
+as well, and then costs more), checksummed, and written by one call that also flushes. Until `flush` has returned
+nothing of a batch may be acknowledged; after it failed nothing more is written by this process: what the kernel has
+dropped is unknown."""
 
 from __future__ import annotations
 
