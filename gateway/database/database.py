@@ -33,6 +33,11 @@ class Query:
         return f"Query({self.name})"
 
 
+def numbered(count: int, first: int = 1) -> str:
+    """Parameters of a statement from `$first` on, with commas between them."""
+    return ", ".join([f"${number}" for number in range(first, first + count)])
+
+
 Script = Generator[tuple[Query, Sequence[Any]], list[Row], T]
 """A generator that yields `(query, parameters)`, receives the rows, and returns the result."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 
 _ENTRIES = "SELECT seq, kind, level, public_id, study_uid, at FROM changes WHERE seq > $1 AND seq <= $2"
 
@@ -14,7 +14,7 @@ def changes_between(kind_count: int, *, backward: bool, new_instances: bool) -> 
 
     Without `new_instances` the kinds have none, which an index passes over.
     """
-    kinds = ", ".join([f"${index}" for index in range(4, 4 + kind_count)])
+    kinds = numbered(kind_count, 4)
     wanted = f" AND kind IN ({kinds})" if kind_count else ""
     passed_over = "" if new_instances else " AND kind <> 'NewInstance'"
     order = "DESC" if backward else "ASC"

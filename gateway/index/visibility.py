@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.config.roles import Role
+from gateway.database.database import numbered
 from gateway.database.view import View
 from gateway.index.queries import visibility as queries
 from gateway.index.values import like
@@ -103,24 +104,21 @@ def _of_whole_tenants(holders: Sequence[Sequence[Role]], permission: str, templa
     """The condition on a row `v` that is of a tenant as a whole: of one for which all the holders have a permission."""
     given = [{role.tenant for role in roles if role.grants_all_of_tenant(permission)} for roles in holders]
     tenants = sorted(set.intersection(*given))
-    if not tenants:
-        return queries.NOTHING
+    return _filled(template, tenants, parameters) if tenants else queries.NOTHING
+
+
+def _filled(template: str, values: Sequence[Any], parameters: list[Any]) -> str:
+    """The condition of a template, with the values as further parameters."""
     first = len(parameters) + 1
-    parameters.extend(tenants)
-    return template.format(values=", ".join([f"${number}" for number in range(first, first + len(tenants))]))
+    parameters.extend(values)
+    return template.format(values=numbered(len(values), first))
 
 
 def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
     """The conditions of a role on a study `v`."""
 
-    def condition(template: str, *values: Any) -> str:
-        """The condition of a template with the values as parameters."""
-        first = len(parameters) + 1
-        parameters.extend(values)
-        return template.format(values=", ".join([f"${number}" for number in range(first, len(parameters) + 1)]))
-
     conditions = [
-        condition(template, *values)
+        _filled(template, values, parameters)
         for template, values in (
             (queries.OF_TENANT, (role.tenant,) if role.tenant else ()),
             (queries.LABELLED, role.labels),
@@ -132,10 +130,10 @@ def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
     ]
     if role.patients:
         plain = [each for each in role.patients if "*" not in each]
-        ways = [condition(queries.OF_PATIENTS, *plain)] if plain else []
+        ways = [_filled(queries.OF_PATIENTS, plain, parameters)] if plain else []
         patterns = [like(each).replace("*", "%") for each in role.patients if "*" in each]
-        ways += [condition(queries.PATIENTS_LIKE, pattern) for pattern in patterns]
+        ways += [_filled(queries.PATIENTS_LIKE, (pattern,), parameters) for pattern in patterns]
         conditions.append(f"({' OR '.join(ways)})")
     if role.days is not None:
-        conditions.append(condition(queries.RECEIVED_SINCE, now - role.days * _DAY_S))
+        conditions.append(_filled(queries.RECEIVED_SINCE, (now - role.days * _DAY_S,), parameters))
     return conditions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 
 # --- storage commitment -------------------------------------------------------------------------------------------
 
@@ -70,10 +70,9 @@ PROMISED_BELOW = {
 
 def stored_instances(count: int) -> Query:
     """The query for `count` instances by SOP Instance UID, each under every parent that it has."""
-    names = ", ".join([f"${index}" for index in range(1, count + 1)])
     return Query(
         "stored_instances: class, file and length by SOP instance UID",
-        f"SELECT uid, sop_class_uid, key, size FROM instances WHERE uid IN ({names})",
+        f"SELECT uid, sop_class_uid, key, size FROM instances WHERE uid IN ({numbered(count)})",
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.dicom.levels import LEVELS, Level
 from gateway.index.queries.remove import BELOW as INSTANCES_BELOW
 from gateway.index.queries.remove import SERIES_BELOW, STUDIES_BELOW
-from gateway.index.queries.resources import TABLE, numbered
+from gateway.index.queries.resources import TABLE
 
 CAME_FROM: Final[dict[Level, tuple[str, ...]]] = {
     "series": ("RemoteAET",),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.dicom.levels import LEVELS, Level
 from gateway.index.queries.annotations import BELOW
-from gateway.index.queries.resources import TABLE, numbered
+from gateway.index.queries.resources import TABLE
 
 _COLUMNS: Final = "name, key, data_offset, size, md5, revision"
 ATTACHMENTS = Query(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 
 FLAG_INCOMPLETE = Query(
     "flag_incomplete: as add_incomplete, for a stored version; no row if it has gone, or was flagged before",
@@ -30,8 +30,7 @@ _NEW_VERSIONS = """
 def new_versions(syntaxes: int) -> Query:
     """The statement that finds the present rows of the instances named in a part of the change log, in one of so many
     transfer syntaxes."""
-    names = ", ".join([f"${number}" for number in range(3, 3 + syntaxes)])
-    return Query("new_versions: of a part of the change log", _NEW_VERSIONS.format(names))
+    return Query("new_versions: of a part of the change log", _NEW_VERSIONS.format(numbered(syntaxes, 3)))
 
 
 SET_EXAMINED = Query(

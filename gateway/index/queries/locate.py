@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.index.queries.columns import COLUMNS, OF_PATIENT, PATIENT_OF_STUDY, TABLES
 from gateway.index.queries.remove import BELOW
-from gateway.index.queries.resources import ALIAS, numbered
+from gateway.index.queries.resources import ALIAS
 
 ROWS_BY_PUBLIC_ID = {
     level: Query(f"{level}_row: by public id", f"SELECT id FROM {table} WHERE public_id = $1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.dicom.levels import COLLECTIONS, LEVELS, Level
 
 ALIAS: Final[dict[Level, str]] = {"patient": "p", "study": "t", "series": "s", "instance": "i"}
@@ -183,8 +183,3 @@ def around(level: Level, count: int) -> Query:
         parts.append(f"{child} WHERE c.{parent} IN ({rows})")
     sql = f"{' UNION ALL '.join(parts)} ORDER BY place, text"
     return Query(f"around: what belongs to resources of level {level}", sql)
-
-
-def numbered(count: int, first: int = 1) -> str:
-    """Parameters from `$first` on, with commas between them."""
-    return ", ".join([f"${number}" for number in range(first, first + count)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.index.queries.columns import COLUMNS, TABLES
 
 Keys = Sequence[tuple[str, Sequence[str]]]
@@ -57,7 +57,6 @@ def selected_twice(keys: Keys) -> tuple[Query, list[str]]:
 def _where(keys: Keys) -> tuple[str, list[str]]:
     conditions, parameters = [], list[str]()
     for column, values in keys:
-        names = ", ".join([f"${len(parameters) + number}" for number in range(1, len(values) + 1)])
-        conditions.append(f"{column} IN ({names})")
+        conditions.append(f"{column} IN ({numbered(len(values), len(parameters) + 1)})")
         parameters += values
     return f"WHERE {' AND '.join(conditions)}", parameters

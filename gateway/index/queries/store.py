@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 
 ADD_INSTANCE = Query(
     "add_instance: adds an instance to a known series; no row if the series is not known, or the instance is. "
@@ -172,8 +172,7 @@ LIST_FILES = Query(
 @cache
 def find_instances(count: int) -> Query:
     """The statement that finds `count` instances as FIND_INSTANCE finds one; a batch is small."""
-    names = ", ".join([f"${index}" for index in range(1, count + 1)])
-    return Query("find_instances: those with public ids", f"{_FIND_INSTANCE} IN ({names})")
+    return Query("find_instances: those with public ids", f"{_FIND_INSTANCE} IN ({numbered(count)})")
 
 
 def keys_present(count: int) -> Query:
@@ -188,5 +187,5 @@ def keys_known(count: int) -> Query:
 
 
 def _in_tables(count: int, *tables: str) -> str:
-    names = ", ".join([f"${index}" for index in range(1, count + 1)])
+    names = numbered(count)
     return " UNION ALL ".join([f"SELECT key FROM {table} WHERE key IN ({names})" for table in tables])

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.database.database import Query
+from gateway.database.database import Query, numbered
 from gateway.index.queries.columns import CLASHING_PATIENT, PATIENT_OF_STUDY
-from gateway.index.queries.resources import numbered
 
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "received": ("t.last_received", "t.id"),
