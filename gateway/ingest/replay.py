@@ -38,7 +38,7 @@ from gateway.ingest.stored_header import read_stored_header
 from gateway.storage.filesystem import FileStore
 from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, FrameKind
 from gateway.storage.segments.keys import key_at
-from gateway.storage.segments.scan import Damage, frames, segment_id
+from gateway.storage.segments.scan import Damage, SegmentScan
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +54,6 @@ class Replayed:
     entered: int = 0
     known: int = 0
     damaged: int = 0
-
-
-class _Found:
-    """The frames of a segment behind the mark, whose writer has died."""
-
-    def __init__(self, name: str, frames: list[FrameHeader], damage: list[Damage], end: int) -> None:
-        self.name = name
-        self.frames = frames
-        self.damage = damage
-        self.end = end
 
 
 class SegmentReplay:
@@ -123,41 +113,26 @@ class SegmentReplay:
         try:
             # What was written is not durable yet, if only its writer has died: rows must not outlive it.
             await asyncio.to_thread(self._folder.disk.fsync, descriptor)
-            found = await asyncio.to_thread(self._read, name, descriptor, mark)
-            if not found.frames and not mark:
+            scan = await asyncio.to_thread(SegmentScan, self._folder.disk, descriptor, name)
+            found = await asyncio.to_thread(list[FrameHeader | Damage], scan.walk(max(mark, SEGMENT_HEADER_BYTES)))
+            behind = [each for each in found if isinstance(each, FrameHeader)]
+            if not behind and not mark:
                 await asyncio.to_thread(self._folder.remove, name)  # f
                 return
-            for damage in found.damage:
-                result.damaged += 1
-                log.error("segment %s is damaged from %d to %d: what was stored there is lost", name, *damage)
-            instances = [frame for frame in found.frames if frame.kind is FrameKind.INSTANCE]
+            for each in found:
+                if isinstance(each, Damage):
+                    result.damaged += 1
+                    log.error("segment %s is damaged from %d to %d: what was stored there is lost", name, *each)
+            instances = [frame for frame in behind if frame.kind is FrameKind.INSTANCE]
             for start in range(0, len(instances), _PAGE):
                 page = instances[start : start + _PAGE]
                 await asyncio.gather(*(self._enter(name, frame, result) for frame in page))  # They share commits.
             live = await asyncio.to_thread(self._live, name)
-            await self._database.write(functools.partial(rows.set_segment, name, found.end, live))
-            await asyncio.to_thread(self._folder.end, descriptor, found.end)
+            end = behind[-1].end if behind else mark
+            await self._database.write(functools.partial(rows.set_segment, name, end, live))
+            await asyncio.to_thread(self._folder.end, descriptor, end)
         finally:
             self._folder.disk.close(descriptor)
-
-    def _read(self, name: str, descriptor: int, mark: int) -> _Found:
-        """The frames of a segment behind the mark, of all of it if that is 0. Blocks. Raises: OSError."""
-        disk, start = self._folder.disk, max(mark, SEGMENT_HEADER_BYTES)
-
-        def read(length: int, offset: int) -> bytes:
-            return disk.read(descriptor, length, offset)
-
-        found = _Found(name, [], [], start)
-        own_id = segment_id(read, name)
-        if own_id is None:
-            return found
-        for each in frames(read, own_id, disk.fstat(descriptor).st_size, start):
-            if isinstance(each, Damage):
-                found.damage.append(each)
-            else:
-                found.frames.append(each)
-                found.end = each.end
-        return found
 
     def _live(self, name: str) -> int:
         """Bytes of the frames in a segment that are not erased. Blocks. Raises: OSError."""

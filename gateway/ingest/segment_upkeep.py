@@ -17,8 +17,9 @@ from gateway.errors import StorageError, StorageFailed
 from gateway.index import segments as rows
 from gateway.ingest.commit_batch import advance_of
 from gateway.storage.filesystem import FileStore
-from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameHeader, FrameKind
+from gateway.storage.segments.frame import FrameHeader, FrameKind
 from gateway.storage.segments.keys import key_at
+from gateway.storage.segments.scan import SegmentScan
 from gateway.storage.segments.writer import SegmentWriter
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,10 @@ class SegmentUpkeep:
             await self._compact(sparse)
 
     async def _recycle(self, name: str) -> None:
-        alive = sum(frame.length for frame in await self._in_thread(functools.partial(self._alive, name)))
+        alive = await self._in_thread(functools.partial(self._alive, name))
         if alive:  # A crash between erasing and counting has had it counted twice.
-            end = max(frame.end for frame in await self._in_thread(functools.partial(self._alive, name)))
-            await self._database.write(functools.partial(rows.set_segment, name, end, alive))
+            live = sum(frame.length for frame in alive)
+            await self._database.write(functools.partial(rows.set_segment, name, alive[-1].end, live))
             return
         await self._database.write(functools.partial(rows.forget_segment, name))
         self._store.in_segments.forget(name)
@@ -122,13 +123,12 @@ class SegmentUpkeep:
 
         A damaged one stays where it is: a copy would have a checksum that is right. So does one that is being erased.
         """
-        disk = self._folder.disk
         writer.reserve([(frame.notes_length, frame.object_length) for frame in batch])
         moved = []
         with self._folder.opened(name) as descriptor:
+            scan = SegmentScan(self._folder.disk, descriptor, name)
             for frame in batch:
-                notes = disk.read(descriptor, frame.notes_length, frame.offset + FRAME_HEADER_BYTES)
-                data = disk.read(descriptor, frame.object_length, frame.object_offset)
+                notes, data = scan.notes(frame), scan.read(frame.object_length, frame.object_offset)
                 if isal_zlib.crc32(data, isal_zlib.crc32(notes)) != frame.checksum:
                     log.error("segment %s is damaged at %d, or is just being erased there", name, frame.offset)
                     continue

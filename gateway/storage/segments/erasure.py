@@ -13,8 +13,8 @@ from typing import Final
 
 from gateway.errors import StorageFailed
 from gateway.storage.segments.folder import SegmentFolder
-from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameKind, parse_frame_header
-from gateway.storage.segments.scan import segment_id
+from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameKind
+from gateway.storage.segments.scan import SegmentScan
 
 _ZEROS: Final = bytes(1 << 20)
 
@@ -28,15 +28,8 @@ def erase(folder: SegmentFolder, name: str, offsets: Sequence[int]) -> dict[int,
     disk = folder.disk
     try:
         with folder.opened(name, os.O_RDWR) as descriptor:
-
-            def read(length: int, offset: int) -> bytes:
-                return disk.read(descriptor, length, offset)
-
-            own_id = segment_id(read, name)
-            if own_id is None:
-                return {}
-            found = [parse_frame_header(read(FRAME_HEADER_BYTES, at), own_id, at) for at in offsets]
-            gone = [frame for frame in found if frame is not None]
+            scan = SegmentScan(disk, descriptor, name)
+            gone = [frame for frame in map(scan.header, offsets) if frame is not None]
             try:
                 for frame in gone:
                     erased = frame._replace(kind=FrameKind.ERASED, checksum=0)

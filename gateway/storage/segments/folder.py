@@ -2,7 +2,8 @@
 
 A segment is begun on a spare file, whose space is allocated beforehand: no answer to a sender waits for that, and a
 full disk shows itself there. A spare that was written before is the best one: a flush of it changes no metadata (ext4,
-512 KB: 2654 flushes/s against 1635 of one that was only allocated). Everything blocks."""
+512 KB: 2654 flushes/s against 1635 of one that was only allocated). Everything blocks.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from gateway.storage.failures import NO_ROOM, storage_error
 from gateway.storage.layout import Layout, new_key
 from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, encode_segment_header
 from gateway.storage.segments.keys import is_name, new_name
-from gateway.storage.segments.scan import Damage, frames, segment_id, trusted
+from gateway.storage.segments.scan import Damage, SegmentScan
 
 MIN_BYTES: Final = 8 << 20
 MAX_BYTES: Final = 256 << 20
@@ -44,8 +45,6 @@ class OpenSegment(NamedTuple):
     segment_id: bytes
     descriptor: int
     size: int
-    direct: bool
-    """Whether writes go past the page cache."""
 
 
 class SegmentFolder:
@@ -90,7 +89,7 @@ class SegmentFolder:
             if spare.startswith(_WRITTEN):
                 continue
             try:
-                descriptor, _ = self._open_direct(path)
+                descriptor = self._open_direct(path)
             except FileNotFoundError:
                 continue
             try:
@@ -115,7 +114,7 @@ class SegmentFolder:
     def prepare(self, size: int) -> None:
         """Make a spare file of `size` bytes. Raises: OutOfSpace; StorageError; StorageFailed."""
         try:
-            path, descriptor, _ = self._make(size)
+            path, descriptor = self._make(size)
             try:
                 self.disk.rename(path, f"{self.path}/{_SPARE}{_now()}")
             finally:
@@ -144,14 +143,14 @@ class SegmentFolder:
         except OSError as error:
             raise storage_error(error, "beginning a segment") from error
 
-    def _make(self, size: int) -> tuple[str, int, bool]:
-        """Make a file of `size` bytes that no other process takes: its path, a descriptor that holds its lock, and
-        whether that writes past the page cache. Raises: OSError."""
+    def _make(self, size: int) -> tuple[str, int]:
+        """Make a file of `size` bytes that no other process takes: its path, and a descriptor that holds its lock.
+        Raises: OSError."""
         path = f"{self.path}/{_NEW}{_now()}"
         self.disk.close(self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         descriptor = -1
         try:
-            descriptor, direct = self._open_direct(path)
+            descriptor = self._open_direct(path)
             if not self.disk.lock(descriptor) or not self.disk.fstat(descriptor).st_nlink:
                 raise OSError(errno.EAGAIN, "a start of another process has cleared the file away")
             self.disk.allocate(descriptor, size)
@@ -162,23 +161,23 @@ class SegmentFolder:
             with contextlib.suppress(FileNotFoundError):
                 self.disk.unlink(path)
             raise
-        return path, descriptor, direct
+        return path, descriptor
 
     def _begin_on_spare(self, path: str, least: int) -> OpenSegment | None:
         """Begin a segment on a spare file; None if that is too small, or another process's by now. Raises: OSError."""
         try:
-            descriptor, direct = self._open_direct(path)
+            descriptor = self._open_direct(path)
         except FileNotFoundError:
             return None
         if self.disk.fstat(descriptor).st_size < least or not self.disk.lock(descriptor):
             self.disk.close(descriptor)
             return None
         try:
-            return self._begin_on(path, descriptor, direct)
+            return self._begin_on(path, descriptor)
         except FileNotFoundError:
             return None
 
-    def _begin_on(self, path: str, descriptor: int, direct: bool) -> OpenSegment:
+    def _begin_on(self, path: str, descriptor: int) -> OpenSegment:
         """Begin a segment on a file whose lock the descriptor holds. Raises: OSError, and the descriptor is closed."""
         self._last = max(self._last + 1, time.time_ns() // 1_000_000)  # Names of one process sort as they were begun.
         name, segment_id = new_name(self._last), os.urandom(16)
@@ -187,19 +186,19 @@ class SegmentFolder:
             self.disk.write_at(descriptor, header, 0, durably=True)
             self.disk.rename(path, self.path_of(name))
             sync_folder(self.disk, self.path)
-            return OpenSegment(name, segment_id, descriptor, self.disk.fstat(descriptor).st_size, direct)
+            return OpenSegment(name, segment_id, descriptor, self.disk.fstat(descriptor).st_size)
         except BaseException:
             self.disk.close(descriptor)
             raise
 
-    def _open_direct(self, path: str) -> tuple[int, bool]:
-        """Open for writing past the page cache where the file system can (tmpfs cannot); whether it can."""
+    def _open_direct(self, path: str) -> int:
+        """Open for writing past the page cache, or through it where the file system cannot do that (tmpfs)."""
         try:
-            return self.disk.open(path, os.O_RDWR | os.O_DIRECT), True
+            return self.disk.open(path, os.O_RDWR | os.O_DIRECT)
         except OSError as error:
             if error.errno not in _NO_DIRECT:
                 raise
-            return self.disk.open(path, os.O_RDWR), False
+            return self.disk.open(path, os.O_RDWR)
 
     def clear(self) -> None:
         """Remove files that were being made when their process died. Raises: OSError."""
@@ -251,27 +250,15 @@ class SegmentFolder:
     def walk(self, name: str) -> Iterator[FrameHeader | Damage]:
         """Yield the frames of a segment, all of whose checksums are compared, and what is damaged. Raises: OSError."""
         with self.opened(name) as descriptor:
-
-            def read(length: int, offset: int) -> bytes:
-                return self.disk.read(descriptor, length, offset)
-
-            size = self.disk.fstat(descriptor).st_size
-            own_id = segment_id(read, name)
-            if own_id is None:
-                yield Damage(0, size)
-            else:
-                yield from frames(read, own_id, size)
+            scan = SegmentScan(self.disk, descriptor, name)
+            if scan.segment_id is None:
+                yield Damage(0, scan.size)
+            yield from scan.walk()
 
     def frames(self, name: str) -> Iterator[FrameHeader]:
         """Yield the frames of a segment, erased ones too; none of one without a header. Raises: OSError."""
         with self.opened(name) as descriptor:
-
-            def read(length: int, offset: int) -> bytes:
-                return self.disk.read(descriptor, length, offset)
-
-            own_id = segment_id(read, name)
-            if own_id is not None:
-                yield from trusted(read, own_id, self.disk.fstat(descriptor).st_size)
+            yield from SegmentScan(self.disk, descriptor, name).trusted()
 
     @contextlib.contextmanager
     def opened(self, name: str, flags: int = os.O_RDONLY) -> Iterator[int]:

@@ -13,9 +13,9 @@ from gateway.errors import NotFound, StorageError
 from gateway.storage.disk import LOCAL
 from gateway.storage.layout import Layout
 from gateway.storage.segments.folder import SegmentFolder
-from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameHeader, FrameKind
+from gateway.storage.segments.frame import FrameHeader, FrameKind
 from gateway.storage.segments.keys import is_name, key_at
-from gateway.storage.segments.scan import Damage, frames, segment_id
+from gateway.storage.segments.scan import Damage, SegmentScan
 
 _PIECE_BYTES = 1 << 20
 Progress = Callable[[int, int | None], None]
@@ -54,17 +54,15 @@ class SegmentFile:
 
     def items(self) -> Iterator[SegmentItem]:
         """Yield its objects in their order. Raises: OSError; StorageError."""
-        with self._opened() as descriptor:
-            for frame in self._walk(descriptor):
-                if isinstance(frame, FrameHeader) and frame.kind is FrameKind.INSTANCE:
-                    notes = LOCAL.read(descriptor, frame.notes_length, frame.offset + FRAME_HEADER_BYTES)
-                    key = key_at(self.path.name, frame.offset)
-                    yield SegmentItem(key, frame.object_length, frame.written_at, notes.decode("utf-8", "replace"))
+        with self._opened() as scan:
+            for frame in _objects(scan):
+                key, notes = key_at(self.path.name, frame.offset), scan.notes(frame).decode("utf-8", "replace")
+                yield SegmentItem(key, frame.object_length, frame.written_at, notes)
 
     def check(self, report: Report) -> None:
         """Compare every checksum, and count in the report. Raises: OSError; StorageError."""
-        with self._opened() as descriptor:
-            for frame in self._walk(descriptor):
+        with self._opened() as scan:
+            for frame in scan.walk():
                 if isinstance(frame, Damage):
                     report.damaged.append(f"{self.path} from {frame.start} to {frame.end}")
                 elif frame.kind is FrameKind.ERASED:
@@ -79,37 +77,35 @@ class SegmentFile:
         Raises: OSError; NotFound; StorageError.
         """
         written = 0
-        with self._opened() as descriptor:
-            for frame in self._walk(descriptor):
-                if not isinstance(frame, FrameHeader) or frame.kind is not FrameKind.INSTANCE:
-                    continue
+        with self._opened() as scan:
+            for frame in _objects(scan):
                 own = key_at(self.path.name, frame.offset)
                 if key in ("", own):
                     with create(own) as file:
                         for at in range(0, frame.object_length, _PIECE_BYTES):
                             length = min(_PIECE_BYTES, frame.object_length - at)
-                            file.write(LOCAL.read(descriptor, length, frame.object_offset + at))
+                            file.write(scan.read(length, frame.object_offset + at))
                     written += 1
         if key and not written:
             raise NotFound(f"{self.path} holds no object {key}")
         return written
 
-    def _walk(self, descriptor: int) -> Iterator[FrameHeader | Damage]:
-        def read(length: int, offset: int) -> bytes:
-            return LOCAL.read(descriptor, length, offset)
-
-        own_id = segment_id(read, self.path.name)
-        if own_id is None:
-            raise StorageError(f"{self.path} has no header: it is no segment, or was renamed")
-        return frames(read, own_id, LOCAL.fstat(descriptor).st_size)
-
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _opened(self) -> Iterator[SegmentScan]:
         descriptor = LOCAL.open(str(self.path), os.O_RDONLY)
         try:
-            yield descriptor
+            scan = SegmentScan(LOCAL, descriptor, self.path.name)
+            if scan.segment_id is None:
+                raise StorageError(f"{self.path} has no header: it is no segment, or was renamed")
+            yield scan
         finally:
             LOCAL.close(descriptor)
+
+
+def _objects(scan: SegmentScan) -> Iterator[FrameHeader]:
+    for frame in scan.walk():
+        if isinstance(frame, FrameHeader) and frame.kind is FrameKind.INSTANCE:
+            yield frame
 
 
 def segments_of(data: Path) -> list[SegmentFile]:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from isal import isal_zlib
 
+from gateway.storage.disk import Disk
 from gateway.storage.segments.frame import (
     BLOCK_BYTES,
     FRAME_HEADER_BYTES,
@@ -31,6 +32,40 @@ from gateway.storage.segments.frame import (
 Read = Callable[[int, int], bytes]
 """Reads (length, offset) of a segment; fewer bytes only at its end."""
 _PIECE_BYTES: Final = 1 << 20
+
+
+class SegmentScan:
+    """A segment that is open for reading, for who walks over its frames."""
+
+    def __init__(self, disk: Disk, descriptor: int, name: str) -> None:
+        """`descriptor` stays its caller's. Raises: OSError."""
+        self._disk = disk
+        self._descriptor = descriptor
+        self.size = disk.fstat(descriptor).st_size
+        self.segment_id = segment_id(self.read, name)
+        """None if it has no header: then it has no frames either."""
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Read of the file; fewer bytes only at its end. Raises: OSError."""
+        return self._disk.read(self._descriptor, length, offset)
+
+    def header(self, offset: int) -> FrameHeader | None:
+        """The header of the frame at an offset, if there is one. Raises: OSError."""
+        if self.segment_id is None:
+            return None
+        return parse_frame_header(self.read(FRAME_HEADER_BYTES, offset), self.segment_id, offset)
+
+    def notes(self, frame: FrameHeader) -> bytes:
+        """Read the notes of an object. Raises: OSError."""
+        return self.read(frame.notes_length, frame.offset + FRAME_HEADER_BYTES)
+
+    def walk(self, start: int = SEGMENT_HEADER_BYTES) -> Iterator[FrameHeader | Damage]:
+        """Yield the frames from `start` on, and what is damaged, as `frames`. Raises: OSError."""
+        return iter(()) if self.segment_id is None else frames(self.read, self.segment_id, self.size, start)
+
+    def trusted(self) -> Iterator[FrameHeader]:
+        """Yield the frames, as `trusted`. Raises: OSError."""
+        return iter(()) if self.segment_id is None else trusted(self.read, self.segment_id, self.size)
 
 
 class Damage(NamedTuple):
