@@ -85,7 +85,8 @@ def _append(folder: DataFolder, writer: SegmentWriter, page: Sequence[Row], repo
             log.warning("%s is missing, and stays so", folder.store.where(key))
             report.missing += 1
             continue
-        notes = FrameNotes.of(Origin(calling_aet, called_aet, peer, received_at, via), lacking).encode()
+        origin = Origin(calling_aet, called_aet, peer, received_at, via)
+        notes = FrameNotes.of(origin, lacking, replayable=False).encode()
         read.append((key, notes, data, at))
     if not read:
         return []

@@ -21,7 +21,8 @@ class FrameNotes(msgspec.Struct, frozen=True, omit_defaults=True):
     """What its pixel data lack, in words; '' if nothing is known."""
     replayable: bool = True
     """Whether its rows can be made again from the frame. Others (a new version, an instance that deliveries go with)
-    are acknowledged only after a transaction that is flushed."""
+    are acknowledged only after a transaction that is flushed. A copy counts once its row names it: what it is a copy of
+    may have been deleted while it was made, and must not come back."""
 
     @classmethod
     def of(cls, origin: Origin, lacking: str, *, replayable: bool = True) -> FrameNotes:
@@ -43,3 +44,8 @@ def decode(notes: bytes) -> FrameNotes:
         return msgspec.json.decode(notes, type=FrameNotes)
     except msgspec.DecodeError as error:
         raise StorageError(f"the notes of a frame cannot be read: {error}") from None
+
+
+def of_copy(notes: bytes) -> bytes:
+    """The notes of a frame as its copy in another segment has them. Raises: StorageError."""
+    return msgspec.structs.replace(decode(notes), replayable=False).encode()

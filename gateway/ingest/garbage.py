@@ -135,7 +135,13 @@ class Garbage:
             await asyncio.wait([self._collector])
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Call `work` in a thread. Who is cancelled waits for its end: it uses what is closed next."""
+        working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait([working])
+            raise
 
 
 def _forget(keys: Sequence[str], sizes: Mapping[str, int]) -> Script[None]:

@@ -5,6 +5,7 @@ What a counter says is only a hint: a segment goes when its own file says that n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +17,7 @@ from gateway.database.database import Database
 from gateway.errors import StorageError, StorageFailed
 from gateway.index import segments as rows
 from gateway.ingest.commit_batch import advance_of
+from gateway.ingest.frame_notes import of_copy
 from gateway.storage.filesystem import FileStore
 from gateway.storage.segments.frame import FrameHeader, FrameKind
 from gateway.storage.segments.keys import key_at
@@ -79,13 +81,9 @@ class SegmentUpkeep:
         writer = SegmentWriter(self._folder)
         try:
             for name in names:
-                locked = await self._in_thread(functools.partial(self._folder.adopt, name))
-                if locked is None:
-                    continue  # Another process compacts it.
-                try:
-                    await self._move_all(name, writer)
-                finally:
-                    self._folder.disk.close(locked)
+                with contextlib.ExitStack() as lock:
+                    if await self._in_thread(functools.partial(self._adopt, name, lock)):
+                        await self._move_all(name, writer)
         except StorageFailed:
             raise
         except (FileNotFoundError, StorageError) as error:
@@ -95,6 +93,14 @@ class SegmentUpkeep:
             await self._in_thread(writer.close)
         if name:
             await self._database.write(functools.partial(rows.end_segment, name))
+
+    def _adopt(self, name: str, lock: contextlib.ExitStack) -> bool:
+        """Lock a segment until `lock` is closed; False while another process writes or compacts it."""
+        descriptor = self._folder.adopt(name)
+        if descriptor is None:
+            return False
+        lock.callback(self._folder.disk.close, descriptor)
+        return True
 
     async def _move_all(self, name: str, writer: SegmentWriter) -> None:
         batch, size = list[FrameHeader](), 0
@@ -123,8 +129,7 @@ class SegmentUpkeep:
 
         A damaged one stays where it is: a copy would have a checksum that is right. So does one that is being erased.
         """
-        writer.reserve([(frame.notes_length, frame.object_length) for frame in batch])
-        moved = []
+        intact = []
         with self._folder.opened(name) as descriptor:
             scan = SegmentScan(self._folder.disk, descriptor, name)
             for frame in batch:
@@ -132,6 +137,12 @@ class SegmentUpkeep:
                 if isal_zlib.crc32(data, isal_zlib.crc32(notes)) != frame.checksum:
                     log.error("segment %s is damaged at %d, or is just being erased there", name, frame.offset)
                     continue
-                moved.append((key_at(name, frame.offset), writer.stage(notes, [data], frame.written_at)))
+                intact.append((frame, of_copy(notes), data))
+        if not intact:
+            return []
+        writer.reserve([(len(notes), len(data)) for _, notes, data in intact])
+        moved = [
+            (key_at(name, frame.offset), writer.stage(notes, [data], frame.written_at)) for frame, notes, data in intact
+        ]
         writer.flush()
         return moved

@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -313,6 +315,34 @@ class TestUpkeep:
             assert len(live) == 12
         async with opened(tmp_path) as (folder, _):
             assert sorted(await stored(folder)) == sorted(left)
+
+    async def test_what_was_deleted_while_it_was_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The copy is durable, and the power goes before the transaction that names it: it must not be replayed."""
+        data, at_cut = tmp_path / "data", tmp_path / "cut"
+        async with opened(data) as (folder, ingest):
+            for number in range(6):
+                await store(ingest, number, bytes([number]) * 5000)
+        copied = segment_upkeep.SegmentUpkeep._copy
+
+        def copy(*arguments: Any) -> Any:
+            moved = copied(*arguments)
+            if moved and not at_cut.exists():
+                at_cut.mkdir()
+                with contextlib.closing(sqlite3.connect(data / "database.sqlite")) as database:
+                    database.execute("VACUUM INTO ?", (str(at_cut / "database.sqlite"),))
+                shutil.copytree(data / "segments", at_cut / "segments")
+            return moved
+
+        monkeypatch.setattr(segment_upkeep.SegmentUpkeep, "_copy", copy)
+        async with opened(data) as (folder, ingest):
+            for number in (2, 3):
+                await _delete(ingest, number)
+            monkeypatch.setattr(garbage, "GRACE_S", 60.0)  # Its frame is whole when the others are copied.
+            await _delete(ingest, 4)
+            await _collect(ingest)
+        async with opened(at_cut) as (folder, ingest):
+            assert len(folder.store.segments.names()) == 2
+            assert sorted(file[-1] for file in await stored(folder)) == [0, 1, 5]
 
     async def test_what_is_damaged_is_not_moved(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A copy would have a checksum that is right, and nobody would ever know."""
