@@ -9,10 +9,11 @@ import contextlib
 import dataclasses
 import shutil
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.access.passwords import hash_password
 from loadtest import peers, watch
 from loadtest.compare.measures import Measure, Stand, run_work, store_study, target_of, trouble_of
 from loadtest.compare.table import Measured
@@ -54,6 +55,12 @@ def kept(do: Kind, *, instances: int, at_once: int) -> Measure:
     return measure
 
 
+def _hash(password: str) -> str:
+    """The hash of a password, as who configures a gateway gets it."""
+    command = [sys.executable, "-m", "gateway", "hash-password", "--stdin"]
+    return subprocess.run(command, input=password, text=True, check=True, capture_output=True).stdout.strip()
+
+
 @contextlib.contextmanager
 def _gateway(folder: Path) -> Iterator[peers.Peer]:
     folder.mkdir(parents=True)
@@ -61,7 +68,7 @@ def _gateway(folder: Path) -> Iterator[peers.Peer]:
     lines = ["[dicom]", "allow_any_caller = true"]
     for name, condition in _CONDITIONS.items():
         lines += [f"[roles.{name}]", 'permissions = ["view", "download"]', condition]
-        lines += ["[[http.users]]", f'name = "{name}"', f'password = "{hash_password(name)}"', f'roles = ["{name}"]']
+        lines += ["[[http.users]]", f'name = "{name}"', f'password = "{_hash(name)}"', f'roles = ["{name}"]']
     file.write_text("\n".join(lines) + "\n")
     try:
         with peers.gateway(folder, "--config", str(file)) as peer:
