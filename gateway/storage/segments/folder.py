@@ -103,6 +103,9 @@ class SegmentFolder:
                 self.disk.fsync(descriptor)
                 self.disk.rename(path, f"{self.path}/{_WRITTEN}{spare.removeprefix(_SPARE)}")
                 return
+            except OSError:
+                self._discard(path)
+                raise
             finally:
                 self.disk.close(descriptor)
 
@@ -187,9 +190,16 @@ class SegmentFolder:
             self.disk.rename(path, self.path_of(name))
             sync_folder(self.disk, self.path)
             return OpenSegment(name, segment_id, descriptor, self.disk.fstat(descriptor).st_size)
-        except BaseException:
+        except BaseException as error:
             self.disk.close(descriptor)
+            if isinstance(error, OSError):
+                self._discard(path)
             raise
+
+    def _discard(self, path: str) -> None:
+        """Remove a spare file of which a write or a flush has failed: what of it the system has dropped is unknown."""
+        with contextlib.suppress(OSError):
+            self.disk.unlink(path)
 
     def _open_direct(self, path: str) -> int:
         """Open for writing past the page cache, or through it where the file system cannot do that (tmpfs)."""

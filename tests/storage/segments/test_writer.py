@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
+from random import Random
 
 import pytest
 
-from gateway.errors import OutOfSpace, StorageFailed
+from gateway.errors import OutOfSpace, StorageError, StorageFailed
+from gateway.storage.layout import Layout
 from gateway.storage.segments import folder as folder_module
 from gateway.storage.segments import writer as writer_module
 from gateway.storage.segments.folder import SegmentFolder
@@ -163,6 +166,26 @@ class TestSpares:
         disk.close(disk.open(f"{folder.path}/new-01ABC", 0o102))
         folder.clear()
         assert disk.listdir(folder.path) == [writer.segment]
+
+    @pytest.mark.parametrize("call", ["write", "flush"])
+    def test_none_is_used_whose_flush_failed(
+        self, folder: SegmentFolder, writer: SegmentWriter, disk: MemoryDisk, call: str
+    ) -> None:
+        """A later flush of the same file may succeed without having written what the failed one was for."""
+        folder.prepare(1 << 16)
+        disk.faults.append(Fault(call, errno.EIO))
+        with pytest.raises(StorageError):
+            append(writer, b"one")
+        assert folder.spares() == []
+        (key,) = append(writer, b"two")
+        assert read(SegmentFolder(Layout(Path("/data"), disk.after(Random(1)))), key) == b"two"
+
+    def test_none_is_left_whose_zeros_were_not_flushed(self, folder: SegmentFolder, disk: MemoryDisk) -> None:
+        folder.prepare(1 << 16)
+        disk.faults.append(Fault("fsync", errno.EIO))
+        with pytest.raises(OSError, match="Input/output"):
+            list(folder.fill())
+        assert folder.spares() == []
 
     def test_two_writers_at_once(self, folder: SegmentFolder) -> None:
         folder.prepare(1 << 16)
