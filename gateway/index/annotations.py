@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -29,6 +30,8 @@ MAX_METADATA_BYTES: Final = 1 << 20
 """UTF-8 of one metadata."""
 MAX_LABELS: Final = 256
 """Labels of one resource."""
+LABEL_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+"""What a label may be, as Orthanc has it. The index separates labels by another character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def note_origins(
                 yield queries.SET_METADATA, (level, public_id, name, source, 0)
             if labels:
                 for (label,) in (yield queries.LABELS, (level, source)):
-                    yield queries.ADD_LABEL, (level, public_id, label)
+                    yield from give_label(level, public_id, label)
     yield COUNT_EDIT, ()
 
 
@@ -138,7 +141,7 @@ def bring_annotations(
     level: Level, public_id: str, metadata: Mapping[str, Metadata], labels: Iterable[str], now: float
 ) -> Script[list[str]]:
     """Set metadata, with their revisions, and labels as another archive has them; returns the names of those that the
-    resource has no room for.
+    resource has no room for, and what is no label.
 
     What the resource has besides stays. Raises UnknownResource.
     """
@@ -159,11 +162,11 @@ def bring_annotations(
         yield queries.LOG_METADATA[level], (public_id, now)
     there = {label for (label,) in (yield queries.LABELS, (level, public_id))}
     for label in labels:
-        if label not in there and len(there) >= MAX_LABELS:
+        if label not in there and (len(there) >= MAX_LABELS or LABEL_TEXT.fullmatch(label) is None):
             refused.append(label)
             continue
         there.add(label)
-        yield queries.ADD_LABEL, (level, public_id, label)
+        yield from give_label(level, public_id, label)
     yield COUNT_EDIT, ()
     return refused
 
@@ -198,19 +201,33 @@ async def all_labels(database: Database) -> list[str]:
         found.append(label)
 
 
+def give_label(level: Level, public_id: str, label: str) -> Script[None]:
+    """Give a resource a label, and note it in the rows of studies, by which a view shows them."""
+    yield queries.ADD_LABEL, (level, public_id, label)
+    if level in queries.LABEL_STUDIES:
+        yield queries.LABEL_STUDIES[level], (public_id,)
+
+
+def take_label(level: Level, public_id: str, label: str) -> Script[None]:
+    """Take a label from a resource, and from the rows of studies, by which a view shows them."""
+    yield queries.REMOVE_LABEL, (level, public_id, label)
+    if level in queries.LABEL_STUDIES:
+        yield queries.LABEL_STUDIES[level], (public_id,)
+
+
 def add_label(level: Level, public_id: str, label: str) -> Script[None]:
     """Label a resource; nothing where it has the label. NotFound, and BadRequest where it has too many."""
     yield from must_exist(level, public_id)
     if len((yield queries.LABELS, (level, public_id))) >= MAX_LABELS:
         raise BadRequest(f"the {level} has {MAX_LABELS} labels; no more are taken")
-    yield queries.ADD_LABEL, (level, public_id, label)
+    yield from give_label(level, public_id, label)
     yield COUNT_EDIT, ()
 
 
 def remove_label(level: Level, public_id: str, label: str) -> Script[None]:
     """Take a label from a resource, if it has it. NotFound where there is no resource."""
     yield from must_exist(level, public_id)
-    yield queries.REMOVE_LABEL, (level, public_id, label)
+    yield from take_label(level, public_id, label)
     yield COUNT_EDIT, ()
 
 

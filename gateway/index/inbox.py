@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway.database.database import Database, Script
+from gateway.index.annotations import give_label, take_label
 from gateway.index.queries import inbox as queries
-from gateway.index.queries.annotations import ADD_LABEL, REMOVE_LABEL, SET_METADATA
+from gateway.index.queries.annotations import SET_METADATA
 from gateway.index.queries.store import COUNT_EDIT
 
 INBOX: Final = "inbox"
@@ -43,9 +44,9 @@ def put_in_inbox(study: str, instances: Iterable[str]) -> Script[None]:
     """Let stored instances of a study wait, and the study too if all of it came so. For the transaction that stores
     them: it never fails for what they are."""
     for each in instances:
-        yield ADD_LABEL, ("instance", each, INBOX)
+        yield from give_label("instance", each, INBOX)
     if (yield queries.STUDY_IS_NEW, (study,)):
-        yield ADD_LABEL, ("study", study, INBOX)
+        yield from give_label("study", study, INBOX)
     yield COUNT_EDIT, ()
 
 
@@ -64,7 +65,7 @@ def accept_instance(instance: str) -> Script[bool]:
     """Let an instance wait no more; False if it did not."""
     waits = yield from still_waits(instance)
     if waits:
-        yield REMOVE_LABEL, ("instance", instance, INBOX)
+        yield from take_label("instance", instance, INBOX)
         yield COUNT_EDIT, ()
     return waits
 
@@ -72,5 +73,5 @@ def accept_instance(instance: str) -> Script[bool]:
 def accept_study(study: str) -> Script[None]:
     """Take the label from a study, unless more of it has come meanwhile."""
     if not (yield queries.WAITING_INSTANCES, (INBOX, study)):
-        yield REMOVE_LABEL, ("study", study, INBOX)
+        yield from take_label("study", study, INBOX)
         yield COUNT_EDIT, ()

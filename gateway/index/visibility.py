@@ -121,13 +121,17 @@ def _conditions(role: Role, parameters: list[Any], now: float) -> list[str]:
         _filled(template, values, parameters)
         for template, values in (
             (queries.OF_TENANT, (role.tenant,) if role.tenant else ()),
-            (queries.LABELLED, role.labels),
-            (queries.NOT_LABELLED, role.without_labels),
             (queries.FROM_SOURCES, role.sources),
             (queries.OF_STUDIES, role.studies),
         )
         if values
     ]
+    for template, labels in ((queries.LABELLED, role.labels), (queries.NOT_LABELLED, role.without_labels)):
+        if labels:
+            # No label has the slash in it that separates them: what has is none, and is in no study.
+            written = [f"/{label.replace('/', '//')}/" for label in labels]
+            among = " OR ".join([_filled(queries.WITH_LABEL, (each,), parameters) for each in written])
+            conditions.append(template.format(among=among))
     if role.patients:
         plain = [each for each in role.patients if "*" not in each]
         ways = [_filled(queries.OF_PATIENTS, plain, parameters)] if plain else []

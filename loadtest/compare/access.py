@@ -26,13 +26,13 @@ _CONDITIONS = {"everything": "", "part": _CONDITION}
 """The users, which are also the names of their roles, with the conditions of these."""
 
 
-def kept(do: Kind, *, instances: int, at_once: int) -> Measure:
-    """Reading of a study, `count` times by each user in a turn. The processor time of the gateway for the user without
-    a condition over that for the other: the median of the turns."""
+def kept(do: Kind, *, instances: int, at_once: int, studies: int = 1) -> Measure:
+    """Reading of the last of some studies, or searching for all of them, `count` times by each user in a turn. The
+    processor time of the gateway for the user without a condition over that for the other: the median of the turns."""
 
     def measure(stand: Stand, peer: peers.Peer, count: int) -> Measured:
         with _gateway(stand.folder / f"{peer.name}-access") as own:
-            places = store_study(own, "512KB", instances)
+            places = [store_study(own, "512KB", instances) for _ in range(studies)][-1]
 
             def spent(user: str) -> float:
                 target = dataclasses.replace(target_of(own), web=Web(own.dicomweb, user, user))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -9,9 +11,10 @@ from pathlib import Path
 
 from gateway.database.database import Query
 from gateway.database.sqlite import SQLite
-from gateway.index import annotations, rebuild
+from gateway.index import annotations, inbox, rebuild
 from gateway.index.locate import Identity, identified
 from gateway.index.precondition import ANYTHING
+from gateway.index.remove import remove_resource
 from gateway.index.resources import resource
 from tests.support.index import data_set, migrate_again, origin, placement, record, store
 
@@ -88,3 +91,97 @@ async def test_when_series_received_something_before_there_was_a_column_for_it(t
     database = await SQLite.open(path)
     assert await database.fetch(SERIES) == wanted
     await database.close()
+
+
+class TestLabelsOfStudies:
+    """The row of a study has its labels and those of its patient, whichever way they were given and taken."""
+
+    async def test_each_way(self, database: SQLite) -> None:
+        first, second, other = record(data_set("1.1")), record(data_set("1.2")), record(data_set("2", PatientID="Q"))
+        studies = [each.parents.study_public_id for each in (first, second, other)]
+        patient = first.parents.patient_public_id
+        for entry in (first, second):
+            await store(database, entry)
+        await store(database, other, None, dataclasses.replace(origin(), via="inbox"))
+        await database.write(partial(annotations.add_label, "study", studies[0], "a"))
+        await database.write(partial(annotations.add_label, "patient", patient, "b"))
+        await database.write(partial(annotations.add_label, "instance", first.public_id, "of-the-instance"))
+        assert await labels_in_rows(database) == {"1.1": {"a", "b"}, "1.2": {"b"}, "2": set()}
+        await database.write(partial(annotations.bring_annotations, "study", studies[1], {}, ["c", "a/d"], 1.0))
+        await database.write(partial(inbox.put_in_inbox, studies[2], [other.public_id]))
+        assert await labels_in_rows(database) == {"1.1": {"a", "b"}, "1.2": {"b", "c"}, "2": {inbox.INBOX}}
+        identities = [
+            identity
+            for entry in (other, first)
+            async for page in identified(database, "instance", entry.public_id)
+            for identity, _located in page
+        ]
+        pair = (identities[0], identities[1])
+        await database.write(lambda: annotations.note_origins("ModifiedFrom", [pair], labels=True))
+        assert await labels_in_rows(database) == {"1.1": {"a", "b"}, "1.2": {"b", "c"}, "2": {inbox.INBOX, "a", "b"}}
+        await database.write(partial(inbox.accept_instance, other.public_id))
+        await database.write(partial(inbox.accept_study, studies[2]))
+        await database.write(partial(annotations.remove_label, "patient", patient, "b"))
+        await database.write(partial(annotations.remove_label, "study", studies[0], "a"))
+        assert await labels_in_rows(database) == {"1.1": set(), "1.2": {"c"}, "2": {"a", "b"}}
+
+    async def test_a_study_that_comes_later_has_those_of_its_patient(self, database: SQLite) -> None:
+        entry = record(data_set("1.1"))
+        await store(database, entry)
+        await database.write(partial(annotations.add_label, "patient", entry.parents.patient_public_id, "b"))
+        await database.write(partial(annotations.add_label, "study", entry.parents.study_public_id, "a"))
+        await store(database, data_set("1.2"))
+        assert await labels_in_rows(database) == {"1.1": {"a", "b"}, "1.2": {"b"}}
+        ((row,),) = await database.fetch(Query("row", "SELECT id FROM studies WHERE uid = '1.1'"))
+        await database.write(partial(remove_resource, "study", row, 1.0, 2.0))
+        await store(database, entry)
+        assert await labels_in_rows(database) == {"1.1": {"b"}, "1.2": {"b"}}
+
+    async def test_a_rebuild_of_the_index(self, database: SQLite) -> None:
+        entry, where = record(data_set("1.1")), placement()
+        await store(database, entry, where)
+        await database.write(partial(annotations.add_label, "patient", entry.parents.patient_public_id, "b"))
+        await database.write(partial(annotations.add_label, "study", entry.parents.study_public_id, "a"))
+        await database.write(rebuild.begin)
+        await database.write(partial(rebuild.store_again, entry, where, origin()))
+        await database.write(rebuild.finish)
+        assert await labels_in_rows(database) == {"1.1": {"a", "b"}}
+
+    async def test_of_before_there_was_a_column_for_them(self, tmp_path: Path) -> None:
+        database = await SQLite.open(tmp_path / "index.db")
+        try:
+            for study, patient in (("1.1", "P"), ("1.2", "P"), ("2", "Q"), ("3", "R")):
+                await store(database, data_set(study, PatientID=patient))
+            for level, entry, label in (
+                ("patient", record(data_set("1.1", PatientID="P")).parents.patient_public_id, "b"),
+                ("study", record(data_set("1.1", PatientID="P")).parents.study_public_id, "a"),
+                ("study", record(data_set("2", PatientID="Q")).parents.study_public_id, "c"),
+            ):
+                await database.write(partial(annotations.add_label, level, entry, label))  # type: ignore[arg-type]
+        finally:
+            await database.close()
+        with closing(sqlite3.connect(tmp_path / "index.db")) as connection:
+            connection.execute("ALTER TABLE studies DROP COLUMN labels")
+            migrate_again(connection, "study_labels")
+        database = await SQLite.open(tmp_path / "index.db")
+        try:
+            assert await labels_in_rows(database) == {"1.1": {"a", "b"}, "1.2": {"b"}, "2": {"c"}, "3": set()}
+        finally:
+            await database.close()
+
+    def test_no_statement_writes_labels_besides(self) -> None:
+        """What gives or takes a label without noting it with the study would show it to whom it is hidden."""
+        written = re.compile(r"(?:INTO|FROM|UPDATE) (?:resource_labels|\{added\})")
+        root = Path(annotations.__file__).parents[1]
+        found = [
+            f"{path.name}: {line.strip()}"
+            for path in root.rglob("*.py")
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if written.search(line) and ("INSERT" in line or "DELETE" in line or "UPDATE" in line)
+        ]
+        assert [each.split(":")[0] for each in found] == ["annotations.py"] * 4, found
+
+
+async def labels_in_rows(database: SQLite) -> dict[str, set[str]]:
+    rows = await database.fetch(Query("labels", "SELECT uid, labels FROM studies ORDER BY uid"))
+    return {uid: set(filter(None, labels.split("/"))) for uid, labels in rows}

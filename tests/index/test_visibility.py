@@ -287,6 +287,19 @@ class TestView:
         assert visible_again(view.origin) == view
         assert visible_again("") is None
 
+    async def test_a_label_of_a_role_is_one_label(self, tmp_path: Path) -> None:
+        """Not a part of one, nor two, nor one in other letters."""
+        database = await SQLite.open(tmp_path / "index.db")
+        try:
+            await fill(database, [Study("P1", 1, "CT1", 0, ("red", "blue"))])
+            for label in ("re", "ed", "RED", "red/blue", "blue/red", "/", "", "red/", "/red/"):
+                with seeing(visible([Role(permissions=("view",), labels=(label,))])):
+                    assert await identifiers_of(database) == [], label
+                with seeing(visible([Role(permissions=("view",), without_labels=(label,))])):
+                    assert len(await identifiers_of(database)) == 1, label
+        finally:
+            await database.close()
+
     @pytest.mark.parametrize("value", ["{schema}", "'; DROP TABLE studies; --", "$1", "{}", "%", "a\0b"])
     async def test_values_are_never_sql(self, tmp_path: Path, value: str) -> None:
         database = await SQLite.open(tmp_path / "index.db")

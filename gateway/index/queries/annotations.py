@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.database.database import Query, numbered
 from gateway.dicom.levels import LEVELS, Level
+from gateway.index.queries.columns import LABELS_OF_STUDY
 from gateway.index.queries.remove import BELOW as INSTANCES_BELOW
 from gateway.index.queries.remove import SERIES_BELOW, STUDIES_BELOW
 from gateway.index.queries.resources import TABLE
@@ -94,6 +95,19 @@ REMOVE_LABEL = Query(
     "remove_label: from a resource",
     "DELETE FROM resource_labels WHERE level = $1 AND public_id = $2 AND label = $3",
 )
+_PATIENT_OF_STUDY: Final = "(SELECT p.public_id FROM patients p WHERE p.id = studies.patient)"
+_ITS_STUDIES: Final[dict[Level, str]] = {
+    "patient": "patient = (SELECT o.id FROM patients o WHERE o.public_id = $1)",
+    "study": "public_id = $1",
+}
+LABEL_STUDIES: Final = {
+    level: Query(
+        f"label_studies: note the labels of a {level} with its studies, after one was given or taken",
+        f"UPDATE studies SET labels = {LABELS_OF_STUDY.format(study='studies.public_id', patient=_PATIENT_OF_STUDY)} "
+        f"WHERE {condition}",
+    )
+    for level, condition in _ITS_STUDIES.items()
+}
 NEXT_LABEL = Query(
     "next_label: the first of all labels after one; NULL for none",
     "SELECT MIN(label) FROM resource_labels WHERE label > $1",

@@ -11,6 +11,9 @@ OF_ONE_PATIENT: Final = "t.patient = (SELECT p.id FROM patients p WHERE p.public
 OF_PATIENT: Final = f"({{patient}} = '' OR {OF_ONE_PATIENT})"
 """A study of the patient with this public id; any study if it is ''."""
 PATIENT_OF_STUDY: Final = "(SELECT p.public_id FROM patients p WHERE p.id = t.patient)"
+LABELS_OF_STUDY: Final = """COALESCE((SELECT '/' || group_concat(l.label, '/') || '/' FROM resource_labels l
+    WHERE (l.level = 'study' AND l.public_id = {study}) OR (l.level = 'patient' AND l.public_id = {patient})), '')"""
+"""The labels of a study and of its patient, by their public ids, as `studies.labels` has them: `/a/b/`."""
 CLASHING_PATIENT: Final = f"CASE t.shared WHEN 0 THEN '' ELSE {PATIENT_OF_STUDY} END"
 """Public id of a study's patient if another patient has a study with the same UID; '' for all others, at no cost."""
 COLUMNS: Final = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from gateway.database.database import Query, numbered
+from gateway.index.queries.columns import LABELS_OF_STUDY
 
 ADD_INSTANCE = Query(
     "add_instance: adds an instance to a known series; no row if the series is not known, or the instance is. "
@@ -65,15 +66,18 @@ ADD_PATIENT = Query(
 )
 FIND_PATIENT = Query("find_patient: by public id", "SELECT id FROM patients WHERE public_id = $1")
 ADD_STUDY = Query(
-    "add_study: no row if the study is known; flagged (4) and shared if its UID is known under another patient",
-    """
+    "add_study: no row if the study is known; flagged (4) and shared if its UID is known under another patient. "
+    "Labels outlive a rebuild of the index, and a patient's are of each study",
+    f"""
     INSERT INTO studies (patient, public_id, uid, patient_id, patient_birth_date, patient_sex, date, time,
         accession_number, study_id, description, institution_name, attributes, extras,
-        first_received, last_received, modalities, series_count, instance_count, size, flags, shared, source, tenant)
+        first_received, last_received, modalities, series_count, instance_count, size, flags, shared, source, tenant,
+        labels)
     SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
         CAST($15 AS DOUBLE PRECISION), CAST($15 AS DOUBLE PRECISION), '\\', 0, 0, 0,
         CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 4 ELSE 0 END,
-        CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 1 ELSE 0 END, $16, $17
+        CASE WHEN EXISTS (SELECT 1 FROM studies o WHERE o.uid = $3) THEN 1 ELSE 0 END, $16, $17,
+        {LABELS_OF_STUDY.format(study="$2", patient="(SELECT p.public_id FROM patients p WHERE p.id = $1)")}
     WHERE true
     ON CONFLICT (public_id) DO NOTHING RETURNING id, shared
     """,

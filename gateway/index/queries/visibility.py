@@ -14,18 +14,17 @@ STUDIES: Final = """SELECT v.id, v.patient, v.public_id, v.uid, v.flags, v.patie
     v.patient_sex, v.date, v.time, v.accession_number, v.study_id, v.description, v.institution_name, v.modalities,
     v.series_count, v.instance_count, v.size, v.first_received, v.last_received, v.attributes, v.extras,
     CASE v.shared WHEN 0 THEN 0 ELSE EXISTS (SELECT 1 FROM shown_studies o WHERE o.uid = v.uid AND o.id <> v.id) END
-    AS shared, v.source, v.tenant FROM shown_studies v"""
+    AS shared, v.source, v.tenant, v.labels FROM shown_studies v"""
 """Every column of a study: only another one that is seen makes its UID one of several patients."""
 ROWS: Final = "SELECT v.* FROM {{schema}}.{table} v WHERE {seen}"
 NOTHING: Final = "FALSE"
 DELIVERY: Final = "delivery"
 """The kind of the jobs of deliveries."""
 
-LABELLED: Final = """(EXISTS (SELECT 1 FROM {{schema}}.resource_labels l
-        WHERE l.level = 'study' AND l.public_id = v.public_id AND l.label IN ({values}))
-    OR EXISTS (SELECT 1 FROM {{schema}}.patients o CROSS JOIN {{schema}}.resource_labels l
-        WHERE o.id = v.patient AND l.level = 'patient' AND l.public_id = o.public_id AND l.label IN ({values})))"""
-"""Each a look into an index, whatever the label: those of one study are few."""
+LABELLED: Final = "(v.labels <> '' AND ({among}))"
+WITH_LABEL: Final = "REPLACE(v.labels, {values}, '') <> v.labels"
+"""Tells capitals from small letters in every database, which LIKE does not. To look for the labels of 200 studies in
+their table took 350 us of a statement of 1040, this 40."""
 NOT_LABELLED: Final = f"NOT {LABELLED}"
 OF_TENANT: Final = "(v.tenant = {values} AND v.tenant <> '')"
 """The second half lets the database use its index of the studies that belong to a tenant."""

@@ -9,12 +9,11 @@ from aiohttp import web
 
 from gateway.dicom.levels import COLLECTIONS, Level
 from gateway.errors import BadRequest
-from gateway.index.annotations import add_label, remove_label
+from gateway.index.annotations import LABEL_TEXT, add_label, remove_label
 from gateway.index.resources import Resource
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import read_form
 from gateway.web.pages.reader import may, page_of, page_path
-from gateway.web.rest.labels import LABEL_TEXT
 from gateway.web.rest.removal import REMOVAL, forbidden
 from gateway.web.route import Route
 from gateway.web.sessions import check_form

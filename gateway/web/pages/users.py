@@ -22,6 +22,7 @@ from gateway.access.principals import ANYBODY, user_of
 from gateway.config import Settings, User
 from gateway.config.roles import BUILT_IN, LEVELS_OF_PERMISSION, OF_STUDIES, PERMISSIONS, Role
 from gateway.errors import NotFound
+from gateway.index.annotations import LABEL_TEXT
 from gateway.web.auditing import detailed
 from gateway.web.authentication import EMERGENCIES
 from gateway.web.authorization import PRINCIPAL
@@ -40,7 +41,6 @@ _SHOWN: Final = 200
 _LISTS: Final = ("labels", "without_labels", "sources", "patients", "studies")
 """The conditions of a role that are lists; beside them there are `tenant` and `days`."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _AUDITED: Final = ("what", "id", "name", "user", "role")
 """Fields of forms that are in the audit log."""
 _DONE: Final = ("role", "removed", "labels", "revoked", "ended", "given", "taken")
@@ -276,7 +276,7 @@ async def _give_role(request: web.Request, form: Mapping[str, str]) -> str:
 
 async def _save_labels(request: web.Request, form: Mapping[str, str]) -> str:
     labels = _listed(form.get("labels", ""))
-    if not all(map(_LABEL.fullmatch, labels)):
+    if not all(map(LABEL_TEXT.fullmatch, labels)):
         raise _Wrong("labels")
     await _put(request, dict, labels)
     return "labels"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Final
 
 from aiohttp import web
@@ -17,7 +16,6 @@ from gateway.web.rest.answers import json_answer, unknown
 from gateway.web.route import Route
 from gateway.web.sessions import Forbidden
 
-LABEL_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _TEXT: Final = ("text/plain",)
 
 
@@ -37,7 +35,7 @@ async def has_label(request: web.Request, level: Level) -> web.StreamResponse:
 async def put_label(request: web.Request, level: Level) -> web.StreamResponse:
     """Label a resource, with one of the labels that may be given: any, unless `PUT /auth/settings/roles` lists some."""
     public_id, label = request.match_info["id"], request.match_info["label"]
-    if LABEL_TEXT.fullmatch(label) is None:
+    if index.LABEL_TEXT.fullmatch(label) is None:
         raise BadRequest(
             f"{label[:80]!r} is no label: letters and digits of ASCII, hyphens and underscores, at most 64"
         )

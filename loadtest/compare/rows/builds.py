@@ -67,10 +67,10 @@ ACCESS = (
     ),
     Row(
         "qido-labels",
-        "QIDO-RS of a study, 8 clients: CPU without a condition on labels over that with one",
+        "QIDO-RS of 25 studies, 8 clients: CPU without a condition on labels over that with one",
         "of it",
-        access.kept("qido", instances=20, at_once=8),
-        1000,
+        access.kept("qido", instances=1, at_once=8, studies=25),
+        2500,
         (GATEWAY,),
         (Goal(0.97),),
         needs="start",
