@@ -16,9 +16,10 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from gateway.config import Settings
+from gateway.config import Modality, Settings
+from gateway.config.tenants import EVERYBODYS
 from gateway.database.database import Database, Row, Script
-from gateway.database.view import VIEW, seeing
+from gateway.database.view import VIEW, seeing, tenant_of_task
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Outcome, Reference
 from gateway.errors import ConfigurationError, GatewayError, NoSuchObject, StorageError
@@ -57,6 +58,7 @@ def open_commitment(
     now: float,
     report_at: float,
     unseen: Collection[str] = (),
+    tenant: str = "",
 ) -> Script[int]:
     """Add a peer's request, and the job that reports its outcome at `report_at` unless the association has taken it.
 
@@ -67,11 +69,11 @@ def open_commitment(
     reason = UNDECIDED
     for row in rows:
         earlier = Commitment(*row)
-        if earlier.state == "open" and earlier.peer_aet == peer_aet:
+        if (earlier.state, earlier.peer_aet, earlier.tenant) == ("open", peer_aet, tenant):
             items = yield queries.COMMITMENT_ITEMS, (earlier.id,)
             if {(one[0], one[1]) for one in items} != set(references):
                 reason = commitment.DUPLICATE_TRANSACTION_UID
-    number = yield from _add("SCP", transaction_uid, references, peer_aet, our_aet, "", 0, now, reason)
+    number = yield from _add("SCP", transaction_uid, references, peer_aet, our_aet, "", 0, now, reason, tenant)
     for uid in unseen if reason == UNDECIDED else ():
         yield queries.DECIDE_ITEM, (number, uid, commitment.NO_SUCH_INSTANCE)
     yield from add_job(
@@ -95,10 +97,11 @@ def _add(
     cause: int,
     now: float,
     reason: int,
+    tenant: str,
 ) -> Script[int]:
     ((number,),) = yield (
         queries.ADD_COMMITMENT,
-        (role, transaction_uid, peer_aet, our_aet, destination, cause, now),
+        (role, transaction_uid, peer_aet, our_aet, destination, cause, now, tenant),
     )
     for reference in references:
         yield queries.ADD_COMMITMENT_ITEM, (number, *reference, reason)
@@ -132,11 +135,13 @@ class Commitments:
     async def open(self, transaction_uid: str, references: Sequence[Reference], peer_aet: str, our_aet: str) -> int:
         """Commit a request. Once this returns, the request is decided and its outcome reported, whatever happens; what
         the requester does not see now is not here for them."""
-        now, uids = self._clock(), [each.sop_instance_uid for each in references]
+        now, tenant, uids = self._clock(), tenant_of_task(), [each.sop_instance_uid for each in references]
         unseen = [] if VIEW.get() is None else await not_stored_here(self._database, uids)
         with seeing(None):
             return await self._database.write(
-                lambda: open_commitment(transaction_uid, references, peer_aet, our_aet, now, now + GRACE, unseen=unseen)
+                lambda: open_commitment(
+                    transaction_uid, references, peer_aet, our_aet, now, now + GRACE, unseen, tenant
+                )
             )
 
     async def get(self, number: int) -> Commitment | None:
@@ -195,7 +200,7 @@ class Commitments:
             raise
 
     async def _tell(self, found: Commitment, outcome: Outcome) -> None:
-        node = await asyncio.to_thread(_node_by_aet, self._settings(), found.peer_aet, found.our_aet)
+        node = await asyncio.to_thread(_node_of_peer, self._settings(), found)
         await report_commitment(node, outcome, found.our_aet)
         log.info("commitment %s: reported to %s", found.transaction_uid, found.peer_aet)
         await self._database.write(lambda: _end(found.id, "reported", self._clock()))
@@ -209,7 +214,7 @@ class Commitments:
     async def _decide(self, found: Commitment, items: list[tuple[Reference, int]]) -> list[tuple[Reference, int]]:
         before = dict(items)
         open_ones = [reference for reference, reason in items if reason == UNDECIDED]
-        decided = await self.check(open_ones)
+        decided = await self.check(open_ones, found.tenant)
         settings = self._settings().commitment
         if settings.destinations:
             ours = [reference for reference in open_ones if decided[reference] == COMMITTED]
@@ -220,7 +225,7 @@ class Commitments:
 
         def script() -> Script[None]:
             for reference, reason in changed.items():
-                if reason == COMMITTED and not (yield queries.IS_STORED, (reference.sop_instance_uid,)):
+                if reason == COMMITTED and not (yield queries.IS_STORED, (reference.sop_instance_uid, found.tenant)):
                     reason = decided[reference] = commitment.NO_SUCH_INSTANCE  # deleted since the check
                 yield queries.DECIDE_ITEM, (found.id, reference.sop_instance_uid, reason)
             if done:
@@ -229,26 +234,26 @@ class Commitments:
         await self._database.write(script)
         return list({**before, **decided}.items())
 
-    async def check(self, references: Sequence[Reference]) -> dict[Reference, int]:
-        """The status of each instance: committed with a row, the SOP class, and a file of the length that was
-        stored."""
+    async def check(self, references: Sequence[Reference], tenant: str) -> dict[Reference, int]:
+        """The status of each instance of a tenant, with '' of anybody: committed with a row, the SOP class, and a file
+        of the length that was stored."""
         found: dict[Reference, int] = {}
         for start in range(0, len(references), _AT_ONCE):
             some = references[start : start + _AT_ONCE]
-            first = await self._check_some(some)
+            first = await self._check_some(some, tenant)
             # A missing file may have been replaced by a newer version since its row was read: check once more.
             again = [reference for reference in some if first[reference] == commitment.PROCESSING_FAILURE]
             found.update(first)
             if again:
-                found.update(await self._check_some(again))
+                found.update(await self._check_some(again, tenant))
         for reference, reason in found.items():
             if reason == commitment.PROCESSING_FAILURE:
                 log.error("instance %s is in the index, but its file is not whole", reference.sop_instance_uid)
         return found
 
-    async def _check_some(self, references: Sequence[Reference]) -> dict[Reference, int]:
+    async def _check_some(self, references: Sequence[Reference], tenant: str) -> dict[Reference, int]:
         uids = [reference.sop_instance_uid for reference in references]
-        rows = await self._database.fetch(queries.stored_instances(len(uids)), *uids)
+        rows = await self._database.fetch(queries.stored_instances(len(uids)), *uids, tenant)
         return await asyncio.to_thread(self._look, references, rows)
 
     def _look(self, references: Sequence[Reference], rows: list[Row]) -> dict[Reference, int]:
@@ -340,9 +345,11 @@ class Commitments:
         Raises: ConfigurationError when it is not configured; the errors of `request_commitment`.
         """
         node = await asyncio.to_thread(find_node, self._settings(), name)
-        transaction_uid, now = transaction_uid or new_transaction_uid(), self._clock()
+        transaction_uid, now, tenant = transaction_uid or new_transaction_uid(), self._clock(), tenant_of_task()
         number = await self._database.write(
-            lambda: _add("SCU", transaction_uid, references, node.aet, node.calling_aet, name, cause, now, UNDECIDED)
+            lambda: _add(
+                "SCU", transaction_uid, references, node.aet, node.calling_aet, name, cause, now, UNDECIDED, tenant
+            )
         )
 
         async def take(outcome: Outcome) -> int:
@@ -388,12 +395,23 @@ class Commitments:
         return status.SUCCESS
 
 
-def _node_by_aet(settings: Settings, aet: str, our_aet: str) -> Node:
-    """The node of a calling AE title, called from the title that it called. Blocks. Raises ConfigurationError."""
-    for name, modality in settings.modalities.items():
-        if modality.aet == aet and modality.port:
-            return dataclasses.replace(node_of(settings, name, modality), calling_aet=our_aet)
-    raise ConfigurationError(f"{aet!r} cannot be called: add it as [modalities.NAME] with aet, host and port")
+def _node_of_peer(settings: Settings, request: Commitment) -> Node:
+    """The node of the peer of a request, called from the title that it called: no modality of the same AE title that is
+    another tenant's. Blocks. Raises ConfigurationError."""
+    known = [(name, each) for name, each in settings.modalities.items() if each.aet == request.peer_aet and each.port]
+    own = [(name, each) for name, each in known if not _is_of_another(settings, each, request.tenant)]
+    for name, modality in own or ([] if request.tenant else known):
+        return dataclasses.replace(node_of(settings, name, modality), calling_aet=request.our_aet)
+    raise ConfigurationError(
+        f"{request.peer_aet!r} cannot be called: add it as [modalities.NAME] with aet, host and port"
+    )
+
+
+def _is_of_another(settings: Settings, modality: Modality, tenant: str) -> bool:
+    """Whether a modality is there for other tenants alone, or has roles of others alone."""
+    of_roles = [role.tenant for name in modality.roles if (role := settings.roles.get(name)) is not None]
+    tenants = {modality.tenant, *of_roles} - {"", EVERYBODYS}
+    return bool(tenants) and tenant not in tenants
 
 
 def _end(number: int, state: str, now: float) -> Script[bool]:

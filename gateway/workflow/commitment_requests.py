@@ -33,6 +33,8 @@ class Commitment:
     decided_at: float
     reported_at: float
     kept_until: float
+    tenant: str
+    """Whose the request is: only this tenant's instances count. Empty: all, for who is above the tenants."""
 
     @property
     def chain(self) -> str:

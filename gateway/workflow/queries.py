@@ -10,8 +10,8 @@ ADD_COMMITMENT = Query(
     "add_commitment: a request, ours or a peer's, still undecided",
     """
     INSERT INTO commitments (role, transaction_uid, peer_aet, our_aet, destination, cause, state, requested_at,
-        decided_at, reported_at, kept_until)
-    VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, 0, 0, 0) RETURNING id
+        decided_at, reported_at, kept_until, tenant)
+    VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, 0, 0, 0, $8) RETURNING id
     """,
 )
 ADD_COMMITMENT_ITEM = Query(
@@ -19,7 +19,7 @@ ADD_COMMITMENT_ITEM = Query(
     "INSERT INTO commitment_items (commitment, sop_class_uid, sop_instance_uid, reason) VALUES ($1, $2, $3, $4)",
 )
 _COMMITMENT = """SELECT id, role, transaction_uid, peer_aet, our_aet, destination, cause, state, requested_at,
-    decided_at, reported_at, kept_until FROM commitments"""
+    decided_at, reported_at, kept_until, tenant FROM commitments"""
 GET_COMMITMENT = Query("get_commitment: one", f"{_COMMITMENT} WHERE id = $1")
 FIND_COMMITMENTS = Query(
     "find_commitments: of a transaction, as one role, newest first",
@@ -46,33 +46,41 @@ END_COMMITMENT = Query(
     "end_commitment: the outcome is reported, or cannot be",
     "UPDATE commitments SET state = $2, reported_at = $3 WHERE id = $1 AND state = 'open' RETURNING id",
 )
-IS_STORED = Query("is_stored: a row where an instance is there", "SELECT 1 FROM instances WHERE uid = $1 LIMIT 1")
+_STORED = "FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study WHERE"
+IS_STORED = Query(
+    "is_stored: a row where an instance of a tenant is there, with '' of anybody",
+    f"SELECT 1 {_STORED} i.uid = $1 AND ($2 = '' OR t.tenant = $2) LIMIT 1",
+)
 PUBLIC_IDS = Query("public_ids: of the instances of a UID", "SELECT public_id FROM instances WHERE uid = $1")
 _PROMISED = """
     SELECT i.uid, MAX(c.kept_until) FROM instances i JOIN commitment_items m ON m.sop_instance_uid = i.uid
-    JOIN commitments c ON c.id = m.commitment {joins}
-    WHERE {condition} AND m.reason = 0 AND c.role = 'SCP' AND (c.kept_until > $2 OR c.decided_at = 0) GROUP BY i.uid
-    ORDER BY 2 DESC LIMIT 1
+    JOIN commitments c ON c.id = m.commitment JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+    WHERE {condition} AND m.reason = 0 AND c.role = 'SCP' AND (c.kept_until > $2 OR c.decided_at = 0)
+        AND (c.tenant = '' OR c.tenant = t.tenant)
+    GROUP BY i.uid ORDER BY 2 DESC LIMIT 1
 """
 PROMISED_BELOW = {
     level: Query(
         f"promised_below a {level}: the instance retained longest after $2, and until when; 0: not decided yet",
-        _PROMISED.format(joins=joins, condition=condition),
+        _PROMISED.format(condition=condition),
     )
-    for level, joins, condition in (
-        ("patient", "JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study", "t.patient = $1"),
-        ("study", "JOIN series s ON s.id = i.series", "s.study = $1"),
-        ("series", "", "i.series = $1"),
-        ("instance", "", "i.id = $1"),
+    for level, condition in (
+        ("patient", "t.patient = $1"),
+        ("study", "s.study = $1"),
+        ("series", "i.series = $1"),
+        ("instance", "i.id = $1"),
     )
 }
 
 
 def stored_instances(count: int) -> Query:
-    """The query for `count` instances by SOP Instance UID, each under every parent that it has."""
+    """The query for `count` instances by SOP Instance UID, each under every parent that it has with a tenant, the last
+    parameter, or with anybody if that is ''."""
+    tenant = f"${count + 1}"
     return Query(
         "stored_instances: class, file and length by SOP instance UID",
-        f"SELECT uid, sop_class_uid, key, size FROM instances WHERE uid IN ({numbered(count)})",
+        f"SELECT i.uid, i.sop_class_uid, i.key, i.size {_STORED} i.uid IN ({numbered(count)}) "
+        f"AND ({tenant} = '' OR t.tenant = {tenant})",
     )
 
 

@@ -174,8 +174,8 @@ class TestPromises:
         commitments = Commitments(house.database, house.folder.store, Settings)
         check = commitments.check
 
-        async def looked(references: Any) -> Any:
-            found = await check(references)
+        async def looked(references: Any, tenant: str) -> Any:
+            found = await check(references, tenant)
             await house.removal.by_uid(["1.3"])
             return found
 

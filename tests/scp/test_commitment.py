@@ -85,7 +85,7 @@ class TestDeciding:
         async with asyncio.timeout(20), file_intake(tmp_path) as gateway:
             whole, damaged = await store(gateway), await store(gateway)
             uid = damaged[0].sop_instance_uid
-            ((_, _, key, _),) = await gateway.folder.database.fetch(archive.queries.stored_instances(1), uid)
+            ((_, _, key, _),) = await gateway.folder.database.fetch(archive.queries.stored_instances(1), uid, "")
             path = Path(gateway.folder.layout.stored(key))
             if damage == "gone":
                 path.unlink()

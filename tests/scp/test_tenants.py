@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.deletion import Removal
 from gateway.config.roles import Role
+from gateway.database.database import Query, Script
 from gateway.database.view import seeing
 from gateway.dicom.part10 import read_header
-from gateway.dimse import status
-from gateway.errors import AssociationRefused
+from gateway.dimse import commitment, status
+from gateway.dimse.commitment import Reference
+from gateway.errors import AssociationRefused, RetainedByCommitment
 from gateway.index.identity import owned, public_id
 from gateway.index.queries.annotations import EXISTS
 from gateway.index.queries.store import LIST_FILES
@@ -27,6 +30,7 @@ from gateway.scp.query import STUDY_ROOT_FIND
 from gateway.scp.worklist import SOP_CLASS as WORKLIST
 from gateway.ul.items import RoleSelection
 from gateway.ul.negotiation import CALLED_AE_TITLE_NOT_RECOGNIZED
+from gateway.workflow.queries import stored_instances
 from tests.scp.test_mpps import begun, ended, forwards, statuses
 from tests.scp.test_query import find
 from tests.scp.test_retrieve import (
@@ -43,7 +47,8 @@ from tests.scp.test_worklist import add, item, query, step
 from tests.support.datasets import CT, EXPLICIT
 from tests.support.destination import Destination, Taking
 from tests.support.intake import Intake
-from tests.support.workflow import modality
+from tests.support.waiting import until
+from tests.support.workflow import modality, peer, read_report
 
 pytestmark = pytest.mark.case("tenants: what is another tenant's is not there")
 
@@ -212,3 +217,84 @@ async def test_performed_steps(tmp_path: Path) -> None:
         with seeing(visible([Role(permissions=("all",), tenant="a")])):
             assert [each.uid for each in await gateway.context.use_cases.steps.page()] == ["1.9"]
             assert list(await forwards(gateway, "1.9")) == ["dest"]
+
+
+class TestCommitment:
+    """Both have the instance 1.1.1.1; what one is promised of it is nothing to the other."""
+
+    async def test_is_of_own_instances(self, tmp_path: Path) -> None:
+        async with clinics(tmp_path) as gateway:
+            await store(gateway, instances(1, "1.8", PatientID="P1", PatientName="Own"), calling_aet="CTA")
+            for calling, committed in (("CTA", ["1.1.1.1", "1.8.1.1"]), ("CTB", ["1.1.1.1"])):
+                async with modality(gateway, calling_aet=calling) as asking:
+                    await asking.commit("1.2.3.4", [Reference(CT, "1.1.1.1"), Reference(CT, "1.8.1.1")])
+                    outcome = await asking.report()
+                assert [each.sop_instance_uid for each in outcome.committed] == committed
+                failed = {each.sop_instance_uid: reason for each, reason in outcome.failed}
+                assert set(failed.values()) <= {commitment.NO_SUCH_INSTANCE}
+                assert sorted((*failed, *committed)) == ["1.1.1.1", "1.8.1.1"]
+                await until(lambda: not gateway.context.tasks)
+
+    async def test_retains_no_instance_of_others(self, tmp_path: Path) -> None:
+        """Nor does a listing of promises show them."""
+        async with clinics(tmp_path) as gateway:
+            async with modality(gateway, calling_aet="CTA") as asking:
+                await asking.commit("1.2.3.4", [Reference(CT, "1.1.1.1")])
+                assert (await asking.report()).committed
+            await until(lambda: not gateway.context.tasks)
+            database, removal = gateway.folder.database, Removal(gateway.ingest)
+            for tenant, promised in (("a", 1), ("b", 0)):
+                role = Role(permissions=("all",), tenant=tenant)
+                with seeing(visible([role])):
+                    for table in ("commitments", "commitment_items"):
+                        query = Query("count", f"SELECT COUNT(*) FROM {table}")
+                        assert await database.fetch(query) == [(promised,)]
+            with seeing(visible([Role(permissions=("all",), tenant="b")])):
+                assert (await removal.by_uid(["1.1"])).instances == 2
+            with seeing(visible([Role(permissions=("all",), tenant="a")])), pytest.raises(RetainedByCommitment):
+                await removal.by_uid(["1.1"])
+
+    async def test_looks_at_own_files(self, tmp_path: Path) -> None:
+        """Another tenant's whole file of the same UID does not stand in for a lost one."""
+        async with clinics(tmp_path) as gateway:
+            with seeing(visible([Role(permissions=("all",), tenant="a")])):
+                rows = await gateway.folder.database.fetch(stored_instances(1), "1.1.1.1", "a")
+            ((_uid, _sop_class, key, _size),) = rows
+
+            def lengthen() -> Script[None]:
+                yield Query("lengthen", "UPDATE instances SET size = size + 1 WHERE key = $1"), (key,)
+
+            await gateway.folder.database.write(lengthen)
+            for calling, reasons in (("CTA", [commitment.PROCESSING_FAILURE]), ("CTB", [])):
+                async with modality(gateway, calling_aet=calling) as asking:
+                    await asking.commit("1.2.3.5", [Reference(CT, "1.1.1.1")])
+                    outcome = await asking.report()
+                assert [reason for _each, reason in outcome.failed] == reasons
+                await until(lambda: not gateway.context.tasks)
+
+    async def test_takes_no_transaction_uid_of_another(self, tmp_path: Path) -> None:
+        """Both have a modality of the same title, and ask under the same UID while the first request is open."""
+        async with clinics(tmp_path) as gateway:
+            commitments, asked = gateway.context.use_cases.commitments, Reference(CT, "1.1.1.1")
+            for tenant, references in (("a", [asked]), ("b", [asked, Reference(CT, "1.1.2.2")])):
+                with seeing(visible([Role(permissions=("all",), tenant=tenant)])):
+                    number = await commitments.open("1.2.3.6", references, "CT", "GATEWAY")
+                outcome = await commitments.outcome(number)
+                assert outcome is not None
+                assert not outcome.failed
+
+    async def test_is_reported_to_nobody_else(self, tmp_path: Path) -> None:
+        """A modality of the same title that is another tenant's hears of nothing."""
+        async with clinics(tmp_path) as gateway, peer() as own, peer() as other:
+            gateway.configure(
+                modalities={
+                    "other": {**other.modality("CT"), "roles": ["b"]},
+                    "own": {**own.modality("CT"), "roles": ["a"]},
+                }
+            )
+            commitments = gateway.context.use_cases.commitments
+            with seeing(visible([Role(permissions=("all",), tenant="a")])):
+                number = await commitments.open("1.2.3.7", [Reference(CT, "1.1.1.1")], "CT", "GATEWAY")
+            await commitments.not_reported(number)
+            assert read_report(await own.messages.get()).transaction_uid == "1.2.3.7"
+            assert other.messages.empty()

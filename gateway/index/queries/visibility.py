@@ -75,7 +75,9 @@ BELOW: Final = {
     "deliveries": _OF_STUDY,
     "incomplete": _OF_STUDY,
     "unstable_resources": _about(str, _ALL_SEEN),
-    "commitment_items": "EXISTS (SELECT 1 FROM instances x WHERE x.uid = v.sop_instance_uid)",
+    "commitment_items": "EXISTS (SELECT 1 FROM instances x JOIN {schema}.series y ON y.id = x.series"
+    " JOIN {schema}.studies z ON z.id = y.study JOIN {schema}.commitments c ON c.id = v.commitment"
+    " WHERE x.uid = v.sop_instance_uid AND c.tenant IN ('', z.tenant))",
     "commitments": "EXISTS (SELECT 1 FROM commitment_items x WHERE x.commitment = v.id)",
     "worklist_items": "{scheduled}",
     "performed_steps": "{scheduled}",
