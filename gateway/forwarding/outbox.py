@@ -1,7 +1,8 @@
 """The outbox: rows that are committed in the transaction of an instance: its deliveries and stability timers, and the
 label of what waits in the inbox.
 
-An entry is plain data, computed before the transaction, so that another process can run the transaction.
+An entry is plain data, computed before the transaction, so that another process can run the transaction; it is the same
+for all instances of which the rules want the same.
 """
 
 from __future__ import annotations
@@ -26,35 +27,34 @@ STABILITY: Final = "settling"
 class OutboxEntry(NamedTuple):
     """The rows to write with one instance."""
 
-    record: InstanceRecord
-    placement: FileLocation
-    origin: Origin
     targets: tuple[DeliveryTarget, ...]
     """The deliveries of this instance alone."""
     stability_rules: Mapping[str, Rule]
     """The rules, by name, that wait for the series or study of the instance to be stable."""
+    waits: bool
+    """Whether the study waits in the inbox."""
     clock: Callable[[], float]
 
     @property
     def is_empty(self) -> bool:
         """Whether a new instance entails nothing."""
-        return not self.targets and not self.stability_rules and self.origin.via != "inbox"
+        return not self.targets and not self.stability_rules and not self.waits
 
-    def script(self, stored: Stored) -> Script[None]:
+    def script(self, record: InstanceRecord, placement: FileLocation, origin: Origin, stored: Stored) -> Script[None]:
         """Write the rows, once the rows of the instance are written."""
-        if self.origin.via == "inbox":
-            yield from put_in_inbox(self.record.parents.study_public_id, [self.record.public_id])
+        if self.waits:
+            yield from put_in_inbox(record.parents.study_public_id, [record.public_id])
         if stored.version == 1 and not self.targets and not self.stability_rules:
             return
         now = self.clock()
         if stored.version > 1:
-            yield from supersede(self.record.public_id, stored.version, now)
+            yield from supersede(record.public_id, stored.version, now)
         if self.targets:
-            item = yield from _item(self.record, self.placement, self.origin, stored.version, self.targets)
+            item = yield from _item(record, placement, origin, stored.version, self.targets)
             for target in self.targets:
                 yield from add_delivery(target, item, now)
         for name, rule in self.stability_rules.items():
-            parents = self.record.parents
+            parents = record.parents
             yield from restart_timer(name, rule, parents.study_public_id, parents.series_public_id, now)
 
 

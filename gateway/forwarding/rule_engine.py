@@ -139,7 +139,7 @@ class RuleEngine:
         compiled = self.compiled
         waits = origin.via == "inbox"  # `acceptance.py` asks the rules, once a person has accepted it.
         plan = NO_PLAN if waits or not compiled.router else compiled.plan(facts_of(origin, attributes))
-        return OutboxEntry(record, placement, origin, *plan, self._clock)
+        return OutboxEntry(*plan, waits, self._clock)
 
     def committed(self) -> None:
         """Wake the job runner after a commit, where there are rules that may have added a job."""

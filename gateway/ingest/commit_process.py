@@ -4,15 +4,14 @@ It has no event loop, and no second thread but one that only flushes, so hardly 
 between one system call and the next: committed in threads of the gateway, an instance of 8 KB cost 18 changes of
 thread. The bytes are in memory that both processes share.
 
-The gateway, which is trusted, sends requests over a pair of sockets; both sides use pickle. When the
-gateway dies, the commit process finishes its batch and exits; until then it holds the lock of the incoming folder, so
-that no recovery treats an instance as abandoned that is about to be committed.
+The gateway sends requests over a pair of sockets (`commit_messages.py`). When the gateway dies, the commit process
+finishes its batch and exits; until then it holds the lock of the incoming folder, so that no recovery treats as
+abandoned what is about to be committed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import pickle
 import queue
@@ -22,11 +21,10 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from gateway.database.database import Script
 from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError, GatewayError
 from gateway.ingest.commit_batch import (
@@ -35,10 +33,10 @@ from gateway.ingest.commit_batch import (
     CommitReply,
     Complete,
     Flush,
-    NewFrame,
     commit_batch,
 )
-from gateway.processes.arena import MappedArena, Span
+from gateway.ingest.commit_messages import CommitRequest, RequestDecoder, encode_reply, unframed
+from gateway.processes.arena import MappedArena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.layout import Layout
@@ -47,29 +45,11 @@ from gateway.telemetry import setup_logging
 
 log = logging.getLogger(__name__)
 
-_LENGTH_BYTES: Final = 4
-"""Bytes before each message with its length, big endian."""
 _IDLE_AFTER_S: Final = 1.0
 _IDLE_EVERY_S: Final = 0.01
 """Seconds without a request before a first step of what is done in idle time, and between two: 100 MB/s of zeros."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Interpreter switch interval: the thread that flushes waits for the other one to let go twice in a batch."""
-
-
-class CommitRequest(NamedTuple):
-    """A request to commit one instance."""
-
-    key: str
-    """The key of its file; '' for a frame."""
-    made: bool
-    """Whether its file exists."""
-    named: bool
-    """Whether the name of its file is durable."""
-    header: bytes
-    """Bytes to write before those of the spans."""
-    spans: list[Span]
-    script: Callable[[], Script[Any]]
-    frame: NewFrame | None = None
 
 
 class FlushThread:
@@ -138,23 +118,6 @@ def _picklable(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def framed(message: object) -> bytes:
-    """Encode a message for the sockets."""
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
-
-
-def unframed(data: bytearray) -> Iterator[Any]:
-    """Decode the complete messages in `data`, and remove them from it."""
-    while len(data) >= _LENGTH_BYTES:
-        end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
-        if len(data) < end:
-            return
-        message = pickle.loads(data[_LENGTH_BYTES:end])
-        del data[:end]
-        yield message
-
-
 class Inbox:
     """Received requests."""
 
@@ -162,6 +125,7 @@ class Inbox:
         self._end = end
         self._data = bytearray()
         self._requests: deque[CommitRequest] = deque()
+        self._decoder = RequestDecoder()
 
     def batch(self, idle: Callable[[], bool] = lambda: False) -> list[CommitRequest]:
         """All waiting requests, up to the limits; waits for the first. Raises: EOFError when the gateway has gone.
@@ -190,7 +154,7 @@ class Inbox:
             raise EOFError
         self._data += data
         for requests in unframed(self._data):
-            self._requests.extend(requests)
+            self._requests.extend(map(self._decoder.decode, requests))
 
 
 def run(
@@ -199,11 +163,10 @@ def run(
     """Commit batches until the gateway has gone. The first reply, to no request, reports that the process is ready."""
     inbox = Inbox(end)
     with contextlib.closing(FlushThread()) as flush:
-        end.sendall(framed(CommitReply([], 0.0, 0.0, "", [])))
-        importlib.import_module("gateway.ingest.commit_script")  # Needed to unpickle requests; loaded before the first.
+        end.sendall(encode_reply(CommitReply([], 0.0, 0.0, "", [])))
         while True:
             requests = inbox.batch(writer.improve)
-            end.sendall(framed(commit(requests, incoming, memory, database, writer, flush)))
+            end.sendall(encode_reply(commit(requests, incoming, memory, database, writer, flush)))
             database.checkpoint()
             writer.prepare()
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from gateway.database.database import Script
 from gateway.errors import StorageError
 from gateway.ingest.commit_batch import CommitReply, NewFrame
-from gateway.ingest.commit_process import CommitRequest, framed, unframed
+from gateway.ingest.commit_messages import CommitRequest, RequestEncoder, decode_reply, framed, unframed
 from gateway.ingest.committer import CommitterUnavailable, observe, write_ahead
 from gateway.processes.arena import Arena, Buffer, Span
 from gateway.processes.spawning import command, ending
@@ -242,6 +242,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         """Results to come for requests that were sent."""
         self._data = bytearray()
+        self._encoder = RequestEncoder()
         self._transport: asyncio.Transport
         self.ready: asyncio.Future[None] = self._loop.create_future()
         """Done when the process has reported that it is ready."""
@@ -265,24 +266,20 @@ class _Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         requests, self._outbox = self._outbox, []
-        try:
-            message = framed([request for request, _ in requests])
-        except Exception as error:
-            if len(requests) == 1:
-                requests[0][1].set_exception(error)
-                return
-            for each in requests:  # All are sent but the one that cannot be pickled.
-                self._outbox = [each]
-                self._send()
-            return
-        if requests:
-            self._waiting.extend(future for _, future in requests)
-            if not self._transport.is_closing():  # Otherwise `fail` is about to end them.
-                self._transport.write(message)
+        encoded = []
+        for request, future in requests:
+            try:
+                encoded.append(self._encoder.encode(request))
+            except Exception as error:  # All are sent but the one that cannot be pickled.
+                future.set_exception(error)
+            else:
+                self._waiting.append(future)
+        if encoded and not self._transport.is_closing():  # Otherwise `fail` is about to end them.
+            self._transport.write(framed(encoded))
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        for reply in unframed(self._data):
+        for reply in map(decode_reply, unframed(self._data)):
             self._replied(self, reply)
             for (result, error), key in zip(reply.outcomes, reply.keys, strict=True):
                 future = self._waiting.popleft()

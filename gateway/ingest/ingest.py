@@ -31,7 +31,6 @@ DIMSE, STOW-RS, the REST upload and `import` all come through here.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -51,7 +50,7 @@ from gateway.errors import (
 )
 from gateway.index import store as index
 from gateway.index.record import InstanceRecord
-from gateway.ingest.commit_script import commit_script
+from gateway.ingest.commit_script import InstanceScript
 from gateway.ingest.committer import Committer
 from gateway.ingest.duplicates import same_bytes
 from gateway.ingest.garbage import GRACE_S, Garbage
@@ -309,10 +308,9 @@ class Ingest:
         entailed = outbox.follow(record, placement, origin, writer.attributes) if outbox is not None else None
         replaces: str | None = None
         missing = ""
-        script = functools.partial(commit_script, record, placement, origin, entailed)
 
         async def submit() -> index.Stored | index.Duplicate:
-            work = functools.partial(script, replaces)
+            work = InstanceScript(record, placement, origin, entailed, replaces)
             if not writer.is_small:
                 return await writer.submit(self.committer, work)  # type: ignore[no-any-return]
             replayable = entailed is None or entailed.is_empty

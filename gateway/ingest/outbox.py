@@ -15,14 +15,15 @@ from gateway.ingest.header_scan import WantedTags
 
 
 class Consequences(Protocol):
-    """The consequences of one instance, as data: another process may commit it, so they are pickled."""
+    """The consequences of one instance, as data: another process may commit it, so they are pickled. Those of several
+    instances are equal if nothing differs but the instances."""
 
     @property
     def is_empty(self) -> bool:
         """Whether a new instance entails nothing."""
         ...
 
-    def script(self, stored: Stored) -> Script[None]:
+    def script(self, record: InstanceRecord, placement: FileLocation, origin: Origin, stored: Stored) -> Script[None]:
         """The statements to run in the transaction of the instance, after its rows are written."""
         ...
 

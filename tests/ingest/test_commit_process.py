@@ -7,25 +7,23 @@ import errno
 import fcntl
 import functools
 import os
-import pickle
 import socket
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError, OutOfDescriptors, OutOfSpace, StorageError, StorageFailed
 from gateway.ingest.commit_batch import CommitReply, FlushHere
-from gateway.ingest.commit_process import CommitRequest, Inbox, commit, framed, run, unframed
+from gateway.ingest.commit_messages import CommitRequest, RequestEncoder, decode_reply, encode_reply, framed, unframed
+from gateway.ingest.commit_process import Inbox, commit, run
 from gateway.processes.arena import Arena, MappedArena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFolder
@@ -212,7 +210,7 @@ class TestKeep:
 
         requests = [keeper.request(), keeper.request(broken), keeper.request()]
         reply = keeper.commit(*requests)
-        (told,) = unframed(bytearray(framed(reply)))
+        (told,) = told_of(reply)
         assert [why is None for _, why in told.outcomes] == [True, False, True]
         assert isinstance(told.outcomes[1][1], DatabaseError)
         assert "Local: in the middle" in str(told.outcomes[1][1])
@@ -227,7 +225,7 @@ class TestKeep:
             connection, "COMMIT", sqlite3.SQLITE_IOERR_FSYNC, run=done
         )
         requests = [keeper.request(), keeper.request()]
-        (told,) = unframed(bytearray(framed(keeper.commit(*requests))))
+        (told,) = told_of(keeper.commit(*requests))
         assert [why.in_doubt for _, why in told.outcomes] == [True, True]
         assert "its outcome is unknown" in told.failure
         assert len(await keeper.rows()) == (2 if done else 0)
@@ -250,31 +248,13 @@ class TestKeep:
         assert (type(told), str(told), vars(told)) == (type(error), str(error), vars(error))
 
 
-class TestFraming:
-    @given(st.lists(st.binary(max_size=300), max_size=6), st.data())
-    def test_whole_in_pieces_and_several_in_one(self, messages: list[bytes], data: st.DataObject) -> None:
-        stream = b"".join(map(framed, messages))
-        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-        assert self._read(stream, cuts) == messages
+def told_of(reply: CommitReply) -> list[CommitReply]:
+    """What the gateway reads of a reply."""
+    return list(map(decode_reply, unframed(bytearray(encode_reply(reply)))))
 
-    def test_byte_by_byte(self) -> None:
-        messages = ["one", ["two", 2], b"", None]
-        stream = b"".join(map(framed, messages))
-        assert self._read(stream, range(len(stream))) == messages
 
-    def _read(self, stream: bytes, cuts: Sequence[int]) -> list[Any]:
-        found: list[Any] = []
-        buffer = bytearray()
-        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            buffer += stream[start:end]
-            found += unframed(buffer)
-        assert not buffer
-        return found
-
-    def test_who_stops_in_the_middle_has_taken_what_came_out(self) -> None:
-        buffer = bytearray(framed(1) + framed(2))
-        assert next(unframed(buffer)) == 1
-        assert list(unframed(buffer)) == [2]
+def message(*requests: CommitRequest) -> bytes:
+    return framed(list(map(RequestEncoder().encode, requests)))
 
 
 def an_order(size: int = 10) -> CommitRequest:
@@ -290,7 +270,7 @@ class TestInbox:
 
     def test_at_most_64_at_once_in_their_order(self, pair: tuple[socket.socket, socket.socket]) -> None:
         requests = [an_order(number) for number in range(150)]
-        pair[0].sendall(framed(requests[:100]) + framed(requests[100:]))
+        pair[0].sendall(message(*requests[:100]) + message(*requests[100:]))
         inbox = Inbox(pair[1])
         batches = [inbox.batch() for _ in range(3)]
         assert [len(batch) for batch in batches] == [64, 64, 22]
@@ -298,13 +278,13 @@ class TestInbox:
         assert [request.spans for request in got] == [request.spans for request in requests]
 
     def test_few_where_they_are_large(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        pair[0].sendall(framed([an_order(5 << 20) for _ in range(6)] + [an_order(100 << 20), an_order()]))
+        pair[0].sendall(message(*[an_order(5 << 20) for _ in range(6)], an_order(100 << 20), an_order()))
         inbox = Inbox(pair[1])
         assert [len(inbox.batch()) for _ in range(5)] == [2, 2, 2, 1, 1]
 
     def test_all_that_waits_goes_together(self, pair: tuple[socket.socket, socket.socket]) -> None:
         for _ in range(3):
-            pair[0].sendall(framed([an_order()]))
+            pair[0].sendall(message(an_order()))
         assert len(Inbox(pair[1]).batch()) == 3
 
     @pytest.mark.parametrize("left", [b"", b"\0\0\1\0half of a message"])
@@ -332,15 +312,17 @@ class TestRun:
         with ours, closing(ours.makefile("rb")) as file:
 
             def reply() -> CommitReply:
-                return pickle.loads(file.read(int.from_bytes(file.read(4), "big")))
+                start = file.read(4)
+                (told,) = unframed(bytearray(start + file.read(int.from_bytes(start, "big"))))
+                return decode_reply(told)
 
             assert await asyncio.to_thread(reply) == CommitReply([], 0.0, 0.0, "", [])
             for _ in range(3):
                 request = keeper.request()
-                ours.sendall(framed([request]))
+                ours.sendall(message(request))
                 assert (await asyncio.to_thread(reply)).outcomes == [(request.key, None)]
             last = keeper.request()
-            ours.sendall(framed([last]))
+            ours.sendall(message(last))
             assert (await asyncio.to_thread(reply)).outcomes == [(last.key, None)]
         await asyncio.to_thread(thread.join, 10)
         assert len(ended) == 1
