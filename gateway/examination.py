@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway import config
+from gateway import config, tracing
 from gateway.access.principals import role_problems
 from gateway.access.tokens import check_tokens
 from gateway.access.users import check_users
@@ -100,6 +100,7 @@ def _looks(settings: Settings) -> Iterator[Callable[[], object]]:
         yield partial(certificates_of, http)
     if (audit := settings.audit).syslog:
         yield partial(client_context, PemFiles.of_section("audit", audit.certificate, audit.key, audit.ca))
+    yield partial(tracing.check, settings.tracing)
     for name, modality in settings.modalities.items():
         yield partial(client_tls, dicom, modality)
         yield partial(identity_of, name, modality)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import __version__, telemetry
+from gateway import __version__, telemetry, tracing
 from gateway.admin.retention import Retention
 from gateway.admin.scrub import Scrub
 from gateway.audit.log import AuditLog
 from gateway.audit.syslog import AuditSender
-from gateway.config import Settings, changes
+from gateway.config import Settings, Tracing, changes
 from gateway.current_settings import (
     Current,
     announce,
@@ -119,6 +119,7 @@ class Gateway:
         await self._write_down(self.current(), settings)
         worker = self.group.number if self.group is not None else 0
         telemetry.setup_logging(settings.log.level, settings.log.format, worker=worker)
+        await asyncio.to_thread(tracing.use, settings.tracing, worker)
 
     async def _write_down(self, before: Settings, after: Settings) -> None:
         """Use the snapshot, and write down what has changed: also that the audit log begins or ends."""
@@ -156,6 +157,8 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
     rule_engine = RuleEngine(current, wake=wake)
     rule_engine.use(ready.rules)
     async with AsyncExitStack() as opened:
+        await asyncio.to_thread(tracing.use, settings.tracing, group.number if group is not None else 0)
+        opened.push_async_callback(asyncio.to_thread, tracing.use, Tracing())
         memory = opened.enter_context(closing(Arena(settings.storage.buffer_memory, COPIES)))
         folder = await opened.enter_async_context(open_folder(settings.storage, health=health))
         feed = Feed(folder.database)

@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from gateway import tracing
 from gateway.printable import printable
 
 _SECONDS = (
@@ -74,6 +76,16 @@ SYNC_SECONDS = Histogram(
 COMMIT_SECONDS = Histogram(
     "gateway_intake_commit_seconds", "From the sync until the rows are committed.", buckets=_SECONDS
 )
+FLUSH_SECONDS = Histogram(
+    "gateway_flush_seconds",
+    "Time for the disk to make the frames of one batch durable, whatever their number.",
+    buckets=_SECONDS,
+)
+INTAKE_SECONDS = Histogram(
+    "gateway_intake_seconds",
+    "From the command of an instance, or the beginning of its part of a request, until it is safe.",
+    buckets=_SECONDS,
+)
 INSTANCES = Counter("gateway_intake_instances", "Instances taken in, by what became of them.", ["outcome"])
 INCOMPLETE = Counter(
     "gateway_intake_incomplete",
@@ -84,6 +96,15 @@ SCRUB_BYTES = Counter("gateway_scrub_bytes", "Bytes of the store whose checksums
 SCRUB_DAMAGED = Counter("gateway_scrub_damaged", "Places of the store that were found damaged.")
 BREAK_GLASS = Counter("gateway_break_glass", "Emergency accesses begun.")
 INTAKE_BYTES = Counter("gateway_intake_bytes", "Data set bytes received.")
+STORE_FAILED = Gauge(
+    "gateway_store_failed",
+    "Processes in which the disk has failed: nothing is acknowledged until a person has looked and restarted them.",
+    multiprocess_mode="livesum",
+)
+COMMITTER_DEATHS = Counter("gateway_committer_deaths", "Processes that store instances and have died.")
+SIGN_IN_FAILURES = Counter(
+    "gateway_sign_in_failures", "Wrong passwords, tokens and the like that were shown, over DICOM and HTTP."
+)
 ASSOCIATIONS = Gauge("gateway_associations", "Open associations.", multiprocess_mode="livesum")
 ASSOCIATIONS_TOTAL = Counter(
     "gateway_associations_opened", "Associations asked for, by what became of them.", ["outcome"]
@@ -111,16 +132,43 @@ CLOCK_SKEW = Gauge(
     ["system"],
     multiprocess_mode="mostrecent",
 )
+DIMSE_SECONDS = Histogram(
+    "gateway_dimse_seconds",
+    "Time to answer a DIMSE request other than C-STORE and C-ECHO, sub-operations included, by its final status.",
+    ["command", "outcome"],
+    buckets=_SECONDS,
+)
 HTTP_SECONDS = Histogram("gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS)
 
 
-def metrics_page() -> bytes:
-    """All metrics in the Prometheus text format, summed over the workers if there are several."""
-    if METRICS_FOLDER not in os.environ:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+OPENMETRICS = "application/openmetrics-text"
+"""The media type of the format that has exemplars."""
+_OPENMETRICS_END = b"# EOF\n"
+
+
+def observe(histogram: Histogram, seconds: float, span: tracing.TraceSpan = tracing.NO_SPAN) -> None:
+    """Observe a duration, with its trace as the exemplar, that of `span` or the current one, if it is recorded."""
+    trace_id = tracing.sampled_trace_id(span)
+    histogram.observe(seconds, {"trace_id": trace_id} if trace_id else None)
+
+
+def metrics_text(registry: CollectorRegistry, *, openmetrics: bool = False) -> bytes:
+    """The metrics of a registry in the text format of Prometheus, or in OpenMetrics without its last line."""
+    if not openmetrics:
+        return generate_latest(registry)
+    text: str | bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+    return (text if isinstance(text, bytes) else text.encode()).removesuffix(_OPENMETRICS_END)
+
+
+def metrics_page(*more: bytes, openmetrics: bool = False) -> bytes:
+    """All metrics in the text format of Prometheus, or in OpenMetrics with exemplars, summed over the workers if there
+    are several; `more` are further texts of `metrics_text`."""
+    registry = REGISTRY
+    if METRICS_FOLDER in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    ours = metrics_text(registry, openmetrics=openmetrics)
+    return b"".join([ours, *more, _OPENMETRICS_END if openmetrics else b""])
 
 
 def intake() -> tuple[float, float]:
@@ -146,6 +194,17 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     return fields
 
 
+def trace_of(record: logging.LogRecord) -> dict[str, str]:
+    """The trace that a log line belongs to, and the span if one is current; empty while nothing is traced."""
+    if not tracing.is_on():
+        return {}
+    trace_id, span_id = tracing.ids()
+    if trace_id:
+        return {"trace_id": trace_id, "span_id": span_id}
+    about = fields_of(record).get("trace_id")
+    return {"trace_id": about} if isinstance(about, str) else {}
+
+
 class _TextFormatter(logging.Formatter):
     """Lines with the local time of day and its offset from UTC.
 
@@ -157,7 +216,9 @@ class _TextFormatter(logging.Formatter):
         return at.isoformat(sep=" ", timespec="milliseconds")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
+        line = printable(super().formatMessage(record))
+        trace = trace_of(record)
+        return f"{line} [trace {trace['trace_id']}]" if trace else line
 
     def formatException(self, ei: Any) -> str:
         return textwrap.indent(super().formatException(ei), "  ")
@@ -176,6 +237,7 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **fields_of(record),
+            **trace_of(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)

@@ -53,6 +53,7 @@ LAYERS = (
         "printable",
         "config",
         "telemetry",
+        "tracing",
         "edit",
         "supervision",
     ),
@@ -180,7 +181,8 @@ def urls_outside_their_place(tree: Path) -> list[str]:
 def undeclared_imports(tree: Path) -> list[str]:
     """What is imported stands in pyproject.toml, not merely among what our dependencies bring with them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgresql"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["postgresql"], *extras["otel"]]
     declared = {_canonical(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in wanted}
     providers = packages_distributions()
     found = []

@@ -25,6 +25,7 @@ from gateway.config.sections import (
     Service,
     Settings,
     Storage,
+    Tracing,
     Worklist,
 )
 from gateway.config.sign_in import BreakGlass, Oidc, Tokens, User
@@ -56,6 +57,7 @@ __all__ = [
     "Storage",
     "Tenant",
     "Tokens",
+    "Tracing",
     "User",
     "Worklist",
     "as_builtins",

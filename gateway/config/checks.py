@@ -15,7 +15,7 @@ from gateway.config.addresses import as_network, is_host_name, is_loopback
 from gateway.config.audit import Audit
 from gateway.config.base import KiB, MiB
 from gateway.config.route_checks import route_problems
-from gateway.config.sections import Dicom, Http, Modality, Settings
+from gateway.config.sections import Dicom, Http, Modality, Settings, Tracing
 from gateway.config.tenant_settings import tenant_problems
 from gateway.config.viewers import viewer_problems
 
@@ -119,6 +119,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         )
     yield from _http(http)
     yield from _audit(settings.audit)
+    yield from _tracing(settings.tracing)
 
 
 def _aet(name: str, aet: str) -> Iterator[str]:
@@ -134,6 +135,16 @@ def _audit(audit: Audit) -> Iterator[str]:
         yield "audit.key: it needs audit.certificate too"
     if audit.syslog and audit.enabled is False:
         yield "audit.syslog: nothing is sent while audit.enabled = false; remove one of them"
+
+
+def _tracing(tracing: Tracing) -> Iterator[str]:
+    url = urlsplit(tracing.endpoint)
+    if tracing.endpoint and (url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment):
+        yield 'tracing.endpoint: is not the URL of a collector; write it like "http://127.0.0.1:4318"'
+    if url.username or url.password:
+        yield "tracing.endpoint: must name no user; set the variable OTEL_EXPORTER_OTLP_HEADERS for credentials"
+    if not 0 <= tracing.ratio <= 1:
+        yield f"tracing.ratio: {tracing.ratio:g} is not between 0 and 1"
 
 
 def _port(name: str, port: int) -> Iterator[str]:

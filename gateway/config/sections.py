@@ -353,6 +353,23 @@ class Log(Section, frozen=True):
     format: Literal["text", "json"] = "text"
 
 
+class Tracing(Section, frozen=True):
+    """Traces by OpenTelemetry, sent to a collector (extra `otel`)."""
+
+    endpoint: str = ""
+    """URL of a collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Empty: no
+    traces. Further headers, and certificates for https, come from OpenTelemetry's own variables
+    (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_CERTIFICATE`)."""
+    ratio: float = 1.0
+    """The share of traces that is recorded, 0 to 1, of those that begin here."""
+    from_callers: bool = True
+    """Continue the traces of callers over HTTP (`traceparent`, W3C Trace Context), recorded if theirs are. Off: every
+    trace begins here, so that no caller can have more recorded than `ratio` says."""
+    study_uids: bool = False
+    """Let spans name studies by Study Instance UID, and requests by their path. Otherwise nothing in a trace says whose
+    images it is about."""
+
+
 class Settings(Section, frozen=True):
     dicom: Dicom = Dicom()
     modalities: dict[str, Modality] = {}
@@ -384,6 +401,7 @@ class Settings(Section, frozen=True):
     """Change sets, by name."""
     audit: Audit = Audit()
     log: Log = Log()
+    tracing: Tracing = Tracing()
 
     @property
     def is_audited(self) -> bool:

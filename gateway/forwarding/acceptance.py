@@ -8,11 +8,13 @@ what the rules want.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway import tracing
 from gateway.config import Settings
 from gateway.database.database import Database, Script
 from gateway.errors import DataSetError, NoSuchObject
@@ -56,7 +58,7 @@ class Acceptance:
             after = int(rows[-1][0])
             items = [item for item in map(deliverable, rows) if item.via == "inbox"]
             plans = await asyncio.to_thread(lambda items=items: [self._plan(compiled, item) for item in items])  # type: ignore[misc]
-            count += await self._database.write(lambda items=items, plans=plans: self._script(items, plans))  # type: ignore[misc]
+            count += await self._database.write(functools.partial(self._script, items, plans, tracing.traceparent()))
             self._wake()
         await self._database.write(lambda: accept_study(study))
         return count
@@ -73,14 +75,14 @@ class Acceptance:
         origin = item.calling_aet, item.called_aet, item.peer, item.via, item.received_at
         return compiled.plan(Facts(*origin, attributes, item.located.tenant))
 
-    def _script(self, items: Sequence[Deliverable], plans: Sequence[DeliveryPlan]) -> Script[int]:
+    def _script(self, items: Sequence[Deliverable], plans: Sequence[DeliveryPlan], traceparent: str) -> Script[int]:
         now, count = self._clock(), 0
         for item, plan in zip(items, plans, strict=True):
             if not (yield from accept_instance(item.instance)):
                 continue  # It has been here before, or somebody else has accepted it.
             count += 1
             for target in plan.targets:
-                yield from add_delivery(target, item, now)
+                yield from add_delivery(target, item, now, traceparent)
             for name, rule in plan.stability_rules.items():
                 yield from restart_timer(name, rule, item.study, item.series, now)
         return count

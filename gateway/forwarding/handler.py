@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
+from gateway import tracing
 from gateway.audit.entry import AuditSubject
 from gateway.audit.log import AuditLog
 from gateway.audit.searches import detail_text
@@ -38,7 +39,7 @@ from gateway.jobs.table import Job
 from gateway.remote.destination import Answer, DestinationUnavailable
 from gateway.retrieve.outgoing import ChangedInstance, StoredInstance
 from gateway.retrieve.retrieval import Retrieval
-from gateway.telemetry import DELIVERY_SECONDS
+from gateway.telemetry import DELIVERY_SECONDS, observe
 
 log = logging.getLogger(__name__)
 
@@ -117,14 +118,18 @@ class DeliveryHandler:
     async def _send(self, name: str, outgoing: StoredInstance | ChangedInstance) -> Answer:
         """Send an instance to a destination, timed. Raises QueuePaused when the destination cannot be reached."""
         began, outcome = time.monotonic(), "failed"
-        try:
-            answer = await self._destinations.get(name).send(outgoing)
-            outcome = answer.outcome
-        except DestinationUnavailable as error:
-            outcome = "unavailable"
-            raise QueuePaused(str(error), error.retry_after or 0.0) from None
-        finally:
-            DELIVERY_SECONDS.labels(name, outcome).observe(time.monotonic() - began)
+        with tracing.span("deliver", about={"gateway.destination": name}) as span:
+            try:
+                answer = await self._destinations.get(name).send(outgoing)
+                outcome = answer.outcome
+            except DestinationUnavailable as error:
+                outcome = "unavailable"
+                raise QueuePaused(str(error), error.retry_after or 0.0) from None
+            finally:
+                span.set("gateway.outcome", outcome)
+                observe(DELIVERY_SECONDS.labels(name, outcome), time.monotonic() - began)
+            if outcome != "delivered":
+                span.fail(outcome)
         return answer
 
     async def _item(self, job: Job) -> Deliverable:

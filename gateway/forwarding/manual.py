@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
+from gateway import tracing
 from gateway.config import Settings
 from gateway.database.database import Database, Script
 from gateway.dicom.levels import Level
@@ -50,10 +52,10 @@ class ManualDeliveries:
             if public_id not in found:
                 raise NotFound(f"there is no resource {public_id[:80]}")
         target = DeliveryTarget(destination, "", BY_HAND, section.priority, False, "", hold_incomplete=False)
-        count = 0
+        count, script = 0, functools.partial(self._script, target, tracing.traceparent())
         for public_id, counted in found.items():
             async for items in self._instances(counted.level, public_id):
-                count += await self._database.write(lambda items=items: self._script(target, items))  # type: ignore[misc]
+                count += await self._database.write(functools.partial(script, items))
                 self._wake()
         return count
 
@@ -72,10 +74,10 @@ class ManualDeliveries:
                 after = int(rows[-1][0])
                 yield [deliverable(row) for row in rows]
 
-    def _script(self, target: DeliveryTarget, items: Sequence[Deliverable]) -> Script[int]:
+    def _script(self, target: DeliveryTarget, traceparent: str, items: Sequence[Deliverable]) -> Script[int]:
         now, count = self._clock(), 0
         for item in items:
-            if (yield from add_delivery(target, item, now)):
+            if (yield from add_delivery(target, item, now, traceparent)):
                 count += 1
                 continue
             known = item.instance, item.located.version, target.destination, target.changes
@@ -83,6 +85,6 @@ class ManualDeliveries:
             rows = yield queries.GET, (rows[0][0],)
             delivery = Delivery(*rows[0])
             if delivery.state in _OVER:
-                yield from send_again(delivery, target.priority, now)
+                yield from send_again(delivery, target.priority, now, traceparent)
             count += 1
         return count

@@ -34,6 +34,8 @@ class OutboxEntry(NamedTuple):
     waits: bool
     """Whether the study waits in the inbox."""
     clock: Callable[[], float]
+    traceparent: str = ""
+    """The trace of the instance, which its deliveries continue; '' for none."""
 
     @property
     def is_empty(self) -> bool:
@@ -52,7 +54,7 @@ class OutboxEntry(NamedTuple):
         if self.targets:
             item = yield from _item(record, placement, origin, stored.version, self.targets)
             for target in self.targets:
-                yield from add_delivery(target, item, now)
+                yield from add_delivery(target, item, now, self.traceparent)
         for name, rule in self.stability_rules.items():
             parents = record.parents
             yield from restart_timer(name, rule, parents.study_public_id, parents.series_public_id, now)

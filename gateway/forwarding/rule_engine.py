@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway import tracing
 from gateway.config import Settings
 from gateway.config.routes import Rule
 from gateway.dicom.encode import DataSet
@@ -139,7 +140,7 @@ class RuleEngine:
         compiled = self.compiled
         waits = origin.via == "inbox"  # `acceptance.py` asks the rules, once a person has accepted it.
         plan = NO_PLAN if waits or not compiled.router else compiled.plan(facts_of(origin, attributes))
-        return OutboxEntry(*plan, waits, self._clock)
+        return OutboxEntry(*plan, waits, self._clock, tracing.traceparent() if plan.targets else "")
 
     def committed(self) -> None:
         """Wake the job runner after a commit, where there are rules that may have added a job."""

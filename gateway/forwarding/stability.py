@@ -6,9 +6,11 @@ adds the deliveries that do not exist yet.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway import tracing
 from gateway.config.routes import Rule
 from gateway.database.database import Database, Script
 from gateway.errors import PermanentFailure
@@ -43,15 +45,18 @@ class Stability:
         if rule is None:
             raise PermanentFailure(f"there is no rule {name!r} any more")
         query, after = instances_query(job.payload["level"]), 0
+        add = functools.partial(self._add, compiled, name, rule, traceparent=tracing.traceparent())
         while rows := await self._database.fetch(query, job.payload["id"], after, _PAGE):
             after, items = int(rows[-1][0]), [deliverable(row) for row in rows]
-            await self._database.write(lambda items=items: self._add(compiled, name, rule, items))  # type: ignore[misc]
+            await self._database.write(functools.partial(add, items))
             self._wake()
 
-    def _add(self, compiled: CompiledRules, name: str, rule: Rule, items: Sequence[Deliverable]) -> Script[None]:
+    def _add(
+        self, compiled: CompiledRules, name: str, rule: Rule, items: Sequence[Deliverable], *, traceparent: str
+    ) -> Script[None]:
         now = self._clock()
         for item in items:
             if item.via == "inbox" and (yield from still_waits(item.instance)):
                 continue
             for target in compiled.targets(name, rule, item.calling_aet):
-                yield from add_delivery(target, item, now)
+                yield from add_delivery(target, item, now, traceparent)

@@ -16,7 +16,7 @@ from gateway.database.database import Query, Row, Script
 from gateway.forwarding import queries
 from gateway.index.locate import Located, located
 from gateway.index.queries.columns import COLUMN_COUNT
-from gateway.jobs.table import add_job, cancel_job, hold_job
+from gateway.jobs.table import add_job, cancel_job, hold_job, traced
 
 KIND: Final = "delivery"
 QUEUE_PREFIX: Final = "to:"
@@ -118,13 +118,13 @@ class DeliveryTarget:
     """Whether an instance with incomplete pixel data is held until an operator releases it."""
 
 
-def add_delivery(target: DeliveryTarget, item: Deliverable, now: float) -> Script[int]:
-    """Add a delivery of this version of an instance, with its job. Returns the job's id, 0 for a delivery that
-    exists."""
+def add_delivery(target: DeliveryTarget, item: Deliverable, now: float, traceparent: str = "") -> Script[int]:
+    """Add a delivery of this version of an instance, with its job, which continues the trace of `traceparent`. Returns
+    the job's id, 0 for a delivery that exists."""
     known = item.instance, item.located.version, target.destination, target.changes
     if (yield queries.KNOWN, known):
         return 0
-    payload = dict(zip(("instance", "version", "destination", "changes"), known, strict=True))
+    payload = dict(zip(("instance", "version", "destination", "changes"), known, strict=True)) | traced(traceparent)
     # At one priority the earliest due time goes first; a time before 1970 is always due, and sorts newest first.
     due = -item.study_began if target.newest_first else now
     job = yield from add_job(
@@ -167,13 +167,14 @@ def priority_of(delivery: Delivery, settings: Settings) -> int:
     return (rule.priority if rule else 0) + (destination.priority if destination else 0)
 
 
-def send_again(delivery: Delivery, priority: int, now: float) -> Script[None]:
-    """Add a new job for a delivery that is over; the old job may have been deleted."""
+def send_again(delivery: Delivery, priority: int, now: float, traceparent: str = "") -> Script[None]:
+    """Add a new job for a delivery that is over, in the trace of `traceparent`; the old job may have been deleted."""
     payload = {
         "instance": delivery.instance,
         "version": delivery.version,
         "destination": delivery.destination,
         "changes": delivery.changes,
+        **traced(traceparent),
     }
     job = yield from add_job(KIND, payload, now, queue=QUEUE_PREFIX + delivery.destination, priority=priority)
     yield queries.REOPEN, (delivery.id, job)

@@ -72,6 +72,8 @@ class CommitReply(NamedTuple):
     """The reason why nothing more can be committed; '' if there is none."""
     keys: list[str]
     """For each instance the key of its frame; '' for a file."""
+    flushed: float = 0.0
+    """Seconds of the flush of its frames, which overlaps with the commit; 0 without frames."""
 
 
 class Flush(Protocol):
@@ -133,7 +135,8 @@ def commit_batch(batch: Sequence[Complete], database: Transactions, writer: Segm
             outcomes[at] = outcome
     keys = [instance.frame.placement.key if instance.frame is not None else "" for instance in batch]
     failure = database.failure or writer.failure
-    return CommitReply(outcomes, between - began, time.perf_counter() - between, failure, keys)
+    flushed = writer.flush_seconds if framed else 0.0
+    return CommitReply(outcomes, between - began, time.perf_counter() - between, failure, keys, flushed)
 
 
 def advance_of(writer: SegmentWriter) -> SegmentAdvance:

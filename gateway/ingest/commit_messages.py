@@ -136,14 +136,14 @@ def encode_reply(reply: CommitReply) -> bytes:
             outcomes.append((key, stored.version, stored.change, stored.new_study, stored.flags, stored.shared))
         else:
             outcomes.append((key, pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)))
-    return framed((outcomes, reply.synced, reply.committed, reply.failure))
+    return framed((outcomes, reply.synced, reply.committed, reply.failure, reply.flushed))
 
 
 def decode_reply(values: tuple[Any, ...]) -> CommitReply:
     """The reply in a message that `encode_reply` made."""
-    outcomes, synced, committed, failure = values
+    outcomes, synced, committed, failure, flushed = values
     results = [(Stored(*fields), None) if len(fields) > 1 else pickle.loads(*fields) for _, *fields in outcomes]
-    return CommitReply(results, synced, committed, failure, [key for key, *_ in outcomes])
+    return CommitReply(results, synced, committed, failure, [key for key, *_ in outcomes], flushed)
 
 
 def framed(message: object) -> bytes:

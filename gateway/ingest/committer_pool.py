@@ -17,17 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
+from gateway import tracing
 from gateway.database.database import Script
 from gateway.errors import StorageError
 from gateway.ingest.commit_batch import CommitReply, NewFrame
 from gateway.ingest.commit_messages import CommitRequest, RequestEncoder, decode_reply, framed, unframed
-from gateway.ingest.committer import CommitterUnavailable, observe, write_ahead
+from gateway.ingest.committer import CommitterUnavailable, observe, trace_batch, write_ahead
 from gateway.processes.arena import Arena, Buffer, Span
 from gateway.processes.spawning import command, ending
 from gateway.storage.incoming import IncomingFile, IncomingFolder
 from gateway.storage.layout import Layout
 from gateway.supervision import Deaths, lasting
-from gateway.telemetry import METRICS_FOLDER
+from gateway.telemetry import COMMITTER_DEATHS, METRICS_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ class CommitterPool:
             if not first.done():
                 first.set_exception(StorageError(f"the process that stores instances {how}; see the log"))
                 return
+            COMMITTER_DEATHS.inc()
             self._died()
             pause = deaths.after(self._loop.time() - began)
             log.error("a process that stores instances %s; it is started again in %.1f s", how, pause)
@@ -241,6 +243,8 @@ class _Connection(asyncio.Protocol):
         """Requests for the next message."""
         self._waiting: deque[asyncio.Future[Any]] = deque()
         """Results to come for requests that were sent."""
+        self._contexts: dict[asyncio.Future[Any], Any] = {}
+        """The contexts of those results in their traces; none while nothing is traced."""
         self._data = bytearray()
         self._encoder = RequestEncoder()
         self._transport: asyncio.Transport
@@ -262,6 +266,8 @@ class _Connection(asyncio.Protocol):
             self._loop.call_soon(self._send)  # together with other requests of this turn of the loop
         future: asyncio.Future[Any] = self._loop.create_future()
         self._outbox.append((request, future))
+        if tracing.is_on():
+            self._contexts[future] = tracing.current()
         return future
 
     def _send(self) -> None:
@@ -271,6 +277,7 @@ class _Connection(asyncio.Protocol):
             try:
                 encoded.append(self._encoder.encode(request))
             except Exception as error:  # All are sent but the one that cannot be pickled.
+                self._contexts.pop(future, None)
                 future.set_exception(error)
             else:
                 self._waiting.append(future)
@@ -283,6 +290,8 @@ class _Connection(asyncio.Protocol):
             self._replied(self, reply)
             for (result, error), key in zip(reply.outcomes, reply.keys, strict=True):
                 future = self._waiting.popleft()
+                if self._contexts:
+                    trace_batch(reply, self._contexts.pop(future, None))
                 if future.done():
                     continue
                 if error is None:
@@ -303,3 +312,4 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(error)
         self._waiting.clear()
         self._outbox.clear()
+        self._contexts.clear()

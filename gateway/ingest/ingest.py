@@ -37,7 +37,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from gateway import config, telemetry
+from gateway import config, telemetry, tracing
 from gateway.access.link_limits import LinkLimits
 from gateway.database.database import Database, Script
 from gateway.database.view import seeing
@@ -238,7 +238,7 @@ class Ingest:
 
     def _schedule(self, writer: InstanceWriter) -> asyncio.Task[StoreResult]:
         """Finish an instance in a task of ours: a complete data set is committed even if its sender has gone."""
-        return self._own(self._finish(writer))
+        return self._own(self._finish(writer) if writer.span is tracing.NO_SPAN else self._finish_traced(writer))
 
     def _own(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """A task for which `close` waits; it sees everything, whoever brings what is stored."""
@@ -252,6 +252,22 @@ class Ingest:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # Marked as retrieved: the caller has seen it, or has gone.
+
+    async def _finish_traced(self, writer: InstanceWriter) -> StoreResult:
+        span = writer.span
+        try:
+            with tracing.under(span.context):
+                result = await self._finish(writer)
+            span.set("gateway.outcome", result.outcome.value)
+            span.set("gateway.bytes", writer.placement.size)
+            if tracing.records_uids():
+                span.set("dicom.study_instance_uid", result.record.parents.study_instance_uid)
+            return result
+        except BaseException as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            span.end()
 
     async def _finish(self, writer: InstanceWriter) -> StoreResult:
         try:
@@ -278,6 +294,7 @@ class Ingest:
             if self.outbox is not None:
                 self.outbox.committed()
         telemetry.INSTANCES.labels(result.outcome.value).inc()
+        telemetry.observe(telemetry.INTAKE_SECONDS, self.loop.time() - writer.begun)
         if result.lacking:
             telemetry.INCOMPLETE.labels("intake").inc()
         if tenant:
@@ -318,7 +335,8 @@ class Ingest:
                 self.committer, work, record, placement, replaces=replaces, replayable=replayable
             )
 
-        answer = await submit()
+        with tracing.span("commit"):
+            answer = await submit()
         while isinstance(answer, index.Duplicate):
             try:
                 ours_in = writer.source(self.store, placement)

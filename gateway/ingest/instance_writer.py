@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from gateway import telemetry
+from gateway import telemetry, tracing
 from gateway.database.database import Script
 from gateway.dicom import part10
 from gateway.dicom.encode import DataSet
@@ -78,13 +78,17 @@ class InstanceWriter:
         self.overwrites = overwrites
         self.origin = origin
         self.abandoned = False
+        self.span = (
+            tracing.begin("store instance", about={"gateway.via": origin.via}) if tracing.is_on() else tracing.NO_SPAN
+        )
+        """The instance in its trace."""
         self._new_file = new_file
         self._pack_below = pack_below
         self._threads = threads
         self._check_space = check_space
         self._finish = finish
         self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
+        self.begun = self._loop.time()
         header = part10.file_header(
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
@@ -200,7 +204,7 @@ class InstanceWriter:
         StorageFailed      durability can no longer be guaranteed
         StorageError, DatabaseError   this one could not be stored
         """
-        telemetry.RECEIVE_SECONDS.observe(self._loop.time() - self._begun)
+        telemetry.observe(telemetry.RECEIVE_SECONDS, self._loop.time() - self.begun, self.span)
         telemetry.INTAKE_BYTES.inc(self._received)
         return self._finish(self)
 

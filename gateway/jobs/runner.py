@@ -16,9 +16,11 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway import tracing
 from gateway.database.database import Database, Script
 from gateway.errors import DatabaseError, GatewayError, OutOfDescriptors, Overloaded, PermanentFailure
 from gateway.jobs import table
@@ -242,7 +244,8 @@ class Runner:
             return lambda: self._finished(job, "failed", f"this release knows no jobs of kind {job.kind!r}")
         try:
             async with asyncio.timeout(kind.timeout) as limit:
-                record = await kind.handle(job)
+                with self._span(job):
+                    record = await kind.handle(job)
         except Postpone as later:
             return self._later(job, later.seconds, str(later))
         except (OutOfDescriptors, Overloaded) as error:
@@ -260,6 +263,13 @@ class Runner:
             log.exception("job %d (%s) failed", job.id, job.kind)
             return self._again(job, kind, f"internal error: {type(error).__name__}")
         return lambda: self._ended(job, "done", "", record)
+
+    @staticmethod
+    def _span(job: Job) -> AbstractContextManager[tracing.TraceSpan]:
+        """The attempt in the trace of whatever added the job."""
+        parent = tracing.continued(job.payload.get("traceparent", ""))
+        about: tracing.About = {"gateway.job": job.id, "gateway.queue": job.queue, "gateway.attempt": job.attempts}
+        return tracing.span(f"job {job.kind}", "consumer", parent=parent, about=about)
 
     def _later(self, job: Job, seconds: float, why: str) -> Callable[[], Script[bool]]:
         now = self._clock()

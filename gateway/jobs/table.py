@@ -122,6 +122,11 @@ def add_job(
     return int(number)
 
 
+def traced(traceparent: str) -> dict[str, str]:
+    """The member of a job's payload by which it continues a trace; none for ''."""
+    return {"traceparent": traceparent} if traceparent else {}
+
+
 def claim_jobs(owner: str, now: float, lease: float, slots: int, limit: Limit, *, taken: int = 0) -> Script[list[Job]]:
     """Claim due jobs for `lease` seconds; at most `limit` of a queue run at once.
 

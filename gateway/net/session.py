@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from gateway import tracing
 from gateway.config import Settings
 from gateway.config.roles import Role
 from gateway.dimse.command import Command
@@ -129,6 +130,8 @@ class Session(Exchange):
         """Seconds for the peer to answer our requests on this association, and to read what we send."""
         self.extensions: dict[str, bytes] = {}
         """By SOP class, our answer to SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
+        self.span = tracing.NO_SPAN
+        """The association in its trace."""
         self._admission: asyncio.Task[None] | None = None
         self._services = services
         self._releasing = False
@@ -144,6 +147,7 @@ class Session(Exchange):
             "calling_aet": self.calling_aet,
             "called_aet": self.called_aet,
             "peer": self.host,
+            **({"trace_id": self.span.trace_id} if self.span is not tracing.NO_SPAN else {}),
         }
 
     def note_stored(self, study_instance_uid: str) -> None:
@@ -212,7 +216,10 @@ class Session(Exchange):
     def _serve(self, context: PresentationContext, command: Command) -> Receiver:
         if self.trace is not None:
             self.trace.add_command(command, by_peer=True)
-        return self._services.receive(self, context, command)
+        if self.span is tracing.NO_SPAN:
+            return self._services.receive(self, context, command)
+        with tracing.under(self.span.context):
+            return self._services.receive(self, context, command)
 
     def _handle(self, event: events.Event) -> None:
         if self._ended is not None:
@@ -261,6 +268,11 @@ class Session(Exchange):
         self.called_aet = request.called_aet
         if self.association.state is not State.Sta3:
             return  # The peer went on without waiting for the answer, and has been aborted for that.
+        self.span = tracing.begin(
+            "association",
+            "server",
+            about={"dicom.calling_aet": self.calling_aet, "dicom.called_aet": self.called_aet},
+        )
         self._admission = asyncio.get_running_loop().create_task(self._admit(request))
 
     async def _admit(self, request: AssociateRQ) -> None:
@@ -279,6 +291,7 @@ class Session(Exchange):
         if isinstance(answer, Refusal):
             self._note_end("rejected", answer.detail)
             log.warning("%s rejected: %s", self, answer.detail)
+            self._end_span()
             self.association.reject(*answer.rejection, self.link.now)
             self._ended = AssociationLost("the association has been rejected")
         else:
@@ -311,8 +324,18 @@ class Session(Exchange):
 
     def _end(self, error: GatewayError) -> None:
         super()._end(error)
+        self._end_span()
         if self._admission is not None:
             self._admission.cancel()
+
+    def _end_span(self) -> None:
+        """End the association in its trace."""
+        if self.span is not tracing.NO_SPAN:
+            self.span.set("gateway.instances", self.instances)
+            self.span.set("gateway.refused", self.refused)
+            if self.outcome != "released":
+                self.span.fail(self.outcome or "lost")
+            self.span.end()
 
     def _answered(self) -> None:
         """Send A-RELEASE-RP once every request is answered (PS3.8 §7.2.2.6)."""

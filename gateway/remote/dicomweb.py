@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway import tracing
 from gateway.config.destinations import DicomwebDestination
 from gateway.errors import GatewayError
 from gateway.http.multipart_writer import Multipart
@@ -101,8 +102,11 @@ class DicomwebServer:
         """Send a batch until every instance has its answer. Raises DestinationUnavailable."""
         while batch := [pending for pending in batch if pending.wanted]:
             request = _Request(batch, self._choose, self._section.batch_size)
+            first, *others = [pending.trace for pending in batch]
             try:
-                batch = await self._send(request)
+                # One request is of many deliveries: it is in the trace of the first, and points at the others.
+                with tracing.span("STOW-RS", parent=first, links=others, about={"gateway.instances": len(batch)}):
+                    batch = await self._send(request)
             finally:
                 request.close()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from gateway import tracing
 from gateway.config.destinations import DicomwebDestination, PeerDestination
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.net.tls import PemFiles, client_context, describe
@@ -236,11 +237,17 @@ class HttpClient:
         context: ssl.SSLContext,
         receive: _Receiving,
     ) -> Reply:
-        async with session.request(
-            method, url, data=body, headers=headers, ssl=context, allow_redirects=False
-        ) as response:
-            self._note_clock(response.headers.get("Date", ""))
-            return await receive.reply(response)
+        headers = dict(headers)
+        with tracing.span(method, "client", about={"http.request.method": method, "gateway.system": self.name}) as span:
+            tracing.hand_on(headers)
+            async with session.request(
+                method, url, data=body, headers=headers, ssl=context, allow_redirects=False
+            ) as response:
+                span.set("http.response.status_code", response.status)
+                if response.status >= 400:
+                    span.fail(str(response.status))
+                self._note_clock(response.headers.get("Date", ""))
+                return await receive.reply(response)
 
     def _note_clock(self, date: str) -> None:
         """Note the clock of the system, by the Date header of an answer that has just come (RFC 9110 §6.6.1)."""

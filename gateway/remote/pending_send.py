@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
+from gateway import tracing
 from gateway.remote.destination import Answer
 from gateway.remote.rate_limit import RateLimited
 
@@ -15,10 +17,12 @@ class PendingSend:
 
     instance: RateLimited
     answer: asyncio.Future[Answer]
+    trace: Any = None
+    """The context of its delivery in a trace; None for none."""
 
     @classmethod
     def of(cls, instance: RateLimited) -> PendingSend:
-        return cls(instance, asyncio.get_running_loop().create_future())
+        return cls(instance, asyncio.get_running_loop().create_future(), tracing.current())
 
     @property
     def wanted(self) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
+from gateway import tracing
 from gateway.audit.entry import AuditSubject
 from gateway.database.view import VIEW, seeing
 from gateway.dimse import messages, status
@@ -18,6 +20,7 @@ from gateway.net.receiver import Receiver
 from gateway.net.session import Session
 from gateway.scp.auditing import answered
 from gateway.scp.context import Context
+from gateway.telemetry import DIMSE_SECONDS, observe
 from gateway.ul.negotiation import PresentationContext
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Operation(Receiver):
     """Bytes of the data set, at most."""
     action = ""
     """The name of what it does in the audit log."""
+    _span = tracing.NO_SPAN
 
     def __init__(self, context: Context, session: Session, presentation: PresentationContext, command: Command) -> None:
         self.context = context
@@ -49,6 +53,7 @@ class Operation(Receiver):
         self.audit_subjects: list[AuditSubject] = []
         """What the request is about, for the audit log."""
         self.audit_detail = ""
+        self._began = time.perf_counter()
         self._view = VIEW.get()
         """What the caller may see, with which the request was taken."""
 
@@ -59,6 +64,11 @@ class Operation(Receiver):
     def respond(self, response: Command, data_set: bytes = b"") -> None:
         """Send the final response."""
         code, audit = response.status or 0, self.context.use_cases.audit
+        self._span.set("dicom.status", f"{code:04X}")
+        if (category := status.category(code)) is status.Category.FAILURE:
+            self._span.fail(f"{code:04X}")
+        seconds = DIMSE_SECONDS.labels(self.command.name, category.name.lower())
+        observe(seconds, time.perf_counter() - self._began, self._span)
         answered(audit, self.session, self.action, code, self.audit_subjects, self.audit_detail)
         self.session.end_operation(self.command.message_id or 0)
         self.session.respond(self.presentation.id, response.encode(), [data_set] if data_set else ())
@@ -92,7 +102,10 @@ class Operation(Receiver):
 
     async def _run(self) -> None:
         try:
-            with seeing(self._view):
+            with (
+                seeing(self._view),
+                tracing.span(self.command.name, "server", parent=self.session.span.context) as self._span,
+            ):
                 await self.perform(bytes(self._identifier))
         except GatewayError as error:
             log.warning("%s: %s failed: %s", self.session, self.command.name, error)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,7 @@ from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import Statistics, statistics
 from gateway.jobs import table as jobs
 from gateway.processes.host_clock import host_clock
+from gateway.telemetry import metrics_text
 from gateway.web.context import Context
 
 _COUNTED_EVERY: Final = 30.0
@@ -41,8 +42,9 @@ class Measures:
         self._job_states_at = -math.inf
         self._began = time.monotonic()
 
-    async def page(self) -> bytes:
-        """All gauges in the Prometheus text format. Raises DatabaseError."""
+    async def page(self, *, openmetrics: bool = False) -> bytes:
+        """All gauges in the text format of Prometheus, or in OpenMetrics without its last line. Raises
+        DatabaseError."""
         gauges = [
             *self._of_disk(),
             *_of_clock(),
@@ -50,7 +52,7 @@ class Measures:
             *await self._of_jobs(),
             *await self._of_destinations(),
         ]
-        return _text(gauges)
+        return _text(gauges, openmetrics=openmetrics)
 
     async def orthanc_page(self) -> bytes:
         """Gauges that Orthanc has too, by its names of 1.10 and of 1.13. Raises DatabaseError."""
@@ -179,10 +181,10 @@ async def _oldest(database: Database) -> dict[str, float]:
     }
 
 
-def _text(gauges: Iterable[Metric]) -> bytes:
+def _text(gauges: Iterable[Metric], *, openmetrics: bool = False) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Read(gauges))
-    return generate_latest(registry)
+    return metrics_text(registry, openmetrics=openmetrics)
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -16,13 +16,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.hdrs import METH_ALL
 from prometheus_client import Histogram
 
+from gateway import tracing
 from gateway.access.hosts import is_our_host, is_our_origin
 from gateway.access.proxies import is_trusted, seen_by_forwarded, seen_by_x_forwarded
 from gateway.config import Http
 from gateway.errors import GatewayError
-from gateway.telemetry import HTTP_SECONDS
+from gateway.telemetry import HTTP_SECONDS, observe
 from gateway.web.authentication import OPEN_TO_ALL
 from gateway.web.context import CONTEXT
 from gateway.web.cors import add_cors_headers, is_preflight, preflight_answer
@@ -75,6 +77,29 @@ def _as_seen(request: web.Request, http: Http) -> web.Request:
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Measure the request, and answer every exception. An answer that has begun is aborted instead."""
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "(none)"
+    if not tracing.is_on():
+        return await _measured(request, handler, route)
+    method = request.method if request.method in METH_ALL else "_OTHER"
+    of_caller = tracing.of_caller(request.headers)
+    about = {"http.request.method": method, "http.route": route}
+    if tracing.records_uids():
+        about["url.path"] = request.path
+    with tracing.span(f"{method} {route}", "server", parent=of_caller, about=about) as span:
+        try:
+            response = await _measured(request, handler, route)
+        except web.HTTPRedirection as error:
+            redirection = error
+        else:
+            span.set("http.response.status_code", response.status)
+            if response.status >= 500:
+                span.fail(str(response.status))
+            return response
+    raise redirection
+
+
+async def _measured(request: web.Request, handler: Handler, route: str) -> web.StreamResponse:
     started = time.perf_counter()
     code = "cancelled"
     try:
@@ -82,9 +107,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         code = str(response.status)
         return response
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource is not None else "(none)"
-        _seconds(route, code).observe(time.perf_counter() - started)
+        observe(_seconds(route, code), time.perf_counter() - started)
 
 
 @functools.lru_cache(1 << 12)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -53,6 +54,8 @@ class SegmentWriter:
         """Bytes of the buffer that wait for `flush`."""
         self.flushed = 0
         """Bytes of the frames of the last batch."""
+        self.flush_seconds = 0.0
+        """How long the last flush took."""
         self._written = 0
         """Bytes written since the start, or since spare files could not be written."""
         self._filling: Iterator[None] | None = None
@@ -139,6 +142,7 @@ class SegmentWriter:
             return
         assert self._segment is not None
         at, rest = self._end - self._used, self._buffer[: self._used]
+        began = time.perf_counter()
         try:
             while rest:
                 written = self.folder.disk.write_at(self._segment.descriptor, rest, at, durably=True)
@@ -153,6 +157,7 @@ class SegmentWriter:
             raise StorageFailed(self.failure) from error
         self._written += self._used
         self.flushed = self._used
+        self.flush_seconds = time.perf_counter() - began
         self._used = 0
         self._synced = self._end
 

@@ -16,7 +16,7 @@ from gateway.errors import BadRequest
 from gateway.telemetry import LOG_CATEGORIES, VERBOSITIES
 from gateway.web.context import CONTEXT, USER
 from gateway.web.errors import error_answer
-from gateway.web.health import metrics
+from gateway.web.health import metrics_answer
 from gateway.web.measures import MEASURES
 from gateway.web.receiving import small_body
 from gateway.web.rest.answers import json_answer
@@ -60,10 +60,7 @@ async def put_metrics(request: web.Request) -> web.Response:
 
 async def prometheus(request: web.Request) -> web.Response:
     """Metrics in the text format of Prometheus: those of `/metrics`, and Orthanc's by its names."""
-    response = await metrics(request)
-    assert isinstance(response.body, bytes)
-    response.body = response.body + await request.app[MEASURES].orthanc_page()
-    return response
+    return await metrics_answer(request, await request.app[MEASURES].orthanc_page())
 
 
 async def put_unknown_sop_class_accepted(request: web.Request) -> web.Response:
