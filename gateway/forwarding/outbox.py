@@ -8,7 +8,7 @@ for all instances of which the rules want the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.config.routes import Rule
 from gateway.database.database import Script
@@ -18,7 +18,7 @@ from gateway.index.inbox import put_in_inbox
 from gateway.index.locate import START, Located
 from gateway.index.record import InstanceRecord
 from gateway.index.store import FileLocation, Origin, Stored
-from gateway.jobs.table import add_job, move_jobs
+from gateway.jobs.table import add_job, move_jobs, traced
 
 STABILITY: Final = "settling"
 """Job type and queue of the timers that wait until a series or study is stable."""
@@ -38,9 +38,13 @@ class OutboxEntry(NamedTuple):
     """The trace of the instance, which its deliveries continue; '' for none."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether a new instance entails nothing."""
-        return not self.targets and not self.stability_rules and not self.waits
+    def noted(self) -> dict[str, Any] | None:
+        """The deliveries and the names of the rules, as the frame of a new instance notes them for `restoration.py`."""
+        if self.waits:
+            return None
+        if not self.targets and not self.stability_rules:
+            return {}
+        return {"targets": self.targets, "rules": list(self.stability_rules), **traced(self.traceparent)}
 
     def script(self, record: InstanceRecord, placement: FileLocation, origin: Origin, stored: Stored) -> Script[None]:
         """Write the rows, once the rows of the instance are written."""

@@ -12,10 +12,12 @@ from gateway.errors import GatewayError
 from gateway.forwarding.destinations import Destinations
 from gateway.forwarding.handler import DeliveryHandler
 from gateway.forwarding.outbox import STABILITY
+from gateway.forwarding.restoration import Restoration
 from gateway.forwarding.rule_engine import RuleEngine
 from gateway.forwarding.stability import Stability
 from gateway.forwarding.table import KIND, QUEUE_PREFIX, Delivery
 from gateway.forwarding.verification import VERIFICATION, Verification
+from gateway.ingest.outbox import REPLAYED
 from gateway.jobs.runner import JobType
 from gateway.remote.destination import DestinationUnavailable
 from gateway.retrieve.retrieval import Retrieval
@@ -39,11 +41,17 @@ class Service:
         self._destinations = Destinations(settings)
         self._handler = DeliveryHandler(database, rule_engine, retrieval, self._destinations, clock=clock, audit=audit)
         self._stability = Stability(database, rule_engine, wake, clock)
+        self._restoration = Restoration(rule_engine, clock)
         self._verification = Verification(database, self._ask, rule_engine, clock=clock)
 
     @property
     def kinds(self) -> dict[str, JobType]:
-        return {KIND: self._handler.kind, STABILITY: self._stability.kind, VERIFICATION: self._verification.kind}
+        return {
+            KIND: self._handler.kind,
+            REPLAYED: self._restoration.kind,
+            STABILITY: self._stability.kind,
+            VERIFICATION: self._verification.kind,
+        }
 
     def limit(self, queue: str) -> int:
         """The number of jobs of a queue that may run at once."""

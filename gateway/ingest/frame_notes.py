@@ -3,6 +3,8 @@ again from the frame alone."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from gateway.errors import StorageError
@@ -20,15 +22,18 @@ class FrameNotes(msgspec.Struct, frozen=True, omit_defaults=True):
     lacking: str = ""
     """What its pixel data lack, in words; '' if nothing is known."""
     replayable: bool = True
-    """Whether its rows can be made again from the frame. Others (a new version, an instance that deliveries go with)
-    are acknowledged only after a transaction that is flushed. A copy counts once its row names it: what it is a copy of
-    may have been deleted while it was made, and must not come back."""
+    """Whether its rows can be made again from the frame. Others (a new version, what waits in the inbox) are
+    acknowledged only after a transaction that is flushed. A copy counts once its row names it: what it is a copy of may
+    have been deleted while it was made, and must not come back."""
+    entails: dict[str, Any] = {}
+    """What it entails beside its rows, as `Consequences.noted`."""
 
     @classmethod
-    def of(cls, origin: Origin, lacking: str, *, replayable: bool = True) -> FrameNotes:
-        return cls(
-            origin.via, origin.received_at, origin.calling_aet, origin.called_aet, origin.peer, lacking, replayable
-        )
+    def of(
+        cls, origin: Origin, lacking: str, *, replayable: bool = True, entails: dict[str, Any] | None = None
+    ) -> FrameNotes:
+        sender = origin.calling_aet, origin.called_aet, origin.peer
+        return cls(origin.via, origin.received_at, *sender, lacking, replayable, entails or {})
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -48,4 +53,4 @@ def decode(notes: bytes) -> FrameNotes:
 
 def of_copy(notes: bytes) -> bytes:
     """The notes of a frame as its copy in another segment has them. Raises: StorageError."""
-    return msgspec.structs.replace(decode(notes), replayable=False).encode()
+    return msgspec.structs.replace(decode(notes), replayable=False, entails={}).encode()

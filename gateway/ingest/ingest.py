@@ -330,9 +330,9 @@ class Ingest:
             work = InstanceScript(record, placement, origin, entailed, replaces)
             if not writer.is_small:
                 return await writer.submit(self.committer, work)  # type: ignore[no-any-return]
-            replayable = entailed is None or entailed.is_empty
+            noted = entailed.noted if entailed is not None else {}
             return await writer.append(  # type: ignore[no-any-return]
-                self.committer, work, record, placement, replaces=replaces, replayable=replayable
+                self.committer, work, record, placement, replaces=replaces, entails=noted
             )
 
         with tracing.span("commit"):

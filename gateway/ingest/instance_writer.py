@@ -252,12 +252,14 @@ class InstanceWriter:
         placement: FileLocation,
         *,
         replaces: str | None,
-        replayable: bool,
+        entails: dict[str, Any] | None,
     ) -> Any:
         """Have the committer append all of it to a segment, if it `is_small`, and commit the script. Its bytes stay in
-        memory until `release`: they may be compared with what is stored, and appended once more."""
-        replayable &= replaces is None
-        notes = FrameNotes.of(self.origin, placement.lacking, replayable=replayable).encode()
+        memory until `release`: they may be compared with what is stored, and appended once more. `entails` is what the
+        frame notes of the consequences; None where they cannot be written again from it."""
+        replayable = replaces is None and entails is not None
+        noted = entails if replayable else None
+        notes = FrameNotes.of(self.origin, placement.lacking, replayable=replayable, entails=noted).encode()
         frame = NewFrame(record.public_id, replaces, placement, notes, replayable)
         result = await committer.append(frame, self._whole(), script)
         self.key = placement.key

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from gateway.database.database import Script
 from gateway.dicom.encode import DataSet
@@ -13,14 +13,19 @@ from gateway.index.record import InstanceRecord
 from gateway.index.store import FileLocation, Origin, Stored
 from gateway.ingest.header_scan import WantedTags
 
+REPLAYED: Final = "replayed"
+"""Type and queue of the jobs that write the consequences of a replayed instance again, after a power cut has undone its
+transaction: `public_id` and `version` of the instance, and `noted`, which its frame has noted of them."""
+
 
 class Consequences(Protocol):
     """The consequences of one instance, as data: another process may commit it, so they are pickled. Those of several
     instances are equal if nothing differs but the instances."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether a new instance entails nothing."""
+    def noted(self) -> dict[str, Any] | None:
+        """The note of them in the frame of a new instance, as JSON, from which they can be written again; None where
+        they cannot be, and the transaction has to be flushed."""
         ...
 
     def script(self, record: InstanceRecord, placement: FileLocation, origin: Origin, stored: Stored) -> Script[None]:

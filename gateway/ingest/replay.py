@@ -4,6 +4,10 @@ The log is the truth, and the index a view of it up to the mark of each segment 
 mark were flushed, or were about to be, when the writer died: what was acknowledged is among them if a power cut undid
 its transaction. To replay a frame twice changes nothing.
 
+What such an instance entailed is written again by a job, once a gateway runs that has an outbox: the room that knows
+rules and destinations is above this one. No delivery of it can have been recorded as done: that transaction, which was
+flushed, would have flushed those before it too.
+
     the segment                                         what is done
     --------------------------------------------------  ---------------------------------------------------------------
     a  has a row, is ended                              nothing
@@ -34,7 +38,9 @@ from gateway.index.queries.store import ADD_GARBAGE
 from gateway.index.rebuild import pass_over
 from gateway.index.record import InstanceRecord
 from gateway.ingest.frame_notes import FrameNotes, decode
+from gateway.ingest.outbox import REPLAYED
 from gateway.ingest.stored_header import read_stored_header
+from gateway.jobs.table import add_job
 from gateway.storage.filesystem import FileStore
 from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, FrameKind
 from gateway.storage.segments.keys import key_at
@@ -171,4 +177,7 @@ def _enter_again(record: InstanceRecord, placement: index.FileLocation, notes: F
     if isinstance(answer, index.Duplicate):
         yield ADD_GARBAGE, (placement.key, time.time())
         return False
+    if notes.entails:
+        payload = {"public_id": record.public_id, "version": answer.version, "noted": notes.entails}
+        yield from add_job(REPLAYED, payload, time.time(), due_at=0.0)  # A clock may have stood still with the power.
     return True

@@ -32,6 +32,7 @@ from gateway.storage.segments import folder as segment_folder
 from gateway.storage.segments.frame import FrameKind
 from gateway.storage.segments.keys import place_of
 from tests.support.datasets import CT, EXPLICIT, ct_header, encode
+from tests.support.intake import undo
 
 MiB = 1 << 20
 _ORIGINS = Query("origins: of all", "SELECT calling_aet, called_aet, peer, received_at, via FROM instances")
@@ -72,13 +73,6 @@ async def stored(folder: DataFolder) -> list[bytes]:
             assert file.size == size
             found.append(file.read(0, size))
     return found
-
-
-def undo(path: Path, to: Path) -> None:
-    """What a power cut does to transactions that were not flushed: an older database, over the same segments."""
-    for ending in ("", "-wal", "-shm"):
-        (path / f"database.sqlite{ending}").unlink(missing_ok=True)
-    shutil.copy(to / "database.sqlite", path / "database.sqlite")
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """An archive whose power goes at any moment, and what its senders know: the model that the intake is held against.
 
 The data folder, its recovery and the intake are the real ones, on a disk in memory, with an SQLite in memory whose
-commits are durable at once. All that is drawn comes from one seed: what is stored, overwritten and deleted, what runs
-when, at which call of the disk the power goes (or the processes are killed), and which changes survive that.
+commits are durable at once, or with a later one. All that is drawn comes from one seed: what is stored, overwritten,
+deleted and delivered, what runs when, at which call of the disk the power goes (or the processes are killed), and which
+changes survive that.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
 
+import msgspec
+
 from gateway import config
 from gateway.admin.deletion import Removal
 from gateway.database import sqlite as sqlite_module
 from gateway.database.database import Query, Row, Script
 from gateway.database.transactions import Transactions
 from gateway.errors import GatewayError, InstanceRefused, NotFound
+from gateway.forwarding import queries as forwarding_queries
+from gateway.forwarding.restoration import Restoration
+from gateway.forwarding.rule_engine import RuleEngine
 from gateway.index.identity import public_id as made_of
 from gateway.index.store import Origin
 from gateway.ingest import (
@@ -42,7 +48,9 @@ from gateway.ingest import (
 from gateway.ingest.attaching import Attaching
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
+from gateway.ingest.outbox import REPLAYED
 from gateway.ingest.outcome import STATUS_DUPLICATE, Outcome
+from gateway.jobs.table import Job, claim_jobs, finish_job
 from gateway.storage import incoming, layout, reserve, workers
 from gateway.storage.segments import folder, writer
 from gateway.storage.segments.folder import SegmentFolder
@@ -57,6 +65,11 @@ T = TypeVar("T")
 BASE = "/data"
 EPOCH = 1_700_000_000.0
 NAME = "note"
+FORWARDING = {
+    "modalities": {"pacs": {"aet": "PACS", "host": "127.0.0.1", "port": 104}},
+    "destinations": {"pacs": {"kind": "dicom", "modality": "pacs"}},
+    "rules": {"all": {"destinations": ["pacs"]}},
+}
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 UIDS = [f"1.2.3.4.{number}" for number in range(10, 16)]
 FAULTS = {
@@ -192,6 +205,11 @@ class World:
         """For each instance what an archive that keeps its promises may hold now; None where it may have nothing."""
         self.may_have: dict[str, set[bytes | None]] = {uid: {None} for uid in UIDS}
         """The same of what is attached to each instance, as NAME."""
+        self.delivered: set[tuple[str, int]] = set()
+        """The instances, by public id and version, whose delivery was recorded, and its record acknowledged."""
+        settings = msgspec.convert(FORWARDING, config.Settings) if self.random.random() < 0.7 else config.Settings()
+        self.forwards = bool(settings.rules)
+        self.rule_engine = RuleEngine(lambda: settings, clock=lambda: EPOCH + self.loop.time())
         self.version = 0
         self.acknowledged = 0
         self.cuts = 0
@@ -256,7 +274,7 @@ class World:
     async def _life(self, idle: bool) -> None:
         async with open_folder(self.settings) as folder:
             self._check(folder)
-            async with open_ingest(folder) as intake:
+            async with open_ingest(folder, outbox=self.rule_engine) as intake:
                 if not idle:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(self.random.randint(1, 4)):
@@ -376,6 +394,41 @@ class World:
         assert not self.disk.is_off
         self.may_have[uid] = {None}
 
+    async def _deliver(self, intake: Ingest, _: str) -> None:
+        """Do all jobs that are due, as a runner would that is at it alone."""
+        owner = f"runner {self.random.random()}"
+
+        def claim() -> Script[list[Job]]:
+            return claim_jobs(owner, EPOCH + self.loop.time(), 1.0, 100, lambda queue: 100)
+
+        try:
+            for job in await intake.database.write(claim):
+                await (self._restore(intake, job) if job.kind == REPLAYED else self._send_on(intake, job))
+        except (OSError, GatewayError):
+            assert self.disk.failed
+
+    async def _restore(self, intake: Ingest, job: Job) -> None:
+        record = await Restoration(self.rule_engine, lambda: EPOCH + self.loop.time()).work(job)
+
+        def script() -> Script[None]:
+            yield from record()
+            yield from finish_job(job, "done", EPOCH + self.loop.time())
+
+        await intake.database.write(script)
+
+    async def _send_on(self, intake: Ingest, job: Job) -> None:
+        sent = str(job.payload["instance"]), int(job.payload["version"])
+        assert sent not in self.delivered, f"{sent} goes out once more"
+
+        def script() -> Script[bool]:
+            answer = 0, "", 3000, "", STUDY, SERIES, ""
+            yield forwarding_queries.DELIVERED, (job.id, EPOCH + self.loop.time(), *answer)
+            return (yield from finish_job(job, "done", EPOCH + self.loop.time()))
+
+        if await intake.database.write(script):
+            assert not self.disk.is_off
+            self.delivered.add(sent)
+
     def _attaching(self, intake: Ingest) -> Attaching:
         return Attaching(intake, clock=lambda: EPOCH + self.loop.time())
 
@@ -401,6 +454,7 @@ class World:
                 file.close()
             assert found in may_be, f"{uid}: {'other bytes than any' if found else 'nothing'} of {len(may_be)} possible"
             self.may_be[uid] = {found}
+        self._check_deliveries()
         attached = self._attached()
         for uid, may_have in self.may_have.items():
             found = None
@@ -412,6 +466,24 @@ class World:
                 assert len(found) == size
             assert found in may_have, f"attached to {uid}: {found!r:.80} of {len(may_have)} possible"
             self.may_have[uid] = {found}
+
+    def _check_deliveries(self) -> None:
+        """Whatever is stored has its delivery, or a job that will write it; what was delivered stays so."""
+        if not self.forwards:
+            return
+        rows = self.connection.execute("SELECT instance, version, outcome FROM deliveries").fetchall()
+        outcomes = {(instance, version): outcome for instance, version, outcome in rows}
+        noted = {
+            (payload["public_id"], payload["version"])
+            for (text,) in self.connection.execute(
+                "SELECT payload FROM jobs WHERE kind = ? AND state IN ('waiting', 'running')", (REPLAYED,)
+            )
+            for payload in (msgspec.json.decode(text),)
+        }
+        for stored in self.connection.execute("SELECT public_id, version FROM instances").fetchall():
+            assert stored in outcomes or stored in noted, f"{stored} goes nowhere"
+        for sent in self.delivered:
+            assert outcomes.get(sent) == "delivered", f"{sent} was delivered, and is {outcomes.get(sent)!r}"
 
     def _check_remains(self) -> None:
         """Nothing else is left over."""
@@ -487,5 +559,6 @@ WORK = (
     *[World._delete, World._abandon] * 2,
     *[World._attach] * 3,
     World._detach,
+    *[World._deliver] * 3,
 )
 """What a client does next: one of these."""

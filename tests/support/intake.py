@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import (
@@ -149,3 +150,10 @@ def _with(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:
 
 
 __all__ = ["BLOCK_SIZE", "CT", "Intake", "intake"]
+
+
+def undo(path: Path, to: Path) -> None:
+    """What a power cut does to transactions that were not flushed: an older database, over the same segments."""
+    for ending in ("", "-wal", "-shm"):
+        (path / f"database.sqlite{ending}").unlink(missing_ok=True)
+    shutil.copy(to / "database.sqlite", path / "database.sqlite")
