@@ -179,8 +179,8 @@ REPORT_PROGRESS = Query(
     """,
 )
 RESTART_PROGRESS = Query(
-    "restart_progress: nothing of a job is done",
-    "UPDATE job_progress SET percent = 0, position = 0, error_payload = 'null' WHERE job = $1",
+    "restart_progress: nothing of a job is done; how far it had come stands below zero",
+    "UPDATE job_progress SET percent = 0, position = -ABS(position), error_payload = 'null' WHERE job = $1",
 )
 FORGET_PROGRESS = Query("forget_progress: of a job", "DELETE FROM job_progress WHERE job = $1")
 FORGET_LOST_PROGRESS = Query(

@@ -34,7 +34,8 @@ class JobProgress:
 
     percent: int = 0
     position: int = 0
-    """Where it goes on after an interruption, in steps of its kind."""
+    """Where it goes on after an interruption, in steps of its kind. Below zero: it begins again, and had come so far
+    before it was submitted again."""
     content: dict[str, Any] = field(default_factory=dict)
     error_payload: dict[str, Any] | None = None
     """What there is to say of a failure, beside its text."""

@@ -107,7 +107,9 @@ class Reporter:
         self._database = database
         self._audit = audit
         self._job = job
-        self.percent, self.position = before.percent, before.position
+        self.percent, self.position = before.percent, max(0, before.position)
+        self.position_before = max(0, -before.position)
+        """Where the job had come to before it was submitted again; written down for as long as the position is 0."""
         self.content = before.content
         self._written_at = time.monotonic()
 
@@ -160,7 +162,7 @@ class Reporter:
         return [audit.entry(action, self._job.actor, each, outcome=outcome, detail=detail) for each in subjects]
 
     def _progress(self, payload: dict[str, Any] | None) -> JobProgress:
-        return JobProgress(self.percent, self.position, self.content, payload)
+        return JobProgress(self.percent, self.position or -self.position_before, self.content, payload)
 
 
 def once(handle: Handler) -> JobType:

@@ -43,7 +43,7 @@ from gateway.jobs.runner import CompletionScript, JobType, Postpone
 from gateway.jobs.table import Job
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources
-from gateway.systems.source_removal import check_running, remove_sources
+from gateway.systems.source_removal import check_running, is_replaced, remove_sources
 
 KIND: Final = "ResourceModification"
 MAX_LISTED: Final = 10_000
@@ -213,6 +213,10 @@ class ModificationJobs:
         """The number of the last change in the archive."""
         return await last_change(self._desk.database)
 
+    async def is_replaced(self, instance: str, since: int) -> bool:
+        """Whether an instance got another file behind a change."""
+        return await is_replaced(self._desk.database, instance, since)
+
     async def remove_sources(
         self, order: ModificationOrder, reporter: Reporter, since: int, copies: Copies, stays: Collection[int]
     ) -> None:
@@ -233,18 +237,22 @@ class _Modifying:
         # Everything is stored, and what is left of the sources goes, but for what was replaced behind this change.
         deletes = reporter.position >= self._end
         self._since = reporter.position - self._end if deletes else None
+        # Submitted again, when sources may have been deleted already: references to these do not follow any more. The
+        # copies as they were stored are right, but for those of what was replaced behind this change.
+        resumed = not order.keep_source and reporter.position_before >= self._end
+        self._stored_since = reporter.position_before - self._end if resumed else self._since
         # Which sources stay must be known of all of them, so that what may delete begins again.
         self._position = reporter.position if order.keep_source else 0
         self._done = order.instances * reporter.percent // 100 if self._position else 0
         self._failed = int(self._content["FailedInstancesCount"]) if self._position else 0
-        self._stored = deletes or (self._position > 0 and ("ID" in self._content or order.several))
+        self._stored = deletes or resumed or (self._position > 0 and ("ID" in self._content or order.several))
         """Whether anything was."""
         self._stays = array("q")
         self._copies = Copies([public_id for public_id, _level in order.resources])
         self._made_ids = set[int]()
         """Hashes of the public ids of what was made, of which each is made of one source alone where sources go."""
         self._listed = {level: set[str]() for level in LEVELS}
-        if order.several and not self._position and not deletes:
+        if order.several and not self._position and not deletes and not resumed:
             self._content["Resources"] = []
         for each in self._content["Resources"] if order.several else ():
             self._listed[_level_of(each["Type"])].add(each["ID"])
@@ -264,7 +272,7 @@ class _Modifying:
             self._content["FailedInstancesCount"] = self._failed
             if self._why and not order.permissive:
                 raise await self._refused(f"instance {self._why}")
-            await reporter.note(100 * self._done / max(1, order.instances), position)
+            await reporter.note(100 * self._done / max(1, order.instances), position if order.keep_source else 0)
         if self._failed and not self._stored:
             raise await self._refused(f"none of the {self._failed} instances may pass: {self._why}")
         if order.several:
@@ -291,13 +299,11 @@ class _Modifying:
 
     async def _change(self, page: Sequence[tuple[Identity, Located]]) -> None:
         changes = [await self._changes_of(source) for source, _located in page]
-        # While sources are deleted, references to those that are gone already do not follow any more: the copies as
-        # they were stored are right, and what is made now only names them.
-        is_stored = self._since is not None
+        stored = [await self._is_stored(source) for source, _located in page]
         results = await asyncio.gather(
             *(
                 self._jobs.store(self._order, located, change, is_stored=is_stored)
-                for (_source, located), change in zip(page, changes, strict=True)
+                for (_source, located), change, is_stored in zip(page, changes, stored, strict=True)
             ),
             return_exceptions=True,
         )
@@ -314,6 +320,13 @@ class _Modifying:
             else:
                 raise result
         await self._jobs.note(self._order, pairs)
+
+    async def _is_stored(self, source: Identity) -> bool:
+        """Whether the copy of an instance is right as an attempt before has stored it: while sources are deleted, what
+        is made now only names it. What is replaced meanwhile stays, unless the job was submitted again."""
+        if self._since is not None or self._stored_since is None:
+            return self._since is not None
+        return not await self._jobs.is_replaced(source.instance, self._stored_since)
 
     def _made(self, result: StoreResult, source: Identity, located: Located) -> None:
         made = identity_of(result.record)

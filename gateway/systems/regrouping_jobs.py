@@ -50,7 +50,7 @@ from gateway.retrieve.stored_attributes import attributes_of
 from gateway.storage.store import StoredObject
 from gateway.systems.job_desk import DESCRIPTION, JobDesk, Reporter, once
 from gateway.systems.resources import Resources
-from gateway.systems.source_removal import check_running, remove_sources
+from gateway.systems.source_removal import check_running, is_replaced, remove_sources
 
 SPLIT: Final = "SplitStudy"
 MERGE: Final = "MergeStudy"
@@ -309,10 +309,11 @@ class RegroupingJobs:
         made = LEVELS[2:] if order.merges else LEVELS[1:]
         content["FailedInstancesCount"] = 0
         async for some in self._instances(order):
+            stored = [await self._is_stored(order, reporter, source) for source, _located in some]
             results = await asyncio.gather(
                 *(
-                    self._anonymizing.store(located, sets[source.study], origin, repeats=True)
-                    for source, located in some
+                    self._anonymizing.store(located, sets[source.study], origin, repeats=True, is_stored=is_stored)
+                    for (source, located), is_stored in zip(some, stored, strict=True)
                 ),
                 return_exceptions=True,
             )
@@ -336,6 +337,14 @@ class RegroupingJobs:
                 await self._desk.database.write(note)
             done += len(some)
             await reporter.note(100 * done / max(1, order.instances), 0)
+
+    async def _is_stored(self, order: RegroupingOrder, reporter: Reporter, source: Identity) -> bool:
+        """Whether the copy of an instance is right as an attempt before has stored it: that had stored all and may have
+        deleted some, to which references do not follow any more, and the instance was not replaced since."""
+        since = reporter.position_before - _STORED
+        return (
+            not order.keep_source and since >= 0 and not await is_replaced(self._desk.database, source.instance, since)
+        )
 
     async def _sources(self, order: RegroupingOrder) -> dict[str, _Source]:
         """What moves out of which studies, by their public ids."""

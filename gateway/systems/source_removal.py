@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Collection
 
 from gateway.admin.copies import Copies
 from gateway.admin.deletion import Moment, Removal, Stay
+from gateway.database.database import Database
 from gateway.errors import PermanentFailure, RetainedByCommitment
+from gateway.index.queries.locate import REPLACED_SINCE
 from gateway.systems.job_desk import Reporter
 from gateway.systems.resources import Resources
 
@@ -16,6 +18,11 @@ async def check_running(is_running: Callable[[], Awaitable[bool]]) -> None:
     """Raise PermanentFailure where somebody has taken the job back, which the runner notices some seconds later."""
     if not await is_running():
         raise PermanentFailure("the job was taken back before its sources were deleted")
+
+
+async def is_replaced(database: Database, instance: str, since: int) -> bool:
+    """Whether an instance got another file behind the change `since`."""
+    return bool(await database.fetch(REPLACED_SINCE["instance"], instance, since))
 
 
 async def remove_sources(

@@ -23,9 +23,11 @@ from gateway.systems import modification_jobs as module
 from gateway.systems.job_desk import Reporter
 from gateway.systems.modification_jobs import ModificationJobs
 from gateway.workflow.commitment import Commitments
+from tests.support.removal import stop_deleting
 from tests.support.waiting import until
 from tests.support.web import House, archive, working
 from tests.web.test_archives import one, store
+from tests.web.test_regroup import item
 
 UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 IN_PLACE = {"Keep": UIDS, "Force": True}
@@ -482,6 +484,35 @@ class TestSources:
         assert len(content["Resources"]) == (5 if several else 1)
         assert len(await idle.json("/instances")) == 2
         assert series not in await idle.json("/series")
+
+    async def test_one_that_is_submitted_again_when_sources_have_gone(
+        self, gateway: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The copies stay as they are: made anew, they would refer to what has gone."""
+        made = [one(number) for number in (1, 2, 3)]
+        for each in made:
+            each.ReferencedImageSequence = [
+                item(ReferencedSOPClassUID=other.SOPClassUID, ReferencedSOPInstanceUID=other.SOPInstanceUID)
+                for other in made
+            ]
+        await store(gateway, *made)
+        (study,) = await gateway.json("/studies")
+        stop_deleting(monkeypatch)
+        answer = await done(gateway, f"/studies/{study}/modify", {"KeepSource": False, "Asynchronous": True})
+        job = await ended(gateway, answer["ID"], "Failure")
+        assert "everything is stored, and its source stays" in job["ErrorDetails"]
+        assert (await gateway.json(f"/studies/{study}/statistics"))["CountInstances"] == 2
+        monkeypatch.undo()
+        assert (await gateway.client.post(f"/jobs/{answer['ID']}/resubmit")).status == 200
+        content = (await ended(gateway, answer["ID"]))["Content"]
+        assert content["FailedInstancesCount"] == 0
+        assert await gateway.json("/studies") == [content["ID"]]
+        copies = await read(gateway, content["Path"])
+        uids = {each.SOPInstanceUID for each in copies}
+        assert len(uids) == 3
+        assert all(
+            {other.ReferencedSOPInstanceUID for other in each.ReferencedImageSequence} == uids for each in copies
+        )
 
     async def test_none_goes_for_a_job_that_was_cancelled_meanwhile(
         self, gateway: House, monkeypatch: pytest.MonkeyPatch

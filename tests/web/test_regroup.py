@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 
 from gateway.admin.anonymization import Anonymizing
 from gateway.admin.deletion import Removal
-from gateway.config import Dicomweb, Settings
+from gateway.config import Dicomweb, Settings, Storage
 from gateway.dimse.commitment import Reference
 from gateway.errors import EditError
 from gateway.index.identity import public_id
@@ -26,6 +26,7 @@ from gateway.jobs.table import ended_job
 from gateway.systems.job_desk import Reporter
 from gateway.workflow.commitment import Commitments
 from tests.support.datasets import instance
+from tests.support.removal import stop_deleting
 from tests.support.web import House, archive
 from tests.web.test_stow import files, multipart, post
 
@@ -336,6 +337,41 @@ async def test_nothing_is_deleted_where_an_instance_is_not_stored(
     assert (again["State"], again["Content"]["FailedInstancesCount"]) == ("Success", 0)
     assert (await gateway.get(path)).status == 404
     assert len(await gateway.json("/instances")) == 7
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_job_that_is_submitted_again_when_sources_have_gone(
+    gateway: House, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    """The copies stay as they are: made anew, they would refer to what has gone. What was replaced is made anew."""
+    made = [one("1.2.3", 1, number) for number in (1, 2, 3)]
+    for each in made:
+        each.ReferencedImageSequence = [image(other.SOPInstanceUID) for other in made]
+    await store(gateway, *made)
+    path = f"/studies/{study(made[0])}"
+    stop_deleting(monkeypatch)
+    status, answer = await ask(gateway, f"{path}/split", {"Series": [series(made[0])]})
+    assert (status, answer["Details"].partition(":")[0]) == (500, "everything is stored, and its source stays")
+    left = await stored(gateway, path)
+    assert len(left) == 2
+    monkeypatch.undo()
+    (_, number), last = max(left.items(), key=lambda each: each[0])
+    if replaced:
+        gateway.ingest.settings = lambda: Storage(duplicates="overwrite")
+        last.StationName = "new"
+        await store(gateway, last)
+    (job,) = await gateway.json("/jobs")
+    assert (await gateway.client.post(f"/jobs/{job}/resubmit")).status == 200
+    again = await ended(gateway, f"/jobs/{job}")
+    assert again["State"] == "Success", again
+    assert (await gateway.get(path)).status == 404
+    copies = await stored(gateway, f"/studies/{again['Content']['TargetStudy']}")
+    uids = {each.SOPInstanceUID for each in copies.values()}
+    assert len(uids) == 3
+    for (_, each), copy in copies.items():
+        assert copy.get("StationName") == ("new" if replaced and each == number else None)
+        if not replaced or each != number:
+            assert {other.ReferencedSOPInstanceUID for other in copy.ReferencedImageSequence} == uids
 
 
 async def test_what_comes_meanwhile_stays(gateway: House, monkeypatch: pytest.MonkeyPatch) -> None:
