@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -12,15 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from gateway import telemetry
+from gateway import telemetry, tracing
+from gateway.config import Tracing
 from gateway.net.requestor import associate
 from gateway.telemetry import METRICS_FOLDER
+from tests.support.collector import collector
 from tests.support.datasets import ct_header, encode
 from tests.support.intake import CT, intake
 from tests.support.processes import Gateway
+from tests.support.web import archive
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
+"""The Accept header of Prometheus 2.42."""
 
 
 @pytest.fixture
@@ -98,3 +105,29 @@ for number in range(200):
     environment = {**os.environ, METRICS_FOLDER: str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_openmetrics_has_exemplars_and_the_classic_format_has_none(tmp_path: Path) -> None:
+    """In the whole page, gauges too: OpenMetrics ends with one line that says so, and names nothing twice."""
+    async with collector() as collecting:
+        await asyncio.to_thread(tracing.use, Tracing(endpoint=collecting.url))
+        try:
+            with tracing.span("a"):
+                trace_id, _ = tracing.ids()
+                telemetry.observe(telemetry.INTAKE_SECONDS, 0.003)
+        finally:
+            await asyncio.to_thread(tracing.use, Tracing())
+    async with archive(tmp_path) as made:
+        pages = {}
+        for accepted in ("*/*", PROMETHEUS, "text/plain,application/openmetrics-text;q=0.1"):
+            answer = await made.client.get("/metrics", headers={"Accept": accepted})
+            pages[accepted] = answer.content_type, await answer.text()
+    media_type, text = pages.pop(PROMETHEUS)
+    assert media_type == "application/openmetrics-text"
+    assert f'gateway_intake_seconds_bucket{{le="0.004"}} 1.0 # {{trace_id="{trace_id}"}} 0.003' in text
+    families = list(text_string_to_metric_families(text))
+    assert {"gateway_ready", "gateway_intake_seconds", "gateway_intake_instances"} <= {each.name for each in families}
+    for media_type, text in pages.values():
+        assert media_type == "text/plain"
+        assert "# {" not in text
+        assert "# EOF" not in text

@@ -24,6 +24,7 @@ from gateway.access.slots import FairSlots, NoSlot, client_of
 from gateway.config import User
 from gateway.errors import ConfigurationError
 from gateway.processes.failure_table import FailureTable
+from gateway.telemetry import SIGN_IN_FAILURES
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ class Authenticator:
 
     async def _slow_down(self, client: str, what: str) -> None:
         failures = self._failures.add(client)
+        SIGN_IN_FAILURES.inc()
         log.warning("%s from %s, failure %d in a row", what, client, failures)
         pause = asyncio.ensure_future(self._sleep(min(0.1 * 2 ** min(failures, 10), 5.0)))
         self._slowed.setdefault(client, deque()).append(pause)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from gateway.ingest.data_folder import open_folder
 from gateway.storage.copying import StoreCopy, copy_file, make_store, remove_store
 from gateway.storage.layout import Layout
 from gateway.storage.naming import private, replace_durably
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 _ATTEMPTS = 20
@@ -87,6 +90,11 @@ async def backup(
             raise StorageError(f"{settings.path}: instances are replaced faster than they can be backed up; try later")
         await asyncio.to_thread(files.drop_others)
         await asyncio.to_thread(_finish, layout, files, report)
+        began = datetime.datetime.fromisoformat(report.made_at).timestamp()
+        try:
+            await asyncio.to_thread(folder.store.note_backup, began)
+        except OSError as error:  # The backup is whole, and stays so.
+            log.warning("the time of the backup cannot be noted in %s: %s", settings.path, error.strerror)
         return report
 
 

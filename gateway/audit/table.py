@@ -108,6 +108,12 @@ async def read_sent(database: Database) -> int:
     return (await _mark(database, "sent")).seq
 
 
+async def unsent_since(database: Database) -> float | None:
+    """When the oldest entry was made that the receiver of audit messages does not have; None if it has all."""
+    page = await entries_after(database, await read_sent(database), 1)
+    return page[0].at if page else None
+
+
 def note_sent(last: AuditEntry, now: float) -> Script[None]:
     """Note that the receiver of audit messages has all entries up to this one."""
     yield queries.SET_MARK, ("sent", last.seq, last.hash, now)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from gateway.telemetry import STORE_FAILED
+
 log = logging.getLogger(__name__)
 
 
@@ -19,6 +21,7 @@ class Health:
         """Start with the `failures` of other processes. `on_failure` is called once with each further reason."""
         self.failures = list(failures)
         self._on_failure = on_failure
+        STORE_FAILED.set(float(not self.sound))
 
     @property
     def sound(self) -> bool:
@@ -28,5 +31,6 @@ class Health:
         """Record a failure, after which nothing is acknowledged. Equal reasons are logged once."""
         if reason not in self.failures:
             self.failures.append(reason)
+            STORE_FAILED.set(1)
             log.critical("NOT READY: %s. Nothing more is accepted; check the disk, then restart", reason)
             self._on_failure(reason)

@@ -227,6 +227,23 @@ def tls_to(files: PemFiles, host: str, name: str = "") -> ClientTls:
     return ClientTls(context, host if name in ("", "*") else name)
 
 
+def ends_at(file: str) -> float | None:
+    """When the first certificate of a PEM file's chain that ends is at its end, in seconds since 1970; None for a file
+    that cannot be read. Blocks; cached until the file changes."""
+    return _ends_at(file, stamp(Path(file)))
+
+
+@functools.lru_cache(maxsize=128)
+def _ends_at(file: str, _stamp: Stamp) -> float | None:
+    from cryptography.x509 import load_pem_x509_certificates  # which only those with certificates need
+
+    try:
+        chain = load_pem_x509_certificates(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return min(each.not_valid_after_utc.timestamp() for each in chain)
+
+
 def peer_of(connection: ssl.SSLObject) -> TlsPeer:
     """The peer of a finished handshake: version, cipher, names."""
     suite = connection.cipher()

@@ -227,6 +227,18 @@ class FileStore:
         """Bytes that an ordinary user may still write in the store's file system."""
         return self._disk.free_bytes(str(self._layout.base))
 
+    def backed_up_at(self) -> float:
+        """When the last finished backup began, in seconds since 1970; 0 if none is known. Blocks, hardly."""
+        try:
+            return self._layout.backed_up.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def note_backup(self, at: float) -> None:
+        """Note that a backup that began at this time has been finished. Blocks. Raises: OSError."""
+        self._layout.backed_up.touch(mode=0o640)
+        os.utime(self._layout.backed_up, (at, at))
+
     def _changed_last(self, folder: str) -> str:
         """The subfolder with the newest time of change; '' if there is none."""
         with self._disk.scandir(folder) as entries:

@@ -14,6 +14,7 @@ A data folder holds:
     outputs/<job>              archives that jobs have made; see gateway/storage/outputs.py
     migrations/                what migrations have brought, so that they can go on; see gateway/migration/ledger.py
     ohif/                      the OHIF viewer, where it is installed; see gateway/web/viewer/release.py
+    backed-up                  empty; its time is that of the last finished backup
     backup.json                in a backup only: marks it as complete, and lists its contents
     (files without a name)     frames that wait to be sent
 
@@ -79,6 +80,7 @@ class Layout:
         self.outputs = base / "outputs"
         self.migrations = base / "migrations"
         self.manifest = base / "backup.json"
+        self.backed_up = base / "backed-up"
         self._store = str(self.store)
 
     def stored(self, key: str) -> str:

@@ -38,3 +38,6 @@ class Store(ObjectSource, Protocol):
 
     def free_bytes(self) -> int:
         """Bytes of free space."""
+
+    def backed_up_at(self) -> float:
+        """When the last finished backup began, in seconds since 1970; 0 if none is known."""

@@ -5,6 +5,7 @@ They are read from the database on request, by whichever worker answers. `gatewa
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -15,12 +16,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.audit.table import unsent_since
+from gateway.config import Settings
 from gateway.database.database import Database
 from gateway.events.changes import last_change
 from gateway.forwarding.control import Deliveries
 from gateway.forwarding.table import QUEUE_PREFIX
 from gateway.index.summary import Statistics, statistics
 from gateway.jobs import table as jobs
+from gateway.net.tls import ends_at
 from gateway.processes.host_clock import host_clock
 from gateway.telemetry import metrics_text
 from gateway.web.context import Context
@@ -51,6 +55,8 @@ class Measures:
             *await self._of_archive(),
             *await self._of_jobs(),
             *await self._of_destinations(),
+            *await self._of_certificates(),
+            *await self._of_audit(),
         ]
         return _text(gauges, openmetrics=openmetrics)
 
@@ -90,6 +96,11 @@ class Measures:
                 self._context.use_cases.store.free_bytes(),
             ),
             _gauge("gateway_disk_floor_bytes", "Free space below which nothing is stored: `storage.min_free`.", floor),
+            _gauge(
+                "gateway_backup_at_seconds",
+                "When the last finished `dicom-gateway backup` began, in seconds since 1970; 0 for never.",
+                self._context.use_cases.store.backed_up_at(),
+            ),
         ]
 
     async def _counts(self) -> Statistics:
@@ -122,6 +133,26 @@ class Measures:
         for state, count in counts.items():
             found.add_metric([state], count)
         return [found]
+
+    async def _of_certificates(self) -> list[Metric]:
+        found = GaugeMetricFamily(
+            "gateway_certificate_ends_seconds",
+            "When a certificate of ours, or an authority's above it in the same file, ends, in seconds since 1970.",
+            labels=["section"],
+        )
+        for section, file in _certificates(self._context.settings()).items():
+            at = await asyncio.to_thread(ends_at, file)
+            if at is not None:
+                found.add_metric([section], at)
+        return [found]
+
+    async def _of_audit(self) -> list[Metric]:
+        """The age of what waits to be sent; nothing where audit messages are not sent."""
+        if not self._context.settings().audit.syslog:
+            return []
+        since = await unsent_since(self._context.database)
+        age = max(0.0, time.time() - since) if since is not None else 0.0
+        return [_gauge("gateway_audit_unsent_seconds", "Age of the oldest audit message that waits to be sent.", age)]
 
     async def _of_destinations(self) -> list[Metric]:
         now = time.time()
@@ -158,6 +189,17 @@ class Measures:
             held.add_metric([each.name], float(each.held))
             oldest.add_metric([each.name], max(0.0, now - since.get(each.name, now)))
         return [backlog, paused, held, oldest]
+
+
+def _certificates(settings: Settings) -> dict[str, str]:
+    """The files of our certificates, by the section of the settings that names them."""
+    named = {
+        "dicom": settings.dicom.tls_certificate,
+        "http": settings.http.certificate,
+        "audit": settings.audit.certificate,
+        **{f"destinations.{name}": getattr(each, "certificate", "") for name, each in settings.destinations.items()},
+    }
+    return {section: file for section, file in named.items() if file}
 
 
 def _of_clock() -> list[Metric]:

@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.access import passwords, users
 from gateway.access.users import Authenticator, BasicCredentials, TooManyFailures, check_users, read_basic
@@ -64,9 +65,11 @@ class TestAuthenticator:
     async def test_wrong_is_answered_later_each_time(
         self, authenticator: Authenticator, waits: list[float], name: str, password: str
     ):
+        before = REGISTRY.get_sample_value("gateway_sign_in_failures_total") or 0
         for _ in range(2):
             assert await authenticator.authenticate(basic(name, password), [ANNA], "10.1.1.1") is None
         assert waits == [0.2, 0.4]
+        assert REGISTRY.get_sample_value("gateway_sign_in_failures_total") == before + 2
 
     async def test_one_peer_does_not_slow_another(self, authenticator: Authenticator, waits: list[float]):
         await authenticator.authenticate(basic("anna", "x"), [ANNA], "10.1.1.1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import errno
 import os
 import random
@@ -53,6 +54,7 @@ async def test_back_and_forth(tmp_path: Path):
             storage(tmp_path / "data"), tmp_path / "backup", progress=lambda done, total: seen.append((done, total))
         )
     assert (report.instances, report.linked, report.copied, report.lost) == (30, 30, 0, [])
+    assert running.folder.store.backed_up_at() == datetime.datetime.fromisoformat(report.made_at).timestamp()
     assert seen[-1] == (30, 30)
     again = await restore(tmp_path / "backup", storage(tmp_path / "restored"))
     assert (again.instances, again.bytes, again.made_at, again.lost) == (30, report.bytes, report.made_at, [])

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.audit.entry import AuditSubject, entry
 from gateway.audit.syslog import AuditSender, framed
-from gateway.audit.table import append, forget, read_sent
+from gateway.audit.table import append, entries_after, forget, read_sent, unsent_since
 from gateway.config import Audit, Settings
 from gateway.database.actor import Actor
 from gateway.database.sqlite import SQLite
@@ -149,6 +149,7 @@ async def test_in_order_and_noted(database: SQLite, setting: Setting) -> None:
             return await read_sent(database) == 451
 
         await until(all_noted)
+        assert await unsent_since(database) is None
     assert setting.receiver.numbers == list(range(1, 452))
 
 
@@ -159,6 +160,8 @@ async def test_a_receiver_that_is_away_loses_nothing(database: SQLite, setting: 
     async with sending(database, setting):
         await asyncio.sleep(0)
         assert setting.receiver.numbers == []
+        (oldest, *_) = await entries_after(database, 0, 1)
+        assert await unsent_since(database) == oldest.at
         await setting.receiver.open()
         await until(lambda: len(setting.receiver.numbers) == 3)
 

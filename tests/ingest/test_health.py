@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.ingest.health import Health
 
@@ -35,3 +36,17 @@ def test_what_another_process_has_found_counts_here_and_is_not_said_again() -> N
     health.fail("two")
     assert said == ["two"]
     assert theirs == ["one"], "each process has a list of its own"
+
+
+def test_the_metrics_say_so() -> None:
+    def failed() -> float | None:
+        return REGISTRY.get_sample_value("gateway_store_failed")
+
+    health = Health()
+    assert failed() == 0
+    health.fail("one")
+    assert failed() == 1
+    Health(["one"])
+    assert failed() == 1
+    Health()
+    assert failed() == 0

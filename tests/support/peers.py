@@ -100,6 +100,7 @@ PEERS: dict[str, Peer] = {
     "atheris": Peer(_module("atheris"), "pip install -e '.[fuzz]' (Python 3.11 to 3.13)"),
     "npm": Peer(_program("npm"), "apt-get install npm"),
     "npm-registry": Peer(lambda: None, "let npm reach its registry: `npm ping` tells"),  # seen when it is asked
+    "promtool": Peer(_program("promtool"), "apt-get install --no-install-recommends prometheus"),
     "curl": Peer(_program("curl"), "apt-get install curl"),
     "jq": Peer(_program("jq"), "apt-get install jq"),
     "make": Peer(_program("make"), "apt-get install make"),
