@@ -48,8 +48,9 @@ class Database(Protocol):
     async def fetch(self, query: Query, *parameters: Any) -> list[Row]:
         """All rows of one reading statement, from a snapshot that includes every finished `write`."""
 
-    async def write(self, script: Callable[[], Script[T]]) -> T:
-        """Run a script in a transaction and return its result once that is durable.
+    async def write(self, script: Callable[[], Script[T]], *, durably: bool = True) -> T:
+        """Run a script in a transaction and return its result once that is durable; if not `durably`, once everybody
+        sees it: then a power cut may undo it, though none that comes after it alone.
 
         Concurrent scripts may share a commit, each in its own savepoint: one that raises rolls back alone
         and its exception is raised here. The callable is called once for every attempt.

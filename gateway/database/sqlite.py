@@ -121,14 +121,14 @@ class SQLite(Database):
     def data_version(self) -> int:
         return self._versions.current()
 
-    async def write(self, script: Callable[[], Script[T]]) -> T:
+    async def write(self, script: Callable[[], Script[T]], *, durably: bool = True) -> T:
         await self._room.acquire()
         if self._failure or self._closed:
             self._room.release()
             raise refused(self._failure or f"{self.path} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with accompanied(through_view(script, _SCHEMA)) as all_of_it:
-            self._writer.put(QueuedScript(all_of_it, future))
+            self._writer.put(QueuedScript(all_of_it, future, durably))
             return await future
 
     def fail(self, reason: str) -> None:

@@ -133,10 +133,9 @@ class Transactions:
     ) -> list[Outcome]:
         """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises.
 
-        With a `log` the transaction is a view of what stands there: see `CommitLog`. Only with one may `durably` be
-        false: then a power cut may undo the transaction, though none that comes after it alone.
+        With a `log` the transaction is a view of what stands there: see `CommitLog`. If not `durably`, a power cut may
+        undo the transaction, though none that comes after it alone.
         """
-        assert durably or log is not None
         outcomes = self._commit(scripts, log, durably)
         self._since_checkpoint += len(scripts)
         return outcomes

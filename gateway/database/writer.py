@@ -23,11 +23,12 @@ MAX_BATCH = 256
 
 
 class QueuedScript:
-    __slots__ = ("future", "script")
+    __slots__ = ("durably", "future", "script")
 
-    def __init__(self, script: Callable[[], Script[Any]], future: asyncio.Future[Any]) -> None:
+    def __init__(self, script: Callable[[], Script[Any]], future: asyncio.Future[Any], durably: bool) -> None:
         self.script = script
         self.future = future
+        self.durably = durably
 
 
 class Writer:
@@ -102,7 +103,8 @@ class Writer:
 
     def _write(self, batch: list[QueuedScript]) -> None:
         wanted = [job for job in batch if not job.future.cancelled()]
-        outcomes = self._transactions.commit([job.script for job in wanted])
+        durably = any(job.durably for job in wanted)
+        outcomes = self._transactions.commit([job.script for job in wanted], durably=durably)
         if self._transactions.failure:
             self._report_failure()  # before the outcomes, on which callers would act
         else:

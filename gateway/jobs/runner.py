@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -190,7 +191,7 @@ class Runner:
             self._claimed.update({job.id: job for job in jobs})
             return jobs
 
-        jobs = await self._database.write(script)
+        jobs = await self._database.write(script, durably=False)  # One that a power cut undoes is claimed again.
         for job in jobs:
             # Held and released again before the lease loop noticed, the job still runs here.
             before = self._running.get(job.id)
@@ -211,7 +212,8 @@ class Runner:
             if not before:
                 continue
             try:
-                ours = await self._database.write(lambda: table.extend_leases(self._owner, self._clock() + self._lease))
+                extend = functools.partial(table.extend_leases, self._owner, self._clock() + self._lease)
+                ours = await self._database.write(extend, durably=False)
             except DatabaseError as error:
                 log.warning("the leases of jobs cannot be extended: %s", error)
                 continue

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 
 from gateway.database import transactions as module
+from gateway.database.database import Query, Script
 from gateway.database.sqlite import SQLite
 from gateway.database.transactions import Transactions, transactions
 from gateway.errors import DatabaseError
 from gateway.index.store import tombstone_if_uncommitted
 from tests.contracts.database import ALL, Failing, put
 
+_SYNCHRONOUS = Query("synchronous: of this connection", "PRAGMA synchronous")
 WAL_INDEX_HEADER = 96
 """Bytes of the two copies that say how much of the log is committed."""
 DIES_IN_A_COMMIT = """
@@ -183,3 +185,25 @@ class TestADeathInACommit:
     async def test_who_disowns_is_sure(self, haunted: SQLite, tmp_path: Path) -> None:
         assert await haunted.write(lambda: tombstone_if_uncommitted("0" * 26, 1.0)) is True
         assert await self.after_a_restart(haunted, tmp_path / "again") == ["0" * 26, "before"]
+
+
+class TestFlushes:
+    """2 is FULL: the commit is flushed. 1 is NORMAL: a later one flushes it."""
+
+    async def test_what_need_not_be_durable_is_not_flushed(self, database: SQLite) -> None:
+        levels = [await database.write(_level, durably=durably) for durably in (True, False, True)]
+        assert levels == [2, 1, 2]
+
+    async def test_together_with_what_must_be_it_is(self, database: SQLite) -> None:
+        with lock_of(database).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            writing = [asyncio.ensure_future(database.write(_level, durably=durably)) for durably in (False, True)]
+            await asyncio.sleep(0)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            async with asyncio.timeout(10):
+                assert await asyncio.gather(*writing) == [2, 2]
+
+
+def _level() -> Script[int]:
+    ((level,),) = yield _SYNCHRONOUS, ()
+    return int(level)

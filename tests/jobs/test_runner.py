@@ -333,8 +333,8 @@ async def test_an_attempt_that_ends_as_the_next_is_claimed_does_not_end_that(
             await finish.wait()
             raise PermanentFailure("taken back")
 
-    async def slow(script: Callable[[], Script[Any]]) -> Any:
-        result = await write(script)
+    async def slow(script: Callable[[], Script[Any]], **options: bool) -> Any:
+        result = await write(script, **options)
         if isinstance(result, list) and result and isinstance(result[0], Job):
             claims.append(result)
             if len(claims) == 2:  # It is committed, and the runner does not know yet.
@@ -454,11 +454,11 @@ async def test_how_a_job_went_is_written_down_once_the_database_can(
     monkeypatch.setattr(runner_module, "_FIRST_RECORD_S", 0.001)
     write, failures, done = database.write, iter([DatabaseError("busy"), DatabaseError("busy")]), 0
 
-    async def failing(script: Callable[[], Script[Any]]) -> Any:
+    async def failing(script: Callable[[], Script[Any]], **options: bool) -> Any:
         if done:
             for failure in failures:
                 raise failure
-        return await write(script)
+        return await write(script, **options)
 
     async def handle(_job: Job) -> None:
         nonlocal done

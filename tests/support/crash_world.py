@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -136,8 +137,9 @@ class _Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, lambda: self._connection.execute(query.qmark, parameters).fetchall())
 
-    async def write(self, script: Callable[[], Script[T]]) -> T:
-        ((result, error),) = await asyncio.get_running_loop().run_in_executor(None, self._transactions.commit, [script])
+    async def write(self, script: Callable[[], Script[T]], *, durably: bool = True) -> T:
+        commit = functools.partial(self._transactions.commit, [script], durably=durably)
+        ((result, error),) = await asyncio.get_running_loop().run_in_executor(None, commit)
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
@@ -402,7 +404,7 @@ class World:
             return claim_jobs(owner, EPOCH + self.loop.time(), 1.0, 100, lambda queue: 100)
 
         try:
-            for job in await intake.database.write(claim):
+            for job in await intake.database.write(claim, durably=False):
                 await (self._restore(intake, job) if job.kind == REPLAYED else self._send_on(intake, job))
         except (OSError, GatewayError):
             assert self.disk.failed
