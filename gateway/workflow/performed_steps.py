@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from gateway.database.view import seeing, tenant_of_task
 from gateway.dicom.encode import Attribute, DataSet
 from gateway.dicom.json_reader import from_json
 from gateway.dimse import status
-from gateway.errors import GatewayError, NotFound, PermanentFailure
+from gateway.errors import BadRequest, GatewayError, NotFound, PermanentFailure
 from gateway.jobs.runner import JobType, Retry
 from gateway.jobs.table import Job, add_job, chained_jobs
 from gateway.scu.mpps import create_step, set_step
@@ -153,10 +153,12 @@ class PerformedSteps:
         destinations = self._destinations()
 
         def script() -> Script[Step]:
-            rows = yield queries.GET_STEP, (uid,)
+            rows = yield queries.GET_STEP, (uid, "")
             if not rows:
                 raise StepRefused("there is no such step", status.NO_SUCH_SOP_INSTANCE)
             step = _step(rows[0])
+            if step.tenant and len(rows) > 1:
+                raise StepRefused("several tenants have this step", status.PROCESSING_FAILURE)
             if step.state != IN_PROGRESS:
                 why = "Performed Procedure Step Object may no longer be updated"
                 raise StepRefused(why, status.PROCESSING_FAILURE, NO_LONGER_UPDATED)
@@ -179,20 +181,17 @@ class PerformedSteps:
         if state in FINAL:
             _note_lacking(uid, step.calling_aet, step.data_set, _AT_LAST)
 
-    async def get(self, uid: str) -> Step:
-        rows = await self._database.fetch(queries.GET_STEP, uid)
-        if not rows:
-            raise NotFound(f"there is no performed procedure step {uid}")
-        return _step(rows[0])
+    async def get(self, uid: str, tenant: str = "") -> Step:
+        """The step with a UID, of a tenant if one is named. Raises NotFound; BadRequest where several have one."""
+        return _only(uid, await self._database.fetch(queries.GET_STEP, uid, tenant))
 
     async def page(self, *, before: int = 2**62, limit: int = 100) -> list[Step]:
         """A page of steps, newest first; pass the last id as `before` for the next page."""
         return [_step(row) for row in await self._database.fetch(queries.LIST_STEPS, before, limit)]
 
-    async def remove(self, uid: str) -> None:
-        """Delete a step. Jobs that forward it still run."""
-        if not await self._database.write(lambda: _remove(uid)):
-            raise NotFound(f"there is no performed procedure step {uid}")
+    async def remove(self, uid: str, tenant: str = "") -> None:
+        """Delete a step. Jobs that forward it still run. Raises as `get`."""
+        await self._database.write(lambda: _remove(uid, tenant))
 
     async def forwards(self, step: Step) -> dict[str, list[Job]]:
         """The jobs that forward a step, by destination, as long as the jobs exist. Whoever sees the step sees them."""
@@ -276,9 +275,19 @@ def _chain(uid: str, tenant: str, destination: str) -> str:
     return f"{KIND}-{f'{tenant}/' if tenant else ''}{uid}-{destination}"
 
 
-def _remove(uid: str) -> Script[bool]:
-    rows = yield queries.GET_STEP, (uid,)
-    return bool(rows and (yield queries.REMOVE_STEP, (rows[0][0],)))
+def _remove(uid: str, tenant: str) -> Script[None]:
+    step = _only(uid, (yield queries.GET_STEP, (uid, tenant)))
+    yield queries.REMOVE_STEP, (step.id,)
+
+
+def _only(uid: str, rows: Sequence[Row]) -> Step:
+    """The one step found under a UID; that of nobody before those of tenants."""
+    if not rows:
+        raise NotFound(f"there is no performed procedure step {uid}")
+    step = _step(rows[0])
+    if step.tenant and len(rows) > 1:
+        raise BadRequest(f"several tenants have a performed procedure step {uid}: name one with ?tenant=NAME")
+    return step
 
 
 def _step(row: Row) -> Step:

@@ -133,6 +133,9 @@ CHANGE_STEP = Query(
     "UPDATE performed_steps SET state = $2, changed_at = $3, data = $4 WHERE id = $1 AND state = 'IN PROGRESS'"
     " RETURNING id",
 )
-GET_STEP = Query("get_step: by SOP instance UID", f"{_STEP} WHERE uid = $1 ORDER BY tenant LIMIT 1")
+GET_STEP = Query(
+    "get_step: by SOP instance UID, of a tenant; with '' of anybody, where two say that it is not one",
+    f"{_STEP} WHERE uid = $1 AND ($2 = '' OR tenant = $2) ORDER BY tenant LIMIT 2",
+)
 LIST_STEPS = Query("list_steps: a page, newest first", f"{_STEP} WHERE id < $1 ORDER BY id DESC LIMIT $2")
 REMOVE_STEP = Query("remove_step: one", "DELETE FROM performed_steps WHERE id = $1 RETURNING id")

@@ -20,7 +20,7 @@ from gateway.database.view import seeing
 from gateway.dicom.part10 import read_header
 from gateway.dimse import commitment, status
 from gateway.dimse.commitment import Reference
-from gateway.errors import AssociationRefused, RetainedByCommitment
+from gateway.errors import AssociationRefused, BadRequest, RetainedByCommitment
 from gateway.index.identity import owned, public_id
 from gateway.index.queries.annotations import EXISTS
 from gateway.index.queries.store import LIST_FILES
@@ -217,6 +217,27 @@ async def test_performed_steps(tmp_path: Path) -> None:
         with seeing(visible([Role(permissions=("all",), tenant="a")])):
             assert [each.uid for each in await gateway.context.use_cases.steps.page()] == ["1.9"]
             assert list(await forwards(gateway, "1.9")) == ["dest"]
+
+
+async def test_a_step_of_several_tenants(tmp_path: Path) -> None:
+    """Who is above the tenants says whose is meant: no step of another is changed, shown or removed in its place."""
+    async with clinics(tmp_path) as gateway:
+        steps = gateway.context.use_cases.steps
+        for calling in ("CTA", "CTB"):
+            async with modality(gateway, calling_aet=calling) as asking:
+                assert (await asking.create("1.9", begun())).status == status.SUCCESS
+        async with modality(gateway) as asking:
+            assert (await asking.set("1.9", ended())).status == status.PROCESSING_FAILURE
+        for ask in (steps.get, steps.remove):
+            with pytest.raises(BadRequest, match="name one with"):
+                await ask("1.9")
+        assert (await steps.get("1.9", "b")).tenant == "b"
+        await steps.remove("1.9", "b")
+        async with modality(gateway) as asking:
+            assert (await asking.create("1.9", begun())).status == status.SUCCESS
+            assert (await asking.set("1.9", ended())).status == status.SUCCESS
+        assert {each.tenant: each.state for each in await steps.page()} == {"a": "IN PROGRESS", "": "COMPLETED"}
+        assert (await steps.get("1.9")).tenant == ""
 
 
 class TestCommitment:

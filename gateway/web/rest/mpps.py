@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.web.rest.answers import json_answer, number, timestamp
 from gateway.web.rest.jobs import as_json as job_as_json
 from gateway.web.rest.tags import to_tags
-from gateway.web.route import EXPAND, PAGE, Route
+from gateway.web.route import EXPAND, PAGE, Parameter, Route
 from gateway.workflow.performed_steps import PerformedSteps, Step
 
 STEPS: web.AppKey[PerformedSteps] = web.AppKey("steps", PerformedSteps)
 _MAX_LIMIT = 1000
+_TENANT: Final = Parameter("tenant", "The tenant whose step it is", example="clinic-a")
 
 
 async def all_steps(request: web.Request) -> web.Response:
@@ -28,9 +29,9 @@ async def all_steps(request: web.Request) -> web.Response:
 
 
 async def one(request: web.Request) -> web.Response:
-    """One performed procedure step, and its forwards."""
+    """One performed procedure step, and its forwards. `tenant` says whose, where several have one of this UID."""
     steps = request.app[STEPS]
-    step = await steps.get(request.match_info["uid"])
+    step = await steps.get(request.match_info["uid"], request.query.get("tenant", ""))
     forwards = await steps.forwards(step)
     return json_answer(
         {**_as_json(step), "Forwards": {name: [job_as_json(job) for job in jobs] for name, jobs in forwards.items()}}
@@ -38,8 +39,8 @@ async def one(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Delete a step."""
-    await request.app[STEPS].remove(request.match_info["uid"])
+    """Delete a step. `tenant` says whose, where several have one of this UID."""
+    await request.app[STEPS].remove(request.match_info["uid"], request.query.get("tenant", ""))
     return json_answer({})
 
 
@@ -60,6 +61,6 @@ def _as_json(step: Step) -> dict[str, Any]:
 
 ROUTES = (
     Route("GET", "/mpps", all_steps, "worklists", (*PAGE, EXPAND)),
-    Route("GET", "/mpps/{uid}", one, "worklists", errors=(404,)),
-    Route("DELETE", "/mpps/{uid}", remove, "worklists", errors=(404,)),
+    Route("GET", "/mpps/{uid}", one, "worklists", (_TENANT,), errors=(400, 404)),
+    Route("DELETE", "/mpps/{uid}", remove, "worklists", (_TENANT,), errors=(400, 404)),
 )
