@@ -14,7 +14,7 @@ class StoredObject(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of the whole object."""
+        """Bytes of the whole object. Raises: NoSuchObject when it is gone already; StorageError."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes from `offset`; fewer only at the end. Blocks. Raises: StorageError."""
@@ -27,7 +27,8 @@ class ObjectSource(Protocol):
     """Opens objects by their keys."""
 
     def open(self, key: str) -> StoredObject:
-        """Open an object for reading. Blocks. Raises: NoSuchObject when it does not exist (any more)."""
+        """Open an object for reading. Blocks. Raises: NoSuchObject when it does not exist (any more), perhaps only when
+        its size or bytes are asked for."""
 
 
 class Store(ObjectSource, Protocol):

@@ -10,6 +10,7 @@ destinations are configured, only what each of them has committed is committed h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -276,16 +277,13 @@ class Commitments:
 
     def _is_whole(self, key: str, size: int) -> bool:
         try:
-            stored = self._store.open(key)
+            with contextlib.closing(self._store.open(key)) as stored:
+                return stored.size == size
         except NoSuchObject:
             return False
         except StorageError as error:
             log.error("%s", error)
             return False
-        try:
-            return stored.size == size
-        finally:
-            stored.close()
 
     # --- destinations that must have committed as well
 

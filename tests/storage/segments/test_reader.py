@@ -65,6 +65,43 @@ def test_what_is_erased_is_gone(
     assert [frame.kind for frame in frames(folder)] == [FrameKind.ERASED, FrameKind.INSTANCE]
 
 
+def test_a_remembered_header_spares_a_read_and_shows_nothing_that_is_erased(
+    folder: SegmentFolder, writer: SegmentWriter, reader: SegmentReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key,) = append(writer, b"patient one" * 500)
+    reads = list[tuple[int, int]]()
+    read = folder.disk.read
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        reads.append((length, offset))
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(folder.disk, "read", counted)
+    reader.open(key).close()
+    for expected in (2, 2):
+        reads.clear()
+        stored = reader.open(key)
+        assert stored.read(0, 11) == b"patient one"
+        stored.close()
+        assert len(reads) == expected, "the bytes, and then the header"
+    name, offset = place_of(key)
+    before, sized, dated = reader.open(key), reader.open(key), reader.open(key)
+    erase(folder, name, [offset])  # As another process does it.
+    for use in (lambda: before.read(0, 11), lambda: sized.size, lambda: dated.frame, lambda: reader.open(key)):
+        with pytest.raises(NoSuchObject, match=key):
+            use()
+
+
+def test_remembered_headers_are_bounded(
+    writer: SegmentWriter, reader: SegmentReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    keys = append(writer, b"one", b"two", b"three")
+    for key in (*keys[:2], keys[0], keys[2]):
+        reader.open(key).close()
+    assert [reader.header(key) is not None for key in keys] == [True, False, True]
+
+
 def test_what_is_erased_is_gone_after_a_power_cut(
     folder: SegmentFolder, writer: SegmentWriter, disk: MemoryDisk
 ) -> None:
