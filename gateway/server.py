@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__, telemetry, tracing
+from gateway.admin.log_erasure import LogErasure
 from gateway.admin.retention import Retention
 from gateway.admin.scrub import Scrub
 from gateway.audit.log import AuditLog
@@ -239,6 +240,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                     each.start()
             only_one = (lambda work: work) if does_jobs else (lambda work: None)
             retention = Retention(folder.database, use_cases.removal, current, use_cases.audit)
+            log_erasure = LogErasure(folder.database, lambda: current().storage.erase_within_hours)
             scrub = Scrub(folder.store.segments, folder.database, lambda: current().storage.scrub_days)
             async with (
                 beside("watching the certificates", ready.dicom.watch if ready.dicom is not None else None),
@@ -248,6 +250,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 beside("writing the records of associations", lambda: record_log.write_forever(open_now)),
                 beside("deleting old studies of tenants", only_one(retention.run_forever)),
                 beside("checking the store", only_one(scrub.run_forever)),
+                beside("overwriting the log of the index", only_one(log_erasure.run_forever)),
             ):
                 yield gateway
         finally:

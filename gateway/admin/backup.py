@@ -13,16 +13,19 @@ import dataclasses
 import datetime
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from gateway import __version__, config
+from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.dicom.json import NOT_JSON
 from gateway.errors import StorageError
 from gateway.index.queries.attachments import LIST_ATTACHED_FILES
+from gateway.index.queries.backups import NOTE_BACKUP
 from gateway.index.queries.store import LIST_FILES
 from gateway.index.queries.summary import STATISTICS
 from gateway.index.segments import segments
@@ -95,6 +98,8 @@ async def backup(
             await asyncio.to_thread(folder.store.note_backup, began)
         except OSError as error:  # The backup is whole, and stays so.
             log.warning("the time of the backup cannot be noted in %s: %s", settings.path, error.strerror)
+        where = str(await asyncio.to_thread(target.absolute))
+        await folder.database.write(lambda: _note(where))
         return report
 
 
@@ -159,6 +164,10 @@ async def _present(database: SQLite, keys: Sequence[str]) -> set[str]:
     for start in range(0, len(keys), _PAGE):
         found |= await keys_present(database, keys[start : start + _PAGE])
     return found
+
+
+def _note(where: str) -> Script[None]:
+    yield NOTE_BACKUP, (where, time.time())
 
 
 def _make_empty(layout: Layout) -> None:

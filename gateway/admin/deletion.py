@@ -59,8 +59,12 @@ class Moment(NamedTuple):
 class Removal:
     """Deletes resources of one archive."""
 
-    def __init__(self, ingest: Ingest, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, ingest: Ingest, *, clock: Callable[[], float] = time.time, readers_s: float | None = None
+    ) -> None:
+        """`readers_s`: as in `Garbage.discarding`."""
         self._ingest = ingest
+        self._readers_s = readers_s
         self._clock = clock
 
     async def by_public_id(self, level: Level, public_id: str) -> Removed:
@@ -147,7 +151,7 @@ class Removal:
             found = rows if rows is not None else _one(level, (yield query, parameters), names)
             return (yield from _remove(found, names, now, delete_at))
 
-        async with ingest.garbage.discarding(now) as delete_at:
+        async with ingest.garbage.discarding(now, self._readers_s) as delete_at:
             with seeing(None):  # The counts of what stays are of all that stays.
                 removed = await ingest.database.write(script)
             ingest.committed(removed.change)

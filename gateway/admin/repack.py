@@ -19,11 +19,10 @@ from gateway.database.database import Row
 from gateway.errors import NoSuchObject
 from gateway.index import segments as rows
 from gateway.index.queries.segments import LIST_SMALL_FILES
-from gateway.index.store import Origin
+from gateway.index.store import READERS_S, Origin
 from gateway.ingest.commit_batch import advance_of
 from gateway.ingest.data_folder import DataFolder, open_folder
 from gateway.ingest.frame_notes import FrameNotes
-from gateway.ingest.garbage import GRACE_S
 from gateway.storage.segments.writer import SegmentWriter
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ async def _move(folder: DataFolder, writer: SegmentWriter, page: Sequence[Row], 
     if not moved:
         return
     now = time.time()
-    await folder.database.write(functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + GRACE_S))
+    await folder.database.write(functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + READERS_S))
     writer.recorded()
 
 

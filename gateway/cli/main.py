@@ -21,6 +21,8 @@ from gateway.cli import (
     deliveries,
     doctor,
     echo,
+    erase,
+    export,
     find,
     get,
     hash_password,
@@ -62,6 +64,8 @@ app.command("anonymize")(anonymize.anonymize)
 app.command("reidentify")(anonymize.reidentify)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
+app.command("erase")(erase.erase)
+app.command("export")(export.export)
 app.command("install-ohif")(install_ohif.install_ohif)
 app.add_typer(audit.app, name="audit")
 app.add_typer(tokens.app, name="token")

@@ -74,6 +74,7 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
         "retrieve.progress_interval": settings.retrieve.progress_interval,
         "storage.sync_threads": storage.sync_threads,
         "storage.max_header": storage.max_header,
+        "storage.erase_within_hours": storage.erase_within_hours,
         "commitment.patience": settings.commitment.patience,
         "worklist.max_results": settings.worklist.max_results,
         "jobs.slots": settings.jobs.slots,

@@ -252,6 +252,9 @@ class Storage(Section, frozen=True):
     scrub_days: float = 30.0
     """Days within which the checksums of all segments are compared once, slowly, so that damage is found while there
     is a backup. 0: never."""
+    erase_within_hours: float = 24.0
+    """Hours within which nothing of what was deleted can be read from the disk any more. Objects are overwritten some
+    two minutes after their deletion, the log of the index twice in that time."""
     max_header: Size = 4 * MiB
     """Bytes of a data set within which the attributes for the index must be."""
     main_tags: MainTags = MainTags()

@@ -24,6 +24,7 @@ import aiosqlite
 from gateway.database import migrations
 from gateway.database.companion import accompanied
 from gateway.database.database import Database, Query, Row, Script
+from gateway.database.log_erasure import overwrite_log
 from gateway.database.network import refuse_network_file_system
 from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
 from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, described, refused
@@ -60,7 +61,8 @@ class SQLite(Database):
         self._closed = False
         self._room = asyncio.Semaphore(MAX_QUEUED)
         loop = asyncio.get_running_loop()
-        self._writer = Writer(Transactions(connection, lock_path), loop, self._delivered, self._failed)
+        self._lock_path = lock_path
+        self._writer = Writer(Transactions(connection, path, lock_path), loop, self._delivered, self._failed)
         self._writer.start()
 
     @classmethod
@@ -146,6 +148,11 @@ class SQLite(Database):
             raise DatabaseError(f"{target} exists; a backup never overwrites a file")
         await asyncio.to_thread(_backup, self.path, target)
 
+    async def overwrite_log(self) -> bool:
+        """Overwrite the write-ahead log, so that nothing of deleted rows can be read there; returns whether that was
+        done, which a reader can prevent. Raises: DatabaseError."""
+        return await asyncio.to_thread(_overwrite_log, self.path, self._lock_path)
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -153,6 +160,16 @@ class SQLite(Database):
         self._versions.close()
         await asyncio.to_thread(self._writer.stop)
         await self._reader.close()
+
+
+def fetch_read_only(path: Path, query: Query, *parameters: object) -> list[Row]:
+    """All rows of a statement on a database that nobody writes, such as that of a backup. Blocks.
+
+    Raises: sqlite3.Error where it cannot be read.
+    """
+    location = f"{path.absolute().as_uri()}?immutable=1"
+    with contextlib.closing(sqlite3.connect(location, uri=True)) as connection:
+        return connection.execute(query.qmark, parameters).fetchall()
 
 
 def _prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
@@ -227,6 +244,14 @@ def _backup(source_path: Path, target: Path) -> None:
         _sync(target.parent)
     except (sqlite3.Error, OSError) as error:
         raise DatabaseError(f"{target}: the backup failed: {error}") from error
+
+
+def _overwrite_log(path: Path, lock_path: Path) -> bool:
+    try:
+        with _locked(lock_path), contextlib.closing(connect(path)) as connection:
+            return overwrite_log(connection, path)
+    except (sqlite3.Error, OSError) as error:
+        raise DatabaseError(f"{path}: the log cannot be overwritten: {described(error)}") from error
 
 
 def _sync(path: Path) -> None:

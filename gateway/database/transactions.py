@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.database.database import Query, Row, Script
+from gateway.database.log_erasure import overwrite_log
 from gateway.database.queries import TRY_WRITING
 from gateway.errors import DatabaseError
 
@@ -33,6 +34,7 @@ BUSY_SECONDS = 30.0
 PRAGMAS = (
     "PRAGMA synchronous = FULL",  # NORMAL loses committed rows at a power cut
     "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",  # what was deleted is zeros
     "PRAGMA temp_store = MEMORY",
     "PRAGMA case_sensitive_like = ON",  # as PostgreSQL's LIKE is
     "PRAGMA wal_autocheckpoint = 16384",  # pages: a backstop, the writer checkpoints by itself
@@ -82,7 +84,7 @@ def transactions(path: Path, lock_path: Path) -> Transactions:
             connection = opened.enter_context(contextlib.closing(connect(path)))
             # SQLite silently opens a file for reading when it cannot be opened for writing, for lack of space perhaps.
             connection.execute(TRY_WRITING.qmark)
-            made = Transactions(connection, lock_path)
+            made = Transactions(connection, path, lock_path)
             opened.pop_all()
             return made
     except (sqlite3.Error, OSError) as error:
@@ -96,14 +98,22 @@ class Transactions:
     then on every script is refused.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock_path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock_path: Path) -> None:
         self._connection = connection
+        self._path = path
         self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._since_checkpoint = 0
         self._durably = True
         self.failure = ""
 
     def close(self) -> None:
+        """Close the connection. The last one of all deletes the log, whose bytes are therefore overwritten before."""
+        try:
+            if not self.failure:
+                with self.turn():
+                    overwrite_log(self._connection, self._path)
+        except (sqlite3.Error, OSError, DatabaseError) as error:
+            log.warning("the log of the database is not overwritten: %s", error)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         os.close(self._lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Final
 from gateway.dicom.source import Read
 from gateway.edit.deid.rules import Change
 from gateway.errors import OutOfSpace, StorageFailed
+from gateway.storage.disk import LOCAL
+from gateway.storage.erasure import erase_open
 
 _IN_MEMORY: Final = 16 << 20
 
@@ -62,6 +65,9 @@ def spool(edited: Edited, pieces: Iterator[bytes], folder: Path | None) -> None:
     before = edited._close
 
     def close() -> None:
+        if edited.length > _IN_MEMORY:
+            with contextlib.suppress(OSError):
+                erase_open(LOCAL, file.fileno())
         file.close()
         before()
 

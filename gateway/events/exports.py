@@ -53,6 +53,11 @@ async def last_export(database: Database) -> list[Export]:
     return [Export(*row) for row in await database.fetch(queries.LAST_EXPORT)]
 
 
+def forget_exports_of(patient_id: str) -> Script[None]:
+    """Delete the entries of a patient, of every tenant's with that Patient ID."""
+    yield queries.FORGET_EXPORTS_OF, (patient_id,)
+
+
 def clear_exports() -> Script[None]:
     """Delete all entries. The numbers of later ones go on."""
     yield queries.CLEAR_EXPORTS, ()

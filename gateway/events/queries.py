@@ -49,6 +49,7 @@ FORGET_EXPORTS = Query(
     "forget_exports: all but the newest $1",
     "DELETE FROM exports WHERE seq <= (SELECT MAX(seq) FROM exports) - CAST($1 AS BIGINT)",
 )
+FORGET_EXPORTS_OF = Query("forget_exports_of: a patient", "DELETE FROM exports WHERE patient_id = $1")
 _EXPORT: Final = "SELECT seq, at, remote, level, public_id, patient_id, study_uid, series_uid, sop_uid FROM exports"
 EXPORTS_AFTER = Query("exports_after: a number, oldest first", f"{_EXPORT} WHERE seq > $1 ORDER BY seq LIMIT $2")
 LAST_EXPORT = Query("last_export: the newest entry", f"{_EXPORT} ORDER BY seq DESC LIMIT 1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from gateway.database.database import Database, Script
 from gateway.dicom.levels import LEVELS, Level
@@ -20,6 +20,9 @@ from gateway.index.values import like
 
 SOP_ELSEWHERE, SERIES_ELSEWHERE, STUDY_ELSEWHERE = 1, 2, 4
 """Flags: the UID was known under another parent when the instance was stored."""
+
+READERS_S: Final = 60.0
+"""Seconds for which objects that are not needed any more stay, so that their readers can finish."""
 
 Via = Literal["dimse", "stow", "rest", "import", "inbox"]
 
@@ -222,7 +225,7 @@ def _replace(
     assert isinstance(flags, int)
     yield queries.RESIZE_SERIES, (series, placement.size - old_size, origin.received_at)
     yield queries.RESIZE_STUDY, (study, placement.size - old_size, origin.received_at)
-    yield queries.ADD_GARBAGE, (old_key, origin.received_at)
+    yield queries.ADD_GARBAGE, (old_key, origin.received_at + READERS_S)
     if lacked:
         yield queries.FORGET_INCOMPLETE, (old_key,)
     if placement.lacking:

@@ -22,7 +22,6 @@ from gateway.index.rebuild import unfinished
 from gateway.ingest.committer import ThreadCommitter
 from gateway.ingest.committer_pool import CommitterPool
 from gateway.ingest.completeness import unknown_files
-from gateway.ingest.garbage import GRACE_S
 from gateway.ingest.health import Health
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outbox import Outbox
@@ -153,9 +152,7 @@ async def open_ingest(
         if pool is not None:
             await pool.start(folder.settings.keepers)
         await ingest.preallocate()
-        await ingest.garbage.collect()
-        await ingest.garbage.hold_reserve()
-        ingest.garbage.collect_after(GRACE_S)
+        ingest.garbage.begin()
         yield ingest
     finally:
         closing.set()

@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 60.0
+GRACE_S = index.READERS_S
 """Seconds for which the files of a deleted resource stay, so that their readers can finish."""
 
 
@@ -49,12 +49,12 @@ class Garbage:
         self._upkeep = SegmentUpkeep(store, database, self._in_thread, time.time)
         self._collector: asyncio.Task[None] | None = None
 
-    async def collect(self) -> None:
-        """Delete garbage whose time has come. Readers that have a file open go on. Raises: OSError; DatabaseError.
+    async def collect(self, *, everything: bool = False) -> None:
+        """Delete garbage whose time has come, or all. Who reads it gets an error. Raises: OSError; DatabaseError.
 
         After a failed sync nothing is deleted any more: a second sync may succeed without having written the first.
         """
-        while self._health.sound and (keys := await index.garbage(self._database, older_than=time.time())):
+        while keys := await self._due(everything):
             # What made them garbage may be a transaction that a power cut undoes: this one makes it last.
             await self._database.write(functools.partial(index.claim_garbage, keys))
             files = [key for key in keys if not is_in_segment(key)]
@@ -64,7 +64,9 @@ class Garbage:
                     name, offset = place_of(key)
                     places[name].append(offset)
             try:
-                await self._in_thread(functools.partial(self._remove, files))
+                for key in files:  # One at a time, so that an end of the gateway waits for one at most.
+                    await self._in_thread(functools.partial(self._store.erase, key))
+                await self._in_thread(functools.partial(self._sync, files))
                 sizes: dict[str, int] = {}
                 for name, offsets in places.items():
                     erased = await self._in_thread(functools.partial(erase, self._store.segments, name, offsets))
@@ -79,10 +81,13 @@ class Garbage:
             except StorageFailed as error:
                 self._health.fail(str(error))
 
-    def _remove(self, keys: Sequence[str]) -> None:
-        """Delete files durably: once they are off the list nothing knows of them."""
-        for key in keys:
-            self._store.remove(key)
+    async def _due(self, everything: bool) -> list[str]:
+        if not self._health.sound:
+            return []
+        return await index.garbage(self._database, older_than=math.inf if everything else time.time())
+
+    def _sync(self, keys: Sequence[str]) -> None:
+        """Make durable that files are gone: once they are off the list nothing knows of them."""
         try:
             self._store.sync({self._store.folder(key) for key in keys})
         except OSError as error:
@@ -90,35 +95,49 @@ class Garbage:
                 raise
             raise StorageFailed(f"syncing the store failed: {error.strerror}") from error
 
-    def collect_after(self, seconds: float) -> None:
-        """Delete garbage once it is `seconds` old, and all that is added meanwhile."""
+    def begin(self) -> None:
+        """Delete in the background what an earlier process has left, which may take long, and hold the reserve."""
+        self.collect_after(GRACE_S, at_once=True)
+
+    def collect_after(self, seconds: float, *, at_once: bool = False) -> None:
+        """Delete garbage once it is `seconds` old, and all that is added meanwhile; `at_once`: what is now, too."""
         if self._collector is None or self._collector.done():
-            work = functools.partial(self._collect, seconds)
+            work = functools.partial(self._collect, seconds, at_once)
             with seeing(None):
                 self._collector = asyncio.get_running_loop().create_task(lasting("deleting old files", work))
 
-    async def _collect(self, seconds: float) -> None:
+    async def _collect(self, seconds: float, at_once: bool) -> None:
+        if at_once:
+            await self._try_to_collect()
+            await self.hold_reserve()
+        while self._health.sound and await self._is_any_left():
+            await asyncio.sleep(seconds)
+            await self._try_to_collect()
+
+    async def _is_any_left(self) -> bool:
+        return bool(await index.garbage(self._database, older_than=math.inf, limit=1))
+
+    async def _try_to_collect(self) -> None:
         try:
-            while self._health.sound and await index.garbage(self._database, older_than=math.inf, limit=1):
-                await asyncio.sleep(seconds)
-                await self.collect()
+            await self.collect()
         except (OSError, DatabaseError) as error:
             log.warning("files that are not needed any more stay on disk for now: %s", error)
 
     @asynccontextmanager
-    async def discarding(self, now: float) -> AsyncIterator[float]:
+    async def discarding(self, now: float, readers_s: float | None = None) -> AsyncIterator[float]:
         """Discard files by a transaction inside the context; yields the time from which they may be deleted.
 
-        A full disk gives up its reserve for the transaction, and the files are deleted at once. Raises: OSError;
-        DatabaseError.
+        `readers_s`: seconds that readers of the files have; GRACE_S by default. A full disk gives up its reserve for
+        the transaction, and the files are deleted at once. Raises: OSError; DatabaseError.
         """
+        wait_s = GRACE_S if readers_s is None else readers_s
         full = await self.make_room()
-        yield now if full else now + GRACE_S
+        yield now if full else now + wait_s
         if full:
             await self.collect()
             await self.hold_reserve()
         else:
-            self.collect_after(GRACE_S)
+            self.collect_after(wait_s)
 
     async def make_room(self) -> bool:
         """Release the reserve on a full disk, so that deletions can be recorded. Whether the disk is full."""

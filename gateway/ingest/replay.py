@@ -136,7 +136,7 @@ class SegmentReplay:
             live = await asyncio.to_thread(self._live, name)
             end = behind[-1].end if behind else mark
             await self._database.write(functools.partial(rows.set_segment, name, end, live))
-            await asyncio.to_thread(self._folder.end, descriptor, end)
+            await asyncio.to_thread(self._folder.end_torn, descriptor, end)
         finally:
             self._folder.disk.close(descriptor)
 

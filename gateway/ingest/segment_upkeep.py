@@ -16,6 +16,7 @@ from isal import isal_zlib
 from gateway.database.database import Database
 from gateway.errors import StorageError, StorageFailed
 from gateway.index import segments as rows
+from gateway.index.store import READERS_S
 from gateway.ingest.commit_batch import advance_of
 from gateway.ingest.frame_notes import of_copy
 from gateway.storage.filesystem import FileStore
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 _MOVED_BYTES: Final = 8 << 20
 """Bytes that are moved in one batch, by one transaction."""
-_READERS_S: Final = 60.0
-"""Seconds for which the old frame of a moved object stays, so that its readers can finish."""
 _WORTH_BYTES: Final = 4 << 20
 """Dead bytes of a segment for which it is worth while to move the rest."""
 _AT_ONCE: Final = 4
@@ -113,15 +112,14 @@ class SegmentUpkeep:
         if batch:
             await self._move(name, batch, writer)
         await self._database.write(functools.partial(rows.empty_segment, name))
+        log.info("what lives in segment %s has been moved, since a quarter of it or more is dead", name)
 
     async def _move(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> None:
         moved = await self._in_thread(functools.partial(self._copy, name, batch, writer))
         now = self._clock()
         if not moved:
             return
-        await self._database.write(
-            functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + _READERS_S)
-        )
+        await self._database.write(functools.partial(rows.enter_moved, moved, advance_of(writer), now, now + READERS_S))
         writer.recorded()
 
     def _copy(self, name: str, batch: Sequence[FrameHeader], writer: SegmentWriter) -> list[tuple[str, str]]:

@@ -39,3 +39,4 @@ REMOVE_QUERY = Query(
     "remove_query: one, of one requester or ('') of anybody",
     "DELETE FROM remote_queries WHERE public_id = $1 AND ($2 = '' OR requester = $2)",
 )
+FORGET_ANSWERS = Query("forget_answers: of every query that is kept", "DELETE FROM remote_queries")

@@ -82,6 +82,9 @@ class StoreCopy:
                         raise
                     self._copy = True
             copy_file(source, target)
+            if target.stat().st_size != size:  # It was being erased, and has grown by a byte before.
+                target.unlink()
+                return False
             self.copied += 1
             return True
         except FileNotFoundError:

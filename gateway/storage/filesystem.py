@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from gateway.errors import NoSuchObject, OutOfDescriptors, StorageError
 from gateway.storage.disk import Disk, sync_folder
+from gateway.storage.erasure import erase_file
 from gateway.storage.failures import NO_DESCRIPTORS
 from gateway.storage.layout import LOWER_LENGTH, UPPER_LENGTH, Layout, is_key, is_part_of_key
 from gateway.storage.segments.folder import SegmentFolder
@@ -20,21 +21,28 @@ from gateway.storage.segments.reader import SegmentObject, SegmentReader
 
 _PREFETCH_BYTES = 16 << 10
 """Prefetched bytes of an object: nearly every header fits."""
+_LEAVING = ".erased"
+"""Ends the name of an object while it is overwritten."""
 
 
 class FileObject:
-    """An open file. Its readers can go on after its name is unlinked."""
+    """An open file. Its readers can go on after its name is unlinked, until it is erased (`erasure.py`)."""
 
-    def __init__(self, disk: Disk, path: str) -> None:
+    def __init__(self, disk: Disk, path: str, key: str) -> None:
         self._disk = disk
+        self._key = key
         self._descriptor = disk.open(path, os.O_RDONLY)
         self.size = disk.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         try:
-            return self._disk.read(self._descriptor, length, offset)
+            data = self._disk.read(self._descriptor, length, offset)
+            grown = self._disk.fstat(self._descriptor).st_size > self.size
         except OSError as error:
             raise StorageError(f"cannot read a stored object: {error}") from error
+        if grown:
+            raise NoSuchObject(f"no object {self._key}: it was erased while it was read")
+        return data
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -45,7 +53,7 @@ class FileObject:
 def open_object(disk: Disk, path: str, key: str) -> FileObject:
     """Open the file of an object. Raises: NoSuchObject when there is none; OutOfDescriptors; StorageError."""
     try:
-        return FileObject(disk, path)
+        return FileObject(disk, path, key)
     except FileNotFoundError:
         raise NoSuchObject(f"no object {key}") from None
     except OSError as error:
@@ -158,6 +166,17 @@ class FileStore:
             self._disk.unlink(self._layout.stored(key))
         except FileNotFoundError:
             pass
+
+    def erase(self, key: str) -> None:
+        """Overwrite the bytes of an object, then unlink it; readers that have it open get an error. Idempotent.
+
+        A backup may link to the object until it has another name: whoever was first decides whether its bytes stay.
+        After a power cut the names may be back, unless its `folder` was synced. Raises: OSError.
+        """
+        leaving = self._layout.stored(key) + _LEAVING
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.rename(self._layout.stored(key), leaving)
+        erase_file(self._disk, leaving)
 
     def sync(self, folders: set[str]) -> None:
         """Make the names in these folders durable, and the names of the folders themselves.

@@ -11,6 +11,7 @@ threads, except `new_file`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from gateway.errors import StorageError, StorageFailed
 from gateway.processes.arena import Buffer
 from gateway.storage.disk import sync_folder, write_all
+from gateway.storage.erasure import write_zeros
 from gateway.storage.failures import NO_ROOM, storage_error
 from gateway.storage.filesystem import FileStore
 from gateway.storage.group_sync import GroupSync
@@ -115,13 +117,15 @@ class IncomingFile:
             self._disk.close(descriptor)
 
     def discard(self) -> bool:
-        """Close and unlink the file, which was never acknowledged. False where the disk refuses; recovery unlinks it
-        at the next start.
+        """Close, overwrite and unlink the file, which was never acknowledged. False where the disk refuses; recovery
+        unlinks it at the next start.
 
         If the file may have a name in the store, that name goes first, and the incoming one with the next
         `make_durable`: in the other order a power cut could leave an orphan in the store.
         """
         self.close()
+        if self.size:
+            self._overwrite()
         try:
             if self.folder is not None:
                 self._folder.store.remove(self.key)
@@ -133,6 +137,16 @@ class IncomingFile:
             log.warning("%s cannot be deleted (%s); the next start will try again", self.path, error.strerror)
             return False
         return True
+
+    def _overwrite(self) -> None:
+        """Overwrite the bytes, as far as the disk allows it: it may be full, or fail."""
+        with contextlib.suppress(OSError):
+            descriptor = self._disk.open(self.path, os.O_RDWR)
+            try:
+                write_zeros(self._disk, descriptor, 0, self._disk.fstat(descriptor).st_size)
+                self._disk.fdatasync(descriptor)
+            finally:
+                self._disk.close(descriptor)
 
 
 class IncomingFolder:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import NoSuchObject, OutOfSpace, StorageError
+from gateway.storage.disk import LOCAL
+from gateway.storage.erasure import erase_file
 from gateway.storage.failures import storage_error
 from gateway.storage.layout import Layout
 
@@ -58,9 +60,9 @@ class OutputFolder:
         return Output(job, status.st_size, status.st_mtime)
 
     def read(self, output: Output, start: int, stop: int) -> Generator[bytes, None, None]:
-        """Yield the bytes of an output from `start` up to `stop`, which stay readable when it is deleted meanwhile.
+        """Yield the bytes of an output from `start` up to `stop`.
 
-        Raises: StorageError where it was deleted or replaced since it was found.
+        Raises: StorageError where it was replaced since it was found, or is deleted.
         """
         try:
             with self._layout.output(output.job).open("rb", buffering=0) as file:
@@ -69,6 +71,8 @@ class OutputFolder:
                     raise StorageError(f"the output of job {output.job} has been replaced")
                 file.seek(start)
                 while start < stop and (piece := file.read(min(_PIECE, stop - start))):
+                    if os.fstat(file.fileno()).st_size != output.size:
+                        raise StorageError(f"the output of job {output.job} has been deleted")
                     start += len(piece)
                     yield piece
         except OSError as error:
@@ -76,10 +80,11 @@ class OutputFolder:
 
     def remove(self, job: int) -> bool:
         """Delete the output of a job. False where there is none."""
+        path = self._layout.output(job)
         try:
-            self._layout.output(job).unlink()
-        except FileNotFoundError:
-            return False
+            if not path.exists():
+                return False
+            erase_file(LOCAL, str(path))
         except OSError as error:
             raise StorageError(f"cannot delete the output of job {job}: {error.strerror}") from error
         return True
@@ -92,7 +97,7 @@ class OutputFolder:
         """Delete what was written before that time (seconds since 1970), and parts that nobody has gone on with."""
         for path, status in self._files():
             if status.st_mtime < before:
-                path.unlink(missing_ok=True)
+                erase_file(LOCAL, str(path))
 
     def make_room(self, room: int) -> None:
         """Delete the oldest whole outputs until all files together have `room` bytes at most.
@@ -105,7 +110,7 @@ class OutputFolder:
             if total <= room:
                 return
             if path.suffix != _PART:
-                path.unlink(missing_ok=True)
+                erase_file(LOCAL, str(path))
                 total -= status.st_size
         if total > room:
             raise OutOfSpace(f"the outputs of jobs may have {room} bytes together (jobs.max_output_bytes)")
@@ -156,7 +161,7 @@ class OutputWriter:
     def abandon(self) -> None:
         """Delete what is written, unless it is finished."""
         if not self._file.closed:
-            self._part.unlink(missing_ok=True)
+            erase_file(LOCAL, str(self._part))
             try:
                 self._file.close()
             except OSError:  # What was in its buffer does not fit the disk: nobody wants it any more.

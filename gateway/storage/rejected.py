@@ -5,13 +5,13 @@ Everything blocks; call it in a thread, one at a time.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 
 import msgspec
 
 from gateway.storage.disk import write_all
+from gateway.storage.erasure import erase_file
 from gateway.storage.incoming import IncomingFile
 from gateway.storage.layout import Layout
 
@@ -38,8 +38,7 @@ class RejectedFolder:
             oldest = next(iter(self._sizes))
             del self._sizes[oldest]
             for path in self._layout.rejected_files(oldest):
-                with contextlib.suppress(FileNotFoundError):
-                    self._disk.unlink(str(path))
+                erase_file(self._disk, str(path))
         data, text = map(str, self._layout.rejected_files(file.key))
         self._write(text, msgspec.json.format(msgspec.json.encode(dict(note))))
         self._disk.rename(file.path, data)

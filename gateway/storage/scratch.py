@@ -6,6 +6,7 @@ process ends. Everything blocks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import IO
 from gateway.errors import StorageError
 from gateway.processes.arena import Buffer
 from gateway.storage.disk import Disk, write_all
+from gateway.storage.erasure import erase_open
 from gateway.storage.failures import storage_error
 
 
@@ -29,6 +31,7 @@ class Scratch:
         except OSError as error:
             raise storage_error(error, "making a temporary file") from error
         self.size = 0
+        self._files: list[IO[bytes]] = []
         self._lock = threading.Lock()
         """A call whose caller has been cancelled must not use a closed descriptor, or that of another file."""
 
@@ -53,6 +56,7 @@ class Scratch:
         """Remove all bytes."""
         with self._lock:
             self._check()
+            self._erase()
             self._disk.truncate(self._descriptor, 0)
             self._disk.rewind(self._descriptor)
             self.size = 0
@@ -61,13 +65,22 @@ class Scratch:
         """A file object of the whole file, to be closed separately. Nothing may be appended meanwhile."""
         with self._lock:
             self._check()
-            return self._disk.reader(self._descriptor)
+            self._files.append(self._disk.reader(self._descriptor))
+            return self._files[-1]
 
     def close(self) -> None:
+        """Overwrite the bytes, and close the file. Idempotent."""
         with self._lock:
             if self._descriptor >= 0:
+                self._erase()
                 self._disk.close(self._descriptor)
                 self._descriptor = -1
+
+    def _erase(self) -> None:
+        """Overwrite the bytes, as far as the disk allows it, unless somebody whose request is over still reads them."""
+        if all(file.closed for file in self._files):
+            with contextlib.suppress(OSError):
+                erase_open(self._disk, self._descriptor)
 
     def _check(self) -> None:
         if self._descriptor < 0:

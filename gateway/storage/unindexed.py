@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Sequence
 
 from gateway.storage.disk import sync_folder
+from gateway.storage.erasure import erase_file
 from gateway.storage.filesystem import FileObject, open_object
 from gateway.storage.layout import Layout, is_key
 
@@ -49,7 +50,7 @@ class UnindexedFolder:
     def remove(self, key: str) -> None:
         """Delete a file, and the folder with the last one. Another process may have done so already."""
         with contextlib.suppress(OSError):
-            self._disk.unlink(self._path(key))
+            erase_file(self._disk, self._path(key))
             self._disk.rmdir(self.path)
 
     def _path(self, key: str) -> str:

@@ -205,7 +205,6 @@ class TestFiles:
     @pytest.mark.case("broken 06 files of deleted instances go after a restart within the minute of grace")
     async def test_a_restart_goes_on_with_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(gateway.ingest.garbage, "GRACE_S", 0.3)
-        monkeypatch.setattr(gateway.ingest.data_folder, "GRACE_S", 0.05)
         settings = await filled(tmp_path)
         async with asyncio.timeout(30):
             async with open_folder(settings) as folder, open_ingest(folder) as ingest:

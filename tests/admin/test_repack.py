@@ -32,7 +32,7 @@ async def fill(path: Path, count: int = 7, **changes: object) -> list[bytes]:
 
 async def test_small_ones_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAGE", 3)
-    monkeypatch.setattr(module, "GRACE_S", 0.0)
+    monkeypatch.setattr(module, "READERS_S", 0.0)
     monkeypatch.setattr(garbage, "GRACE_S", 0.0)
     before = await fill(tmp_path)
     async with opened(tmp_path) as (folder, _):

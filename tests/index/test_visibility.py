@@ -61,6 +61,7 @@ WITHOUT_PATIENTS = {
     "association_records": "who called, for those who may change settings",
     "saved_searches": "of users, who see their own",
     "rule_versions": "rules, for those who may change settings",
+    "backups": "folders, for who erases",
     "sqlite_sequence": "of SQLite",
 }
 """Tables that are not in a view, and why."""

@@ -36,8 +36,8 @@ class Store:
     def folder(self, key: str) -> str:
         return key[0]
 
-    def remove(self, key: str) -> None:
-        self.done.append(("remove", key))
+    def erase(self, key: str) -> None:
+        self.done.append(("erase", key))
 
     def sync(self, folders: Collection[str]) -> None:
         self.done.append(("sync", sorted(folders)))
@@ -126,7 +126,7 @@ class TestCollecting:
         await add(database, "a1", "a2", "b1")
         await garbage.collect()
         assert store.done == [
-            *[("remove", key) for key in ("a1", "a2", "b1")],
+            *[("erase", key) for key in ("a1", "a2", "b1")],
             ("sync", ["a", "b"]),
             ("forget", ["a1", "a2", "b1"]),
         ]
@@ -136,7 +136,7 @@ class TestCollecting:
         keys = [f"a{number:04}" for number in range(1100)]
         await add(database, *keys)
         await garbage.collect()
-        assert [key for what, key in store.done if what == "remove"] == keys
+        assert [key for what, key in store.done if what == "erase"] == keys
         assert await listed(database) == []
 
     async def test_what_is_to_stay_a_while_stays(self, garbage: Garbage, store: Store, database: SQLite) -> None:

@@ -548,7 +548,7 @@ class World:
 
     def _begin_transactions(self) -> tuple[Transactions, _Connection]:
         connection = _Connection(self)
-        made = _Transactions(connection, Path("/dev/null"))  # type: ignore[arg-type]
+        made = _Transactions(connection, Path("/dev/null"), Path("/dev/null"))  # type: ignore[arg-type]
         self._transactions.append(made)
         return made, connection
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Final
 
 from gateway.errors import StorageFailed
+from gateway.storage.erasure import write_zeros
 from gateway.storage.segments.folder import SegmentFolder
 from gateway.storage.segments.frame import FRAME_HEADER_BYTES, FrameKind
 from gateway.storage.segments.scan import SegmentScan
-
-_ZEROS: Final = bytes(1 << 20)
 
 
 def erase(folder: SegmentFolder, name: str, offsets: Sequence[int]) -> dict[int, int]:
@@ -36,15 +34,10 @@ def erase(folder: SegmentFolder, name: str, offsets: Sequence[int]) -> dict[int,
                     disk.write_at(descriptor, erased.encode(), frame.offset, durably=False)
                 disk.fdatasync(descriptor)
                 for frame in gone:
-                    _zero(folder, descriptor, frame.offset + FRAME_HEADER_BYTES, frame.end)
+                    write_zeros(disk, descriptor, frame.offset + FRAME_HEADER_BYTES, frame.end)
                 disk.fdatasync(descriptor)
             except OSError as error:
                 raise StorageFailed(f"erasing in segment {name} failed: {error.strerror}") from error
             return {frame.offset: frame.length for frame in gone}
     except FileNotFoundError:
         return {}
-
-
-def _zero(folder: SegmentFolder, descriptor: int, at: int, end: int) -> None:
-    while at < end:
-        at += folder.disk.write_at(descriptor, memoryview(_ZEROS)[: end - at], at, durably=False)

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from gateway.errors import StorageError
 from gateway.processes.arena import Buffer
 from gateway.storage.disk import Disk, sync_folder
+from gateway.storage.erasure import erase_remains
 from gateway.storage.failures import NO_ROOM, storage_error
 from gateway.storage.layout import Layout, new_key
 from gateway.storage.segments.frame import SEGMENT_HEADER_BYTES, FrameHeader, encode_segment_header
@@ -33,6 +34,8 @@ _WRITTEN: Final = "written-"
 _NEW: Final = "new-"
 """Begins the name of a file that is being made."""
 _PIECE_BYTES: Final = 1 << 20
+_TORN_BYTES: Final = 128 << 20
+"""More than two batches have: behind that nothing was written to a segment."""
 _SPARES: Final = 2
 """Spare files that are made ready ahead."""
 _NO_DIRECT: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
@@ -229,6 +232,12 @@ class SegmentFolder:
         self.disk.close(descriptor)
         return None
 
+    def end_torn(self, descriptor: int, end: int) -> None:
+        """End a segment whose writer has died: the bytes of what it was at are overwritten first. Raises: OSError."""
+        size = self.disk.fstat(descriptor).st_size
+        erase_remains(self.disk, descriptor, end, min(size, end + _TORN_BYTES))
+        self.end(descriptor, end)
+
     def end(self, descriptor: int, end: int) -> None:
         """Cut a segment behind its last frame, and make that durable. Raises: OSError."""
         self.disk.truncate(descriptor, end)
@@ -244,15 +253,22 @@ class SegmentFolder:
         if descriptor is None:
             return None
         try:
-            if not self.lacks_spares() or self.disk.fstat(descriptor).st_size < MIN_BYTES:
-                return self.remove(name)
+            size = self.disk.fstat(descriptor).st_size
+            erase_remains(self.disk, descriptor, 0, size)  # of damaged frames, too
+            if not self.lacks_spares() or size < MIN_BYTES:
+                return self._unlink(name)
             self.disk.rename(self.path_of(name), f"{self.path}/{_WRITTEN}{_now()}")
             sync_folder(self.disk, self.path)
         finally:
             self.disk.close(descriptor)
 
     def remove(self, name: str) -> None:
-        """Remove a segment that no row names, durably. Idempotent. Raises: OSError."""
+        """Remove a segment that no row names, durably, with all that was written to it. Idempotent. Raises: OSError."""
+        with contextlib.suppress(FileNotFoundError), self.opened(name, os.O_RDWR) as descriptor:
+            erase_remains(self.disk, descriptor, 0, self.disk.fstat(descriptor).st_size)
+        self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.disk.unlink(self.path_of(name))
         sync_folder(self.disk, self.path)

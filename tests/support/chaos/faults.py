@@ -20,6 +20,7 @@ from tests.support.processes import Gateway, children
 
 CHANGING = "@(write|writev|pwrite|ftruncate|fallocate|open|link|rename|mkdir)"
 """Calls that need room on the disk."""
+READERS_S = 61
 JUMPS_S = (-86_400, -3_600, 3_600, 86_400, 200 * 86_400)
 KINDS = ("kill", "no room", "failed sync", "slow sync", "stuck sync", "stop", "clock", "descriptors")
 SYNC_FAILURES = (
@@ -49,6 +50,7 @@ class Faults:
         self._gateway, self._shim, self._clock, self._chance = gateway, shim, clock, chance
         self.kills = 0
         """Times that processes got SIGKILL."""
+        self._ahead_s = 0
         actions = (
             self.kill, self.no_room, self.failed_sync, self.slow_sync, self.stuck_sync, self.stop_one, self.clock_jump,
             self.no_descriptors,
@@ -109,6 +111,12 @@ class Faults:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
+    def age(self) -> None:
+        """Set the clock ahead by what readers of deleted objects have, before a start: what was deleted until now is
+        erased by it, and segments are compacted, while the load goes on."""
+        self._ahead_s += READERS_S
+        self._set_clock(0)
+
     def lift(self) -> None:
         """Nothing fails any more."""
         self._shim.clear()
@@ -124,5 +132,5 @@ class Faults:
 
     def _set_clock(self, wrong_by_s: int) -> None:
         new = self._clock.with_suffix(".new")
-        new.write_text(str(wrong_by_s))
+        new.write_text(str(self._ahead_s + wrong_by_s))
         new.replace(self._clock)

@@ -1,4 +1,5 @@
-"""The work that a gateway under chaos is given: storing, overwriting, deleting, modifying, reading, backing up.
+"""The work that a gateway under chaos is given: storing, overwriting, deleting, modifying, reading, backing up,
+repacking.
 
 Every client goes on whatever happens to the gateway, and writes into the ledger what it asked and what was answered.
 It sleeps between its calls because a pace is what it has: nothing is waited for.
@@ -7,9 +8,11 @@ It sleeps between its calls because a pace is what it has: nothing is waited for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import json
+import os
 import random
 import shutil
 import signal
@@ -29,7 +32,7 @@ from tests.support.processes import ROOT, Gateway
 from tests.support.traffic import CT, EXPLICIT, Item, as_file, make_item, new_uid
 
 AET = "CHAOS"
-SIZES = (2_000, 2_000, 2_000, 20_000, 150_000)
+SIZES = (2_000, 2_000, 2_000, 20_000, 150_000, 400_000)
 PATIENCE = 20.0
 """Seconds for an answer."""
 FOUND = frozenset({200, 204, 404})
@@ -55,7 +58,7 @@ class Load:
         """Let all clients begin, each with a chance of its own."""
         self._stopping, self.reloads = False, True
         clients = [self._store, self._store, self._store, self._overwrite, self._stow, self._delete, self._modify]
-        clients += [self._read, self._back_up, self._reload]
+        clients += [self._read, self._back_up, self._repack, self._reload]
         self._tasks = [
             asyncio.create_task(self._again_and_again(client, random.Random(self._chance.random())))
             for client in clients
@@ -227,11 +230,11 @@ class Load:
         self.ledger.counts["queries"] += 1
 
     async def _back_up(self, chance: random.Random) -> None:
-        await asyncio.sleep(3 + 4 * chance.random())
+        await asyncio.sleep(5 + 6 * chance.random())
         target = self.folder / f"backup-{len(self.backups)}-{time.monotonic_ns()}"
         entries = self.ledger.entries
         before = {uid: entry.content for uid, entry in entries.items() if entry.acknowledged and entry.content}
-        code = await self._run("backup", str(target), "--data", str(self.gateway.data))
+        code = await self._run(chance, "backup", str(target), "--data", str(self.gateway.data))
         # What nobody has asked to change meanwhile must be in it.
         wanted = {uid: content for uid, content in before.items() if entries[uid].possible == {content}}
         if code == 0:
@@ -243,22 +246,36 @@ class Load:
             self.ledger.counts["backups failed"] += 1
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
 
+    async def _repack(self, chance: random.Random) -> None:
+        """What is a file of its own, and small, moves into segments."""
+        await asyncio.sleep(4 + 6 * chance.random())
+        code = await self._run(chance, "storage", "repack", "--data", str(self.gateway.data))
+        self.ledger.counts["repacks failed" if code else "repacks"] += 1
+
     async def _reload(self, chance: random.Random) -> None:
         await asyncio.sleep(1 + 2 * chance.random())
         if self.reloads and self.gateway.process is not None and self.gateway.url:
             self.gateway.signal(signal.SIGHUP)
             self.ledger.counts["reloads"] += 1
 
-    async def _run(self, *arguments: str) -> int:
-        """The exit code of a command of the gateway."""
+    async def _run(self, chance: random.Random, *arguments: str) -> int:
+        """The exit code of a command of the gateway, which has its clock; every fourth is killed soon."""
+        own = {name: text for name, text in self.gateway.environment.items() if name in ("LD_PRELOAD", "FAULTS_CLOCK")}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", *arguments),
             cwd=ROOT,
+            env={**os.environ, **own},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
+            if chance.random() < 0.25:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5 + 1.5 * chance.random()):
+                        return await process.wait()
+                self.ledger.counts["commands killed"] += 1
+                process.kill()
             return await process.wait()
         except asyncio.CancelledError:
             process.kill()

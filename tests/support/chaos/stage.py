@@ -28,10 +28,11 @@ from tests.support.chaos.tally import Tally
 from tests.support.faults import Disk, Shim
 from tests.support.processes import ROOT, Gateway, NotStarted, is_running
 
-UP_S = 60.0
+UP_S = 180.0
 """A gateway is up and ready by then."""
 DELIVERED_S = 180.0
 """Nothing waits for a mended destination any more by then."""
+PACKED = 640 << 10
 STOPPED_S = 40.0
 """`drain_timeout` and as much again."""
 
@@ -141,6 +142,8 @@ class Stage:
     async def _start(self) -> None:
         """Started, and ready. Raises NotStarted."""
         if self.gateway.process is None:
+            self._configure()
+            self.faults.age()
             await asyncio.to_thread(self.gateway.start, UP_S)
             self.tally.slowest_start_s = max(self.tally.slowest_start_s, self.gateway.seconds_to_listen)
         await asyncio.to_thread(self.gateway.wait_ready, UP_S)
@@ -183,6 +186,7 @@ class Stage:
         self.tally.looked_at += len(self.ledger.entries)
         self.tally.delivered += sum(len(sink.taken) for sink in self.sinks.by_name.values())
         self._note(judge)
+        self.tally.compactions += self.gateway.log.count("what lives in segment ")
         _, traceback, rest = self.gateway.log.partition("Traceback")
         if traceback:
             self.tally.wrong.append(f"{self.gateway.log_file} has a traceback{rest[:2000]}")
@@ -230,7 +234,9 @@ class Stage:
             restored.kill()
 
     def _configure(self) -> None:
-        own = f'[modalities.chaos]\naet = "{AET}"\n[storage]\nduplicates = "overwrite"\n[dicomweb]\ndelete = true\n'
+        """Write the configuration; small instances are files of their own every third time, for `storage repack`."""
+        own = f'[modalities.chaos]\naet = "{AET}"\n[storage]\nduplicates = "overwrite"\n'
+        own += f"pack_below = {self._chance.choice([0, PACKED, PACKED])}\n[dicomweb]\ndelete = true\n"
         self._file.write_text(own + self.sinks.configuration())
 
     @contextlib.asynccontextmanager

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+ACKNOWLEDGED = ("stored", "stored again", "stored over STOW-RS", "overwritten", "deleted")
+"""What the load counts where a success came back for an instance."""
 SHOWN = 20
 """Of everything that is wrong, so many lines are in the report."""
 
@@ -50,6 +52,8 @@ class Tally:
     """Instances that the judge has looked at, those of which it has done so twice counted twice."""
     delivered: int = 0
     """Instances that destinations have, counted once for each of these."""
+    compactions: int = 0
+    """Segments of which what lives was moved together with others."""
     slowest_start_s: float = 0.0
     stopped: bool = False
     """A person wants no more of it."""
@@ -86,10 +90,13 @@ class Tally:
             "power_cuts": self.power_cuts,
             "faults": dict(sorted(self.faults.items())),
             "load": dict(sorted(self.load.items())),
+            "acknowledged": sum(self.load[each] for each in ACKNOWLEDGED),
+            "compactions": self.compactions,
             "looked_at": self.looked_at,
             "delivered": self.delivered,
             "slowest_start_s": round(self.slowest_start_s, 1),
             "lost": len(self.lost),
+            "torn": sum("bytes" in each for each in self.lost),
             "wrong": len(self.wrong),
             "what": (self.lost + self.wrong)[:SHOWN],
         }
