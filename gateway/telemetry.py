@@ -6,19 +6,25 @@ No patient data goes into either at level info or above.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
 import sys
 import textwrap
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
 
 from gateway import tracing
 from gateway.printable import printable
@@ -141,6 +147,65 @@ DIMSE_SECONDS = Histogram(
 HTTP_SECONDS = Histogram("gateway_http_seconds", "Time to answer an HTTP request.", ["route", "code"], buckets=_SECONDS)
 
 
+class _SharedExemplars:
+    """The exemplars of a worker, in a file that all read: prometheus_client has them for a single process alone.
+
+    The file is written once a second at most, and only while traces are recorded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / f"exemplars_{os.getpid()}.json"
+        self._newest: dict[tuple[str, ...], tuple[str, float, float]] = {}
+        """By name and labels of the sample: trace, seconds, and the time in seconds since 1970."""
+        self._written_at = 0.0
+
+    def add(self, histogram: Histogram, seconds: float, trace_id: str) -> None:
+        """Note the trace of an observation."""
+        bound = next(bound for bound in histogram._upper_bounds if seconds <= bound)
+        labels = dict(zip(histogram._labelnames, histogram._labelvalues, strict=True))
+        labels["le"] = floatToGoString(bound)  # type: ignore[no-untyped-call]
+        key = _sample_key(f"{histogram._name}_bucket", labels)
+        if key in self._newest or len(self._newest) < _MAX_EXEMPLARS:
+            now = time.time()
+            self._newest[key] = trace_id, seconds, now
+            if not self._written_at <= now < self._written_at + 1:
+                self._written_at = now
+                self.write()
+
+    def write(self) -> None:
+        """Write what is noted; nothing where no file can be written, as on a full disk."""
+        partial = self._file.with_suffix(".partial")
+        with contextlib.suppress(OSError):
+            partial.write_bytes(msgspec.json.encode(list(self._newest.items())))
+            partial.replace(self._file)
+
+
+def _sample_key(name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    return name, *(text for pair in sorted(labels.items()) for text in pair)
+
+
+class _OfAllWorkers(Collector):
+    """Collects the metrics of all workers, with their exemplars."""
+
+    def collect(self) -> Iterator[Metric]:
+        newest: dict[tuple[str, ...], tuple[str, float, float]] = {}
+        if _shared_exemplars is not None:
+            _shared_exemplars.write()
+        for file in Path(os.environ[METRICS_FOLDER]).glob("exemplars_*.json"):
+            for key, exemplar in msgspec.json.decode(file.read_bytes(), type=_EXEMPLARS):
+                newest[key] = max(exemplar, newest.get(key, exemplar), key=lambda each: each[2])
+        for metric in MultiProcessCollector(None).collect():  # type: ignore[no-untyped-call]
+            for at, sample in enumerate(metric.samples if newest else ()):
+                if found := newest.get(_sample_key(sample.name, sample.labels)):
+                    metric.samples[at] = sample._replace(exemplar=Exemplar({"trace_id": found[0]}, *found[1:]))
+            yield metric
+
+
+_EXEMPLARS = list[tuple[tuple[str, ...], tuple[str, float, float]]]
+_MAX_EXEMPLARS = 4000
+"""Exemplars of one worker: some hundred bytes each."""
+_shared_exemplars = _SharedExemplars(Path(os.environ[METRICS_FOLDER])) if METRICS_FOLDER in os.environ else None
+
 OPENMETRICS = "application/openmetrics-text"
 """The media type of the format that has exemplars."""
 _OPENMETRICS_END = b"# EOF\n"
@@ -150,6 +215,8 @@ def observe(histogram: Histogram, seconds: float, span: tracing.TraceSpan = trac
     """Observe a duration, with its trace as the exemplar, that of `span` or the current one, if it is recorded."""
     trace_id = tracing.sampled_trace_id(span)
     histogram.observe(seconds, {"trace_id": trace_id} if trace_id else None)
+    if trace_id and _shared_exemplars is not None:
+        _shared_exemplars.add(histogram, seconds, trace_id)
 
 
 def metrics_text(registry: CollectorRegistry, *, openmetrics: bool = False) -> bytes:
@@ -166,7 +233,7 @@ def metrics_page(*more: bytes, openmetrics: bool = False) -> bytes:
     registry = REGISTRY
     if METRICS_FOLDER in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(_OfAllWorkers())
     ours = metrics_text(registry, openmetrics=openmetrics)
     return b"".join([ours, *more, _OPENMETRICS_END if openmetrics else b""])
 

@@ -131,3 +131,33 @@ async def test_openmetrics_has_exemplars_and_the_classic_format_has_none(tmp_pat
         assert media_type == "text/plain"
         assert "# {" not in text
         assert "# EOF" not in text
+
+
+def test_exemplars_of_several_workers(tmp_path: Path) -> None:
+    """Whichever of them answers has those of all, the newest of each bucket."""
+    observe = """
+import sys
+from gateway import telemetry, tracing
+tracing.sampled_trace_id = lambda of: sys.argv[1] * 32
+telemetry.observe(telemetry.HTTP_SECONDS.labels("/a", "200"), float(sys.argv[2]))
+telemetry.observe(telemetry.INTAKE_SECONDS, float(sys.argv[3]))
+sys.stdout.buffer.write(telemetry.metrics_page(openmetrics=True))
+"""
+    environment = {**os.environ, METRICS_FOLDER: str(tmp_path)}
+    for arguments in (("a", "0.003", "0.1"), ("b", "0.003", "500"), ("c", "0.02", "0.3")):
+        command = [sys.executable, "-c", observe, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+        assert (done.returncode, done.stderr) == (0, "")
+    found = {}
+    for family in text_string_to_metric_families(done.stdout):
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                exemplar = sample.exemplar
+                found[sample.name, sample.labels["le"]] = exemplar.labels["trace_id"][0], exemplar.value
+    assert found == {
+        ("gateway_http_seconds_bucket", "0.004"): ("b", 0.003),
+        ("gateway_http_seconds_bucket", "0.032"): ("c", 0.02),
+        ("gateway_intake_seconds_bucket", "0.125"): ("a", 0.1),
+        ("gateway_intake_seconds_bucket", "+Inf"): ("b", 500.0),
+        ("gateway_intake_seconds_bucket", "0.5"): ("c", 0.3),
+    }
