@@ -20,7 +20,8 @@ from loadtest.compare.table import Measured
 from loadtest.scenario import Kind, Scenario, Work
 from loadtest.target import Web
 
-_TURNS = 7
+_TURNS = 8
+"""Even, so that neither user comes second more often: what is still being written then counts for that one."""
 _CONDITION = 'without_labels = ["hidden", "research"]'
 _CONDITIONS = {"everything": "", "part": _CONDITION}
 """The users, which are also the names of their roles, with the conditions of these."""
