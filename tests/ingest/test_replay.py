@@ -293,6 +293,34 @@ class TestUpkeep:
             assert len(await stored(folder)) == 60
             assert sum(file.stat().st_size for file in (tmp_path / "segments").iterdir()) < 60 * 8192 * 2 + (256 << 10)
 
+    async def test_what_retention_empties_is_used_again(self, tmp_path: Path) -> None:
+        """A gateway that is full, of which the oldest go as new ones come: the disk has little more than what lives."""
+        living, at_once = 160, 5
+        async with asyncio.timeout(120), open_folder(storage(tmp_path)) as folder, open_ingest(folder) as ingest:
+            for first in range(0, 2 * living, at_once):
+                some = range(first, first + at_once)
+                await asyncio.gather(*(store(ingest, number, bytes([number % 251]) * 13_000) for number in some))
+                if first >= living:
+                    for number in some:
+                        await _delete(ingest, number - living)
+                    if first % 20 == 0:
+                        await _collect(ingest)
+
+            async def used() -> float:
+                await _collect(ingest)
+                blocks = 0
+                for file in (tmp_path / "segments").iterdir():
+                    with contextlib.suppress(FileNotFoundError):
+                        blocks += file.stat().st_blocks
+                return blocks * 512 / sum(size for _, size in await folder.database.fetch(LIST_FILES, "", 1000))
+
+            async def is_little() -> bool:
+                return await used() < 1.3
+
+            await until(is_little, "more than 1.3 x of what lives")
+            print(f"{await used():.2f} x of what lives")
+            assert len(await stored(folder)) == living
+
     async def test_sparse_segments_are_moved_together(self, tmp_path: Path) -> None:
         async with opened(tmp_path) as (folder, ingest):
             for number in range(60):
