@@ -45,6 +45,8 @@ class NewFrame(NamedTuple):
     notes: bytes
     replayable: bool
     """Whether the transaction can be made again from the frame alone."""
+    read_soon: bool = False
+    """Whether it is read at once: deliveries go with it."""
 
 
 class Complete(NamedTuple):
@@ -168,6 +170,7 @@ def _stage(
         for at, _, _ in framed:
             outcomes[at] = (None, error)
         return []
+    writer.read_soon = any(frame.read_soon for _, frame, _ in framed)
     now = time.time()
     for _, frame, views in framed:
         frame.placement.key = writer.stage(frame.notes, views, now)

@@ -98,7 +98,7 @@ class RequestEncoder:
             ),
             self._pickled,
             script.replaces,
-            None if frame is None else (frame.notes, frame.replayable),
+            None if frame is None else (frame.notes, frame.replayable, frame.read_soon),
         )
 
 

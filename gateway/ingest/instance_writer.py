@@ -260,7 +260,7 @@ class InstanceWriter:
         replayable = replaces is None and entails is not None
         noted = entails if replayable else None
         notes = FrameNotes.of(self.origin, placement.lacking, replayable=replayable, entails=noted).encode()
-        frame = NewFrame(record.public_id, replaces, placement, notes, replayable)
+        frame = NewFrame(record.public_id, replaces, placement, notes, replayable, bool(entails))
         result = await committer.append(frame, self._whole(), script)
         self.key = placement.key
         return result

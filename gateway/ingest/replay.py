@@ -119,6 +119,7 @@ class SegmentReplay:
         try:
             # What was written is not durable yet, if only its writer has died: rows must not outlive it.
             await asyncio.to_thread(self._folder.disk.fsync, descriptor)
+            await asyncio.to_thread(self._folder.disk.drop_cache, descriptor)
             scan = await asyncio.to_thread(SegmentScan, self._folder.disk, descriptor, name)
             found = await asyncio.to_thread(list[FrameHeader | Damage], scan.walk(max(mark, SEGMENT_HEADER_BYTES)))
             behind = [each for each in found if isinstance(each, FrameHeader)]

@@ -104,6 +104,10 @@ class Disk(Protocol):
     def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
         """Read `length` bytes from `offset` into the page cache."""
 
+    def drop_cache(self, descriptor: int) -> None:
+        """Have later reads of what was flushed go to the disk: after a failed flush the page cache has what the disk
+        lacks. Promises nothing, raises nothing."""
+
     def lock(self, descriptor: int) -> bool:
         """Try to lock the file for this descriptor, until all copies of it are closed. Whether the lock is ours."""
 
@@ -189,6 +193,9 @@ class LocalDisk:
 
     def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
         os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+
+    def drop_cache(self, descriptor: int) -> None:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def lock(self, descriptor: int) -> bool:
         try:

@@ -52,7 +52,7 @@ def request(
     placement = FileLocation("", 1000, 300, EXPLICIT, "a half")
     origin = Origin("CT1", "GATEWAY", "10.0.0.1", 5.5, "dimse", "north", "link")
     script = InstanceScript(one, placement, origin, entailed, changes.pop("replaces", None))
-    frame = NewFrame(one.public_id, script.replaces, placement, b"notes", True)
+    frame = NewFrame(one.public_id, script.replaces, placement, b"notes", True, True)
     return CommitRequest("", False, False, b"head", [(0, 10), (20, 30)], script, frame)._replace(**changes)
 
 

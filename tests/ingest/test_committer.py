@@ -37,6 +37,7 @@ from gateway.net.requestor import Requestor, associate
 from gateway.processes.arena import Buffer
 from gateway.storage.incoming import IncomingFile
 from gateway.storage.segments.keys import is_in_segment, place_of
+from gateway.storage.segments.writer import SegmentWriter
 from tests.forwarding.conftest import BASE
 from tests.support.datasets import ct_header, encode
 from tests.support.intake import CT, Intake, begun, intake
@@ -160,6 +161,33 @@ async def gateway(tmp_path: Path, count: int, pack_below: int) -> AsyncIterator[
     assert set(children(os.getpid())) == before
     assert begun(tmp_path) == []
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+class TestPageCache:
+    @pytest.fixture
+    def count(self) -> int:
+        return 0
+
+    @pytest.fixture
+    def pack_below(self) -> int:
+        return 640 << 10
+
+    async def test_only_what_deliveries_go_with_is_written_to_be_read_soon(
+        self, gateway: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        soon = list[bool]()
+        flush = SegmentWriter.flush
+
+        def noted(writer: SegmentWriter) -> None:
+            soon.append(writer.read_soon)
+            flush(writer)
+
+        monkeypatch.setattr(SegmentWriter, "flush", noted)
+        await store(gateway, *instance(1))
+        settings = msgspec.convert({**BASE, "rules": {"each": {"destinations": ["pacs"]}}}, Settings)
+        gateway.ingest.outbox = RuleEngine(lambda: settings)
+        await store(gateway, *instance(2))
+        assert soon == [False, True]
 
 
 class TestContract:

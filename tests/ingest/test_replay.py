@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gateway.ingest import garbage, segment_upkeep
 from gateway.ingest.data_folder import DataFolder, open_folder, open_ingest
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outcome import Outcome
+from gateway.storage.disk import LocalDisk
 from gateway.storage.segments import folder as segment_folder
 from gateway.storage.segments.frame import FrameKind
 from gateway.storage.segments.keys import place_of
@@ -100,6 +101,27 @@ class TestCases:
             assert segment.ended
             assert segment.mark == max(frame.end for frame in folder.store.segments.frames(segment.name))
             assert segment.live == segment.mark - 4096
+
+    async def test_c_frames_are_read_from_the_disk_and_not_from_the_page_cache(
+        self, before: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = list[str]()
+
+        def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def noting(disk: LocalDisk, descriptor: int, *arguments: Any) -> Any:
+                calls.append(f"{name} {Path(f'/proc/self/fd/{descriptor}').readlink().parent.name}")
+                return call(disk, descriptor, *arguments)
+
+            return noting
+
+        undo(before / "data", before / "copy")
+        for name in ("fsync", "drop_cache", "read"):
+            monkeypatch.setattr(LocalDisk, name, noted(name, getattr(LocalDisk, name)))
+        async with opened(before / "data"):
+            pass
+        at = calls.index("drop_cache segments")
+        assert calls[at - 1] == "fsync segments", "what is dirty cannot be dropped"
+        assert calls[at + 1] == "read segments"
 
     async def test_c_twice_changes_nothing(self, before: Path) -> None:
         for _ in range(2):

@@ -244,6 +244,9 @@ class MemoryDisk:
     def prefetch(self, descriptor: int, length: int, offset: int = 0) -> None:
         self._get(descriptor)
 
+    def drop_cache(self, descriptor: int) -> None:
+        self._get(descriptor)
+
     def lock(self, descriptor: int) -> bool:
         self._check()
         opened = self._get(descriptor)

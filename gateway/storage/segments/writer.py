@@ -1,14 +1,16 @@
 """Writing frames: one process, one open segment, one flush for a batch of instances.
 
 The bytes of a batch are copied into memory that a direct write can use (14 us for 512 KB; a buffered write copies them
-as well, and then costs more), checksummed, and written by one call that also flushes. Until `flush` has returned
-nothing of a batch may be acknowledged; after it failed nothing more is written by this process: what the kernel has
-dropped is unknown."""
+as well, and then costs more), checksummed, and written by one call that also flushes. A batch that is read at once, for
+deliveries, is written through the page cache if it is not large: from the disk each instance would be read again.
+Until `flush` has returned nothing of a batch may be acknowledged; after it failed nothing more is written by this
+process: what the kernel has dropped is unknown."""
 
 from __future__ import annotations
 
 import logging
 import mmap
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 _WORTH_BYTES: Final = 8 << 20
 """Bytes after which it is worth while to write spare files beforehand."""
+_CACHED_BYTES: Final = 9 << 19
+"""The largest batch that is written through the page cache: eight instances of 512 KB. Larger ones come of many senders
+at once, whom a flush that takes twice as long would slow down."""
 _BUFFER_BYTES: Final = 4 << 20
 """The memory for a batch, at first; it grows to that of the largest one."""
 
@@ -46,12 +51,16 @@ class SegmentWriter:
         self.failure = ""
         """The reason why nothing more can be written; '' while there is none."""
         self._segment: OpenSegment | None = None
+        self._cached = -1
+        """A descriptor of the open segment for writes through the page cache; -1 before the first of them."""
         self._end = 0
         """Where the next frame begins."""
         self._synced = 0
         self._buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES))
         self._used = 0
         """Bytes of the buffer that wait for `flush`."""
+        self.read_soon = False
+        """Whether the batch is written through the page cache, since its objects are read at once."""
         self.flushed = 0
         """Bytes of the frames of the last batch."""
         self.flush_seconds = 0.0
@@ -104,8 +113,7 @@ class SegmentWriter:
             self._fail(f"ending a segment failed: {error.strerror}")
             raise StorageFailed(self.failure) from error
         finally:
-            self.folder.disk.close(self._segment.descriptor)
-            self._segment = None
+            self._close()
 
     def stage(self, notes: bytes, views: Sequence[Buffer], written_at: float) -> str:
         """Copy one instance into the batch, within what was reserved; returns its key."""
@@ -144,8 +152,10 @@ class SegmentWriter:
         at, rest = self._end - self._used, self._buffer[: self._used]
         began = time.perf_counter()
         try:
+            cached = self.read_soon and self._used <= _CACHED_BYTES
+            descriptor = self._cached_descriptor() if cached else self._segment.descriptor
             while rest:
-                written = self.folder.disk.write_at(self._segment.descriptor, rest, at, durably=True)
+                written = self.folder.disk.write_at(descriptor, rest, at, durably=True)
                 at, rest = at + written, rest[written:]
         except OSError as error:
             self._end -= self._used
@@ -161,13 +171,27 @@ class SegmentWriter:
         self._used = 0
         self._synced = self._end
 
+    def _cached_descriptor(self) -> int:
+        """The descriptor for writes through the page cache. Raises: OSError."""
+        assert self._segment is not None
+        if self._cached < 0:
+            self._cached = self.folder.disk.open(self.folder.path_of(self._segment.name), os.O_RDWR)
+        return self._cached
+
+    def _close(self) -> None:
+        """Close the descriptors of the open segment, which then has no lock."""
+        assert self._segment is not None
+        if self._cached >= 0:
+            self.folder.disk.close(self._cached)
+        self.folder.disk.close(self._segment.descriptor)
+        self._segment, self._cached = None, -1
+
     def _drop(self) -> None:
         """Leave the open segment as it is: the rows of what it holds say how much of it counts."""
         assert self._segment is not None
         if self.begun != self._segment.name:
             self.ended = self._segment.name
-            self.folder.disk.close(self._segment.descriptor)
-            self._segment = None
+            self._close()
 
     def recorded(self) -> None:
         """Note that the rows of this batch, those of its segments too, are committed."""
@@ -176,8 +200,7 @@ class SegmentWriter:
     def abandon(self) -> None:
         """Leave a segment that was begun for a batch whose rows were not committed: no row ever names it."""
         if self.begun and self._segment is not None:
-            self.folder.disk.close(self._segment.descriptor)
-            self._segment = None
+            self._close()
             try:
                 self.folder.remove(self.begun)
             except OSError as error:
@@ -230,8 +253,7 @@ class SegmentWriter:
         except OSError as error:
             log.warning("segment %s cannot be ended (%s); the next start tries again", self.segment, error.strerror)
         finally:
-            self.folder.disk.close(self._segment.descriptor)
-            self._segment = None
+            self._close()
 
     def _fail(self, reason: str) -> None:
         self.failure = self.failure or reason

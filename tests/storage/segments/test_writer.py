@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from gateway.errors import OutOfSpace, StorageError, StorageFailed
+from gateway.processes.arena import Buffer
 from gateway.storage.layout import Layout
 from gateway.storage.segments import folder as folder_module
 from gateway.storage.segments import writer as writer_module
@@ -39,6 +41,30 @@ def test_one_flush_for_a_batch(folder: SegmentFolder, writer: SegmentWriter, dis
     assert stored.notes() == b'{"a":1}'
     assert stored.frame.written_at == 1000.5
     assert {frame.synced_up_to for frame in frames(folder)[1:]} == {frames(folder)[0].end}
+
+
+def test_what_is_read_soon_is_written_through_the_page_cache(
+    folder: SegmentFolder, writer: SegmentWriter, disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = len(disk._opened)
+    direct = list[bool]()
+    write_at = disk.write_at
+
+    def noted(descriptor: int, view: Buffer, offset: int, *, durably: bool) -> int:
+        direct.append(bool(disk._opened[descriptor].flags & os.O_DIRECT))
+        return write_at(descriptor, view, offset, durably=durably)
+
+    append(writer, b"begin")
+    monkeypatch.setattr(disk, "write_at", noted)
+    monkeypatch.setattr(writer_module, "_CACHED_BYTES", 2 * 4096)
+    keys = []
+    for writer.read_soon, objects in ((True, 1), (False, 1), (True, 2), (True, 3)):
+        keys += append(writer, *[b"soon"] * objects)
+    assert direct == [False, True, False, True], "a large batch takes longer through it"
+    assert frames(folder)[-1].end == writer.end
+    writer.close()
+    assert len(disk._opened) == opened
+    assert [read(folder, key) for key in keys] == [b"soon"] * 7
 
 
 def test_views_are_joined(folder: SegmentFolder, writer: SegmentWriter) -> None:
