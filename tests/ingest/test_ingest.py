@@ -124,6 +124,7 @@ async def test_out_of_descriptors_while_a_replaced_file_is_deleted(
         await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
         assert gateway.ingest.placed.task is not None
         await asyncio.wait([gateway.ingest.placed.task])
+        monkeypatch.setattr(index, "READERS_S", 0.0)
         monkeypatch.setattr(gateway.folder.store, "sync", scarce)
         data_set.PatientName = "Else"
         await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
@@ -329,9 +330,10 @@ class TestRecovery:
             assert (await writer.commit()).outcome is Outcome.STORED
         assert len(remains(Layout(tmp_path).store)) == 2
 
-    async def test_replaced_files_are_removed_in_the_end(self, tmp_path: Path) -> None:
+    async def test_replaced_files_are_removed_in_the_end(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Killed between the commit and the removal of the old version."""
         data_set = ct_header()
+        monkeypatch.setattr(index, "READERS_S", 0.0)
         async with asyncio.timeout(20), intake(tmp_path, storage={"duplicates": "overwrite"}) as gateway:
             await take_in(gateway.ingest, encode(data_set, EXPLICIT), data_set.SOPInstanceUID)
             data_set.PatientName = "Else"
