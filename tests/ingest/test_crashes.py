@@ -75,7 +75,7 @@ def _discard_at_once(file: IncomingFile) -> None:
         pytest.param(GroupSync, "sync", lambda _: None, id="incoming names are not synced"),
         pytest.param(FileStore, "sync", lambda _, folders: None, id="names in the store are not synced"),
         pytest.param(FileStore, "remove", lambda _, key: None, id="what is deleted stays"),
-        pytest.param(replay, "add_job", lambda *_: iter(()), id="deliveries are not written again"),
+        pytest.param(replay, "add_job", lambda *_, **__: iter(()), id="deliveries are not written again"),
         pytest.param(IncomingFolder, "make_durable", lambda _, placed: None, id="incoming names stay"),
         pytest.param(filesystem, "sync_folder", lambda disk, path: None, id="no folder of the store is synced"),
     ],

@@ -445,7 +445,8 @@ class World:
         return {identifier: (key, offset, size) for identifier, key, offset, size in rows}
 
     def _check(self, folder: DataFolder) -> None:
-        """Everything acknowledged is there byte for byte; everything else whole or absent. What is seen, stays."""
+        """Everything acknowledged is there byte for byte; everything else whole or absent. What is seen, stays, but for
+        what a flush that failed was to write: that may be on the disk, and then it is replayed."""
         rows = self._rows()
         for uid, may_be in self.may_be.items():
             found: bytes | None = None
@@ -455,7 +456,8 @@ class World:
                 found = file.read(offset, file.size)
                 file.close()
             assert found in may_be, f"{uid}: {'other bytes than any' if found else 'nothing'} of {len(may_be)} possible"
-            self.may_be[uid] = {found}
+            if self.disk.failed != "flush":
+                self.may_be[uid] = {found}
         self._check_deliveries()
         attached = self._attached()
         for uid, may_have in self.may_have.items():
