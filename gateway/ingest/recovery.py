@@ -109,14 +109,15 @@ class Recovery:
                 log.warning("remains of a crash stay until the next start: %s", error)
 
     async def _adopt(self, folder: str, result: Recovered) -> None:
+        owner = os.path.basename(folder)
+        # Before rows are looked for: a server may still commit for a writer that has died, and this waits for it.
+        await self._database.write(lambda: abandon_jobs(owner))
         keys = await asyncio.to_thread(incoming_keys, self._disk, folder)
         for start in range(0, len(keys), _PAGE):
             part = keys[start : start + _PAGE]
             present = await index.keys_present(self._database, part)
             known = await index.keys_known(self._database, part)
             await asyncio.to_thread(self._sort_out, folder, part, present, known, result)
-        owner = os.path.basename(folder)
-        await self._database.write(lambda: abandon_jobs(owner))
         await asyncio.to_thread(remove_if_empty, self._disk, folder)
 
     def _sort_out(

@@ -34,7 +34,7 @@ from gateway.database.database import Database, Script
 from gateway.errors import DataSetError, StorageError
 from gateway.index import segments as rows
 from gateway.index import store as index
-from gateway.index.queries.store import ADD_GARBAGE
+from gateway.index.queries.store import ADD_GARBAGE, keys_known
 from gateway.index.rebuild import pass_over
 from gateway.index.record import InstanceRecord
 from gateway.ingest.frame_notes import FrameNotes, decode
@@ -170,7 +170,10 @@ def _enter_again(record: InstanceRecord, placement: index.FileLocation, notes: F
     """Enter an instance that was stored, unless another one of its name is there. Whether it is in the index now.
 
     It cannot have been deleted since: that transaction, which was flushed, would have flushed the mark behind it too.
+    What has just been looked for is looked for again: a server commits what its dead writer had asked for.
     """
+    if (yield keys_known(1), (placement.key,)):
+        return False
     if not notes.replayable:  # It was not acknowledged: its transaction would have been flushed.
         yield ADD_GARBAGE, (placement.key, time.time())
         return False

@@ -130,6 +130,22 @@ class TestCases:
                 assert len(await stored(folder)) == 2
                 assert await _garbage(folder) == []
 
+    async def test_c_rows_that_a_dead_writer_still_commits(self, before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server may commit after its client has died, so that a frame has a row after all, and must stay."""
+        async with opened(before / "data") as (folder, _):
+            (segment,) = await rows.segments(folder.database)
+            query, parameters = Query("back: the mark", "UPDATE segments SET ended = 0, mark = $1"), (4096,)
+            await folder.database.write(lambda: (yield query, parameters))
+
+        async def none_yet(_database: Any, _keys: Any) -> set[str]:
+            return set()
+
+        monkeypatch.setattr(index, "keys_known", none_yet)
+        async with opened(before / "data") as (folder, _):
+            assert (await rows.segments(folder.database)) == [segment]
+            assert await _garbage(folder) == []
+            assert len(await stored(folder)) == 2
+
     async def test_b_while_it_is_written(self, tmp_path: Path) -> None:
         async with opened(tmp_path) as (_, ingest):
             await store(ingest, 1)
