@@ -190,7 +190,8 @@ class Route:
     def is_of_whole_patient(self) -> bool:
         """Whether a request changes what is a patient's own, such as labels, by which studies are shown: it is for
         those who see all studies of every patient."""
-        return self.path.startswith("/patients/{id}/") and self.method in ("PUT", "DELETE")
+        # Not `startswith`: http.prefix stands before it.
+        return "/patients/{id}/" in self.path and self.method in ("PUT", "DELETE")
 
     @property
     def resource_level(self) -> str:
