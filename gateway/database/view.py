@@ -89,15 +89,20 @@ def seeing(view: View | None) -> Iterator[None]:
         VIEW.reset(token)
 
 
-@contextmanager
-def reading(actor: Actor, view: View | None) -> Iterator[None]:
+class reading:
     """Do something for somebody, and read through their view, until the end of the block."""
-    token = ACTOR.set(actor)
-    try:
-        with seeing(view):
-            yield
-    finally:
-        ACTOR.reset(token)
+
+    __slots__ = ("_actor", "_actor_before", "_view", "_view_before")
+
+    def __init__(self, actor: Actor, view: View | None) -> None:
+        self._actor, self._view = actor, view
+
+    def __enter__(self) -> None:
+        self._actor_before, self._view_before = ACTOR.set(self._actor), VIEW.set(self._view)
+
+    def __exit__(self, *_: object) -> None:
+        VIEW.reset(self._view_before)
+        ACTOR.reset(self._actor_before)
 
 
 def through_view(script: Callable[[], Script[T]], schema: str) -> Callable[[], Script[T]]:

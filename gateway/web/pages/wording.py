@@ -153,6 +153,7 @@ def _default() -> str:
     return next(iter(LANGUAGES))
 
 
+@lru_cache(256)
 def _preferred(header: str) -> str:
     """The language that an Accept-Language header (RFC 9110 §12.5.4) prefers."""
     accepted = [
