@@ -127,6 +127,8 @@ _NAMED: Final = {
     "study": re.compile(r"{study\b|/studies/{id}"),
 }
 _RESOURCE: Final = re.compile(r"/(patients|studies|series|instances)/{id}")
+_OF_WHOLE_PATIENT: Final = ("/patients/{id}/labels", "/patients/{id}/protected")
+"""How the paths of forms end that change what is a patient's own."""
 _LEVEL_OF: Final = {collection: level for level, collection in COLLECTIONS.items()}
 
 
@@ -191,6 +193,8 @@ class Route:
         """Whether a request changes what is a patient's own, such as labels, by which studies are shown: it is for
         those who see all studies of every patient."""
         # Not `startswith`: http.prefix stands before it.
+        if self.method == "POST":
+            return self.path.endswith(_OF_WHOLE_PATIENT)
         return "/patients/{id}/" in self.path and self.method in ("PUT", "DELETE")
 
     @property

@@ -16,6 +16,7 @@ from gateway.web import health, openapi
 from gateway.web.dicomweb import bulkdata, capabilities, frames, metadata, qido, rendered, stow, uri, wado
 from gateway.web.pages import (
     account,
+    annotation_forms,
     assets,
     association,
     audit,
@@ -143,6 +144,7 @@ _PAGES: Final = (
     patients.ROUTES,
     study.ROUTES,
     change_forms.ROUTES,
+    annotation_forms.ROUTES,
     study_share.ROUTES,
     live.ROUTES,
     reports.ROUTES,

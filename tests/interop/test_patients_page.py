@@ -58,9 +58,9 @@ def test_a_patient(browser: Any, gateway: Gateway) -> None:
     page.goto(f"{gateway.url}{made}")
     page.get_by_role("heading", name="Nobody").wait_for()
 
-    page.locator(".actions").get_by_role("button", name="Delete").click()
-    page.get_by_role("dialog").get_by_text("Delete this patient with all studies for good?").wait_for()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.locator(".actions").get_by_role("link", name="Delete").click()
+    page.get_by_role("heading", name="Delete this patient with all studies for good?").wait_for()
+    page.get_by_role("button", name="Delete").click()
     page.wait_for_url("**/ui/patients")
     assert len(asked(gateway, "/patients")) == 3
     assert complaints == []

@@ -78,11 +78,13 @@ def test_labels_notes_files_and_protection(browser: Any, gateway: Gateway, study
         part.get_by_role("button", name="Attach").click()
     part = unfolded(page, "Attached files")
     with page.expect_download() as download:
-        part.get_by_role("link", name="letter.txt").click()
+        part.get_by_role("link", name="letter.txt", exact=True).click()
     assert Path(download.value.path()).read_text() == "Dear colleague"
-    part.get_by_role("button", name="Remove").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    page.get_by_role("link", name="letter.txt").wait_for(state="detached")
+    part.get_by_role("link", name="Remove").click()
+    page.get_by_role("heading", name="Remove the file letter.txt?").wait_for()
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url(f"**/ui/studies/{study}#attachments")
+    assert asked(gateway, f"/studies/{study}/attachments") == []
     assert complaints == []
     page.close()
 
@@ -182,21 +184,52 @@ def picture(folder: Path) -> Path:
     return file
 
 
-def test_deleted_after_a_question(browser: Any, gateway: Gateway, study: str) -> None:
-    complaints: list[str] = []
-    page = opened(browser, gateway, DESK, complaints, f"/ui/studies/{study}")
-    page.get_by_role("button", name="Delete", exact=True).click()
-    dialog = page.get_by_role("dialog")
-    assert "CompressedSamples, CT1" in dialog.inner_text()
-    assert "1 series with 1 instance" in dialog.inner_text()
-    page.keyboard.press("Escape")
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("width", [390, 1600])
+def test_deleted_after_a_question(browser: Any, gateway: Gateway, study: str, scripts: bool, width: int) -> None:
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(f"{gateway.url}/ui/studies/{study}")
+    page.get_by_role("link", name="Delete", exact=True).click()
+    page.get_by_role("heading", name="Delete this study for good?").wait_for()
+    assert "CompressedSamples, CT1" in page.inner_text("main")
+    assert "1 series with 1 instance" in page.inner_text("main")
+    assert page.locator("main").evaluate("main => main.scrollWidth <= innerWidth")
+    page.get_by_role("link", name="Cancel").click()
     assert asked(gateway, "/studies") == [study]
-    page.get_by_role("button", name="Delete", exact=True).click()
-    dialog.get_by_role("button", name="Delete").click()
+    page.get_by_role("link", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete").click()
     page.get_by_text("Nothing received yet").wait_for()
     assert asked(gateway, "/studies") == []
-    assert complaints == []
-    page.close()
+    context.close()
+
+
+def test_without_scripts_all_that_people_add(browser: Any, gateway: Gateway, study: str, tmp_path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
+    page = context.new_page()
+    page.goto(f"{gateway.url}/ui/studies/{study}")
+    page.get_by_label("New label").fill("urgent")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator(".labels .tag", has_text="urgent").wait_for()
+    page.get_by_role("button", name="Remove the label urgent").click()
+    page.locator(".labels .tag", has_text="urgent").wait_for(state="detached")
+    page.get_by_role("textbox", name="Notes").fill("call\nthe ward")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**#notes")
+    assert page.get_by_role("textbox", name="Notes").input_value() == "call\nthe ward"
+    page.get_by_role("button", name="Protect the patient").click()
+    page.get_by_role("button", name="No longer protect").wait_for()
+    file = tmp_path / "Brief für Müller.txt"
+    file.write_text("Dear colleague")
+    part = unfolded(page, "Attached files")
+    part.get_by_label("File").set_input_files(file)
+    part.get_by_role("button", name="Attach").click()
+    part = unfolded(page, "Attached files")
+    part.get_by_role("link", name="Remove").click()
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url("**#attachments")
+    assert asked(gateway, f"/studies/{study}/attachments") == []
+    context.close()
 
 
 def test_what_the_gateway_refuses_is_said(browser: Any, gateway: Gateway, study: str) -> None:
@@ -221,6 +254,6 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, gateway: Gateway, study:
     if scripts:
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     else:
-        assert page.get_by_role("button", name="Delete", exact=True).count() == 0
+        assert page.get_by_role("button", name="Attach as a series").count() == 0
         assert page.get_by_role("link", name="Download").is_visible()
     context.close()

@@ -57,7 +57,7 @@ async def instance(request: web.Request) -> web.Response:
         **view_values(
             request, line, [(public_id, frames, resource.number)] if form == "image" else [], start, public_id
         ),
-        **form_values(request, "instance", resource),
+        **await form_values(request, "instance", resource),
         **await _tag_values(request, found, wanted),
         "attachments": await attachments_of(database, "instance", public_id),
         "attachment_url": path_template(request, "instance-attachment"),

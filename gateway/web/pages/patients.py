@@ -7,32 +7,26 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from gateway.access.principals import ANYBODY
 from gateway.errors import UnknownResource
 from gateway.index.annotations import all_labels
 from gateway.index.patient_list import list_patients
 from gateway.index.resources import resource, totals
-from gateway.web.authorization import PRINCIPAL
 from gateway.web.context import CONTEXT
 from gateway.web.inputs import whole_number
 from gateway.web.pages.change_forms import form_places
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.page import list_values
 from gateway.web.pages.reader import may, page_path
+from gateway.web.pages.resource_forms import form_values
 from gateway.web.pages.study_query import PARAMETERS, StudyQuery, read_page
 from gateway.web.route import Parameter, Route
-from gateway.web.urls import path_template
+from gateway.web.urls import path_template, path_to
 
 PAGE: Final = 50
 """Patients on one page."""
 _MAX_TEXT_LENGTH: Final = 64
 _MAX_LABELS: Final = 200
-_REST: Final = {
-    "label": "patient-label",
-    "protected": "protected",
-    "remove": "patient-resource",
-    "job": "job",
-}
+_REST: Final = {"job": "job"}
 """The names of routes that the script of the page uses."""
 _CHANGEABLE: Final = {
     "PatientID": 0x00100020,
@@ -81,20 +75,15 @@ async def patient(request: web.Request) -> web.Response:
     counted = await totals(context.database, "patient", public_id)
     if one is None or counted is None:
         raise UnknownResource(f"there is no patient {public_id[:64]}")
-    labels = (await all_labels(context.database))[:_MAX_LABELS] if may(request, "edit-labels") else []
     here = path_template(request, "patient-page").format(id=public_id)
-    can_delete = may(request, "delete", level="patient") and context.settings().dicomweb.delete
-    whole = bool(request.get(PRINCIPAL, ANYBODY).without_conditions().roles)
     values: dict[str, Any] = {
         **await list_values(request, query, here),
-        "all_labels": labels,
+        **await form_values(request, "patient", one),
         "archive_url": path_template(request, "patients-archive").format(id=public_id),
         "attributes": {name: one.attributes.get(tag, "") for name, tag in _CHANGEABLE.items()},
         "can": {
             "anonymize": may(request, "anonymize", level="patient"),
-            "delete": can_delete,
             "download": may(request, "download", level="patient"),
-            "label": may(request, "edit-labels", level="patient") and whole,
             "modify": may(request, "modify", level="patient"),
             "query": may(request, "q-r-remote-modalities", level="patient"),
             "send": may(request, "send", level="patient"),
@@ -106,6 +95,7 @@ async def patient(request: web.Request) -> web.Response:
         "patient": one,
         "patient_page": path_template(request, "patient-page"),
         "patients_url": path_template(request, "patients-page"),
+        "protect_url": path_to(request, "patient-protection", id=public_id),
         "query_page": page_path(request, "query-page"),
         "rest": {name: path_template(request, route) for name, route in _REST.items()},
         "send_page": page_path(request, "send-page"),

@@ -44,7 +44,7 @@ async def series(request: web.Request) -> web.Response:
         **view_values(
             request, line, [(each.public_id, each.frames, numbers.get(each.public_id)) for each in film], start, wanted
         ),
-        **form_values(request, "series", found),
+        **await form_values(request, "series", found),
         "archive_url": path_to(request, "series-archive", id=public_id),
         "first": first,
         "film_size": FILM,

@@ -16,7 +16,7 @@ from gateway.access.principals import ANYBODY
 from gateway.dicom.dictionary import keyword_of
 from gateway.dicom.levels import Level
 from gateway.errors import UnknownResource
-from gateway.index.annotations import added_metadata, all_labels
+from gateway.index.annotations import added_metadata
 from gateway.index.attachments import attachments_of
 from gateway.index.resources import Resource, resource
 from gateway.index.study_list import ListedStudy, StudyConditions, list_series, list_studies
@@ -26,9 +26,10 @@ from gateway.web.pages.change_forms import form_places
 from gateway.web.pages.frame import page_answer
 from gateway.web.pages.reader import may, page_path
 from gateway.web.pages.reports import MODALITIES as REPORT_MODALITIES
+from gateway.web.pages.resource_forms import form_values, is_of_all_studies
 from gateway.web.pages.viewer_links import viewer_links
 from gateway.web.route import Parameter, Route
-from gateway.web.urls import PATIENT, ObjectUrl, path_template
+from gateway.web.urls import PATIENT, ObjectUrl, path_template, path_to
 from gateway.web.viewer.viewer import study_url
 
 NOTES: Final = "Notes"
@@ -37,7 +38,6 @@ _MAX_SERIES: Final = 60
 """Series on one page."""
 _MAX_OTHERS: Final = 20
 """Other studies of the patient."""
-_MAX_LABELS: Final = 200
 _HEADER: Final = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 _CHANGEABLE: Final = (
     *_HEADER,
@@ -45,12 +45,8 @@ _CHANGEABLE: Final = (
 )
 """Attributes that the form changes."""
 _REST: Final = {
-    "label": "study-label",
     "notes": "study-metadata",
-    "protected": "protected",
     "create": "create-dicom",
-    "attachment": "put-study-attachment",
-    "remove": "study-resource",
     "job": "job",
 }
 """The names of routes that the scripts of the page use."""
@@ -73,9 +69,7 @@ async def study_page(request: web.Request, public_id: str, **shown: Any) -> web.
     others = await list_studies(
         database, StudyConditions(of_patient=one.patient_public_id), order="date", limit=_MAX_OTHERS + 1
     )
-    labels = all_labels(database) if may(request, "edit-labels") else None
     values: dict[str, Any] = {
-        "all_labels": (await labels)[:_MAX_LABELS] if labels is not None else [],
         "attachments": await attachments_of(database, "study", public_id),
         "attributes": _attributes(whole, patient),
         "changeable": {name: _value(name, whole, patient) for name in _CHANGEABLE},
@@ -86,6 +80,7 @@ async def study_page(request: web.Request, public_id: str, **shown: Any) -> web.
         "share": None,
         "series_viewers": lambda each: viewer_links(request, one, each.series_uid),
         "study": one,
+        **await form_values(request, "study", whole),
         **await _places(request, one),
         **_following(request, series),
         **shown,
@@ -95,18 +90,14 @@ async def study_page(request: web.Request, public_id: str, **shown: Any) -> web.
 
 async def _places(request: web.Request, one: ListedStudy) -> dict[str, Any]:
     """What the reader may do, and the addresses that do it."""
-    settings = request.app[CONTEXT].settings()
-    can_delete = may(request, "delete") and settings.dicomweb.delete
     who = request.get(PRINCIPAL, ANYBODY)
     thumbnail = ObjectUrl(*(path_template(request, f"{root}series-thumbnail") for root in ("", PATIENT)))
     return {
         "can": {
             "anonymize": may(request, "anonymize"),
-            "delete": can_delete,
             "download": may(request, "download"),
-            "label": may(request, "edit-labels"),
             "modify": may(request, "modify"),
-            "protect": may(request, "edit-labels", level="patient") and bool(who.without_conditions().roles),
+            "protect": may(request, "edit-labels", level="patient") and is_of_all_studies(request),
             "query": may(request, "q-r-remote-modalities"),
             "send": may(request, "send"),
             "share": may(request, "share") and who.is_person and bool(who.name),
@@ -114,12 +105,16 @@ async def _places(request: web.Request, one: ListedStudy) -> dict[str, Any]:
         },
         "archive_url": path_template(request, "studies-archive").format(id=one.public_id),
         "attachment_url": path_template(request, "study-attachment"),
+        "files_url": path_to(request, "study-files", id=one.public_id),
         "forms": form_places(request, "study", one.public_id),
         "is_report": bool(one.modalities) and set(one.modalities) <= set(REPORT_MODALITIES),
         "media_url": path_template(request, "studies-media").format(id=one.public_id),
+        "notes_url": path_to(request, "study-notes", id=one.public_id),
         "ohif_url": await study_url(request),
         "patient_page": page_path(request, "patient-page"),
+        "protect_url": path_to(request, "patient-protection", id=one.patient_public_id),
         "query_page": page_path(request, "query-page"),
+        "removal_url": path_to(request, "study-file-removal", id=one.public_id),
         "reports_url": path_template(request, "reports"),
         "rest": {name: path_template(request, route) for name, route in _REST.items()},
         "send_page": page_path(request, "send-page"),

@@ -37,9 +37,9 @@ from gateway.web.security import attachment_named
 from gateway.web.streaming import stream
 
 _OCTETS: Final = "application/octet-stream"
-_OWN: Final = {"dicom": 1, "dicom-as-json": 2, "dicom-until-pixel-data": 3}
+OWN: Final = {"dicom": 1, "dicom-as-json": 2, "dicom-until-pixel-data": 3}
 """The numbers that Orthanc has for attachments of its own."""
-_NAMES: Final = {str(number): name for name, number in _OWN.items()}
+_NAMES: Final = {str(number): name for name, number in OWN.items()}
 _CORRUPTED: Final = (20, "Corrupted file (e.g. inconsistent MD5 hash)")
 
 Found = Located | Attachment
@@ -95,7 +95,7 @@ async def put_attachment(request: web.Request, level: Level) -> web.StreamRespon
     """Attach the body, in place of what has the name; with If-Match, only where it is still of that revision, with
     `If-None-Match: *`, only where there is none."""
     name = _named(request)
-    if not is_users(name, _OWN):
+    if not is_users(name, OWN):
         return _read_only(request, name)
     condition, context = precondition(request), request.app[CONTEXT]
     async with receiving(request, context.settings().rest.max_attachment, "rest.max_attachment") as chunks:
@@ -106,7 +106,7 @@ async def put_attachment(request: web.Request, level: Level) -> web.StreamRespon
 async def delete_attachment(request: web.Request, level: Level) -> web.StreamResponse:
     """Take away what was attached; with If-Match, only where it is still of that revision."""
     name = _named(request)
-    if not is_users(name, _OWN):
+    if not is_users(name, OWN):
         return _read_only(request, name)
     attaching = request.app[CONTEXT].use_cases.attaching
     await attaching.detach(level, request.match_info["id"], name, precondition(request))
@@ -143,7 +143,7 @@ async def compress(request: web.Request, level: Level) -> web.StreamResponse:
 
 def _number(name: str) -> int | None:
     """Orthanc's number of an attachment; None for a name that has none."""
-    return _OWN.get(name, int(name) if name.isdecimal() else None)
+    return OWN.get(name, int(name) if name.isdecimal() else None)
 
 
 def _named(request: web.Request) -> str:

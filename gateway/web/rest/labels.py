@@ -34,7 +34,14 @@ async def has_label(request: web.Request, level: Level) -> web.StreamResponse:
 
 async def put_label(request: web.Request, level: Level) -> web.StreamResponse:
     """Label a resource, with one of the labels that may be given: any, unless `PUT /auth/settings/roles` lists some."""
-    public_id, label = request.match_info["id"], request.match_info["label"]
+    await give_label(request, level, request.match_info["label"])
+    return web.Response(text="")
+
+
+async def give_label(request: web.Request, level: Level, label: str) -> None:
+    """Label the resource of the path. Raises: BadRequest for what is no label, Forbidden for one that may not be
+    given, UnknownResource."""
+    public_id = request.match_info["id"]
     if index.LABEL_TEXT.fullmatch(label) is None:
         raise BadRequest(
             f"{label[:80]!r} is no label: letters and digits of ASCII, hyphens and underscores, at most 64"
@@ -43,7 +50,6 @@ async def put_label(request: web.Request, level: Level) -> web.StreamResponse:
     if available and label not in available and label not in await index.labels(database, level, public_id):
         raise Forbidden(f"{label!r} is not among the available labels: {', '.join(sorted(available))}"[:500])
     await database.write(lambda: index.add_label(level, public_id, label))
-    return web.Response(text="")
 
 
 async def delete_label(request: web.Request, level: Level) -> web.StreamResponse:

@@ -11,7 +11,8 @@ from typing import Final
 
 FIRST_USER: Final = 1024
 LAST_USER: Final = 65535
-_NAME: Final = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+MAX_NAME_LENGTH: Final = 64
+_NAME: Final = re.compile(rf"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
 _NUMBER: Final = re.compile(r"[1-9][0-9]{3,4}", re.ASCII)
 
 
@@ -25,8 +26,8 @@ def is_users(name: str, own: Container[str]) -> bool:
 def not_users(what: str, name: str) -> str:
     """Why a name is refused, in words."""
     return (
-        f"the {what} {name[:80]!r} is not the user's: take another name, of up to 64 letters, digits, dots, dashes and "
-        f"underscores, with a letter or digit in front, or a number from {FIRST_USER} to {LAST_USER}"
+        f"the {what} {name[:80]!r} is not the user's: take another name, of up to {MAX_NAME_LENGTH} letters, digits, "
+        f"dots, dashes and underscores, with a letter or digit in front, or a number from {FIRST_USER} to {LAST_USER}"
     )
 
 
