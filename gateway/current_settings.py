@@ -34,6 +34,7 @@ AT_START = (
     "storage.path",
     "storage.keepers",
     "storage.main_tags",
+    "database.url",
     "server.workers",
 )
 """Settings that need a restart of the whole gateway."""

@@ -32,6 +32,7 @@ from gateway.current_settings import (
 )
 from gateway.database.actor import GATEWAY
 from gateway.database.database import Script
+from gateway.database.sqlite import SQLite
 from gateway.errors import DatabaseError
 from gateway.events.feed import Feed
 from gateway.examination import examine
@@ -161,7 +162,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
         await asyncio.to_thread(tracing.use, settings.tracing, group.number if group is not None else 0)
         opened.push_async_callback(asyncio.to_thread, tracing.use, Tracing())
         memory = opened.enter_context(closing(Arena(settings.storage.buffer_memory, COPIES)))
-        folder = await opened.enter_async_context(open_folder(settings.storage, health=health))
+        folder = await opened.enter_async_context(open_folder(settings.storage, settings.database.url, health=health))
         feed = Feed(folder.database)
         opened.push_async_callback(feed.close)
         ingest = await opened.enter_async_context(
@@ -240,7 +241,9 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                     each.start()
             only_one = (lambda work: work) if does_jobs else (lambda work: None)
             retention = Retention(folder.database, use_cases.removal, current, use_cases.audit)
-            log_erasure = LogErasure(folder.database, lambda: current().storage.erase_within_hours)
+            log_erasure = None
+            if isinstance(folder.database, SQLite):
+                log_erasure = LogErasure(folder.database, lambda: current().storage.erase_within_hours)
             scrub = Scrub(folder.store.segments, folder.database, lambda: current().storage.scrub_days)
             async with (
                 beside("watching the certificates", ready.dicom.watch if ready.dicom is not None else None),
@@ -250,7 +253,7 @@ async def running(settings: Settings, group: Group | None = None) -> AsyncIterat
                 beside("writing the records of associations", lambda: record_log.write_forever(open_now)),
                 beside("deleting old studies of tenants", only_one(retention.run_forever)),
                 beside("checking the store", only_one(scrub.run_forever)),
-                beside("overwriting the log of the index", only_one(log_erasure.run_forever)),
+                beside("overwriting the log of the index", only_one(log_erasure.run_forever) if log_erasure else None),
             ):
                 yield gateway
         finally:

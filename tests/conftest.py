@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import uvloop
 
 from gateway.database import sqlite
 from tests.support import peers
+from tests.support.postgres import TEMPLATE, make_template, new_database, postgresql
 
 FDS = Path("/proc/self/fd")
 
@@ -64,6 +65,21 @@ def new_indexes(monkeypatch: pytest.MonkeyPatch, migrated_index: Path) -> None:
         return prepare(path, lock_path)
 
     monkeypatch.setattr(sqlite, "_prepare", copy)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The folder of the socket of a PostgreSQL with a database `migrated`, which has the schema of this release."""
+    with postgresql() as sockets:
+        uvloop.run(make_template(sockets))
+        yield sockets
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """The URL of a database that is empty but for its schema."""
+    async with new_database(postgres_server, template=TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

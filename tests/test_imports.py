@@ -67,7 +67,8 @@ URL = re.compile(r"^/[a-z{][\w\-/{}.:]*$")
 PATH_CALLS = {"join", "joinpath"}
 ROUTE_CALLS = {"add_get", "add_post", "add_put", "add_delete", "add_head", "add_route", "add_resource", "add_static"}
 STORE_PATHS = {name for name in dir(Layout(Path())) if not name.startswith("__")} - {
-    *("base", "disk", "database", "rebuilding", "write_lock", "spool", "ohif", "migrations", "manifest")
+    *("base", "disk", "database", "marker", "has_index", "rebuilding", "write_lock", "spool", "ohif", "migrations"),
+    "manifest",
 }
 """What a layout says of the store, and so to storage/ alone."""
 PATHLESS = ("ul", "dimse", "net", "index", "events", "scp", "ingest", "retrieve", "workflow", "admin", "storage")
@@ -182,7 +183,7 @@ def undeclared_imports(tree: Path) -> list[str]:
     """What is imported stands in pyproject.toml, not merely among what our dependencies bring with them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["postgresql"], *extras["otel"]]
+    wanted = [*project["dependencies"], *extras["postgres"], *extras["otel"]]
     declared = {_canonical(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in wanted}
     providers = packages_distributions()
     found = []

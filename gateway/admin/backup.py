@@ -23,7 +23,7 @@ from gateway import __version__, config
 from gateway.database.database import Script
 from gateway.database.sqlite import SQLite
 from gateway.dicom.json import NOT_JSON
-from gateway.errors import StorageError
+from gateway.errors import ConfigurationError, StorageError
 from gateway.index.queries.attachments import LIST_ATTACHED_FILES
 from gateway.index.queries.backups import NOTE_BACKUP
 from gateway.index.queries.store import LIST_FILES
@@ -68,17 +68,25 @@ class _Manifest(msgspec.Struct):
 async def backup(
     settings: config.Storage,
     target: Path,
+    url: str = "",
     *,
     copy: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Back up the data folder of `settings` into `target`, new or empty. With `copy`, never by hard links.
 
-    Raises: StorageError when `target` is not empty or not writable, or when the folder changes too quickly.
+    Raises: StorageError when `target` is not empty or not writable, or when the folder changes too quickly;
+    ConfigurationError when the index is in PostgreSQL, at `url`, which has backups of its own.
     """
+    if url:
+        raise ConfigurationError(
+            "backup: the index is in PostgreSQL; copy it by pg_dump or by its write-ahead log, and the data folder "
+            "after it; what the folder then has and the index has not, `dicom-gateway reindex` enters after a restore"
+        )
     async with open_folder(settings, create=False) as folder:
         layout = Layout(target)
         await asyncio.to_thread(_make_empty, layout)
+        assert isinstance(folder.database, SQLite)
         files = StoreCopy(folder.layout, layout, copy)
         for _ in range(_ATTEMPTS):
             report = Report(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))

@@ -21,7 +21,7 @@ from typing import Final, Literal
 from gateway import config
 from gateway.admin.deletion import Removal
 from gateway.database.database import Database, Query, Script
-from gateway.database.sqlite import fetch_read_only
+from gateway.database.sqlite import SQLite, fetch_read_only
 from gateway.errors import NotFound
 from gateway.events.exports import forget_exports_of
 from gateway.index import attributes as tags
@@ -70,15 +70,16 @@ class ErasureReport:
         return not (self.instances or self.aside or self.worklist_items or self.performed_steps)
 
 
-async def erase_patient(settings: config.Storage, patient_id: str, tenant: str = "") -> ErasureReport:
+async def erase_patient(settings: config.Storage, patient_id: str, tenant: str = "", *, url: str = "") -> ErasureReport:
     """Erase a patient, also while a gateway serves the folder; readers get an error.
 
-    Raises: RetainedByCommitment where an instance must be kept, and nothing is erased; ConfigurationError where there
-    is no data folder; OSError; StorageError; DatabaseError.
+    `url` is that of PostgreSQL where the index is there; what its log holds is left to it. Raises:
+    RetainedByCommitment where an instance must be kept, and nothing is erased; ConfigurationError where there is no
+    data folder; OSError; StorageError; DatabaseError.
     """
     report = ErasureReport()
     patient = public_id(owned(patient_id, tenant))
-    async with open_folder(settings, create=False) as folder, open_ingest(folder) as ingest:
+    async with open_folder(settings, url, create=False) as folder, open_ingest(folder) as ingest:
         database = folder.database
         studies = await _studies(database, patient)
         try:
@@ -90,7 +91,7 @@ async def erase_patient(settings: config.Storage, patient_id: str, tenant: str =
         uids = [uid.encode() for uid in studies]
         report.aside, report.outputs = await asyncio.to_thread(_erase_files, folder.layout, patient_id.encode(), uids)
         await ingest.garbage.collect(everything=True)  # Earlier versions may still wait for their readers.
-        report.log = await database.overwrite_log()
+        report.log = isinstance(database, SQLite) and await database.overwrite_log()
         report.backups = await _backups(database, patient)
     return report
 

@@ -76,7 +76,7 @@ async def export(
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror}") from error
     with contextlib.closing(done), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="read") as threads:
-        async with open_folder(settings.storage, create=False) as data:
+        async with open_folder(settings.storage, settings.database.url, create=False) as data:
             retrieval = Retrieval(data.database, data.store, threads)
             finder = ResourceFinder(data.database, data.store, lambda: settings)
             total = sum([await finder.count(Request("study", key)) for key in keys]) if len(keys) == 1 else None

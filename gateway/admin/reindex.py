@@ -2,7 +2,8 @@
 
 Columns that only the database has (origin, version) are preserved where there is a database; derived rows are cleared
 and written again, file by file, in a copy beside the database, which replaces it at the end. An interrupted reindex
-changes nothing. `index/rebuild.py` has the rows.
+changes nothing. PostgreSQL is rebuilt in its place: there no gateway starts until a reindex has come to its end.
+`index/rebuild.py` has the rows.
 """
 
 from __future__ import annotations
@@ -60,17 +61,19 @@ class Report:
     """Other files in the store that are not the gateway's: ignored."""
 
 
-async def reindex(settings: config.Storage, *, progress: Progress = lambda done, total: None) -> Report:
-    """Rebuild the index of a data folder that no gateway uses.
+async def reindex(settings: config.Storage, url: str = "", *, progress: Progress = lambda done, total: None) -> Report:
+    """Rebuild the index of a data folder that no gateway uses; in PostgreSQL, at `url`, where it is.
 
     Raises: ConfigurationError when a gateway uses it or there is no data folder; DatabaseError.
     """
     layout = Layout(Path(settings.path))
     if not FileStore(layout).is_there():
         raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")
-    async with open_folder(settings, rebuilding=True) as folder:
+    async with open_folder(settings, url, rebuilding=True) as folder:
         if workers := await asyncio.to_thread(worker_names, layout):
             raise ConfigurationError(f"{settings.path}: a gateway or an import uses it ({workers[0]}); stop it first")
+        if not isinstance(folder.database, SQLite):
+            return await _Rebuild(folder, folder.database, progress).run()
         await asyncio.to_thread(_remove_copy, layout)
         await folder.database.backup(layout.rebuilding)
         copy = await SQLite.open(layout.rebuilding, lock_path=layout.write_lock)

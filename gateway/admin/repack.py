@@ -42,13 +42,13 @@ class Report:
     missing: int = 0
 
 
-async def repack(settings: config.Storage, *, progress: Progress = lambda done, total: None) -> Report:
+async def repack(settings: config.Storage, url: str = "", *, progress: Progress = lambda done, total: None) -> Report:
     """Move the instances that are no larger than `settings.pack_below` into segments.
 
     Raises: ConfigurationError where there is no data folder; OutOfSpace, StorageError; DatabaseError.
     """
     report = Report()
-    async with open_folder(settings, create=False) as folder:
+    async with open_folder(settings, url, create=False) as folder:
         writer = SegmentWriter(folder.store.segments)
         try:
             last = ""

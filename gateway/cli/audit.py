@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.audit.entry import AuditEntry
-    from gateway.config import Storage
+    from gateway.config import Settings
     from gateway.database.database import Database
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def verify(
     except ValueError:
         complain("--noted: NUMBER:HASH, as an earlier check has printed it")
         raise typer.Exit(2) from None
-    found = asyncio.run(_read(load_settings(config_file, data).storage, lambda database: check(database, links)))
+    found = asyncio.run(_read(load_settings(config_file, data), lambda database: check(database, links)))
     if as_json:
         print_json(found)
     elif found.problem:
@@ -74,7 +74,7 @@ def list_(
 
     wanted = AuditFilter(user=user, study_uid=study, action=action)
     settings = load_settings(config_file, data)
-    found = asyncio.run(_read(settings.storage, lambda database: search(database, wanted, skip=0, limit=limit)))
+    found = asyncio.run(_read(settings, lambda database: search(database, wanted, skip=0, limit=limit)))
     if as_json:
         print_json([{**each._asdict(), "detail": each.details, "hash": each.hash.hex()} for each in found])
         return
@@ -92,15 +92,15 @@ def _line(one: AuditEntry) -> str:
     return f"{one.seq} {at} {who}: {one.action}{times}{outcome} {one.study_uid or one.public_id} {one.detail}"
 
 
-async def _read(storage: Storage, work: Callable[[Database], Awaitable[T]]) -> T:
-    from gateway.database.sqlite import SQLite
+async def _read(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     from gateway.errors import ConfigurationError
+    from gateway.ingest.index_database import open_database
     from gateway.storage.layout import Layout
 
-    layout = Layout(Path(storage.path))
-    if not layout.database.exists():
-        raise ConfigurationError(f"{storage.path}: there is no archive here; name one with --data")
-    database = await SQLite.open(layout.database, lock_path=layout.write_lock)
+    layout = Layout(Path(settings.storage.path))
+    if not layout.has_index():
+        raise ConfigurationError(f"{settings.storage.path}: there is no archive here; name one with --data")
+    database = await open_database(layout, settings.database.url)
     try:
         return await work(database)
     finally:

@@ -44,7 +44,7 @@ def backup(
     from gateway.admin.backup import backup as run
 
     with audited(settings, "backup", folder=str(target)), progress_bar("instances", quiet=as_json) as progress:
-        report = asyncio.run(run(settings.storage, target, copy=copy, progress=progress))
+        report = asyncio.run(run(settings.storage, target, settings.database.url, copy=copy, progress=progress))
     if as_json:
         print_json(report)
     else:

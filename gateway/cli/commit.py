@@ -25,7 +25,7 @@ from gateway.cli.nodes import (
 )
 
 if TYPE_CHECKING:
-    from gateway.config import Storage
+    from gateway.config import Settings
     from gateway.dimse.commitment import Outcome, Reference
     from gateway.scu.node import Node
 
@@ -68,7 +68,7 @@ def commit(
     if study:
         settings = load_settings(calling.config_file, data)
         known = set(references)
-        references += [each for each in uvloop.run(_of_studies(settings.storage, study)) if each not in known]
+        references += [each for each in uvloop.run(_of_studies(settings, study)) if each not in known]
     if not references:
         complain("no instances were found")
         raise typer.Exit(1)
@@ -129,12 +129,12 @@ def _of_files(paths: Sequence[Path]) -> list[Reference]:
     return found
 
 
-async def _of_studies(settings: Storage, studies: list[str]) -> list[Reference]:
+async def _of_studies(settings: Settings, studies: list[str]) -> list[Reference]:
     from gateway.dimse.commitment import Reference
     from gateway.index.locate import every_located
     from gateway.ingest.data_folder import open_folder
 
-    async with open_folder(settings, create=False) as folder:
+    async with open_folder(settings.storage, settings.database.url, create=False) as folder:
         found = [
             Reference(each.sop_class_uid, each.sop_uid)
             for study in studies

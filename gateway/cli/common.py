@@ -57,7 +57,7 @@ def audited(settings: Settings, action: str, **detail: Any) -> Iterator[dict[str
 
             from gateway.admin.auditing import write_down
 
-            asyncio.run(write_down(settings.storage, action, detail, done=done))
+            asyncio.run(write_down(settings, action, detail, done=done))
 
 
 def need_archive(storage: Storage, create: bool) -> None:
@@ -68,7 +68,7 @@ def need_archive(storage: Storage, create: bool) -> None:
     from gateway.errors import ConfigurationError
     from gateway.storage.layout import Layout
 
-    if create or Layout(Path(storage.path)).database.exists():
+    if create or Layout(Path(storage.path)).has_index():
         return
     where = Path(storage.path).absolute()
     on_terminal = sys.stdin.isatty() and sys.stderr.isatty()

@@ -196,7 +196,9 @@ def _crawl(
     async def run(show: Any) -> CrawlReport:
         source = await make()
         try:
-            async with open_crawl(settings.storage, source, days, show, dry=options.dry_run) as (crawl, ingest):
+            async with open_crawl(
+                settings.storage, source, days, show, dry=options.dry_run, url=settings.database.url
+            ) as (crawl, ingest):
                 age = await crawl.age_of_list(time.time())
                 if age is not None:
                     complain(f"going on with the list that was begun {age / 60:,.0f} minutes ago")

@@ -19,7 +19,7 @@ import typer
 from gateway.cli.common import audited, complain, count, print_json, print_line, progress_bar
 
 if TYPE_CHECKING:
-    from gateway.config import Settings, Storage
+    from gateway.config import Settings
     from gateway.dicom.source import Read
     from gateway.edit.change_set import ChangeSet
     from gateway.edit.deid.rules import Change
@@ -90,7 +90,7 @@ def work_on(
             import uvloop
 
             with audited(settings, action, studies=subjects.studies[:_MAX_NAMED], folder=str(output or "")):
-                uvloop.run(work.stored(settings.storage, subjects.studies))
+                uvloop.run(work.stored(settings, subjects.studies))
     work.show(str(output) if output is not None else "dry run")
     if work.refused or not work.done:
         raise typer.Exit(1)
@@ -136,12 +136,12 @@ class Work:
         finally:
             files.close()
 
-    async def stored(self, settings: Storage, studies: list[str]) -> None:
+    async def stored(self, settings: Settings, studies: list[str]) -> None:
         from gateway.errors import GatewayError, SeveralPatients
         from gateway.index.locate import check_patient, every_located
         from gateway.ingest.data_folder import open_folder
 
-        async with open_folder(settings, create=False) as folder:
+        async with open_folder(settings.storage, settings.database.url, create=False) as folder:
             for study in studies:
                 count = 0
                 try:

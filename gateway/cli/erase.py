@@ -48,16 +48,16 @@ def erase(
     from gateway.admin.erasure import erase_patient
 
     with audited(settings, "erase", patient_id=patient_id, tenant=tenant):
-        report = uvloop.run(erase_patient(settings.storage, patient_id, tenant))
+        report = uvloop.run(erase_patient(settings.storage, patient_id, tenant, url=settings.database.url))
     if as_json:
         print_json(report)
     else:
-        _show(patient_id, report)
+        _show(patient_id, report, on_server=bool(settings.database.url))
     if report.is_empty:
         raise typer.Exit(1)
 
 
-def _show(patient_id: str, report: ErasureReport) -> None:
+def _show(patient_id: str, report: ErasureReport, *, on_server: bool) -> None:
     what = [
         count(number, name)
         for number, name in (
@@ -70,7 +70,9 @@ def _show(patient_id: str, report: ErasureReport) -> None:
         if number
     ]
     print_line(f"{patient_id}: {', '.join(what) or 'there was nothing'}{' erased' if what else ''}")
-    if not report.log:
+    if on_server:
+        complain("PostgreSQL keeps deleted rows in its tables until VACUUM, and in its log and backups longer")
+    elif not report.log:
         complain("the log of the database is being read, and is overwritten later: within a day, or at the next stop")
     for path in report.worklist_files:
         complain(f"{path} of the worklist folder names the patient: whoever writes there must delete it")

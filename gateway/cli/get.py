@@ -94,6 +94,6 @@ async def _into_archive(
     from gateway.ingest.sink import IngestSink
     from gateway.scu.get import fetch
 
-    async with open_folder(settings.storage) as folder, open_ingest(folder) as ingest:
+    async with open_folder(settings.storage, settings.database.url) as folder, open_ingest(folder) as ingest:
         sink = IngestSink(ingest, aet=node.aet, host=node.host, our_aet=node.calling_aet)
         return await follow(fetch(node, level, wanted, sink), progress)

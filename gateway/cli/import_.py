@@ -56,7 +56,7 @@ def import_(
         def show(report: ImportReport) -> None:
             progress(sum(report.outcomes.values()) + report.skipped + len(report.refused), None)
 
-        report = uvloop.run(import_paths(settings.storage, paths, show))
+        report = uvloop.run(import_paths(settings.storage, paths, show, url=settings.database.url))
         detail.update(report.outcomes, refused=len(report.refused))
     taken = sum(report.outcomes.values())
     if as_json:

@@ -131,7 +131,7 @@ def _migrated(source: OrthancSource, settings: Settings, rate: int, *, create: b
 
     need_archive(settings.storage, create)
     with phases(quiet=quiet) as show:
-        return uvloop.run(migrate_orthanc(settings.storage, source, rate=rate, show=show))
+        return uvloop.run(migrate_orthanc(settings.storage, source, url=settings.database.url, rate=rate, show=show))
 
 
 @contextmanager

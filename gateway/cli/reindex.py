@@ -36,7 +36,7 @@ def reindex(config_file: ConfigOption = None, data: DataOption = None, as_json: 
     from gateway.admin.reindex import reindex as run
 
     with audited(settings, "reindex") as detail, progress_bar("files", quiet=as_json) as progress:
-        report = asyncio.run(run(settings.storage, progress=progress))
+        report = asyncio.run(run(settings.storage, settings.database.url, progress=progress))
         detail.update(instances=report.instances, unreadable=len(report.unreadable))
     if as_json:
         print_json(report)

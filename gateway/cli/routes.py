@@ -33,7 +33,7 @@ from gateway.cli.editing import words_of_change
 from gateway.errors import ConfigurationError, DataSetError
 
 if TYPE_CHECKING:
-    from gateway.config import Settings, Storage
+    from gateway.config import Settings
     from gateway.forwarding.explanation import Explanation
     from gateway.forwarding.rule_engine import CompiledRules
     from gateway.ingest.data_folder import DataFolder
@@ -104,7 +104,7 @@ def explain(
 
     async def run() -> tuple[CompiledRules, list[tuple[str, Explanation]]]:
         found: list[tuple[str, Explanation]] = []
-        async with _folder(settings.storage, needed=bool(names or version)) as folder:
+        async with _folder(settings, needed=bool(names or version)) as folder:
             rules = CompiledRules(await _with_page_rules(settings, folder, version))
             origin = Origin(calling_aet, called_aet or settings.dicom.aet, peer, time.time(), via.value)
             for text in [each for each in what if each not in names]:
@@ -135,7 +135,7 @@ def explain(
 
 
 @asynccontextmanager
-async def _folder(storage: Storage, *, needed: bool) -> AsyncIterator[DataFolder | None]:
+async def _folder(settings: Settings, *, needed: bool) -> AsyncIterator[DataFolder | None]:
     """Open the data folder; without a need for it None, where it is not there or cannot be used, which is then said."""
     from gateway.ingest.data_folder import open_folder
     from gateway.storage.layout import Layout
@@ -143,8 +143,10 @@ async def _folder(storage: Storage, *, needed: bool) -> AsyncIterator[DataFolder
     async with AsyncExitStack() as stack:
         folder = None
         try:
-            if needed or Layout(Path(storage.path)).database.exists():
-                folder = await stack.enter_async_context(open_folder(storage, create=False))
+            if needed or Layout(Path(settings.storage.path)).has_index():
+                folder = await stack.enter_async_context(
+                    open_folder(settings.storage, settings.database.url, create=False)
+                )
         except (ConfigurationError, OSError) as error:
             if needed:
                 raise
@@ -240,7 +242,7 @@ def replay(
 
     async def run() -> None:
         nonlocal looked
-        async with _folder(settings.storage, needed=True) as folder:
+        async with _folder(settings, needed=True) as folder:
             assert folder is not None
             old_rules = CompiledRules(await _with_page_rules(settings, folder, None))
             new_rules = CompiledRules(await _with_page_rules(other, folder, version))

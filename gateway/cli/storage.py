@@ -111,7 +111,7 @@ def repack(config_file: ConfigOption = None, data: DataOption = None, as_json: J
     from gateway.admin.repack import repack as run
 
     with audited(settings, "repack"), progress_bar("instances", quiet=as_json) as progress:
-        report = asyncio.run(run(settings.storage, progress=progress))
+        report = asyncio.run(run(settings.storage, settings.database.url, progress=progress))
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 
@@ -27,3 +28,10 @@ def as_network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
 
 def is_host_name(text: str) -> bool:
     return _HOST_NAME.fullmatch(text) is not None
+
+
+def without_password(url: str) -> str:
+    """The URL of a database as it may be shown: without the password, and what else `?` gives."""
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}" if url else ""

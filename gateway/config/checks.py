@@ -106,6 +106,11 @@ def problems_of(settings: Settings, known: Collection[tuple[str, str]] = frozens
             yield f"{name}: {number} must not be negative"
     if settings.dicomweb.delete_status not in (200, 204):
         yield f"dicomweb.delete_status: {settings.dicomweb.delete_status} is neither 200 nor 204"
+    if settings.database.url:
+        if not settings.database.url.startswith(("postgresql://", "postgres://")):
+            yield "database.url: must begin with postgresql://; without it the index is in the data folder"
+        if not storage.keepers:
+            yield "storage.keepers: must be 1 or more with PostgreSQL; a process of its own outlives a lost connection"
     if storage.buffer_memory < 4 * MiB:
         yield f"storage.buffer_memory: {storage.buffer_memory} is less than 4194304 bytes"
     if not is_loopback(dicom.host) and not settings.modalities and not dicom.allow_any_caller:

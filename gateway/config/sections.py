@@ -260,6 +260,14 @@ class Storage(Section, frozen=True):
     main_tags: MainTags = MainTags()
 
 
+class IndexDatabase(Section, frozen=True):
+    """Where the index is kept, with jobs, deliveries, worklists and the audit log."""
+
+    url: str = ""
+    """`postgresql://user@host/name` of a PostgreSQL database of its own, 13 or newer, in UTF-8; a password is better in
+    a file, named by `?passfile=`. Needs the extra `postgres`. Empty: SQLite in the data folder."""
+
+
 class Query(Section, frozen=True):
     """C-FIND (PS3.4 Annex C) and QIDO-RS (PS3.18 §10.6)."""
 
@@ -388,6 +396,7 @@ class Settings(Section, frozen=True):
     dicomweb: Dicomweb = Dicomweb()
     rest: Rest = Rest()
     storage: Storage = Storage()
+    database: IndexDatabase = IndexDatabase()
     query: Query = Query()
     retrieve: Retrieve = Retrieve()
     imaging: Imaging = Imaging()

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
+from gateway.config.addresses import without_password
 from gateway.config.base import Section, Size, parse_size
 from gateway.config.sections import Settings
 from gateway.config.suggestion import did_you_mean
@@ -161,6 +162,7 @@ def _fields(section: Section | dict[str, Any]) -> dict[str, Any]:
 def as_builtins(settings: Settings) -> dict[str, Any]:
     """The snapshot as plain dicts for display, with passwords and keys masked."""
     tree = cast(dict[str, Any], msgspec.to_builtins(settings))
+    tree["database"]["url"] = without_password(tree["database"]["url"])
     for user in tree["http"]["users"]:
         user["password"] = "(set)" if user["password"] else ""
     for modality in tree["modalities"].values():

@@ -47,6 +47,5 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
     kind = file_system(path, mounts)
     if kind in _NETWORK:
         raise DatabaseError(
-            f"{path} is on a network file system ({kind}), where SQLite loses data; "
-            "put the data folder on a local disk, or use PostgreSQL"
+            f"{path} is on a network file system ({kind}), where SQLite loses data; put the data folder on a local disk"
         )

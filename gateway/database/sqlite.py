@@ -30,15 +30,13 @@ from gateway.database.queries import ADD_VERSION, CREATE_VERSION, READ_VERSION
 from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, connect, described, refused
 from gateway.database.versions import DataVersions
 from gateway.database.view import VIEW, through_view
-from gateway.database.writer import QueuedScript, Writer
+from gateway.database.writer import MAX_QUEUED, QueuedScript, Writer
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
 
 _SCHEMA = "main"
 """Where SQLite has the tables of a database."""
-MAX_QUEUED = 4096
-"""Scripts that wait for the writer; past it `write` waits for room."""
 
 
 class SQLite(Database):
@@ -132,6 +130,13 @@ class SQLite(Database):
         with accompanied(through_view(script, _SCHEMA)) as all_of_it:
             self._writer.put(QueuedScript(all_of_it, future, durably))
             return await future
+
+    async def is_bound(self, marker: Path) -> bool:
+        """Whether the database is that of its data folder: always, since it is in it."""
+        return True
+
+    async def bind(self, marker: Path) -> None:
+        """Nothing: see `is_bound`."""
 
     def fail(self, reason: str) -> None:
         """Stop writing: another writer has found that the disk or the file can no longer be trusted."""

@@ -11,17 +11,17 @@ and reading are in `sqlite.py`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.database.database import Query, Row, Script
 from gateway.database.log_erasure import overwrite_log
 from gateway.database.queries import TRY_WRITING
+from gateway.database.writers_lock import WritersLock
 from gateway.errors import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,46 @@ class CommitLog(Protocol):
         """Called when the transaction is committed."""
 
 
+class BatchTransactions(Protocol):
+    """One writing connection, of which the process that commits instances has nothing else."""
+
+    @property
+    def failure(self) -> str:
+        """The reason why nothing more can be written; '' if there is none."""
+
+    @property
+    def lost(self) -> str:
+        """The reason why this connection is of no more use, while another may be; '' if there is none."""
+
+    @property
+    def check_every_s(self) -> float | None:
+        """Seconds between two calls of `check` while there is nothing to do; None: it need not be called."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold the writers' lock: inside, no other writer writes. Raises: DatabaseError."""
+
+    def fetch(self, query: Query, parameters: Sequence[Any]) -> list[Row]:
+        """All rows of a reading statement, as of the last commit of any process. Raises: DatabaseError."""
+
+    def commit(
+        self, scripts: Sequence[Callable[[], Script[Any]]], log: CommitLog | None = None, *, durably: bool = True
+    ) -> list[Outcome]:
+        """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises.
+
+        With a `log` the transaction is a view of what stands there: see `CommitLog`. If not `durably`, a power cut may
+        undo the transaction, though none that comes after it alone.
+        """
+
+    def checkpoint(self) -> None:
+        """Do what is due between two batches."""
+
+    def check(self) -> None:
+        """Note whether the connection is still of use. Called while nothing is to be done."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open a connection for durable writing. Raises: sqlite3.Error."""
     connection = sqlite3.connect(
@@ -98,10 +138,13 @@ class Transactions:
     then on every script is refused.
     """
 
+    lost: Final = ""
+    check_every_s: Final = None
+
     def __init__(self, connection: sqlite3.Connection, path: Path, lock_path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = WritersLock(lock_path)
         self._since_checkpoint = 0
         self._durably = True
         self.failure = ""
@@ -116,19 +159,11 @@ class Transactions:
             log.warning("the log of the database is not overwritten: %s", error)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
-        os.close(self._lock)
+        self._lock.close()
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self) -> AbstractContextManager[None]:
         """Hold the writers' lock: inside, no other writer writes. Raises: DatabaseError."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise DatabaseError(f"the lock of the database failed: {error}") from error
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return self._lock.turn()
 
     def fetch(self, query: Query, parameters: Sequence[Any]) -> list[Row]:
         """All rows of a reading statement, as of the last commit of any process. Raises: DatabaseError."""
@@ -141,11 +176,7 @@ class Transactions:
     def commit(
         self, scripts: Sequence[Callable[[], Script[Any]]], log: CommitLog | None = None, *, durably: bool = True
     ) -> list[Outcome]:
-        """Run every script and commit once, within a `turn`; returns an outcome for each, in order. Never raises.
-
-        With a `log` the transaction is a view of what stands there: see `CommitLog`. If not `durably`, a power cut may
-        undo the transaction, though none that comes after it alone.
-        """
+        """Run every script and commit once; see `BatchTransactions.commit`."""
         outcomes = self._commit(scripts, log, durably)
         self._since_checkpoint += len(scripts)
         return outcomes
@@ -254,6 +285,9 @@ class Transactions:
         except (sqlite3.Error, DatabaseError) as error:
             log.warning("checkpoint of the database failed: %s", error)
             self._note(error)
+
+    def check(self) -> None:
+        """Nothing: a file does not go away."""
 
     def _note(self, error: BaseException) -> None:
         """Stop for good if the error means that the disk or the file can no longer be trusted."""

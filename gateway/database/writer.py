@@ -20,6 +20,8 @@ from gateway.telemetry import COMMIT_ROWS
 
 MAX_BATCH = 256
 """Scripts that share one commit at most."""
+MAX_QUEUED = 4096
+"""Scripts that wait for the writer; past it `write` waits for room."""
 
 
 class QueuedScript:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.database.database import Script
-from gateway.database.transactions import Outcome, Transactions
+from gateway.database.transactions import BatchTransactions, Outcome
 from gateway.errors import DatabaseError, StorageError, StorageFailed
 from gateway.index.queries.store import find_instances
 from gateway.index.segments import SegmentAdvance, advance
@@ -102,7 +102,9 @@ class FlushHere:
         self._writer.flush()
 
 
-def commit_batch(batch: Sequence[Complete], database: Transactions, writer: SegmentWriter, flush: Flush) -> CommitReply:
+def commit_batch(
+    batch: Sequence[Complete], database: BatchTransactions, writer: SegmentWriter, flush: Flush
+) -> CommitReply:
     """Write and flush the frames and files of a batch, and commit the scripts of those that succeeded.
 
     Instances fail one by one, but for frames, which share a flush. All files are written before the first is synced:
@@ -147,7 +149,7 @@ def advance_of(writer: SegmentWriter) -> SegmentAdvance:
 
 
 def _stage(
-    batch: Sequence[Complete], database: Transactions, writer: SegmentWriter, outcomes: list[Outcome]
+    batch: Sequence[Complete], database: BatchTransactions, writer: SegmentWriter, outcomes: list[Outcome]
 ) -> list[int]:
     """Copy the frames of a batch to where they are written from; returns the indices of those that have a place.
 
@@ -177,7 +179,7 @@ def _stage(
     return [at for at, _, _ in framed]
 
 
-def _known(database: Transactions, public_ids: Sequence[str]) -> dict[str, Duplicate]:
+def _known(database: BatchTransactions, public_ids: Sequence[str]) -> dict[str, Duplicate]:
     """What is stored of these instances. Raises: DatabaseError."""
     rows = database.fetch(find_instances(len(public_ids)), public_ids)
     return {row[-1]: duplicate(row) for row in rows}
@@ -238,7 +240,7 @@ class _Log:
             self._writer.abandon()
 
 
-def _commit(batch: Sequence[Complete], database: Transactions, log: _Log | None) -> list[Outcome]:
+def _commit(batch: Sequence[Complete], database: BatchTransactions, log: _Log | None) -> list[Outcome]:
     """Commit the scripts: THE ONLY COMMIT POINT. What only a file holds is flushed with it."""
     durably = log is None or not log.replayable or any(instance.file is not None for instance in batch)
     try:
@@ -248,4 +250,4 @@ def _commit(batch: Sequence[Complete], database: Transactions, log: _Log | None)
         return [(None, error)] * len(batch)
     finally:
         if log is not None:
-            log.end(in_doubt=bool(database.failure))
+            log.end(in_doubt=bool(database.failure or database.lost))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import queue
 import select
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from gateway.database.transactions import Transactions, transactions
+from gateway.database.transactions import BatchTransactions
 from gateway.errors import DatabaseError, GatewayError
 from gateway.ingest.commit_batch import (
     MAX_BATCH,
@@ -36,6 +37,7 @@ from gateway.ingest.commit_batch import (
     commit_batch,
 )
 from gateway.ingest.commit_messages import CommitRequest, RequestDecoder, encode_reply, unframed
+from gateway.ingest.index_database import open_transactions
 from gateway.processes.arena import MappedArena
 from gateway.storage.filesystem import FileStore
 from gateway.storage.incoming import IncomingFile, IncomingFolder
@@ -48,6 +50,10 @@ log = logging.getLogger(__name__)
 _IDLE_AFTER_S: Final = 1.0
 _IDLE_EVERY_S: Final = 0.01
 """Seconds without a request before a first step of what is done in idle time, and between two: 100 MB/s of zeros."""
+_CONNECT_S: Final = 20.0
+"""Seconds to wait for a server that restarts; then the gateway starts another process, if it is there still."""
+DATABASE_URL: Final = "GATEWAY_DATABASE__URL"
+"""The variable with the URL of PostgreSQL, as for the gateway itself."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """Interpreter switch interval: the thread that flushes waits for the other one to let go twice in a batch."""
 
@@ -87,7 +93,7 @@ def commit(
     requests: Sequence[CommitRequest],
     incoming: IncomingFolder,
     memory: MappedArena,
-    database: Transactions,
+    database: BatchTransactions,
     writer: SegmentWriter,
     flush: Flush,
 ) -> CommitReply:
@@ -127,17 +133,18 @@ class Inbox:
         self._requests: deque[CommitRequest] = deque()
         self._decoder = RequestDecoder()
 
-    def batch(self, idle: Callable[[], bool] = lambda: False) -> list[CommitRequest]:
+    def batch(self, idle: Callable[[], bool] = lambda: False, rest_s: float | None = None) -> list[CommitRequest]:
         """All waiting requests, up to the limits; waits for the first. Raises: EOFError when the gateway has gone.
 
-        `idle` is called while there is none, as long as it returns that there is more to do.
+        `idle` is called while there is none, as long as it returns that there is more to do, and every `rest_s` seconds
+        after that.
         """
         pause: float | None = _IDLE_AFTER_S
         while not self._requests:
             if select.select([self._end], [], [], pause)[0]:
                 self._receive(0)
             else:
-                pause = _IDLE_EVERY_S if idle() else None
+                pause = _IDLE_EVERY_S if idle() else rest_s
         with contextlib.suppress(BlockingIOError):
             while len(self._requests) < MAX_BATCH:
                 self._receive(socket.MSG_DONTWAIT)
@@ -158,15 +165,34 @@ class Inbox:
 
 
 def run(
-    end: socket.socket, incoming: IncomingFolder, memory: MappedArena, database: Transactions, writer: SegmentWriter
+    end: socket.socket,
+    incoming: IncomingFolder,
+    memory: MappedArena,
+    database: BatchTransactions,
+    writer: SegmentWriter,
 ) -> None:
-    """Commit batches until the gateway has gone. The first reply, to no request, reports that the process is ready."""
+    """Commit batches until the gateway has gone. The first reply, to no request, reports that the process is ready.
+
+    Raises: EOFError, ConnectionError, when the gateway has gone; DatabaseError, when the connection to the database is
+    lost, and with it perhaps commits that nobody had flushed: no reply is sent then, and whoever finds the segment
+    without its writer makes their rows again.
+    """
     inbox = Inbox(end)
+
+    def idle() -> bool:
+        database.check()
+        if database.lost:
+            raise DatabaseError(database.lost)
+        return writer.improve()
+
     with contextlib.closing(FlushThread()) as flush:
         end.sendall(encode_reply(CommitReply([], 0.0, 0.0, "", [])))
         while True:
-            requests = inbox.batch(writer.improve)
-            end.sendall(encode_reply(commit(requests, incoming, memory, database, writer, flush)))
+            requests = inbox.batch(idle, database.check_every_s)
+            reply = commit(requests, incoming, memory, database, writer, flush)
+            if database.lost:
+                raise DatabaseError(database.lost)
+            end.sendall(encode_reply(reply))
             database.checkpoint()
             writer.prepare()
 
@@ -182,7 +208,7 @@ def main() -> None:
     try:
         store = FileStore(layout)
         incoming = IncomingFolder(layout, store, worker, lock=lock)
-        database = transactions(layout.database, layout.write_lock)
+        database = open_transactions(layout, os.environ.pop(DATABASE_URL, ""), patience_s=_CONNECT_S)
         writer = SegmentWriter(store.segments)
     except (DatabaseError, OSError) as error:
         sys.exit(f"a process that stores instances cannot start: {error}")
@@ -190,5 +216,7 @@ def main() -> None:
         run(socket.socket(fileno=end), incoming, MappedArena(memory), database, writer)
     except (EOFError, ConnectionError):
         pass  # The gateway has gone.
+    except DatabaseError as error:
+        sys.exit(f"a process that stores instances ends: {error}")
     writer.close()
     database.close()

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from gateway import telemetry, tracing
 from gateway.database.database import Script
-from gateway.database.transactions import Transactions
+from gateway.database.transactions import BatchTransactions
 from gateway.errors import StorageError
 from gateway.ingest.commit_batch import (
     MAX_BATCH,
@@ -69,7 +69,7 @@ class ThreadCommitter:
     """Commits in one thread at a time of this process. Instances that arrive during a batch join the next."""
 
     def __init__(
-        self, threads: Executor, database: Transactions, writer: SegmentWriter, failed: Callable[[str], None]
+        self, threads: Executor, database: BatchTransactions, writer: SegmentWriter, failed: Callable[[str], None]
     ) -> None:
         """Takes over `database` and `writer`; `failed` is called with the reason when nothing more can be committed."""
         self._threads = threads

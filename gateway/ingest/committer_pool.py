@@ -22,6 +22,7 @@ from gateway.database.database import Script
 from gateway.errors import StorageError
 from gateway.ingest.commit_batch import CommitReply, NewFrame
 from gateway.ingest.commit_messages import CommitRequest, RequestEncoder, decode_reply, framed, unframed
+from gateway.ingest.commit_process import DATABASE_URL
 from gateway.ingest.committer import CommitterUnavailable, observe, trace_batch, write_ahead
 from gateway.processes.arena import Arena, Buffer, Span
 from gateway.processes.spawning import command, ending
@@ -52,16 +53,18 @@ class CommitterPool:
         threads: ThreadPoolExecutor,
         failed: Callable[[str], None],
         *,
+        url: str = "",
         died: Callable[[], None] = lambda: None,
     ) -> None:
-        """`failed` is called with the reason when the processes can commit no more; `died` when one has died, whose
-        segment has to be replayed."""
+        """`url` is that of PostgreSQL, where the index is there. `failed` is called with the reason when the processes
+        can commit no more; `died` when one has died, whose segment has to be replayed."""
         self._layout = layout
         self._incoming = incoming
         self._memory = memory
         self._threads = threads
         self._failed = failed
         self._died = died
+        self._url = url
         self._loop = asyncio.get_running_loop()
         self._ready: list[_Connection] = []
         """Connections to ready processes."""
@@ -217,7 +220,7 @@ class CommitterPool:
             ),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=descriptors,
-            env={name: text for name, text in os.environ.items() if name != METRICS_FOLDER},
+            env=_environment(self._url),
         )
 
     async def close(self) -> None:
@@ -231,6 +234,12 @@ class CommitterPool:
                 log.error("a process that stores instances does not end; it is killed")
                 runner.cancel()
             await asyncio.gather(*self._runners, return_exceptions=True)
+
+
+def _environment(url: str) -> dict[str, str]:
+    """The environment of a commit process. A URL may hold a password, which all users see in a command line."""
+    others = {name: text for name, text in os.environ.items() if name not in (METRICS_FOLDER, DATABASE_URL)}
+    return {**others, DATABASE_URL: url} if url else others
 
 
 class _Connection(asyncio.Protocol):

@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway import config
-from gateway.database.sqlite import SQLite
-from gateway.database.transactions import transactions
 from gateway.errors import ConfigurationError, StorageError
 from gateway.index import main_tags
 from gateway.index.rebuild import unfinished
@@ -23,6 +22,7 @@ from gateway.ingest.committer import ThreadCommitter
 from gateway.ingest.committer_pool import CommitterPool
 from gateway.ingest.completeness import unknown_files
 from gateway.ingest.health import Health
+from gateway.ingest.index_database import open_database, open_transactions
 from gateway.ingest.ingest import Ingest
 from gateway.ingest.outbox import Outbox
 from gateway.ingest.recovery import Recovery, retain_placed
@@ -39,6 +39,10 @@ from gateway.storage.segments.writer import SegmentWriter
 from gateway.storage.workers import worker_name
 from gateway.supervision import lasting
 
+if TYPE_CHECKING:
+    from gateway.database.postgres import PostgreSQL
+    from gateway.database.sqlite import SQLite
+
 _REMEDY = (
     "bring the newest one back from a backup, or make it anew from the files with `dicom-gateway reindex`; nothing has "
     "been changed"
@@ -52,15 +56,24 @@ class DataFolder:
     settings: config.Storage
     layout: Layout
     store: FileStore
-    database: SQLite
+    database: SQLite | PostgreSQL
+    url: str
+    """That of PostgreSQL; empty for SQLite."""
     health: Health
 
 
 @asynccontextmanager
 async def open_folder(
-    settings: config.Storage, *, create: bool = True, rebuilding: bool = False, health: Health | None = None
+    settings: config.Storage,
+    url: str = "",
+    *,
+    create: bool = True,
+    rebuilding: bool = False,
+    health: Health | None = None,
 ) -> AsyncIterator[DataFolder]:
     """Open a data folder, recover from a crash, and close the folder in the end. `health` records failures.
+
+    `url` is that of PostgreSQL where its index is there; empty: it is in SQLite.
 
     Raises: ConfigurationError when it cannot be used, or does not exist and `create` is false; DatabaseError. Only a
     caller that is `rebuilding` the index may open a store whose index is missing, half made or has less than the store:
@@ -68,22 +81,24 @@ async def open_folder(
     """
     main_tags.use(main_tags.built(settings.main_tags))
     layout = Layout(Path(settings.path))
-    if not create and not layout.database.exists():
+    if not create and not layout.has_index():
         raise ConfigurationError(f"{settings.path}: there is no data folder here; name one with --data")
     store = FileStore(layout)
     await asyncio.to_thread(_prepare, layout, store)
-    lost = not store.is_empty() and not _has_content(layout.database)
+    lost = not url and not store.is_empty() and not _has_content(layout.database)
     if lost and not rebuilding:
         raise ConfigurationError(
             f"{settings.path}: there are instances here, but {layout.database.name} is missing or empty; {_REMEDY}"
         )
     health = health or Health()
-    database = await SQLite.open(
-        layout.database,
-        lock_path=layout.write_lock,
-        on_failed=lambda reason: health.fail(f"the database cannot write: {reason}"),
-    )
+    database = await open_database(layout, url, lambda reason: health.fail(f"the database cannot write: {reason}"))
     try:
+        is_bound = await database.is_bound(layout.marker)
+        lost = lost or (not is_bound and not store.is_empty())
+        if lost and not rebuilding:
+            raise ConfigurationError(
+                f"{settings.path}: there are instances here, and database.url names an empty database; {_REMEDY}"
+            )
         if not rebuilding and await unfinished(database):
             raise ConfigurationError(
                 f"{settings.path}: the index is half made, because a reindex was broken off; "
@@ -94,13 +109,15 @@ async def open_folder(
         if unknown and not rebuilding:
             raise ConfigurationError(
                 f"{settings.path}: the index does not know {len(unknown)} of the newest files of the store "
-                f"({store.where(unknown[0])}, for one): {layout.database.name} is older than they are, or of "
+                f"({store.where(unknown[0])}, for one): it is older than they are, or of "
                 f"another archive; {_REMEDY}"
             )
         if unknown or lost:
             await asyncio.to_thread(retain_placed, layout, store)
         await Recovery(layout, store, database, settings.max_header).run(replays=not rebuilding)
-        yield DataFolder(settings, layout, store, database, health)
+        if not is_bound:
+            await database.bind(layout.marker)
+        yield DataFolder(settings, layout, store, database, url, health)
     finally:
         await asyncio.to_thread(store.in_segments.close)
         await database.close()
@@ -131,7 +148,9 @@ async def open_ingest(
     pool: CommitterPool | None = None
     again, closing = asyncio.Event(), asyncio.Event()
     if memory is not None and folder.settings.keepers:
-        pool = CommitterPool(folder.layout, incoming, memory, threads, folder.database.fail, died=again.set)
+        pool = CommitterPool(
+            folder.layout, incoming, memory, threads, folder.database.fail, url=folder.url, died=again.set
+        )
     ingest = Ingest(
         settings or (lambda: folder.settings),
         store=folder.store,
@@ -163,7 +182,7 @@ async def open_ingest(
 
 async def _thread_committer(folder: DataFolder, threads: ThreadPoolExecutor) -> ThreadCommitter:
     """A committer in a thread of this process, with its own connection like a commit process. Raises: DatabaseError."""
-    database = await asyncio.to_thread(transactions, folder.layout.database, folder.layout.write_lock)
+    database = await asyncio.to_thread(open_transactions, folder.layout, folder.url)
     return ThreadCommitter(threads, database, SegmentWriter(folder.store.segments), folder.database.fail)
 
 

@@ -39,7 +39,11 @@ class ImportReport:
 
 
 async def import_paths(
-    settings: config.Storage, paths: Iterable[Path], progress: Callable[[ImportReport], None] = lambda report: None
+    settings: config.Storage,
+    paths: Iterable[Path],
+    progress: Callable[[ImportReport], None] = lambda report: None,
+    *,
+    url: str = "",
 ) -> ImportReport:
     """Import everything below `paths`, whether or not a gateway runs on the same data folder.
 
@@ -59,7 +63,7 @@ async def import_paths(
             room.release()
         progress(report)
 
-    async with open_folder(settings) as folder, open_ingest(folder) as ingest:
+    async with open_folder(settings, url) as folder, open_ingest(folder) as ingest:
         try:
             async with asyncio.TaskGroup() as group:
                 while (source := await asyncio.to_thread(next, sources, None)) is not None:

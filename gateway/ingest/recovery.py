@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.database.database import Database
 from gateway.dicom import part10
-from gateway.errors import DataSetError, GatewayError, StorageError, TruncatedDataSet
+from gateway.errors import DatabaseError, DataSetError, GatewayError, StorageError, TruncatedDataSet
 from gateway.index import store as index
 from gateway.ingest.duplicates import same_bytes
 from gateway.ingest.replay import SegmentReplay
@@ -35,6 +36,8 @@ _PAGE = 500
 _AGAIN_S = (1.0, 5.0, 30.0)
 """Seconds between searches, after the start. A commit process may outlive its gateway, and lock the folder,
 for as long as a sync takes: a gateway that restarts at once does not get that folder in its first search."""
+_RETRY_S = 2.0
+"""Seconds after a search that the database has not answered."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -95,7 +98,7 @@ class Recovery:
     async def run_late(self, again: asyncio.Event, closing: asyncio.Event) -> None:
         """Search again until `closing` is set: a few times after the start, and whenever `again` is set, which is set
         too when `closing` is."""
-        pauses = iter(_AGAIN_S)
+        pauses: Iterator[float] = iter(_AGAIN_S)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(next(pauses, None)):
@@ -105,6 +108,9 @@ class Recovery:
             again.clear()
             try:
                 await self.run()
+            except DatabaseError as error:  # A server may be back soon.
+                log.warning("remains of a crash stay until the database answers: %s", error)
+                pauses = itertools.chain([_RETRY_S], pauses)
             except (OSError, GatewayError) as error:
                 log.warning("remains of a crash stay until the next start: %s", error)
 

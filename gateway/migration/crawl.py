@@ -357,14 +357,20 @@ def _lacking(named: Instances | None, here: set[str]) -> dict[str, NamedInstance
 
 @asynccontextmanager
 async def open_crawl(
-    settings: config.Storage, source: CrawledArchive, days: tuple[date, date], show: Show, *, dry: bool = False
+    settings: config.Storage,
+    source: CrawledArchive,
+    days: tuple[date, date],
+    show: Show,
+    *,
+    dry: bool = False,
+    url: str = "",
 ) -> AsyncIterator[tuple[Crawl, Ingest]]:
     """A crawl of some days into a data folder, and the ingest that takes what comes. A dry one has a list of its own,
     and so neither uses that of a run which was broken off, nor leaves one to the next.
 
     Raises: ConfigurationError; DatabaseError.
     """
-    async with open_folder(settings) as folder, open_ingest(folder) as ingest:
+    async with open_folder(settings, url) as folder, open_ingest(folder) as ingest:
         digest = digest_of([source.name, *days, dry]).hex()[:16]
         path = folder.layout.migrations.joinpath(f"crawl-{digest}.ledger")
         ledger: Any = await asyncio.to_thread(MigrationLedger, path)

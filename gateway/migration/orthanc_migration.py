@@ -311,12 +311,17 @@ def _is_there(instance: SourceInstance, known: _Brought | None) -> bool:
 
 
 async def migrate_orthanc(
-    settings: config.Storage, source: OrthancSource, *, rate: int = 0, show: Show = lambda what, done, total: None
+    settings: config.Storage,
+    source: OrthancSource,
+    *,
+    url: str = "",
+    rate: int = 0,
+    show: Show = lambda what, done, total: None,
 ) -> MigrationReport:
     """Bring an Orthanc into the data folder of `settings`. Raises as `OrthancMigration.run`, and ConfigurationError
     while another migration from there runs."""
     async with AsyncExitStack() as stack:
-        folder = await stack.enter_async_context(open_folder(settings))
+        folder = await stack.enter_async_context(open_folder(settings, url))
         path = folder.layout.migrations.joinpath(f"{source.identity}.ledger")
         ledger = stack.enter_context(await asyncio.to_thread(MigrationLedger, path))
         return await OrthancMigration(source, folder, ledger, rate, show).run()

@@ -1,7 +1,7 @@
 """A copy of an Orthanc's PostgreSQL index (of its plugin's schema), in the form of an SQLite one.
 
 Everything is read in one transaction, repeatable and read-only: no lock that Orthanc would meet, and one state of all
-tables. Needs asyncpg, which `pip install '.[postgresql]'` brings.
+tables. Needs asyncpg, which `pip install '.[postgres]'` brings.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def copy_postgres(section: Mapping[str, Any], target: Path) -> None:
         import asyncpg
     except ImportError:
         raise ConfigurationError(
-            "the index is in PostgreSQL; reading it needs asyncpg: pip install '.[postgresql]' in the gateway's sources"
+            "the index is in PostgreSQL; reading it needs asyncpg: pip install '.[postgres]' in the gateway's sources"
         ) from None
     await asyncio.to_thread(target.unlink, missing_ok=True)
     await asyncio.to_thread(lambda: target.parent.mkdir(mode=0o700, parents=True, exist_ok=True))

@@ -3,7 +3,8 @@
 A data folder holds:
 
     database.sqlite            the index, with its -wal and -shm
-    write.lock                 writers of the database queue on it
+    database.postgresql        in the place of it: the index is in PostgreSQL; see gateway/ingest/index_database.py
+    write.lock                 writers of the database queue on it; with PostgreSQL it counts their commits
     serving.lock               locked by the gateway that serves the folder; see gateway/storage/ownership.py
     store/<5>/<2>/<key>        instances, and files attached to them and what is above them (`ingest/attached_file.py`);
                                the folders are the leading characters of the key, which is a time
@@ -59,13 +60,14 @@ def is_part_of_key(text: str, length: int) -> bool:
 
 
 class Layout:
-    """Paths below one data folder, and the disk of its store. The class itself does no I/O."""
+    """Paths below one data folder, and the disk of its store. Only `has_index` does I/O."""
 
     def __init__(self, base: Path, disk: Disk = LOCAL) -> None:
         """`base` may be relative."""
         self.base = base
         self.disk = disk
         self.database = base / "database.sqlite"
+        self.marker = base / "database.postgresql"
         self.rebuilding = base / "database.sqlite.rebuilding"
         self.write_lock = base / "write.lock"
         self.serving_lock = base / "serving.lock"
@@ -82,6 +84,10 @@ class Layout:
         self.manifest = base / "backup.json"
         self.backed_up = base / "backed-up"
         self._store = str(self.store)
+
+    def has_index(self) -> bool:
+        """Whether the folder has an index, here or on a server. Blocks."""
+        return self.database.exists() or self.marker.exists()
 
     def stored(self, key: str) -> str:
         """The path of the object `key`. Raises: StorageError for a string that is not a key."""

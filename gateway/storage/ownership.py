@@ -17,11 +17,11 @@ from gateway.storage.layout import Layout
 _NAMES: Final = frozenset(
     {
         *("database.sqlite", "write.lock", "serving.lock", "reserve", "store", "incoming", "rejected", "unindexed"),
-        *("outputs", "migrations", "ohif", "backup.json", "segments"),
+        *("outputs", "migrations", "ohif", "backup.json", "segments", "database.postgresql"),
     }
 )
 """What this and every earlier release makes in a data folder; and files beside the database, which begin as it does."""
-_SIGNS: Final = frozenset({"database.sqlite", "database.sqlite.rebuilding", "write.lock"})
+_SIGNS: Final = frozenset({"database.sqlite", "database.postgresql", "database.sqlite.rebuilding", "write.lock"})
 """Names of which every data folder that was ever opened has one, whatever else somebody has put there."""
 _OF_FILE_SYSTEMS: Final = frozenset({"lost+found", ".snapshot", ".zfs"})
 """What a file system itself shows in its topmost folder."""

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest.peers.process import PATH, NotInstalled, NotStarted, read_lines
+from loadtest.peers.process import PATH, NotInstalled, NotStarted
 
 _PATIENCE_S = 40.0
+_LOOK_EVERY_S = 0.02
 
 
 def find_postgresql() -> str:
@@ -44,26 +45,29 @@ def cluster(folder: Path, user: str, *, settings: Sequence[str] = (), synced: bo
     data, options = str(folder / "data"), _options(folder, sockets)
     try:
         _initialize([f"{programs}/initdb", "-D", data, "-U", user, "-A", "trust", "-E", "UTF8"], folder, options)
-        # It logs when it is ready, and nothing of refused statements: its pipe is not read after that.
+        # It logs when it is ready, and nothing of refused statements.
         fixed = ("listen_addresses=", "log_min_messages=log", "logging_collector=off")
         command = [f"{programs}/postgres", "-D", data, "-k", sockets, *([] if synced else ["-F"])]
         command += [word for each in (*fixed, *settings) for word in ("-c", each)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, **options) as server:
+        # A file, since it says something of each lost connection, and would wait for whoever does not read a pipe.
+        with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log, **options) as server:
+            log.close()
             try:
-                assert server.stderr is not None
-                said = []
-                for line in read_lines(server.stderr, time.monotonic() + _PATIENCE_S):
-                    said.append(line)
-                    if "ready to accept connections" in line:
-                        break
-                else:
-                    raise NotStarted(f"PostgreSQL did not start; it says: {said[-20:]}")
+                _wait_until_ready(folder / "log", server)
                 yield sockets
             finally:
                 server.send_signal(signal.SIGQUIT)  # At once: nothing of it is kept.
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(log: Path, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while b"ready to accept connections" not in (said := log.read_bytes()):
+        if time.monotonic() > deadline or server.poll() is not None:
+            raise NotStarted(f"PostgreSQL did not start; it says: {said[-2000:].decode(errors='replace')}")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _initialize(command: list[str], folder: Path, options: dict[str, Any]) -> None:

@@ -19,6 +19,10 @@ PUT_NEW = Query("put_new", "INSERT INTO garbage (key, at) VALUES ($1, $2) ON CON
 GET = Query("get", "SELECT at FROM garbage WHERE key = $1")
 ALL = Query("all", "SELECT key FROM garbage ORDER BY key")
 LIKE = Query("like", "SELECT key FROM garbage WHERE key LIKE $1 ESCAPE '!' ORDER BY key")
+ABOVE = Query("above", "SELECT key FROM garbage WHERE key > $1 ORDER BY key")
+LOWER = Query("lower", "SELECT key FROM garbage WHERE LOWER(key) = $1")
+"""Only the capitals of ASCII are made small."""
+NUMBERS = Query("numbers", "SELECT SUM(at), SUM(CAST(3 AS BIGINT)), key = 'a', key = 'b' FROM garbage GROUP BY key")
 PUT_CHANGE = Query(
     "put_change",
     "INSERT INTO changes (kind, level, public_id, study_uid, at) VALUES ('', '', '', '', 0) RETURNING seq",
@@ -151,9 +155,44 @@ class DatabaseContract:
         assert await database.fetch(LIKE, "_bc") == [("Abc",), ("abc",), ("äbc",)]
 
     async def test_text_keeps_every_character(self, database: Database) -> None:
-        for key in ("", "山田^太郎", "\U0001f600", "a'b\"c\\d\n"):
+        texts = ("", "山田^太郎", "\U0001f600", "a'b\"c\\d\n", "\0", "a\0b\0", "\x01", "\x01\x02\0\x01\x01", "\\u0000")
+        for key in texts:
             await database.write(lambda key=key: put(key))
             assert await database.fetch(GET, key) == [(1.0,)]
+
+        assert [key for (key,) in await database.fetch(ALL)] == sorted(texts, key=str.encode)
+
+    async def test_texts_are_ordered_by_their_bytes(self, database: Database) -> None:
+        texts = [
+            "Ab",
+            "a^b",
+            "ab",
+            "a b",
+            "aB",
+            "a-b",
+            "B",
+            "Ä",
+            "é",
+            "e",
+            "z",
+            "a\0",
+            "a",
+            "a\x01",
+            "1.10",
+            "1.9",
+        ]
+        for key in texts:
+            await database.write(lambda key=key: put(key))
+        ordered = sorted(texts, key=str.encode)
+        assert [key for (key,) in await database.fetch(ALL)] == ordered
+        assert [key for (key,) in await database.fetch(ABOVE, "a^b")] == ordered[ordered.index("a^b") + 1 :]
+        assert await database.fetch(LOWER, "Ä") == [("Ä",)]
+
+    async def test_numbers_and_truth(self, database: Database) -> None:
+        await database.write(lambda: put("a", 2))
+        ((total, counted, true, false),) = await database.fetch(NUMBERS)
+        assert (total, counted, true, false) == (2.0, 3, 1, 0)
+        assert [type(each) for each in (total, counted, true, false)] == [float, int, int, int]
 
     async def test_a_sequence_number_is_never_given_twice(self, database: Database) -> None:
         def change() -> Script[int]:

@@ -156,6 +156,7 @@ class TestPages:
         assert numbers == [("9", 2), ("9", 9), ("9", 10), ("1", 2), ("1", 9), ("1", 10)]
 
 
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "filters",
     [

@@ -233,6 +233,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
 async def test_concurrent_first_instances_in_several_processes(database: SQLite) -> None:
     workers = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, str(database.path), str(n), cwd=ROOT)

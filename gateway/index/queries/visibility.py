@@ -13,8 +13,9 @@ SHOWN_STUDIES: Final = "SELECT v.* FROM {{schema}}.studies v WHERE {seen}"
 STUDIES: Final = """SELECT v.id, v.patient, v.public_id, v.uid, v.flags, v.patient_id, v.patient_birth_date,
     v.patient_sex, v.date, v.time, v.accession_number, v.study_id, v.description, v.institution_name, v.modalities,
     v.series_count, v.instance_count, v.size, v.first_received, v.last_received, v.attributes, v.extras,
-    CASE v.shared WHEN 0 THEN 0 ELSE EXISTS (SELECT 1 FROM shown_studies o WHERE o.uid = v.uid AND o.id <> v.id) END
-    AS shared, v.source, v.tenant, v.labels FROM shown_studies v"""
+    CASE WHEN v.shared = 0 THEN 0
+        WHEN EXISTS (SELECT 1 FROM shown_studies o WHERE o.uid = v.uid AND o.id <> v.id) THEN 1 ELSE 0 END AS shared,
+    v.source, v.tenant, v.labels FROM shown_studies v"""
 """Every column of a study: only another one that is seen makes its UID one of several patients."""
 ROWS: Final = "SELECT v.* FROM {{schema}}.{table} v WHERE {seen}"
 NOTHING: Final = "FALSE"
