@@ -38,9 +38,19 @@ LOST: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
 )
-"""Errors after which a connection is of no more use. The last one says that another server has become the first."""
-ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError, OverflowError)
+"""Errors after which a connection is of no more use. The last but one says that another server has become the first;
+the last comes of a server that ends the connection between two messages of asyncpg's."""
+ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    ValueError,
+    OverflowError,
+)
 """Whatever a statement can raise."""
 
 

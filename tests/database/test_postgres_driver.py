@@ -120,6 +120,22 @@ class TestLostConnections:
         await database.write(lambda: put("after"))
         assert database.data_version() == database.data_version()
 
+    async def test_one_that_asyncpg_has_lost_track_of_is_not_used_again(self, database: PostgreSQL) -> None:
+        """As it says when a server that is stopped ends the connection between two of its messages."""
+        await database.write(lambda: put("before"))
+        connection = database._connection
+        assert connection is not None
+
+        async def execute(_statement: str) -> str:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+        database._connection = Double(connection, execute)
+        with pytest.raises(DatabaseError, match="the connection to PostgreSQL was lost"):
+            await database.write(lambda: put("lost"))
+        assert connection.is_closed()
+        assert await database.write(lambda: put("after")) == "after"
+        assert await database.fetch(ALL) == [("after",), ("before",)]
+
     async def test_in_a_process_that_stores(self, postgres_url: str, tmp_path: Path) -> None:
         lock = tmp_path / "write.lock"
         await (await open_again(postgres_url, lock)).close()
