@@ -144,6 +144,9 @@ class _Database:
             raise error
         return result  # type: ignore[no-any-return]
 
+    async def is_bound(self, marker: Path) -> bool:
+        return True  # As SQLite's, which is in its data folder.
+
     def data_version(self) -> int:
         raise NotImplementedError  # Nothing in that world keeps answers.
 
@@ -520,8 +523,8 @@ class World:
         with contextlib.ExitStack() as stubs:
             for target, name, stub in (
                 (data_folder, "Layout", lambda base: layout.Layout(Path(base), self.disk)),
-                (data_folder, "SQLite", SimpleNamespace(open=self._open_database)),
-                (data_folder, "transactions", lambda path, lock_path: self._begin_transactions()[0]),
+                (data_folder, "open_database", self._open_database),
+                (data_folder, "open_transactions", lambda layout, url: self._begin_transactions()[0]),
                 (data_folder, "_has_content", lambda database: True),
                 (workers, "time", clock),
                 (incoming, "time", clock),
@@ -554,7 +557,7 @@ class World:
         self._transactions.append(made)
         return made, connection
 
-    async def _open_database(self, path: Path, **_: object) -> _Database:
+    async def _open_database(self, *_: object) -> _Database:
         return _Database(*self._begin_transactions())
 
 
