@@ -225,16 +225,21 @@ class PostgreSQL(Database):
         """Commit, with a new connection if the last one was lost. Raises: DatabaseError."""
         if self._failure:
             return [(None, refused(self._failure)) for _ in scripts]
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self.url)
-        try:
-            outcomes = await commit(self._connection, self._counter, scripts)
-        except ConnectionLost:
-            self._connection.terminate()
-            self._connection = None
-            raise
-        COMMIT_ROWS.observe(len(scripts))
-        return outcomes
+        for is_last in (False, True):
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await connect(self.url)
+            try:
+                outcomes = await commit(self._connection, self._counter, scripts)
+            except ConnectionLost as error:
+                self._connection.terminate()
+                self._connection = None
+                # That the server has ended it while nobody used it may be noticed only now.
+                if is_last or error.in_doubt:
+                    raise
+            else:
+                COMMIT_ROWS.observe(len(scripts))
+                return outcomes
+        raise AssertionError
 
 
 async def _close(connection: asyncpg.Connection) -> None:
