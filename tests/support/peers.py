@@ -95,6 +95,9 @@ PEERS: dict[str, Peer] = {
     "orthanc-postgresql": Peer(_installed(find_orthanc_postgresql), "apt-get install orthanc-postgresql"),
     "chromium": Peer(_program("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
     "playwright": Peer(_module("playwright"), "pip install playwright (part of the dev extra)"),
+    "kubernetes-validate": Peer(
+        _module("kubernetes_validate"), "pip install kubernetes-validate (part of the dev extra)"
+    ),
     "sqlalchemy": Peer(_module("sqlalchemy"), "pip install sqlalchemy (part of the dev extra)"),
     "postgresql": Peer(_installed(find_postgresql), "apt-get install postgresql"),
     "atheris": Peer(_module("atheris"), "pip install -e '.[fuzz]' (Python 3.11 to 3.13)"),
