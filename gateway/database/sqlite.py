@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -31,6 +30,7 @@ from gateway.database.transactions import BUSY_SECONDS, PRAGMAS, Transactions, c
 from gateway.database.versions import DataVersions
 from gateway.database.view import VIEW, through_view
 from gateway.database.writer import MAX_QUEUED, QueuedScript, Writer
+from gateway.database.writers_lock import WritersLock
 from gateway.errors import DatabaseError
 
 T = TypeVar("T")
@@ -182,7 +182,7 @@ def _prepare(path: Path, lock_path: Path) -> sqlite3.Connection:
     refuse_network_file_system(path)
     try:
         _make_private(path)
-        with _locked(lock_path):
+        with contextlib.closing(WritersLock(lock_path)) as lock, lock.turn():
             connection = connect(path)
             try:
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -206,16 +206,6 @@ def _make_private(path: Path) -> None:
             mode = each.stat().st_mode
             if mode & 0o007:
                 each.chmod(mode & 0o770)
-
-
-@contextlib.contextmanager
-def _locked(lock_path: Path) -> Iterator[None]:
-    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -253,7 +243,11 @@ def _backup(source_path: Path, target: Path) -> None:
 
 def _overwrite_log(path: Path, lock_path: Path) -> bool:
     try:
-        with _locked(lock_path), contextlib.closing(connect(path)) as connection:
+        with (
+            contextlib.closing(WritersLock(lock_path)) as lock,
+            lock.turn(),
+            contextlib.closing(connect(path)) as connection,
+        ):
             return overwrite_log(connection, path)
     except (sqlite3.Error, OSError) as error:
         raise DatabaseError(f"{path}: the log cannot be overwritten: {described(error)}") from error
