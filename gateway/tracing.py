@@ -200,11 +200,12 @@ def span(
     `parent` is a context; without one, that of the task. `links` are contexts of other traces that it is about, and
     `about` its attributes.
     """
-    return _NOTHING if _otel is None else _recorded(begin(name, kind, parent=parent, links=links, about=about))
+    return _NOTHING if _otel is None else recorded(begin(name, kind, parent=parent, links=links, about=about))
 
 
 @contextmanager
-def _recorded(new: TraceSpan) -> Iterator[TraceSpan]:
+def recorded(new: TraceSpan) -> Iterator[TraceSpan]:
+    """Do what is in a block under a span that has begun, and end it; an exception fails it, by its type alone."""
     try:
         with under(new.context):
             yield new

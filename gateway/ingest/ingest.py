@@ -254,20 +254,13 @@ class Ingest:
             task.exception()  # Marked as retrieved: the caller has seen it, or has gone.
 
     async def _finish_traced(self, writer: InstanceWriter) -> StoreResult:
-        span = writer.span
-        try:
-            with tracing.under(span.context):
-                result = await self._finish(writer)
+        with tracing.recorded(writer.span) as span:
+            result = await self._finish(writer)
             span.set("gateway.outcome", result.outcome.value)
             span.set("gateway.bytes", writer.placement.size)
             if tracing.records_uids():
                 span.set("dicom.study_instance_uid", result.record.parents.study_instance_uid)
             return result
-        except BaseException as error:
-            span.fail(type(error).__name__)
-            raise
-        finally:
-            span.end()
 
     async def _finish(self, writer: InstanceWriter) -> StoreResult:
         try:
