@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import shutil
 import sqlite3
 import threading
@@ -123,3 +124,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("NOT TESTED AGAINST: these peers are not on this machine", sep="!", red=True, bold=True)
     for line in lines:
         terminalreporter.line(line)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Whatever a test makes of the root logger is undone."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +27,6 @@ from tests.support.web import archive
 EXPLICIT = "1.2.840.10008.1.2.1"
 PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
 """The Accept header of Prometheus 2.42."""
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Whatever a test makes of the root logger is undone."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 class About:

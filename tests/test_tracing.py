@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -87,16 +87,6 @@ async def house(folder: Path, **section: Any) -> AsyncIterator[House]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans are sent at once, and not for seconds together."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """What a test makes of the root logger is undone."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 def chain(span: ReceivedSpan, spans: list[ReceivedSpan]) -> list[str]:

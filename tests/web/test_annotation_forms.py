@@ -6,7 +6,6 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from gateway.web.pages.annotation_forms import attached_name
 from gateway.web.rest.user_names import is_users
 from gateway.web.route import SERVED
 from gateway.web.routes import add_routes
+from tests.support.forms import Forms
 from tests.support.remote import file_of, numbered
 from tests.support.sign_in import ADMIN, READER, origin, signed_in
 from tests.support.web import House, archive, working
@@ -39,29 +39,10 @@ async def gateway(tmp_path: Path) -> AsyncIterator[House]:
         yield made
 
 
-class _Forms(HTMLParser):
-    """The fields of each form of a page, by its address, and its text areas by name."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: dict[str, dict[str, str]] = {}
-        self._here: dict[str, str] = {}
-        self.feed(text)
-        areas = re.findall(r'<textarea name="(\w+)"[^>]*>\n?(.*?)</textarea>', text, re.DOTALL)
-        self.areas = {name: html.unescape(value) for name, value in areas}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        of = dict(attrs)
-        if tag == "form":
-            self._here = self.found.setdefault(of.get("action") or "", {})
-        elif tag == "input" and of.get("type") != "file":
-            self._here[of.get("name") or ""] = of.get("value") or ""
-
-
-async def forms(gateway: House, path: str, status: int = 200) -> _Forms:
+async def forms(gateway: House, path: str, status: int = 200) -> Forms:
     answer = await gateway.get(path)
     assert answer.status == status, await answer.text()
-    return _Forms(await answer.text())
+    return Forms(await answer.text())
 
 
 async def send(gateway: House, path: str, fields: dict[str, str] | FormData) -> ClientResponse:
@@ -125,9 +106,9 @@ class TestNotes:
         assert answer.status == 409
         assert "Somebody else has changed the notes" in text
         assert "&lt;theirs&gt;" in text
-        assert _Forms(text).areas == {"notes": typed}
+        assert Forms(text).areas == {"notes": typed}
         assert await self.stored(gateway) == "<theirs>"
-        again = await send(gateway, self.PATH, {**_Forms(text).found[self.PATH], "notes": "both"})
+        again = await send(gateway, self.PATH, {**Forms(text).found[self.PATH], "notes": "both"})
         assert (again.status, await self.stored(gateway)) == (303, "both")
 
     async def test_of_a_study_that_is_not_there(self, gateway: House) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gateway.config import Dicomweb, Http, User
 from gateway.config.roles import Role
 from gateway.index.identity import public_id
 from gateway.jobs.table import Job
+from tests.support.forms import Forms
 from tests.support.remote import file_of, numbered
 from tests.support.sign_in import ADMIN, by_password
 from tests.support.web import House, archive, working
@@ -34,23 +34,6 @@ async def gateway(tmp_path: Path) -> AsyncIterator[House]:
             data_set.StudyInstanceUID, data_set.SeriesInstanceUID = uids
             await made.client.post("/instances", data=file_of(data_set))
         yield made
-
-
-class _Forms(HTMLParser):
-    """The fields of each form of a page, as a browser would send them untouched, by its address."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: dict[str, dict[str, str]] = {}
-        self._here: dict[str, str] = {}
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        of = dict(attrs)
-        if tag == "form":
-            self._here = self.found.setdefault(of.get("action") or "", {})
-        elif tag == "input" and (of.get("type") not in ("checkbox", "file") or "checked" in of):
-            self._here[of.get("name") or ""] = of.get("value") or ""
 
 
 async def page(gateway: House, path: str) -> str:
@@ -71,7 +54,7 @@ def rows(text: str) -> dict[str, tuple[str, str]]:
 
 async def previewed(gateway: House, path: str, what: str, **fields: str) -> tuple[dict[str, tuple[str, str]], str]:
     """What the question to a form shows, and the question."""
-    form = _Forms(await page(gateway, path)).found[f"{path}/{what}/preview"]
+    form = Forms(await page(gateway, path)).found[f"{path}/{what}/preview"]
     answer = await send(gateway, f"{path}/{what}/preview", {**form, **fields})
     text = await answer.text()
     assert answer.status == 200, text
@@ -80,7 +63,7 @@ async def previewed(gateway: House, path: str, what: str, **fields: str) -> tupl
 
 async def done(gateway: House, path: str, what: str, question: str) -> Job:
     """Press the button of a question, and wait for the job to which it leads."""
-    answer = await send(gateway, f"{path}/{what}", _Forms(question).found[f"{path}/{what}"])
+    answer = await send(gateway, f"{path}/{what}", Forms(question).found[f"{path}/{what}"])
     assert answer.status == 303
     (number,) = re.findall(r"/ui/jobs\?id=(\d+)$", answer.headers["Location"])
     await page(gateway, answer.headers["Location"])
